@@ -1,0 +1,1 @@
+//! The Executor trait, its implementations, and the attempt supervisor.

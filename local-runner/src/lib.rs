@@ -1,0 +1,1 @@
+//! The authors' loop: validate, show, test and schedule DAG files without a service.

@@ -1,0 +1,3 @@
+//! Operators, sensors and notifiers, built in and added by users; the only client of `updraft-script`.
+
+pub mod context;

@@ -1,0 +1,1 @@
+//! The shell around the engine's driver: leases, inbox, timers, bundles, repair.

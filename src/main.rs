@@ -1,0 +1,3 @@
+//! The `updraft` binary: arguments, configuration, wiring, nothing else.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The logic behind the Makefile.
+
+fn main() {}
