@@ -68,7 +68,7 @@ fn connect(from: usize, ends: &[usize], before: &[bool], lanes: &[Option<usize>]
         let down = lane.is_some();
         let (to_left, to_right) = (column > left && column <= right, column < right && column >= left);
         let cell = if column == from || ends.contains(&column) {
-            corner(up, down, to_left, to_right)
+            corner((up, down), (to_left, to_right))
         } else if up && down {
             // The line passes beneath a lane that has nothing to do with it.
             "│"
@@ -83,7 +83,8 @@ fn connect(from: usize, ends: &[usize], before: &[bool], lanes: &[Option<usize>]
     line.trim_end().to_owned()
 }
 
-fn corner(up: bool, down: bool, left: bool, right: bool) -> &'static str {
+/// The character that joins (up, down) with (left, right).
+fn corner((up, down): (bool, bool), (left, right): (bool, bool)) -> &'static str {
     match (up, down, left, right) {
         (true, true, true, true) => "┼",
         (true, true, true, false) => "┤",
