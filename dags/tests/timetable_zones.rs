@@ -4,6 +4,8 @@
 //! Zones that change from the same offset to the same offset at the same instants are one case: links and neighbours
 //! would only repeat it.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 
 use dags::{
