@@ -38,7 +38,7 @@ pub fn retry_delay(
     try_number: u32,
 ) -> Span {
     let cap = policy.max_delay.unwrap_or(Span(i64::MAX));
-    let grows = policy.multiplier > 0.0 && policy.multiplier != 1.0;
+    let grows = grows(policy.multiplier);
     let hash = || digest(dag_id, task_id, logical_date, try_number);
     match (policy.jitter, grows) {
         (Jitter::Deterministic, false) => policy.delay.min(cap),
@@ -53,6 +53,10 @@ pub fn retry_delay(
             Span(remainder(&hash(), most.min(cap).0 as u64 + 1) as i64)
         }
     }
+}
+
+fn grows(multiplier: f64) -> bool {
+    multiplier > 0.0 && (multiplier - 1.0).abs() > f64::EPSILON
 }
 
 const fn day() -> u64 {
@@ -160,7 +164,7 @@ mod tests {
             let policy = |jitter| Policy { delay: Span(delay), multiplier, max_delay: max_delay.map(Span), jitter };
             let spread = wait(&policy(Jitter::Deterministic), None, try_number);
             let full = wait(&policy(Jitter::Full), None, try_number);
-            let most = if multiplier > 0.0 && multiplier != 1.0 { GROWN_DELAY_MAX.0 } else { delay };
+            let most = if grows(multiplier) { GROWN_DELAY_MAX.0 } else { delay };
             let most = Span(most.min(max_delay.unwrap_or(i64::MAX)));
             prop_assert!(Span::ZERO <= spread && spread <= most, "{spread} of at most {most}");
             prop_assert!(Span::ZERO <= full && full <= most, "{full} of at most {most}");

@@ -100,6 +100,10 @@ pub fn verdict(rule: TriggerRule, upstream: &Upstream, setups: &Setups) -> Verdi
 }
 
 #[inline]
+#[expect(
+    clippy::match_same_arms,
+    reason = "each rule keeps its own lines, in the order in which they are decided"
+)]
 fn direct(rule: TriggerRule, upstream: &Upstream, setups: &Setups, done: bool) -> Verdict {
     let up = upstream;
     let early = !up.placeholder || done;
