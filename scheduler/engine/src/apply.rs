@@ -196,14 +196,15 @@ pub(crate) fn count(run: &mut Run, ti: TiIdx, state: TaskState, delta: i32) {
     }
     for down in plan.covered_by.of(task) {
         for unit in run.units_below(ti, *down) {
-            let open = &mut run.units[unit as usize].covered_open;
+            let open = &mut run.units[unit as usize].setups.scope_unfinished;
             *open = open.saturating_add_signed(-delta);
         }
     }
     for down in plan.serves.of(task) {
         let direct = plan.ups.of(*down).contains(&task);
         for unit in run.units_below(ti, *down) {
-            run.units[unit as usize].setups.count(state, direct, delta);
+            let teardown = plan.tasks[*down as usize].teardown;
+            run.units[unit as usize].count_setup(state, direct, teardown, delta);
         }
     }
     for down in plan.repeats.of(task) {

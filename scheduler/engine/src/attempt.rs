@@ -227,7 +227,7 @@ impl Engine {
         let policy = Policy {
             delay: model.retry_delay,
             multiplier: model.retry_backoff,
-            max_delay: model.max_retry_delay.unwrap_or(self.config.retry_delay_max).min(self.config.retry_delay_max),
+            max_delay: model.max_retry_delay,
             jitter: model.retry_jitter,
         };
         let wait = retry_delay(&policy, &run.row.dag_id, &model.task_id, run.row.logical_date, ti.try_number);
@@ -530,9 +530,9 @@ impl Engine {
                 self.attempts.insert(attempt, Holder { at, n });
             }
             TaskState::Restarting => {
+                let executor = ti.live.as_ref().and_then(|live| live.executor.clone());
                 let (attempt, n) = (self.attempt_id(at), ti.dispatch_n);
                 self.attempts.insert(attempt, Holder { at, n });
-                let executor = ti.live.as_ref().and_then(|live| live.executor.clone());
                 if let Some(executor) = executor {
                     let grace = self.config.kill_grace;
                     let reason = "cleared while it ran".to_owned();

@@ -45,8 +45,6 @@ pub struct Config {
     pub default_pool_slots: i32,
     /// The time between TERM and KILL.
     pub kill_grace: Span,
-    /// The longest wait between retries of any task.
-    pub retry_delay_max: Span,
 }
 
 impl Config {
@@ -58,7 +56,6 @@ impl Config {
             default_executor,
             default_pool_slots: 128,
             kill_grace: Span::seconds(30),
-            retry_delay_max: Span::seconds(86_400),
         }
     }
 }
@@ -442,5 +439,18 @@ impl Engine {
 
     pub(crate) fn model_of(&self, run: RunIdx, task: TaskIdx) -> &dags::model::Task {
         self.run(run).plan.model(task)
+    }
+
+    /// Whose and which task instance a dispatch that is current belongs to.
+    pub(crate) fn place_of(&self, id: DispatchId) -> Option<(TenantId, RunId, TaskId, i32)> {
+        let at = self.attempts.get(&id.attempt).filter(|holder| holder.n == id.n)?.at;
+        let run = &self.run(at.run).row;
+        let (task, map_index) = self.task_name(at);
+        Some((run.tenant, run.run, task, map_index))
+    }
+
+    /// Whether an attempt has ended, as far as the engine knows.
+    pub(crate) fn is_over(&self, attempt: AttemptId) -> bool {
+        !self.attempts.contains_key(&attempt)
     }
 }

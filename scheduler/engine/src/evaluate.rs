@@ -2,8 +2,6 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
-use dags::model::TriggerRule;
-
 use crate::{
     engine::{Ask, Engine, Question},
     plan::{EngineTask, TaskIdx},
@@ -11,20 +9,12 @@ use crate::{
     run::{RunIdx, TiIdx, TiRef, flag},
     state::{RunState, TaskState},
     transition::Event,
-    trigger_rule::{Verdict, verdict},
+    trigger_rule::{Upstream, Verdict, verdict},
     work::RunWork,
 };
 
 /// A verdict with its reason, where that isn't plain.
 type Decision = (Verdict, Option<Arc<str>>);
-
-/// Rules that may let a task start, or end it, before all upstream instances ended.
-fn fires_early(rule: TriggerRule) -> bool {
-    matches!(
-        rule,
-        TriggerRule::OneSuccess | TriggerRule::OneFailed | TriggerRule::OneDone | TriggerRule::NoneFailedMinOneSuccess
-    )
-}
 
 impl Engine {
     /// Decides the instances of one unit, from `next` on. Returns what is left if the budget runs out.
@@ -94,10 +84,6 @@ impl Engine {
             }
         }
         let counters = &state.units[unit as usize];
-        if plan.teardown && counters.covered_open > 0 {
-            return (Verdict::Wait, None);
-        }
-        let early = fires_early(plan.rule);
         let placeholder = plan.mapped && !state.spans[task as usize].expanded;
         if placeholder {
             if counters.sources_failed > 0 {
@@ -107,10 +93,8 @@ impl Engine {
                 return (Verdict::Skip, Some("what it is repeated over was skipped".into()));
             }
         }
-        if (placeholder || counters.unexpanded > 0) && early {
-            return (Verdict::Wait, None);
-        }
-        let verdict = verdict(plan.rule, &counters.up, &counters.setups);
+        let upstream = Upstream { placeholder, ..counters.up };
+        let verdict = verdict(plan.rule, &upstream, &counters.setups);
         match verdict {
             // The expansion itself looks again when it is done.
             Verdict::Run if placeholder => (Verdict::Wait, None),

@@ -311,7 +311,8 @@ fn setups(dag: &Dag, ups: &[Vec<TaskIdx>], downs: &[Vec<TaskIdx>], order: &[Task
         }
         for (i, list) in lists.iter_mut().enumerate() {
             let direct = ups[i].contains(&(s as TaskIdx));
-            if i != s && reached[i] && (direct || (has_teardown && leads[i])) {
+            // A teardown looks at its own setups only, which are upstream of it directly.
+            if i != s && (direct || reached[i] && has_teardown && leads[i]) {
                 list.push(s as TaskIdx);
             }
         }

@@ -23,7 +23,8 @@ impl Engine {
         engine.now = snapshot.now;
         engine.last_backfill = snapshot.last_backfill;
         for row in snapshot.pools {
-            engine.queue.pool_mut(row.tenant, &row.name.clone()).row = Some(row);
+            let pool = engine.queue.pool_mut(row.tenant, &row.name);
+            pool.row = Some(row);
         }
         let missing = |version: &dags::ids::DagVersion| {
             Refusal::new("restore.version", format!("the model of version {version} isn't stored"))
@@ -95,9 +96,10 @@ impl Engine {
     pub(crate) fn rebuild_run(&mut self, run: RunIdx, plan: Arc<Plan>, bundle: BundleId) {
         self.run_mut(run).flush_steps();
         let mut by_task: BTreeMap<TaskIdx, Vec<Ti>> = BTreeMap::new();
-        let old = self.run_mut(run);
+        let tis = std::mem::take(&mut self.run_mut(run).tis);
+        let old = self.run(run);
         let before = old.plan.clone();
-        let tis = std::mem::take(&mut old.tis);
+        let mut removed = Vec::new();
         for mut ti in tis {
             if ti.has(flag::DEAD) {
                 continue;
@@ -110,9 +112,10 @@ impl Engine {
                 ti.state = TaskState::Removed;
                 let mut row = crate::apply::task_row(old, &ti);
                 row.reason = Some("the task isn't in the version that the run was moved to".into());
-                self.out.removed_tasks.push(Changed { before: stored, row });
+                removed.push(Changed { before: stored, row });
             }
         }
+        self.out.removed_tasks.append(&mut removed);
         let old = self.runs[run as usize].take().expect("invariant: the run was just used");
         let mut row = old.row.clone();
         row.version = plan.version.clone();

@@ -159,16 +159,36 @@ pub(crate) struct Span {
 pub(crate) struct Unit {
     pub(crate) up: Upstream,
     pub(crate) setups: Setups,
-    /// Direct upstream tasks whose number of instances isn't known yet.
-    pub(crate) unexpanded: u32,
-    /// For a teardown: instances between its setups and it that haven't ended.
-    pub(crate) covered_open: u32,
     /// Sources of its expansion that haven't ended.
     pub(crate) sources_open: u32,
     /// Sources of its expansion that failed and were skipped.
     pub(crate) sources_failed: u32,
     /// See `sources_failed`.
     pub(crate) sources_skipped: u32,
+}
+
+impl Unit {
+    /// Counts an instance of a setup, `direct`ly upstream or not, for a task or, with `teardown`, a teardown.
+    pub(crate) fn count_setup(&mut self, state: TaskState, direct: bool, teardown: bool, delta: i32) {
+        let setups = &mut self.setups;
+        let add = |field: &mut u32| *field = field.saturating_add_signed(delta);
+        if direct {
+            match state {
+                TaskState::Success => add(&mut setups.direct_success),
+                TaskState::Skipped => add(&mut setups.direct_skipped),
+                _ => {}
+            }
+        } else if !teardown {
+            setups.unfinished = setups.unfinished.saturating_add_signed(-delta);
+        }
+        if !teardown {
+            match state {
+                TaskState::Failed | TaskState::UpstreamFailed => add(&mut setups.failed),
+                TaskState::Skipped => add(&mut setups.skipped),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// What a run knows of the run before it, for `depends_on_past`.

@@ -152,10 +152,8 @@ impl Engine {
         let span = state.spans[task as usize];
         for unit in span.first_unit..span.first_unit + span.units {
             let mut fresh = Unit::default();
+            let teardown = plan.tasks[task as usize].teardown;
             for up in plan.ups.of(task) {
-                if !state.spans[*up as usize].expanded {
-                    fresh.unexpanded += 1;
-                }
                 for ti in state.instances_above(task, unit, *up) {
                     fresh.up.total += 1;
                     match state.tis[ti as usize].state {
@@ -178,16 +176,17 @@ impl Engine {
             }
             for covered in plan.covers.of(task) {
                 for ti in state.instances_above(task, unit, *covered) {
-                    fresh.covered_open += u32::from(!state.tis[ti as usize].state.is_finished());
+                    fresh.setups.scope_unfinished += u32::from(!state.tis[ti as usize].state.is_finished());
                 }
             }
             for setup in &plan.tasks[task as usize].setups {
                 let direct = plan.ups.of(task).contains(setup);
                 for ti in state.instances_above(task, unit, *setup) {
                     let ended = state.tis[ti as usize].state;
-                    fresh.setups.add(direct);
+                    fresh.setups.direct_total += u32::from(direct);
+                    fresh.setups.unfinished += u32::from(!direct && !teardown);
                     if ended.is_finished() {
-                        fresh.setups.count(ended, direct, 1);
+                        fresh.count_setup(ended, direct, teardown, 1);
                     }
                 }
             }

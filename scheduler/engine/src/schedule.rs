@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use dags::{
-    ids::{BundleId, DagId, DagVersion, RunName, TenantId},
+    ids::{BundleId, DagId, DagVersion, PoolName, RunName, TenantId},
     model::{Dag, When},
     run_name::run_name_nth,
     time::Timestamp,
@@ -13,7 +13,7 @@ use dags::{
 use crate::{
     engine::{DagState, Engine, Timer},
     plan::Plan,
-    rows::{Cursor, DagRow, RunType},
+    rows::{Cursor, DagRow, PoolRow, RunType},
     runs::NewRun,
     work::RunWork,
 };
@@ -77,6 +77,7 @@ impl Engine {
                 self.touch_dag(dag);
             }
             None => {
+                self.make_default_pool(tenant);
                 let row = DagRow {
                     tenant,
                     dag_id: model.dag_id.clone(),
@@ -95,6 +96,18 @@ impl Engine {
                 self.touch_dag(dag);
                 self.dag_work(dag);
             }
+        }
+    }
+
+    /// A tenant with DAGs has a pool for those that name none.
+    fn make_default_pool(&mut self, tenant: TenantId) {
+        let name = PoolName::parse("default_pool").expect("invariant: the name follows the grammar");
+        let slots = self.config.default_pool_slots;
+        let pool = self.queue.pool_mut(tenant, &name);
+        if pool.row.is_none() {
+            let row = PoolRow { tenant, name, slots, include_deferred: false };
+            pool.row = Some(row.clone());
+            self.out.pools.push(row);
         }
     }
 
