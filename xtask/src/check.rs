@@ -90,7 +90,7 @@ fn format_commands(workspace: &Workspace, check: bool) -> Vec<Command> {
     }
     if check {
         for command in &mut commands {
-            command.arg("--check");
+            command.args(["--check", "--", "--color", "never"]);
         }
     }
     commands
@@ -126,9 +126,9 @@ fn deny_commands(workspace: &Workspace, program: &Path) -> Vec<Command> {
                 "--locked",
                 "--manifest-path",
                 &manifest,
-                "check",
                 "--config",
                 "deny.toml",
+                "check",
                 "--hide-inclusion-graph",
                 "--allow=duplicate",
                 "bans",
