@@ -8,11 +8,8 @@ use anyhow::{Context, Result};
 use crate::process::say;
 use crate::workspace::Workspace;
 
-/// Builds what the service needs and becomes the service, so that signals reach it directly.
-///
-/// A debug build, because the first run should not wait for the optimiser.
-pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<bool> {
-    say("building Updraft (a few minutes the first time)");
+/// Builds `updraft` and the helper programs that it looks for beside itself.
+pub(crate) fn build(workspace: &Workspace) -> Result<bool> {
     let mut builds = vec![workspace.cargo(&["build", "--locked", "--bin", "updraft"])];
     for manifest in workspace.own_workspaces() {
         builds.push(workspace.cargo(&["build", "--locked", "--manifest-path", &manifest]));
@@ -21,6 +18,17 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<bool> {
         if !build.status().context("failed to start cargo build")?.success() {
             return Ok(false);
         }
+    }
+    Ok(true)
+}
+
+/// Builds what the service needs and becomes the service, so that signals reach it directly.
+///
+/// A debug build, because the first run should not wait for the optimiser.
+pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<bool> {
+    say("building Updraft (a few minutes the first time)");
+    if !build(workspace)? {
+        return Ok(false);
     }
     let program = workspace.binary("updraft");
     let default = ["standalone", "--dags", "dags/examples", "--data", "var"].map(str::to_owned);

@@ -39,6 +39,8 @@ enum Command {
     Tidy,
     /// Format the Rust code of all workspaces.
     Fmt,
+    /// Build `updraft` and the helper programs beside it, into `target/debug`.
+    Build,
     /// Build Updraft and start it on this machine with `dags/examples`.
     Run {
         /// Arguments that replace the default command line of `updraft`.
@@ -77,6 +79,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Test { suites } => gate::run(&workspace, &suites),
         Command::Tidy => tidy::run(&workspace),
         Command::Fmt => check::format(&workspace),
+        Command::Build => launch::build(&workspace),
         Command::Run { arguments } => launch::run(&workspace, &arguments),
         Command::Bench { filter } => bench::run(&workspace, filter.as_deref()),
         Command::Services { command } => services::run(&workspace, command),

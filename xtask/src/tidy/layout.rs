@@ -15,6 +15,7 @@ pub(super) fn check(files: &[TextFile]) -> Result<Vec<Finding>> {
             findings.extend(manifest(&file.path, &file.text)?);
         }
         findings.extend(change(&file.path));
+        findings.extend(pending(&file.path));
     }
     Ok(findings)
 }
@@ -62,6 +63,12 @@ fn change(path: &str) -> Option<Finding> {
     })
 }
 
+/// A snapshot that nobody has looked at yet.
+fn pending(path: &str) -> Option<Finding> {
+    let left = path.ends_with(".snap.new") || path.ends_with(".pending-snap");
+    left.then(|| Finding::new(path, 0, "snapshot", "review it: accept it as the snapshot, or fix the code"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +87,13 @@ toml = { workspace = true, features = [\"x\"] }\n[lints]\nworkspace = true\n";
         assert_eq!(rules("dags/Cargo.toml", bad), ["lints", "dependency", "dependency"]);
         assert_eq!(rules("dags/script-host/Cargo.toml", bad), [""; 0]);
         assert_eq!(rules("Cargo.toml", "[workspace]\nmembers = []\n"), [""; 0]);
+    }
+
+    #[test]
+    fn a_snapshot_is_reviewed() {
+        assert!(pending("dags/tests/snapshots/a.snap.new").is_some());
+        assert!(pending("dags/src/.model.rs.pending-snap").is_some());
+        assert_eq!(pending("dags/tests/snapshots/a.snap"), None);
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     findings.extend(reasons(path, text));
     if !is_test_file(path) {
         findings.extend(sql_by_format(path, code_before_tests(text)));
+        findings.extend(expectations(path, code_before_tests(text)));
     }
     if path.ends_with("src/lib.rs") {
         findings.extend(items(path, text));
@@ -132,6 +133,22 @@ fn sql_by_format(path: &str, code: &str) -> Vec<Finding> {
                 let message = "SQL is a constant text with bound parameters, never formatted";
                 findings.push(Finding::new(path, line_of(code, at), "sql-format", message));
             }
+        }
+    }
+    findings
+}
+
+/// Outside of tests `expect` states what can't be otherwise; what can be is an error value.
+fn expectations(path: &str, code: &str) -> Vec<Finding> {
+    let call = concat!(".exp", "ect(");
+    let mut findings = Vec::new();
+    for (at, _) in code.match_indices(call) {
+        let line_start = code[..at].rfind('\n').map_or(0, |newline| newline + 1);
+        let argument = code[at + call.len()..].trim_start();
+        let is_text = argument.starts_with('"') || argument.starts_with("&format!");
+        if is_text && !argument.starts_with("\"invariant: ") && !is_comment(&code[line_start..]) {
+            let message = "say \"invariant: ...\" and why it holds, or return an error";
+            findings.push(Finding::new(path, line_of(code, at), "expect", message));
         }
     }
     findings
@@ -227,6 +244,17 @@ mod tests {
                 "{harmless}"
             );
         }
+    }
+
+    #[test]
+    fn expect_names_an_invariant_but_in_tests() {
+        let bad = concat!("//! A.\nlet a = b\n    .exp", "ect(\"b is there\");\n");
+        assert_eq!(rules("dags/src/a.rs", bad), [(3, "expect")]);
+        assert_eq!(rules("dags/tests/a.rs", bad), []);
+        let good = concat!("//! A.\nlet a = b.exp", "ect(\"invariant: b was checked above\");\n");
+        assert_eq!(rules("dags/src/a.rs", good), []);
+        let other = concat!("//! A.\nlet a = parser.exp", "ect(Token::Colon)?;\n");
+        assert_eq!(rules("dags/src/a.rs", other), []);
     }
 
     #[test]
