@@ -33,7 +33,9 @@ fn manifest(path: &str, text: &str) -> Result<Vec<Finding>> {
     }
     for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
         for (name, value) in table.get(section).and_then(Value::as_table).into_iter().flatten() {
-            if value.get("workspace").and_then(Value::as_bool) != Some(true) {
+            // A package may name itself, to have a feature in its own tests only.
+            let is_itself = value.get("path").and_then(Value::as_str) == Some(".");
+            if !is_itself && value.get("workspace").and_then(Value::as_bool) != Some(true) {
                 let message = format!("{name}: name the version in the root's [workspace.dependencies]");
                 findings.push(Finding::new(path, 0, "dependency", message));
             }
@@ -83,7 +85,7 @@ mod tests {
 toml = { workspace = true, features = [\"x\"] }\n[lints]\nworkspace = true\n";
         assert_eq!(rules("dags/Cargo.toml", good), [""; 0]);
         let bad = "[package]\nname = \"a\"\n[dependencies]\nserde = \"1\"\n\
-                   [dev-dependencies]\ntoml = { version = \"1\" }\n";
+                   [dev-dependencies]\ntoml = { version = \"1\" }\na = { path = \".\", features = [\"x\"] }\n";
         assert_eq!(rules("dags/Cargo.toml", bad), ["lints", "dependency", "dependency"]);
         assert_eq!(rules("dags/script-host/Cargo.toml", bad), [""; 0]);
         assert_eq!(rules("Cargo.toml", "[workspace]\nmembers = []\n"), [""; 0]);
