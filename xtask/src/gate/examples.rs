@@ -41,11 +41,10 @@ pub(crate) fn run(workspace: &Workspace, tally: &mut Tally, log: &Path) -> Resul
             let ending = process::stream(&mut command, log, None, LIMIT)?;
             tally.count(&name, ending == Ending::Success);
         } else {
-            let result = succeeds(workspace, &name, &text, log)?;
-            if let Err(why) = &result {
-                say(&format!("    {why}"));
+            match succeeds(workspace, &name, &text, log)? {
+                Ok(()) => tally.count(&name, true),
+                Err(why) => tally.count(&format!("{name}: {why}"), false),
             }
-            tally.count(&name, result.is_ok());
         }
     }
     Ok(())
