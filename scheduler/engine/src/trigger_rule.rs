@@ -28,8 +28,9 @@ pub struct Upstream {
     /// How many no longer exist, because the DAG or a mapped length changed.
     pub removed: u32,
     /// Whether the instance that is asked about is itself the placeholder (map index -1) of a task that isn't expanded
-    /// yet. It may be given up early, but a rule that fires on the first outcome waits: its indices must decide, each on
-    /// its own upstream. The engine expands the placeholder when the lists that it is mapped over are known.
+    /// yet. The rules that fire on a first outcome (`one_*`, `always`, `none_failed_min_one_success`) then wait for all
+    /// upstreams: its indices must decide, each on its own. Whatever the rule, the engine expands the placeholder when
+    /// the lists that it is mapped over are known, and doesn't run it before.
     pub placeholder: bool,
 }
 
@@ -136,10 +137,11 @@ fn direct(rule: TriggerRule, upstream: &Upstream, setups: &Setups, done: bool) -
         TriggerRule::OneDone if (up.success > 0 || up.failed > 0) && early => Verdict::Run,
         TriggerRule::OneFailed | TriggerRule::OneDone => when_done(Verdict::Skip),
 
-        TriggerRule::NoneFailed | TriggerRule::NoneFailedMinOneSuccess if up.any_failed() => {
-            Verdict::UpstreamFailed
-        }
+        TriggerRule::NoneFailed if up.any_failed() => Verdict::UpstreamFailed,
         TriggerRule::NoneFailed => when_done(Verdict::Run),
+
+        TriggerRule::NoneFailedMinOneSuccess if up.any_failed() && early => Verdict::UpstreamFailed,
+        TriggerRule::NoneFailedMinOneSuccess if up.any_failed() => Verdict::Wait,
         TriggerRule::NoneFailedMinOneSuccess if up.success > 0 => when_done(Verdict::Run),
         TriggerRule::NoneFailedMinOneSuccess if up.skipped == up.total => Verdict::Skip,
         TriggerRule::NoneFailedMinOneSuccess => when_done(Verdict::UpstreamFailed),
@@ -265,7 +267,11 @@ mod tests {
         for (rule, kind) in TriggerRule::ALL {
             for states in [".S", ".F", ".U"] {
                 let upstream = Upstream { placeholder: true, ..count(states) };
-                assert_ne!(verdict(*kind, &upstream, &Setups::default()), Verdict::Run, "{rule} {states}");
+                let verdict = verdict(*kind, &upstream, &Setups::default());
+                assert_ne!(verdict, Verdict::Run, "{rule} {states}");
+                if rule.starts_with("one_") || rule.contains("none_failed_min") || *rule == "always" {
+                    assert_eq!(verdict, Verdict::Wait, "{rule} {states}");
+                }
             }
             for states in ["SS", "SF", "KK", "SK"] {
                 let upstream = Upstream { placeholder: true, ..count(states) };
