@@ -136,16 +136,21 @@ pub fn prepare(ctx: &AttemptContext, dirs: &Dirs) -> Result<Step, Failure> {
     let Some(operator) = builtin::find(&ctx.task.operator) else {
         return Err(Failure::UnknownOperator(ctx.task.operator.clone()));
     };
-    let args = render_args(ctx, &renderer, operator.code)?;
+    let args = render_args(ctx, &renderer, operator.templated, operator.code)?;
     let job = Job { ctx, dirs, renderer: &renderer };
     (operator.step)(operator, args, &job)
 }
 
-fn render_args(ctx: &AttemptContext, renderer: &Renderer<'_>, code: &[&str]) -> Result<Map<String, Value>, Failure> {
+fn render_args(
+    ctx: &AttemptContext,
+    renderer: &Renderer<'_>,
+    templated: &[&str],
+    code: &[&str],
+) -> Result<Map<String, Value>, Failure> {
     let mut args = ctx.task.args.clone();
-    for name in &ctx.task.templated {
+    for name in ctx.task.templated.iter().map(String::as_str).filter(|name| templated.contains(name)) {
         if let Some(value) = args.get_mut(name) {
-            renderer.render_in_place(name, value, code.contains(&name.as_str()))?;
+            renderer.render_in_place(name, value, code.contains(&name))?;
         }
     }
     Ok(args)

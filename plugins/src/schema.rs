@@ -50,16 +50,16 @@ fn drop_null(schema: &mut Value) {
     }
 }
 
-/// A duration in its text form.
+/// A duration in its text form; `span` and `timestamp` are formats that `dags` checks.
 pub(crate) fn duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
-        "pattern": r"^(P.+|([0-9]+(\.[0-9]+)?(d|h|m|s|ms|us))+)$",
+        "format": "span",
         "examples": ["30s", "20m", "1h30m"],
     })
 }
 
 /// An instant in its text form, or a template that gives one.
 pub(crate) fn instant(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "examples": ["2026-01-01T06:00:00Z"] })
+    json_schema!({ "type": "string", "format": "timestamp", "examples": ["2026-01-01T06:00:00Z"] })
 }

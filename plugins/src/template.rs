@@ -2,29 +2,29 @@
 
 use std::{borrow::Cow, cell::OnceCell};
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use updraft_template::{RunFacts, Templates, airflow_context, has_expression};
 
 use crate::{context::AttemptContext, operator::Failure};
 
-/// Why a template failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Error(String);
+pub use updraft_template::Error;
 
-/// Renders the templates of one attempt. The names are built when the first expression is met.
+/// Renders the templates of one attempt. Everything is built when the first expression is met: most attempts of
+/// `bash` have a few, many have none.
 pub(crate) struct Renderer<'a> {
     ctx: &'a AttemptContext,
     names: OnceCell<Value>,
+    templates: OnceCell<Templates>,
 }
 
 impl<'a> Renderer<'a> {
     pub(crate) fn new(ctx: &'a AttemptContext) -> Self {
-        Self { ctx, names: OnceCell::new() }
+        Self { ctx, names: OnceCell::new(), templates: OnceCell::new() }
     }
 
-    /// The names that templates and Python code see, without connections.
+    /// The names that templates see; `conn` among them holds secrets.
     pub(crate) fn names(&self) -> &Value {
-        self.names.get_or_init(|| json!({"ds": self.ctx.run.logical_date.map(|d| d.airflow()[..10].to_owned()), "params": self.ctx.run.params, "map": self.ctx.map, "outputs": self.ctx.outputs}))
+        self.names.get_or_init(|| airflow_context(&facts(self.ctx)))
     }
 
     /// Renders every text inside of a value; a text that is one whole expression becomes that expression's value.
@@ -57,14 +57,39 @@ impl<'a> Renderer<'a> {
         }))
     }
 
-    fn render(&self, field: &str, text: &str, _code: bool) -> Result<Value, Failure> {
-        minijinja::Environment::new()
-            .render_str(text, minijinja::Value::from_serialize(self.names()))
-            .map(Value::from)
-            .map_err(|e| Failure::Render { field: field.to_owned(), source: Error(e.to_string()) })
+    fn render(&self, field: &str, text: &str, code: bool) -> Result<Value, Failure> {
+        self.templates
+            .get_or_init(Templates::new)
+            .render(text, self.names(), code)
+            .map_err(|source| Failure::Render { field: field.to_owned(), source })
     }
 }
 
-fn has_expression(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%") || text.contains("{#")
+fn facts(ctx: &AttemptContext) -> RunFacts {
+    let (run, task) = (&ctx.run, &ctx.task);
+    RunFacts {
+        dag_id: run.dag_id.to_string(),
+        run_id: run.run_name.to_string(),
+        run_type: run.run_type.clone(),
+        logical_date: run.logical_date.map(|at| at.to_string()),
+        data_interval_start: run.data_interval_start.map(|at| at.to_string()),
+        data_interval_end: run.data_interval_end.map(|at| at.to_string()),
+        run_after: Some(run.run_after.to_string()),
+        task_id: task.task_id.to_string(),
+        try_number: task.try_number,
+        max_tries: task.max_tries,
+        map_index: task.map_index,
+        params: run.params.clone(),
+        conf: run.conf.clone(),
+        map: ctx.map.clone(),
+        outputs: ctx.outputs.iter().map(|(task, value)| (task.to_string(), value.clone())).collect(),
+        variables: ctx.variables.clone(),
+        connections: ctx
+            .connections
+            .iter()
+            .map(|(name, connection)| {
+                (name.clone(), serde_json::to_value(connection).expect("invariant: a connection is JSON"))
+            })
+            .collect(),
+    }
 }

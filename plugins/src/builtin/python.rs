@@ -79,7 +79,7 @@ impl Operator for Python {
         let body = json!({
             "source": source,
             "task": job.ctx.task.task_id,
-            "names": job.renderer.names(),
+            "names": names(job),
             "mapped": job.ctx.task.map_index >= 0,
             "connections": connections,
             "bundle": job.ctx.bundle_dir,
@@ -112,6 +112,20 @@ impl Python {
             Err(Failure::Invalid { operator: Self::NAME.to_owned(), why })
         }
     }
+}
+
+/// What the code sees: the templates' names but for connections, and a few that Python authors expect as variables.
+fn names(job: &Job<'_>) -> Value {
+    let mut names = job.renderer.names().clone();
+    if let Value::Object(names) = &mut names {
+        let (run, task) = (&job.ctx.run, &job.ctx.task);
+        names.remove("conn");
+        names.insert("conf".to_owned(), run.conf.clone().into());
+        names.insert("dag_id".to_owned(), run.dag_id.as_str().into());
+        names.insert("task_id".to_owned(), task.task_id.as_str().into());
+        names.insert("try_number".to_owned(), task.try_number.into());
+    }
+    names
 }
 
 fn argument(value: &Value) -> String {
