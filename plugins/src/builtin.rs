@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod bash;
+mod http;
 mod python;
 pub(crate) mod sensor;
 mod simple;
@@ -76,6 +77,8 @@ pub(crate) static ALL: &[Builtin] = &[
     entry::<flow::Branch>(),
     entry::<flow::Empty>(),
     entry::<simple::Fail>(),
+    entry::<http::Http>(),
+    entry::<http::HttpSensor>(),
     entry::<python::Python>(),
     entry::<flow::ShortCircuit>(),
     entry::<simple::Sleep>(),

@@ -8,6 +8,7 @@ pub mod flow;
 mod log;
 pub mod mapping;
 pub mod operator;
+pub mod outbound;
 pub mod policy;
 mod schema;
 pub mod template;

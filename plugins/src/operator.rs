@@ -179,6 +179,15 @@ impl Job<'_> {
         self.ctx.connections.get(name).ok_or_else(|| Failure::NoConnection(name.to_owned()))
     }
 
+    /// Runs asynchronous work to its end, in a runtime that lives as long.
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| Failure::Machine { what: "start the runtime", source })?;
+        Ok(runtime.block_on(work))
+    }
+
     /// The path of a file of the bundle; it lies inside, also after links are followed.
     pub(crate) fn bundle_file(&self, path: &str) -> Result<PathBuf, Failure> {
         inside(&self.ctx.bundle_dir, path)
@@ -205,6 +214,32 @@ pub(crate) fn inside(folder: &Path, path: &str) -> Result<PathBuf, Failure> {
     let full = folder.join(path).canonicalize().map_err(io)?;
     let folder = folder.canonicalize().map_err(io)?;
     if full.starts_with(&folder) { Ok(full) } else { Err(Failure::Outside(path.to_owned())) }
+}
+
+/// The path of a file to write in the attempt's folder; its parents are made.
+pub(crate) fn scratch_file(dirs: &Dirs, path: &str) -> Result<PathBuf, Failure> {
+    let plain = |c: std::path::Component<'_>| matches!(c, std::path::Component::Normal(_));
+    if path.is_empty() || !Path::new(path).components().all(plain) {
+        return Err(Failure::Outside(path.to_owned()));
+    }
+    let full = dirs.work.join(path);
+    let parent = full.parent().unwrap_or(&dirs.work);
+    std::fs::create_dir_all(parent).map_err(|source| Failure::File { path: path.to_owned(), source })?;
+    Ok(full)
+}
+
+/// Base64 with padding, for basic authentication and binary columns.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let group = chunk.iter().fold(0_u32, |all, b| all << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
+        for i in 0..4 {
+            let digit = DIGITS[(group >> (18 - 6 * i) & 63) as usize];
+            text.push(if i <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
 }
 
 fn identity(ctx: &AttemptContext, dirs: &Dirs) -> BTreeMap<String, String> {

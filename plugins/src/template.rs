@@ -57,11 +57,42 @@ impl<'a> Renderer<'a> {
         }))
     }
 
+    /// Whether an expression holds, with more names than the usual ones.
+    pub(crate) fn holds<const N: usize>(
+        &self,
+        field: &str,
+        expression: &str,
+        more: [(&str, Value); N],
+    ) -> Result<bool, Failure> {
+        let mut names = self.names().clone();
+        if let Value::Object(names) = &mut names {
+            names.extend(more.map(|(name, value)| (name.to_owned(), value)));
+        }
+        let value = self
+            .templates
+            .get_or_init(Templates::new)
+            .eval(expression, &names)
+            .map_err(|source| Failure::Render { field: field.to_owned(), source })?;
+        Ok(truthy(&value))
+    }
+
     fn render(&self, field: &str, text: &str, code: bool) -> Result<Value, Failure> {
         self.templates
             .get_or_init(Templates::new)
             .render(text, self.names(), code)
             .map_err(|source| Failure::Render { field: field.to_owned(), source })
+    }
+}
+
+/// Whether a value counts as true, as Python and Jinja see it.
+pub(crate) fn truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(b) => *b,
+        Value::Number(n) => n.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(object) => !object.is_empty(),
     }
 }
 

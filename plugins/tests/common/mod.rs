@@ -2,6 +2,8 @@
 
 #![expect(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod server;
+
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use dags::{
