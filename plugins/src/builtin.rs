@@ -18,6 +18,7 @@ mod http;
 mod python;
 pub(crate) mod sensor;
 mod simple;
+mod sql;
 
 /// An operator's parameters and what it does with them. The struct's doc comment is the operator's documentation.
 pub(crate) trait Operator: DeserializeOwned + JsonSchema {
@@ -82,6 +83,9 @@ pub(crate) static ALL: &[Builtin] = &[
     entry::<python::Python>(),
     entry::<flow::ShortCircuit>(),
     entry::<simple::Sleep>(),
+    entry::<sql::Sql>(),
+    entry::<sql::SqlCheck>(),
+    entry::<sql::SqlSensor>(),
     entry::<flow::TaskSensor>(),
     entry::<flow::TimeSensor>(),
     entry::<flow::TriggerDag>(),
