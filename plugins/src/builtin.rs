@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod bash;
+mod file;
 mod http;
 mod python;
 pub(crate) mod sensor;
@@ -78,6 +79,7 @@ pub(crate) static ALL: &[Builtin] = &[
     entry::<flow::Branch>(),
     entry::<flow::Empty>(),
     entry::<simple::Fail>(),
+    entry::<file::FileSensor>(),
     entry::<http::Http>(),
     entry::<http::HttpSensor>(),
     entry::<python::Python>(),

@@ -66,7 +66,11 @@ impl<'a> Plan<'a> {
             .database(connection.schema.as_deref().unwrap_or(user))
             .ssl_mode(ssl)
             .application_name("updraft")
-            .options([("statement_timeout", timeout.to_string()), ("standard_conforming_strings", "on".to_owned())])
+            .options([
+                ("statement_timeout", timeout.to_string().as_str()),
+                ("standard_conforming_strings", "on"),
+                ("TimeZone", "UTC"),
+            ])
             .disable_statement_logging();
         if let Some(password) = &connection.password {
             options = options.password(password);
@@ -88,8 +92,10 @@ impl<'a> Plan<'a> {
             while let Some(step) = rows.try_next().await.map_err(|e| problem(&e))? {
                 match step {
                     Either::Left(done) => {
-                        changed += done.rows_affected();
-                        columns = None;
+                        // A query's tag counts the rows that it returned.
+                        if columns.take().is_none() {
+                            changed += done.rows_affected();
+                        }
                     }
                     Either::Right(row) => {
                         if columns.is_none() {
@@ -175,7 +181,8 @@ fn typed(kind: &str, text: &str) -> Value {
         "INT2" | "INT4" | "INT8" | "OID" => text.parse::<i64>().map_or_else(|_| as_text(), Value::from),
         "FLOAT4" | "FLOAT8" => number(text).unwrap_or_else(as_text),
         "NUMERIC" => {
-            let digits = text.bytes().filter(u8::is_ascii_digit).count();
+            let short = if text.contains('.') { text.trim_end_matches('0') } else { text };
+            let digits = short.bytes().filter(u8::is_ascii_digit).count();
             let whole = text.parse::<i64>().ok().map(Value::from);
             whole.or_else(|| if digits <= 15 { number(text) } else { None }).unwrap_or_else(as_text)
         }
@@ -212,7 +219,7 @@ mod tests {
         assert_eq!(typed("FLOAT8", "0.1"), json!(0.1));
         assert_eq!(typed("FLOAT8", "NaN"), json!("NaN"));
         assert_eq!(typed("NUMERIC", "12"), json!(12));
-        assert_eq!(typed("NUMERIC", "12.50"), json!(12.5));
+        assert_eq!(typed("NUMERIC", "12.5000000000000000"), json!(12.5));
         assert_eq!(typed("NUMERIC", "12345678901234567890.5"), json!("12345678901234567890.5"));
         assert_eq!(typed("JSONB", "{\"a\": [1]}"), json!({"a": [1]}));
         assert_eq!(typed("DATE", "2026-01-01"), json!("2026-01-01"));

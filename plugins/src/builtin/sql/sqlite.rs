@@ -84,12 +84,16 @@ impl Plan {
         if self.transaction {
             sqlx::raw_sql("begin immediate").execute(&mut connection).await.map_err(|e| problem(&e))?;
         }
-        let changed = rows(&mut connection, self.text, &self.parameters, sink, problem).await?;
+        rows(&mut connection, self.text, &self.parameters, sink, problem).await?;
         if self.transaction {
             sqlx::raw_sql("commit").execute(&mut connection).await.map_err(|e| problem(&e))?;
         }
+        let changed: i64 = sqlx::query_scalar("select total_changes()")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(|e| problem(&e))?;
         connection.close().await.map_err(|e| problem(&e))?;
-        Ok(changed)
+        Ok(changed.unsigned_abs())
     }
 }
 
@@ -99,8 +103,7 @@ async fn rows(
     parameters: &[Value],
     sink: &mut dyn Sink,
     problem: impl Fn(&sqlx::Error) -> Problem,
-) -> Result<u64, Problem> {
-    let mut changed = 0;
+) -> Result<(), Problem> {
     let mut columns: Option<Vec<String>> = None;
     let mut steps = if parameters.is_empty() {
         sqlx::raw_sql(AssertSqlSafe(text)).fetch_many(connection).boxed()
@@ -122,10 +125,7 @@ async fn rows(
     };
     while let Some(step) = steps.try_next().await.map_err(|e| problem(&e))? {
         match step {
-            Either::Left(done) => {
-                changed += done.rows_affected();
-                columns = None;
-            }
+            Either::Left(_) => columns = None,
             Either::Right(row) => {
                 if columns.is_none() {
                     let names: Vec<_> = row.columns().iter().map(|c| c.name().to_owned()).collect();
@@ -136,7 +136,7 @@ async fn rows(
             }
         }
     }
-    Ok(changed)
+    Ok(())
 }
 
 /// The file that a path means, and whether it is read-only. A new file is made in the attempt's folder.
