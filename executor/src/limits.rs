@@ -71,15 +71,15 @@ impl Limits {
         let cpu = (cpu_milli > 0).then_some(&self.cpu);
         let mut cgroup = Cgroup::default();
         match memory {
-            Some(Memory::V2(parent)) => cgroup.add(parent.join(name), &[("memory.max", memory_bytes.to_string())], &[("memory.swap.max", "0".to_owned()), ("memory.oom.group", "1".to_owned())])?,
-            Some(Memory::V1(parent)) => cgroup.add(parent.join(name), &[("memory.limit_in_bytes", memory_bytes.to_string())], &[("memory.memsw.limit_in_bytes", memory_bytes.to_string())])?,
+            Some(Memory::V2(parent)) => cgroup.add(&parent.join(name), &[("memory.max", memory_bytes.to_string())], &[("memory.swap.max", "0".to_owned()), ("memory.oom.group", "1".to_owned())])?,
+            Some(Memory::V1(parent)) => cgroup.add(&parent.join(name), &[("memory.limit_in_bytes", memory_bytes.to_string())], &[("memory.memsw.limit_in_bytes", memory_bytes.to_string())])?,
             Some(Memory::Watch) | None => {}
         }
         match cpu {
-            Some(Cpu::V2(parent)) => cgroup.add(parent.join(name), &[("cpu.max", format!("{} 100000", cpu_milli * 100))], &[])?,
+            Some(Cpu::V2(parent)) => cgroup.add(&parent.join(name), &[("cpu.max", format!("{} 100000", cpu_milli * 100))], &[])?,
             Some(Cpu::V1(parent)) => {
                 let quota = ("cpu.cfs_quota_us", (cpu_milli * 100).max(1_000).to_string());
-                cgroup.add(parent.join(name), &[("cpu.cfs_period_us", "100000".to_owned()), quota], &[])?;
+                cgroup.add(&parent.join(name), &[("cpu.cfs_period_us", "100000".to_owned()), quota], &[])?;
             }
             Some(Cpu::None) | None => {}
         }

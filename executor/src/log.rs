@@ -277,7 +277,7 @@ mod tests {
         }
         let log = read(&path, 0, 0, true).unwrap();
         let last = log.lines.last().unwrap();
-        assert_eq!((last.stream, log.lines.len()), (Stream::Supervisor, 9));
+        assert_eq!((last.stream, log.lines.len()), (Stream::Supervisor, 8));
         assert!(last.text.contains("limit of 100 bytes"), "{}", last.text);
     }
 }

@@ -234,7 +234,8 @@ mod tests {
             "pa%27ss%20%22w%3crd%26%2f%2b1",
             "pa%27ss+%22w%3Crd%26%2F%2B1",
             "pa'ss%20%22w%3Crd&/+1",
-            "7061277373202277",
+            "70612773732022773c7264262f2b31",
+            "70612773732022773C7264262F2B31",
         ] {
             let printed = run(&secrets, &[form.as_bytes(), b"\n"]);
             assert!(printed.contains("***"), "{form} printed as {printed}");

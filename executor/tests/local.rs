@@ -113,16 +113,18 @@ impl Harness for Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        // Not even a failed test leaves a supervisor behind.
-        let lock = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok).find(|entry| {
-            let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let dir = self.root.path().join("supervisor");
-            command.windows(9).any(|window| window == b"supervise")
-                && command.ends_with(&[dir.to_str().unwrap().as_bytes(), b"\0"].concat())
-        });
-        if let Some(pid) = lock.and_then(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)) {
-            rustix::process::kill_process(pid, Signal::KILL).unwrap();
-        }
+        // Not even a failed test leaves a supervisor behind. One may be starting right now.
         self.client.cancel.cancel();
+        while !self.client.service.is_finished() {
+            std::thread::yield_now();
+        }
+        let tail = [b"\0supervise\0", self.root.path().join("supervisor").to_str().unwrap().as_bytes(), b"\0"].concat();
+        for entry in std::fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+            let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let pid = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+            if let Some(pid) = pid.filter(|_| command.ends_with(&tail)) {
+                rustix::process::kill_process(pid, Signal::KILL).unwrap();
+            }
+        }
     }
 }

@@ -20,7 +20,7 @@ use super::Harness;
 use crate::{Error, Executor as _, Work, log::LogLine};
 
 /// Nothing that a case waits for takes longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often a log or file is looked at that a case waits for.
 const LOOK: Duration = Duration::from_millis(5);
@@ -102,8 +102,10 @@ impl<H: Harness> Bench<H> {
 
     fn take(&mut self, report: Report) {
         let key = (report.dispatch, report.member, report.seq);
-        let before = self.seen.insert(key, report.news.clone());
-        assert!(before.is_none_or(|before| before == report.news), "report {key:?} has changed: {:?}", report.news);
+        match self.seen.get(&key) {
+            Some(before) => assert_eq!(*before, report.news, "report {key:?} has changed"),
+            None => drop(self.seen.insert(key, report.news)),
+        }
     }
 
     /// Restarts the client; all that was reported must come again.

@@ -28,7 +28,7 @@ pub(super) async fn exit_codes_and_signals_have_their_cause<H: Harness>(mut benc
 
 pub(super) async fn what_cannot_start_says_why<H: Harness>(mut bench: Bench<H>) {
     let mut work = bench.bash("true");
-    work.context.task.operator = "no_such_operator".to_owned();
+    "no_such_operator".clone_into(&mut work.context.task.operator);
     let id = bench.submit(work).await;
     let end = bench.ended(id).await;
     assert_eq!(end.outcome, Outcome::FailedForGood, "{end:?}");

@@ -31,6 +31,10 @@ pub(super) fn find_v2(mounts: &str, own: &str) -> Option<V2> {
     if !path.is_empty() && !fs::read_to_string(parent.join("cgroup.procs")).is_ok_and(|pids| pids.is_empty()) {
         return None;
     }
+    let controllers = fs::read_to_string(parent.join("cgroup.controllers")).ok()?;
+    if !controllers.split_ascii_whitespace().any(|name| matches!(name, "memory" | "cpu")) {
+        return None;
+    }
     let folder = parent.join(FOLDER);
     enable(parent);
     make(&folder)?;
@@ -96,11 +100,11 @@ impl Cgroup {
     }
 
     /// Makes a folder and writes its settings; those in `optional` may be unknown to the kernel.
-    pub(super) fn add(&mut self, folder: PathBuf, settings: &[(&str, String)], optional: &[(&str, String)]) -> io::Result<()> {
-        if !self.folders.contains(&folder) {
-            match fs::create_dir(&folder) {
+    pub(super) fn add(&mut self, folder: &Path, settings: &[(&str, String)], optional: &[(&str, String)]) -> io::Result<()> {
+        if !self.folders.iter().any(|made| made == folder) {
+            match fs::create_dir(folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => self.folders.push(folder.clone()),
+                _ => self.folders.push(folder.to_owned()),
             }
         }
         for (name, value) in settings {
