@@ -130,7 +130,8 @@ fn run_in(envelope: &Envelope<'_>) -> Result<ExitCode, Error> {
         Ok(Step::Done(finished)) => {
             let (verdict, result) = verdict(finished);
             if let Some(result) = result {
-                let text = serde_json::to_vec(&result).map_err(|e| Error::Write(folder.result(), e.into()))?;
+                let text =
+                    serde_json::to_vec(&result).map_err(|e| Error::Write(folder.result(), e.into()))?;
                 write_private(&folder.result(), &text)?;
             }
             conclude(&folder, &verdict)
@@ -146,7 +147,8 @@ fn run_in(envelope: &Envelope<'_>) -> Result<ExitCode, Error> {
 fn set_up(envelope: &Envelope<'_>) -> Result<(), Error> {
     let setup = |what| move |error: rustix::io::Errno| Error::Setup(what, error.into());
     // Kept across exec: the program's daemons stay below it while it lives and fall to the supervisor afterwards.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(setup("adopt descendants"))?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(setup("adopt descendants"))?;
     rustix::thread::set_no_new_privs(true).map_err(setup("give up new privileges"))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     lower(Resource::Core, 0)?;
@@ -196,7 +198,8 @@ fn base_environment(folder: &Folder, context: &AttemptContext) -> BTreeMap<&'sta
     ]);
     if context.members > 1 {
         // All members of a gang are on this machine. The port is the same for all of them and differs between gangs.
-        let port = 20_000 + (context.dispatch.attempt.0.as_u128().wrapping_add(u128::from(context.dispatch.n)) % 12_000);
+        let port = 20_000
+            + (context.dispatch.attempt.0.as_u128().wrapping_add(u128::from(context.dispatch.n)) % 12_000);
         env.insert("MASTER_ADDR", "127.0.0.1".into());
         env.insert("MASTER_PORT", port.to_string().into());
     }
@@ -229,5 +232,6 @@ fn conclude(folder: &Folder, verdict: &Verdict) -> Result<ExitCode, Error> {
 
 fn write_private(path: &Path, content: &[u8]) -> Result<(), Error> {
     let open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    open.and_then(|mut file| io::Write::write_all(&mut file, content)).map_err(|e| Error::Write(path.to_owned(), e))
+    open.and_then(|mut file| io::Write::write_all(&mut file, content))
+        .map_err(|e| Error::Write(path.to_owned(), e))
 }

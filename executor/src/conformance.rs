@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::Executor;
 
-pub use bench::Bench;
+pub use bench::{Bench, work};
 
 mod bench;
 mod ending;

@@ -1,9 +1,6 @@
 //! What every executor can do, and the words that it uses.
 
-use dags::{
-    ids::DispatchId,
-    time::Span,
-};
+use dags::{ids::DispatchId, time::Span};
 use engine::dispatch::{Dispatch, Held, Kill};
 use plugins::context::AttemptContext;
 use serde::{Deserialize, Serialize};
@@ -75,7 +72,12 @@ pub trait Executor: Send + Sync {
     fn confirm(&self, dispatch: DispatchId, member: u32) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// A piece of the member's log, from `offset` (0, or one that an earlier piece named) on.
-    fn logs(&self, dispatch: DispatchId, member: u32, offset: u64) -> impl Future<Output = Result<LogChunk, Error>> + Send;
+    fn logs(
+        &self,
+        dispatch: DispatchId,
+        member: u32,
+        offset: u64,
+    ) -> impl Future<Output = Result<LogChunk, Error>> + Send;
 
     /// What it can hold in all.
     fn capacity(&self) -> impl Future<Output = Result<Capacity, Error>> + Send;

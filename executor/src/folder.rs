@@ -98,7 +98,8 @@ impl Folder {
     /// Writes `exit.json` so that it survives a crash of the machine.
     pub(crate) fn write_exit(&self, exit: &Exit) -> io::Result<()> {
         let temporary = self.0.join("exit.json.new");
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         io::Write::write_all(&mut file, &serde_json::to_vec(exit)?)?;
         file.sync_data()?;
         fs::rename(&temporary, self.exit())
@@ -116,7 +117,10 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     Ok(match read_regular(path, bytes_max)? {
         Some(Content::Bytes(bytes)) => Some(serde_json::from_slice(&bytes)?),
         Some(Content::TooLong(bytes)) => {
-            return Err(io::Error::other(format!("{} has {bytes} bytes; at most {bytes_max} are allowed", path.display())));
+            return Err(io::Error::other(format!(
+                "{} has {bytes} bytes; at most {bytes_max} are allowed",
+                path.display()
+            )));
         }
         None => None,
     })

@@ -71,12 +71,22 @@ impl Limits {
         let cpu = (cpu_milli > 0).then_some(&self.cpu);
         let mut cgroup = Cgroup::default();
         match memory {
-            Some(Memory::V2(parent)) => cgroup.add(&parent.join(name), &[("memory.max", memory_bytes.to_string())], &[("memory.swap.max", "0".to_owned()), ("memory.oom.group", "1".to_owned())])?,
-            Some(Memory::V1(parent)) => cgroup.add(&parent.join(name), &[("memory.limit_in_bytes", memory_bytes.to_string())], &[("memory.memsw.limit_in_bytes", memory_bytes.to_string())])?,
+            Some(Memory::V2(parent)) => cgroup.add(
+                &parent.join(name),
+                &[("memory.max", memory_bytes.to_string())],
+                &[("memory.swap.max", "0".to_owned()), ("memory.oom.group", "1".to_owned())],
+            )?,
+            Some(Memory::V1(parent)) => cgroup.add(
+                &parent.join(name),
+                &[("memory.limit_in_bytes", memory_bytes.to_string())],
+                &[("memory.memsw.limit_in_bytes", memory_bytes.to_string())],
+            )?,
             Some(Memory::Watch) | None => {}
         }
         match cpu {
-            Some(Cpu::V2(parent)) => cgroup.add(&parent.join(name), &[("cpu.max", format!("{} 100000", cpu_milli * 100))], &[])?,
+            Some(Cpu::V2(parent)) => {
+                cgroup.add(&parent.join(name), &[("cpu.max", format!("{} 100000", cpu_milli * 100))], &[])?
+            }
             Some(Cpu::V1(parent)) => {
                 let quota = ("cpu.cfs_quota_us", (cpu_milli * 100).max(1_000).to_string());
                 cgroup.add(&parent.join(name), &[("cpu.cfs_period_us", "100000".to_owned()), quota], &[])?;
@@ -97,7 +107,9 @@ impl fmt::Display for Limits {
         match &self.memory {
             Memory::V2(folder) => write!(f, "memory by the kernel (cgroup v2, {})", folder.display())?,
             Memory::V1(folder) => write!(f, "memory by the kernel (cgroup v1, {})", folder.display())?,
-            Memory::Watch => f.write_str("memory by looking every 200 ms (no cgroup that this user may write to)")?,
+            Memory::Watch => {
+                f.write_str("memory by looking every 200 ms (no cgroup that this user may write to)")?
+            }
         }
         match &self.cpu {
             Cpu::V2(folder) => write!(f, "; CPU by the kernel (cgroup v2, {})", folder.display()),

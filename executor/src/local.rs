@@ -4,11 +4,7 @@
 //! [`Service::run`] the caller spawns. The service keeps one connection to the supervisor. When it is lost, every ask
 //! that wasn't answered is sent again to the next supervisor, or the same one; all asks may be repeated.
 
-use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
 use dags::ids::DispatchId;
 use engine::dispatch::{Held, Kill, Report};
@@ -47,7 +43,9 @@ impl Options {
     /// `<this program> supervise --dir DIR --objects OBJECTS`.
     pub fn new(dir: PathBuf, objects: &std::path::Path) -> std::io::Result<Self> {
         let program = std::env::current_exe()?;
-        let arguments = ["supervise".into(), "--dir".into(), dir.clone().into(), "--objects".into(), objects.into()].into();
+        let arguments =
+            ["supervise".into(), "--dir".into(), dir.clone().into(), "--objects".into(), objects.into()]
+                .into();
         Ok(Self { dir, program, arguments, slots: 1024 })
     }
 }
@@ -138,11 +136,15 @@ impl Executor for LocalExecutor {
     }
 
     async fn capacity(&self) -> Result<Capacity, Error> {
-        let read = |error: std::io::Error| Error::Unavailable(format!("the machine's size can't be read: {error}"));
+        let read =
+            |error: std::io::Error| Error::Unavailable(format!("the machine's size can't be read: {error}"));
         let cpus = std::thread::available_parallelism().map_err(read)?.get() as u64;
         let memory = std::fs::read_to_string("/proc/meminfo").map_err(read)?;
-        let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
-        let kilobytes: u64 = total.ok_or_else(|| Error::Unavailable("/proc/meminfo has no MemTotal".to_owned()))?;
+        let total = memory
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
+        let kilobytes: u64 =
+            total.ok_or_else(|| Error::Unavailable("/proc/meminfo has no MemTotal".to_owned()))?;
         Ok(Capacity { cpu_milli: cpus * 1000, memory_bytes: kilobytes * 1024, slots: self.slots })
     }
 }

@@ -144,7 +144,10 @@ impl Writer {
         self.put(at, stream, text, continues);
         if self.bytes >= self.bytes_max {
             self.full = true;
-            let note = format!("this log has reached its limit of {} bytes; what follows isn't kept", self.bytes_max);
+            let note = format!(
+                "this log has reached its limit of {} bytes; what follows isn't kept",
+                self.bytes_max
+            );
             self.put(at, Stream::Supervisor, note.as_bytes(), false);
         }
     }
@@ -202,7 +205,10 @@ pub(crate) fn read(path: &Path, offset: u64, bytes: usize, ended: bool) -> io::R
     while let Some(end) = buffer[(next - offset) as usize..].iter().position(|byte| *byte == b'\n') {
         let start = (next - offset) as usize;
         let line = parse(next, &buffer[start..start + end]).ok_or_else(|| {
-            let message = format!("{} has no record at byte {next}: ask for an offset that a line or chunk named", path.display());
+            let message = format!(
+                "{} has no record at byte {next}: ask for an offset that a line or chunk named",
+                path.display()
+            );
             io::Error::new(io::ErrorKind::InvalidData, message)
         })?;
         lines.push(line);

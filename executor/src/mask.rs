@@ -37,7 +37,8 @@ impl Secrets {
                 too_short += 1;
             }
         }
-        let automaton = (!patterns.is_empty()).then(|| Arc::new(Automaton::new(patterns.iter().map(Vec::as_slice))));
+        let automaton =
+            (!patterns.is_empty()).then(|| Arc::new(Automaton::new(patterns.iter().map(Vec::as_slice))));
         Self { automaton, too_short }
     }
 
@@ -213,7 +214,11 @@ mod tests {
         assert_eq!(whole, "user=me password=*** and \"***\"; *** hunter\n");
         for i in 0..text.len() {
             for j in i..text.len() {
-                assert_eq!(run(&secrets, &[&text[..i], &text[i..j], &text[j..]]), whole, "cut at {i} and {j}");
+                assert_eq!(
+                    run(&secrets, &[&text[..i], &text[i..j], &text[j..]]),
+                    whole,
+                    "cut at {i} and {j}"
+                );
             }
         }
     }
@@ -247,7 +252,12 @@ mod tests {
     fn base64_is_masked_at_all_alignments() {
         let secrets = Secrets::new(["correct-horse"]);
         // `user:correct-horse`, `u:correct-horse`, `us:correct-horse` and the secret alone
-        for text in ["dXNlcjpjb3JyZWN0LWhvcnNl", "dTpjb3JyZWN0LWhvcnNl", "dXM6Y29ycmVjdC1ob3JzZQ==", "Y29ycmVjdC1ob3JzZQ=="] {
+        for text in [
+            "dXNlcjpjb3JyZWN0LWhvcnNl",
+            "dTpjb3JyZWN0LWhvcnNl",
+            "dXM6Y29ycmVjdC1ob3JzZQ==",
+            "Y29ycmVjdC1ob3JzZQ==",
+        ] {
             let printed = run(&secrets, &[text.as_bytes(), b"\n"]);
             assert!(printed.contains("***") && printed.len() < 12, "{text} printed as {printed}");
         }

@@ -1,10 +1,6 @@
 //! The result of an attempt: read from its file, checked, masked, and kept inline or stored by content.
 
-use std::{
-    fs, io,
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
-};
+use std::{fs, io, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use engine::dispatch::ResultRef;
 use serde_json::Value;
@@ -59,7 +55,8 @@ pub(crate) fn read(file: &Path, objects: &Path, secrets: &Secrets) -> Result<Opt
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     };
     let text = serde_json::to_vec(&value).map_err(Error::Syntax)?;
-    let result = if text.len() <= INLINE_BYTES_MAX { ResultRef::Inline(value) } else { store(&text, objects)? };
+    let result =
+        if text.len() <= INLINE_BYTES_MAX { ResultRef::Inline(value) } else { store(&text, objects)? };
     Ok(Some(Read { result, mapped_length }))
 }
 
@@ -70,8 +67,12 @@ fn store(text: &[u8], objects: &Path) -> Result<ResultRef, Error> {
     if !path.exists() {
         let temporary = objects.join(format!("{digest}.{}.new", std::process::id()));
         let write = || {
-            let mut file =
-                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&temporary)?;
             io::Write::write_all(&mut file, text)?;
             file.sync_data()?;
             fs::rename(&temporary, &path)
@@ -99,7 +100,10 @@ mod tests {
         assert_eq!(inline(" \n"), None);
         assert_eq!(inline("7"), Some((ResultRef::Inline(7.into()), None)));
         assert_eq!(inline("[1,2]"), Some((ResultRef::Inline(serde_json::json!([1, 2])), Some(2))));
-        assert_eq!(inline("{\"a\":\"hunter2!\"}"), Some((ResultRef::Inline(serde_json::json!({ "a": "***" })), Some(1))));
+        assert_eq!(
+            inline("{\"a\":\"hunter2!\"}"),
+            Some((ResultRef::Inline(serde_json::json!({ "a": "***" })), Some(1)))
+        );
     }
 
     #[test]

@@ -149,7 +149,8 @@ fn become_supervisor() -> Result<Option<u64>, Error> {
     let pid = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(pid)).map_err(machine("adopt orphaned processes"))?;
     limits::tree::children(pid).map_err(machine("list child processes in /proc (CONFIG_PROC_CHILDREN)"))?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(machine("turn off core dumps"))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(machine("turn off core dumps"))?;
     let files = rustix::process::getrlimit(Resource::Nofile);
     rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })
         .map_err(machine("raise the limit of open files"))?;

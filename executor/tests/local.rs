@@ -2,6 +2,8 @@
 //!
 //! This program is also the supervisor and the attempt of its tests, as the `updraft` binary is in production.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
+
 use std::{path::Path, process::ExitCode};
 
 use engine::dispatch::Report;
@@ -29,7 +31,7 @@ fn main() -> ExitCode {
         _ => {
             let trials = conformance::cases::<Local>().into_iter().map(|case| {
                 Trial::test(case.name, move || {
-                    runtime().block_on(async { (case.run)(Local::start().await).await });
+                    runtime().block_on(async { (case.run)(Local::start()).await });
                     Ok(())
                 })
             });
@@ -60,7 +62,8 @@ impl Client {
     fn open(root: &Path) -> Self {
         let dir = root.join("supervisor");
         let arguments = ["supervise".into(), dir.clone().into()].into();
-        let options = local::Options { dir, program: std::env::current_exe().unwrap(), arguments, slots: 100 };
+        let options =
+            local::Options { dir, program: std::env::current_exe().unwrap(), arguments, slots: 100 };
         // A small channel, so that reports have to wait.
         let (sender, reports) = mpsc::channel(2);
         let (executor, service) = local::open(options, sender);
@@ -71,7 +74,7 @@ impl Client {
 }
 
 impl Local {
-    async fn start() -> Self {
+    fn start() -> Self {
         let root = tempfile::tempdir().unwrap();
         let work = root.path().join("work");
         std::fs::create_dir(&work).unwrap();
@@ -118,7 +121,9 @@ impl Drop for Local {
         while !self.client.service.is_finished() {
             std::thread::yield_now();
         }
-        let tail = [b"\0supervise\0", self.root.path().join("supervisor").to_str().unwrap().as_bytes(), b"\0"].concat();
+        let tail =
+            [b"\0supervise\0", self.root.path().join("supervisor").to_str().unwrap().as_bytes(), b"\0"]
+                .concat();
         for entry in std::fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
             let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let pid = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));

@@ -1,17 +1,18 @@
 //! The tools of the cases.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use dags::{
-    ids::{AttemptId, BundleId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId},
+    ids::{
+        AttemptId, BundleId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId,
+    },
     time::{Span, Timestamp},
 };
 use engine::dispatch::{Dispatch, End, Kill, News, Report};
-use plugins::context::{AttemptContext, Connection, RunContext, TaskContext};
+use plugins::{
+    context::{AttemptContext, Connection, RunContext, TaskContext},
+    policy::Policy,
+};
 use rustix::process::{Pid, PidfdFlags};
 use serde_json::{Map, json};
 use uuid::Uuid;
@@ -61,7 +62,11 @@ impl<H: Harness> Bench<H> {
     /// Asks for a kill.
     pub async fn kill(&self, id: DispatchId, grace: Span) {
         let executor = ExecutorName::parse("local").unwrap();
-        self.harness.executor().kill(Kill { id, executor, grace, reason: "asked by a test".to_owned() }).await.unwrap();
+        self.harness
+            .executor()
+            .kill(Kill { id, executor, grace, reason: "asked by a test".to_owned() })
+            .await
+            .unwrap();
     }
 
     /// Waits for the report of the start; the process id.
@@ -201,7 +206,8 @@ pub(super) fn connection(password: &str) -> Connection {
     }
 }
 
-fn work(bundle_dir: PathBuf, command: &str) -> Work {
+/// Work that runs a command in Bash, as a new dispatch each time.
+pub fn work(bundle_dir: PathBuf, command: &str) -> Work {
     let id = DispatchId { attempt: AttemptId(Uuid::now_v7()), n: 1 };
     let (dag_id, run_name) = (DagId::parse("conformance").unwrap(), RunName::parse("manual__1").unwrap());
     let task_id = TaskId::parse("task").unwrap();
@@ -220,7 +226,9 @@ fn work(bundle_dir: PathBuf, command: &str) -> Work {
         executor: ExecutorName::parse("local").unwrap(),
         timeout: None,
     };
-    let Some(args) = json!({ "command": command, "strict": false }).as_object().cloned() else { panic!("an object") };
+    let Some(args) = json!({ "command": command, "strict": false }).as_object().cloned() else {
+        panic!("an object")
+    };
     let context = AttemptContext {
         dispatch: id,
         member: 0,
@@ -231,6 +239,7 @@ fn work(bundle_dir: PathBuf, command: &str) -> Work {
             map_index: -1,
             try_number: 1,
             max_tries: 1,
+            waited: Span::ZERO,
             operator: "bash".to_owned(),
             args,
             templated: Vec::new(),
@@ -256,6 +265,7 @@ fn work(bundle_dir: PathBuf, command: &str) -> Work {
         map: Map::new(),
         variables: BTreeMap::new(),
         connections: BTreeMap::new(),
+        policy: Policy::default(),
     };
     Work { dispatch, context }
 }

@@ -20,7 +20,8 @@ pub(super) async fn exit_codes_and_signals_have_their_cause<H: Harness>(mut benc
     assert_eq!((&end.outcome, end.exit_code), (&Outcome::Failed, Some(139)), "{end:?}");
     let (_, end) = bench.run("exit 99").await;
     assert_eq!((&end.outcome, end.exit_code), (&Outcome::Skipped, Some(99)));
-    let (_, end) = bench.run("mkdir -p $(dirname $UPDRAFT_REASON); echo my own words > $UPDRAFT_REASON; exit 1").await;
+    let (_, end) =
+        bench.run("mkdir -p $(dirname $UPDRAFT_REASON); echo my own words > $UPDRAFT_REASON; exit 1").await;
     assert_eq!(end.reason.as_deref(), Some("my own words"));
     let (_, end) = bench.run("mkdir -p $(dirname $UPDRAFT_REASON); mkfifo $UPDRAFT_REASON; exit 1").await;
     assert_eq!(end.outcome, Outcome::Failed, "a pipe in place of the reason holds nobody up");
@@ -68,7 +69,8 @@ pub(super) async fn a_kill_before_the_start_prevents_it<H: Harness>(mut bench: B
 }
 
 pub(super) async fn a_kill_lets_the_task_clean_up<H: Harness>(mut bench: Bench<H>) {
-    let id = bench.submit(bench.bash("trap 'echo cleaning; exit 0' TERM; echo ready; sleep 1000 & wait")).await;
+    let id =
+        bench.submit(bench.bash("trap 'echo cleaning; exit 0' TERM; echo ready; sleep 1000 & wait")).await;
     bench.wait_for_line(id, "ready").await;
     bench.kill(id, AMPLE).await;
     let end = bench.ended(id).await;
@@ -78,7 +80,9 @@ pub(super) async fn a_kill_lets_the_task_clean_up<H: Harness>(mut bench: Bench<H
     assert!(lines.iter().any(|line| line.contains("asked by a test")), "{lines:?}");
 }
 
-pub(super) async fn a_kill_gives_grace_to_children_of_a_shell_that_dies_at_once<H: Harness>(mut bench: Bench<H>) {
+pub(super) async fn a_kill_gives_grace_to_children_of_a_shell_that_dies_at_once<H: Harness>(
+    mut bench: Bench<H>,
+) {
     let inner = "trap 'sleep 0.3; echo saved; exit' TERM; echo ready; while :; do sleep 1000 & wait; done";
     let id = bench.submit(bench.bash(&format!("bash -c \"{inner}\"; echo unreachable"))).await;
     bench.wait_for_line(id, "ready").await;

@@ -4,10 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use engine::dispatch::Outcome;
 
-use super::{
-    Bench, Harness,
-    bench::is_unknown,
-};
+use super::{Bench, Harness, bench::is_unknown};
 use crate::{Error, Executor as _};
 
 pub(super) async fn an_attempt_starts_and_succeeds<H: Harness>(mut bench: Bench<H>) {
@@ -40,7 +37,9 @@ pub(super) async fn a_program_finds_its_folder_and_a_clean_environment<H: Harnes
     let script = bench.file("hello.sh");
     fs::write(&script, "#!/bin/bash\necho hello $1\n").unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut work = bench.bash("./hello.sh $WHO; echo $TZ $LANG; cd $HOME; pwd -P; touch mine; ls; umask; env; ulimit -c; cat");
+    let mut work = bench.bash(
+        "./hello.sh $WHO; echo $TZ $LANG; cd $HOME; pwd -P; touch mine; ls; umask; env; ulimit -c; cat",
+    );
     work.context.task.env.insert("WHO".to_owned(), "world".to_owned());
     let id = bench.submit(work).await;
     assert_eq!(bench.ended(id).await.outcome, Outcome::Success);
@@ -115,5 +114,8 @@ pub(super) async fn hundreds_of_short_attempts_all_end<H: Harness>(mut bench: Be
 
 pub(super) async fn the_capacity_is_that_of_a_machine<H: Harness>(bench: Bench<H>) {
     let capacity = bench.harness.executor().capacity().await.unwrap();
-    assert!(capacity.cpu_milli >= 1000 && capacity.memory_bytes > 1 << 28 && capacity.slots > 0, "{capacity:?}");
+    assert!(
+        capacity.cpu_milli >= 1000 && capacity.memory_bytes > 1 << 28 && capacity.slots > 0,
+        "{capacity:?}"
+    );
 }

@@ -28,7 +28,8 @@ pub(super) fn find_v2(mounts: &str, own: &str) -> Option<V2> {
     let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let own = mount.join(path);
     let parent = if path.is_empty() { own.as_path() } else { own.parent()? };
-    if !path.is_empty() && !fs::read_to_string(parent.join("cgroup.procs")).is_ok_and(|pids| pids.is_empty()) {
+    if !path.is_empty() && !fs::read_to_string(parent.join("cgroup.procs")).is_ok_and(|pids| pids.is_empty())
+    {
         return None;
     }
     let controllers = fs::read_to_string(parent.join("cgroup.controllers")).ok()?;
@@ -69,7 +70,8 @@ fn mount(mounts: &str, kind: &str, controller: Option<&str>) -> Option<PathBuf> 
         let (front, back) = line.split_once(" - ")?;
         let mut back = back.split(' ');
         let (found, options) = (back.next()?, back.nth(1)?);
-        let fits = found == kind && controller.is_none_or(|name| options.split(',').any(|option| option == name));
+        let fits =
+            found == kind && controller.is_none_or(|name| options.split(',').any(|option| option == name));
         fits.then(|| front.split(' ').nth(4).map(PathBuf::from))?
     })
 }
@@ -88,7 +90,7 @@ fn usable(folder: &Path) -> bool {
     fs::create_dir(&probe).is_ok() && fs::remove_dir(&probe).is_ok()
 }
 
-/// The cgroup of one attempt: one folder, or one per controller. 
+/// The cgroup of one attempt: one folder, or one per controller.
 #[derive(Debug, Default)]
 pub(crate) struct Cgroup {
     folders: Vec<PathBuf>,
@@ -100,7 +102,12 @@ impl Cgroup {
     }
 
     /// Makes a folder and writes its settings; those in `optional` may be unknown to the kernel.
-    pub(super) fn add(&mut self, folder: &Path, settings: &[(&str, String)], optional: &[(&str, String)]) -> io::Result<()> {
+    pub(super) fn add(
+        &mut self,
+        folder: &Path,
+        settings: &[(&str, String)],
+        optional: &[(&str, String)],
+    ) -> io::Result<()> {
         if !self.folders.iter().any(|made| made == folder) {
             match fs::create_dir(folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -129,7 +136,9 @@ impl Cgroup {
         };
         self.folders
             .iter()
-            .filter_map(|folder| count(folder.join("memory.events")).or_else(|| count(folder.join("memory.oom_control"))))
+            .filter_map(|folder| {
+                count(folder.join("memory.events")).or_else(|| count(folder.join("memory.oom_control")))
+            })
             .sum()
     }
 
@@ -145,7 +154,8 @@ impl Cgroup {
     /// The processes inside.
     pub(crate) fn processes(&self) -> Vec<rustix::process::Pid> {
         let texts = self.doors().into_iter().filter_map(|door| fs::read_to_string(door).ok());
-        let pids = texts.flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<i32>>());
+        let pids =
+            texts.flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<i32>>());
         pids.filter_map(rustix::process::Pid::from_raw).collect()
     }
 }

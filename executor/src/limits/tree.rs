@@ -24,7 +24,8 @@ pub(crate) fn children(pid: Pid) -> io::Result<Vec<Pid>> {
 }
 
 fn gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
 /// A process and everything below it.
@@ -54,7 +55,8 @@ mod tests {
     fn this_process_has_memory_and_its_children_are_found() {
         let pid = rustix::process::getpid();
         assert!(memory(pid) > 4096);
-        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let child_pid = Pid::from_child(&child);
         assert!(children(pid).unwrap().contains(&child_pid));
         assert!(with_descendants(pid).unwrap().contains(&child_pid));

@@ -14,8 +14,17 @@ use crate::supervise::SOCKET;
 
 /// What the supervisor inherits of the environment; everything else, secrets above all, stays behind.
 const ENVIRONMENT: [&str; 11] = [
-    "PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY",
-    "NO_PROXY", "RUST_LOG",
+    "PATH",
+    "LANG",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "RUST_LOG",
 ];
 
 /// How long a new supervisor may take until it listens: it first ends what a former one left.
@@ -44,7 +53,10 @@ pub(super) async fn connect(options: &Options, child: &mut Option<Child>) -> io:
             // Another one may have been faster, and ours gave way to it.
             return UnixStream::connect(&path).await.map_err(|_| {
                 let log = options.dir.join("supervisor.log");
-                io::Error::other(format!("the supervisor ended at once ({status}); {} says why", log.display()))
+                io::Error::other(format!(
+                    "the supervisor ended at once ({status}); {} says why",
+                    log.display()
+                ))
             });
         }
     }
@@ -52,7 +64,11 @@ pub(super) async fn connect(options: &Options, child: &mut Option<Child>) -> io:
 
 fn start(options: &Options) -> io::Result<Child> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.dir)?;
-    let log = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(options.dir.join("supervisor.log"))?;
+    let log = fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(options.dir.join("supervisor.log"))?;
     let environment = ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     Command::new(&options.program)
         .args(&options.arguments)

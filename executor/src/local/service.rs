@@ -73,7 +73,11 @@ enum Lost {
 }
 
 impl Service {
-    pub(super) fn new(options: Options, reports: mpsc::Sender<Report>, errands: mpsc::Receiver<Errand>) -> Self {
+    pub(super) fn new(
+        options: Options,
+        reports: mpsc::Sender<Report>,
+        errands: mpsc::Receiver<Errand>,
+    ) -> Self {
         let (open, waiting) = (BTreeMap::new(), VecDeque::new());
         Self { options, reports, errands, open, next: 0, waiting, child: None }
     }
@@ -92,7 +96,9 @@ impl Service {
                     failures = 0;
                     match self.converse(stream, &cancel).await {
                         Ok(()) => return,
-                        Err(lost) => tracing::warn!(reason = %lost, "the connection to the supervisor is lost"),
+                        Err(lost) => {
+                            tracing::warn!(reason = %lost, "the connection to the supervisor is lost")
+                        }
                     }
                     self.reap();
                 }

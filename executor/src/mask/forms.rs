@@ -44,7 +44,9 @@ fn add_text(secret: &str, patterns: &mut BTreeSet<Vec<u8>>) {
         hex(secret, false),
         hex(secret, true),
     ];
-    for (single, double) in [("&#39;", "&quot;"), ("&#x27;", "&quot;"), ("&#39;", "&#34;"), ("&apos;", "&quot;"), ("'", "\"")] {
+    for (single, double) in
+        [("&#39;", "&quot;"), ("&#x27;", "&quot;"), ("&#39;", "&#34;"), ("&apos;", "&quot;"), ("'", "\"")]
+    {
         texts.push(html(secret, single, double));
     }
     patterns.extend(texts.into_iter().filter(|text| text.len() >= SECRET_BYTES_MIN).map(String::into_bytes));
@@ -86,7 +88,11 @@ fn json(text: &str, escape: impl Fn(char) -> bool) -> String {
 }
 
 fn html(text: &str, single: &str, double: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\'', single).replace('"', double)
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('\'', single)
+        .replace('"', double)
 }
 
 fn shell_escaped(text: &str) -> String {

@@ -67,7 +67,9 @@ impl Client {
                 self.frames.push(&buffer[..n]);
                 Ok(())
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -95,7 +97,17 @@ impl Supervisor {
             stream.set_nonblocking(true)?;
             let id = self.next_client + 1;
             let token = self.poll.add(&stream, Source::Client(id), READABLE)?;
-            Ok((id, Client { stream, token, frames: Frames::default(), out: Vec::new(), subscribed: false, waits_to_write: false }))
+            Ok((
+                id,
+                Client {
+                    stream,
+                    token,
+                    frames: Frames::default(),
+                    out: Vec::new(),
+                    subscribed: false,
+                    waits_to_write: false,
+                },
+            ))
         });
         match accepted {
             Ok((id, client)) => {
@@ -137,13 +149,16 @@ impl Supervisor {
         self.poll.remove(&client.stream, client.token);
         match gone {
             Gone::Closed => {}
-            Gone::Io(_) | Gone::Wire(_) | Gone::Behind(_) => tracing::warn!(reason = %gone, "a client was let go"),
+            Gone::Io(_) | Gone::Wire(_) | Gone::Behind(_) => {
+                tracing::warn!(reason = %gone, "a client was let go")
+            }
         }
     }
 
     fn answer(&mut self, client: u64, format: u32, ask: Ask) -> Answer {
         if format != FORMAT {
-            let reason = format!("this supervisor speaks format {FORMAT} of the protocol, the client speaks {format}");
+            let reason =
+                format!("this supervisor speaks format {FORMAT} of the protocol, the client speaks {format}");
             return Answer::Refused { reason };
         }
         match ask {
@@ -175,7 +190,12 @@ impl Supervisor {
             Ask::Subscribe => self.subscribe(client),
             Ask::Logs { dispatch, member, offset, bytes } => {
                 let Some(attempt) = self.attempts.get(&(dispatch, member)) else { return Answer::Unknown };
-                match log::read(&attempt.folder.log(), offset, bytes.min(LOG_BYTES_MAX) as usize, attempt.ended()) {
+                match log::read(
+                    &attempt.folder.log(),
+                    offset,
+                    bytes.min(LOG_BYTES_MAX) as usize,
+                    attempt.ended(),
+                ) {
                     Ok(chunk) => Answer::Logs(chunk),
                     Err(error) => Answer::Refused { reason: format!("the log can't be read: {error}") },
                 }
@@ -184,7 +204,9 @@ impl Supervisor {
                 self.retired = true;
                 Answer::Done
             }
-            Ask::Retire => Answer::Refused { reason: format!("{} attempts are running", self.processes.len()) },
+            Ask::Retire => {
+                Answer::Refused { reason: format!("{} attempts are running", self.processes.len()) }
+            }
         }
     }
 
@@ -192,11 +214,15 @@ impl Supervisor {
         match self.attempts.get(&key) {
             None => return Answer::Done,
             Some(attempt) if !attempt.ended() => {
-                return Answer::Refused { reason: format!("member {} of dispatch {} is running", key.1, key.0) };
+                return Answer::Refused {
+                    reason: format!("member {} of dispatch {} is running", key.1, key.0),
+                };
             }
             Some(attempt) => {
                 if let Err(error) = self.sweeper.sweep(attempt.folder.path()) {
-                    return Answer::Refused { reason: format!("the attempt's folder can't be removed: {error}") };
+                    return Answer::Refused {
+                        reason: format!("the attempt's folder can't be removed: {error}"),
+                    };
                 }
             }
         }

@@ -52,7 +52,10 @@ impl Ending {
 impl Running {
     /// When something is due for this attempt, if nothing happens before.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let deadline = self.deadline.filter(|_| self.ending.is_none() && self.exited.is_none()).map(|deadline| deadline.0);
+        let deadline = self
+            .deadline
+            .filter(|_| self.ending.is_none() && self.exited.is_none())
+            .map(|deadline| deadline.0);
         let kill = self.ending.as_ref().filter(|ending| !ending.kill_sent).map(|ending| ending.kill_at);
         let look = self.memory_watch.filter(|_| self.exited.is_none()).map(|watch| watch.next);
         let held = self.outputs.iter().filter_map(super::output::Output::next_due);
@@ -74,7 +77,9 @@ impl Running {
         let roots: Vec<_> = roots.chain(self.exited.is_none().then_some(self.process)).collect();
         for root in roots {
             match tree::with_descendants(root) {
-                Ok(pids) => pids.into_iter().filter(|pid| !self.in_group(*pid)).for_each(|pid| kill(pid, signal)),
+                Ok(pids) => {
+                    pids.into_iter().filter(|pid| !self.in_group(*pid)).for_each(|pid| kill(pid, signal))
+                }
                 Err(error) => tracing::error!(%error, "the processes of an attempt can't be listed"),
             }
         }
@@ -104,9 +109,13 @@ impl Supervisor {
             None => {
                 running.note(&match &cause {
                     Cause::Killed { reason } => format!("ending this attempt: {reason}"),
-                    Cause::TimedOut { after } => format!("ending this attempt: it has run for {}", super::span(*after)),
+                    Cause::TimedOut { after } => {
+                        format!("ending this attempt: it has run for {}", super::span(*after))
+                    }
                     Cause::OutOfMemory { bytes, bytes_max } => {
-                        format!("ending this attempt: it holds {bytes} bytes of memory; its limit is {bytes_max}")
+                        format!(
+                            "ending this attempt: it holds {bytes} bytes of memory; its limit is {bytes_max}"
+                        )
                     }
                 });
                 running.ending = Some(Ending { cause, kill_at: now + grace, kill_sent: false });
@@ -122,7 +131,9 @@ impl Supervisor {
     /// Ends what is over its time or memory, and closes outputs that nobody should hold any more.
     pub(super) fn enforce(&mut self, key: Key, now: Instant) {
         let Some(running) = self.attempts.get_mut(&key).and_then(Attempt::running) else { return };
-        if let Some(ending) = running.ending.as_mut().filter(|ending| !ending.kill_sent && ending.kill_at <= now) {
+        if let Some(ending) =
+            running.ending.as_mut().filter(|ending| !ending.kill_sent && ending.kill_at <= now)
+        {
             ending.kill_sent = true;
             running.signal(Signal::KILL);
             self.look_for_orphans = true;
@@ -158,7 +169,9 @@ impl Supervisor {
         }
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         let code = match rustix::process::waitid(WaitId::PidFd(running.pidfd.as_fd()), options) {
-            Ok(Some(status)) => status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal)),
+            Ok(Some(status)) => {
+                status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal))
+            }
             Ok(None) => return,
             Err(error) => {
                 tracing::error!(dispatch = %key.0, member = key.1, %error, "an attempt can't be reaped");

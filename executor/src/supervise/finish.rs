@@ -23,7 +23,9 @@ impl Supervisor {
     pub(super) fn finish_if_over(&mut self, key: Key) {
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
         let Life::Running(running) = &mut attempt.life else { return };
-        let Some(exited) = running.exited.filter(|_| running.outputs.is_empty() && running.lingering.is_empty()) else {
+        let Some(exited) =
+            running.exited.filter(|_| running.outputs.is_empty() && running.lingering.is_empty())
+        else {
             return;
         };
         let end = running.conclude(&attempt.folder, &self.options.objects, exited);
@@ -96,7 +98,9 @@ impl Running {
         let said = match folder::read_regular(&dirs.reason_file(), result::RESULT_BYTES_MAX) {
             Ok(said) => said.is_some(),
             // Something that isn't a file would hold us up when the operator reads it.
-            Err(error) => return (Outcome::Failed, Some(format!("the file $UPDRAFT_REASON can't be read: {error}"))),
+            Err(error) => {
+                return (Outcome::Failed, Some(format!("the file $UPDRAFT_REASON can't be read: {error}")));
+            }
         };
         let (outcome, reason) = translate(plugins::operator::exited(&self.context, &dirs, exited.code));
         let failed = matches!(outcome, Outcome::Failed | Outcome::FailedForGood);
@@ -111,7 +115,14 @@ impl Running {
 
 /// The end of something that never ran.
 pub(super) fn never_ran(outcome: Outcome, reason: String) -> End {
-    End { outcome, duration: Span::ZERO, exit_code: None, reason: Some(reason), result: None, mapped_length: None }
+    End {
+        outcome,
+        duration: Span::ZERO,
+        exit_code: None,
+        reason: Some(reason),
+        result: None,
+        mapped_length: None,
+    }
 }
 
 impl Attempt {

@@ -59,12 +59,16 @@ impl Supervisor {
         };
         match self.poll.add(&pidfd, Source::Orphan(raw), READABLE) {
             Ok(token) => {
-                if let Some(running) = of.and_then(|key| self.attempts.get_mut(&key)).and_then(Attempt::running) {
+                if let Some(running) =
+                    of.and_then(|key| self.attempts.get_mut(&key)).and_then(Attempt::running)
+                {
                     running.lingering.insert(raw);
                 }
                 self.orphans.insert(raw, Orphan { pidfd, token, of });
             }
-            Err(error) => tracing::error!(pid = raw, %error, "a process that a task left behind can't be watched"),
+            Err(error) => {
+                tracing::error!(pid = raw, %error, "a process that a task left behind can't be watched")
+            }
         }
     }
 
@@ -111,6 +115,8 @@ pub(super) fn kill(pid: Pid, signal: Signal) {
 pub(super) fn kill_group(group: Pid, signal: Signal) {
     match rustix::process::kill_process_group(group, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-        Err(error) => tracing::error!(group = group.as_raw_pid(), %error, "a process group can't be signalled"),
+        Err(error) => {
+            tracing::error!(group = group.as_raw_pid(), %error, "a process group can't be signalled")
+        }
     }
 }

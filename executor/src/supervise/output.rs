@@ -77,8 +77,12 @@ impl Running {
 
     fn take(&mut self, index: usize, bytes: &[u8], now: Instant) {
         let output = &mut self.outputs[index];
-        let mut sink =
-            Sink { log: &mut self.log, last_words: &mut self.last_words, started: self.started, stream: output.stream };
+        let mut sink = Sink {
+            log: &mut self.log,
+            last_words: &mut self.last_words,
+            started: self.started,
+            stream: output.stream,
+        };
         let mut masked = Vec::with_capacity(bytes.len());
         output.masker.push(bytes, &mut masked);
         output.splitter.push(&masked, |line, continues| sink.line(line, continues, now));
@@ -90,8 +94,12 @@ impl Running {
     /// Stores what has been held back for long enough.
     pub(super) fn flush_held(&mut self, now: Instant) {
         for output in &mut self.outputs {
-            let mut sink =
-                Sink { log: &mut self.log, last_words: &mut self.last_words, started: self.started, stream: output.stream };
+            let mut sink = Sink {
+                log: &mut self.log,
+                last_words: &mut self.last_words,
+                started: self.started,
+                stream: output.stream,
+            };
             if output.mask_since.is_some_and(|since| since + MASK_HOLD <= now) {
                 let mut masked = Vec::new();
                 output.masker.flush(&mut masked);
@@ -110,8 +118,12 @@ impl Running {
     /// Stores everything that an output holds back and takes the output away: it has ended.
     pub(super) fn close_output(&mut self, index: usize, now: Instant) -> Output {
         let mut output = self.outputs.swap_remove(index);
-        let mut sink =
-            Sink { log: &mut self.log, last_words: &mut self.last_words, started: self.started, stream: output.stream };
+        let mut sink = Sink {
+            log: &mut self.log,
+            last_words: &mut self.last_words,
+            started: self.started,
+            stream: output.stream,
+        };
         let mut masked = Vec::new();
         output.masker.flush(&mut masked);
         output.splitter.push(&masked, |line, continues| sink.line(line, continues, now));

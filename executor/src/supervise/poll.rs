@@ -51,7 +51,12 @@ impl Poll {
         Ok(Self { epoll, sources: BTreeMap::new(), next: 0 })
     }
 
-    pub(super) fn add(&mut self, fd: impl AsFd, source: Source, flags: epoll::EventFlags) -> io::Result<Token> {
+    pub(super) fn add(
+        &mut self,
+        fd: impl AsFd,
+        source: Source,
+        flags: epoll::EventFlags,
+    ) -> io::Result<Token> {
         self.next += 1;
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(self.next), flags)?;
         self.sources.insert(self.next, source);

@@ -54,7 +54,8 @@ fn key_of(name: &str) -> Option<Key> {
 
 fn recover_one(folder: Folder) -> io::Result<Attempt> {
     // The supervisor may have died while it wrote this; what matters is in the folder's name.
-    let since = folder::read::<Start>(&folder.start()).ok().flatten().map_or_else(wall_clock, |start| start.since);
+    let since =
+        folder::read::<Start>(&folder.start()).ok().flatten().map_or_else(wall_clock, |start| start.since);
     if let Some(exit) = folder::read::<Exit>(&folder.exit())? {
         return Ok(Attempt::over(folder, since, exit.pid, exit.end));
     }

@@ -48,17 +48,22 @@ impl Supervisor {
             return Answer::Done;
         }
         if self.was_forgotten(dispatch.id) && !self.holds(dispatch.id) {
-            return Answer::Refused { reason: format!("dispatch {} has ended and was confirmed", dispatch.id) };
+            return Answer::Refused {
+                reason: format!("dispatch {} has ended and was confirmed", dispatch.id),
+            };
         }
         let killed = self.members(dispatch.id).any(|(_, attempt)| attempt.killed());
-        let (folder, since) = (Folder::of(&self.options.dir.join("attempts"), dispatch.id, context.member), wall_clock());
-        let begun = folder.create(&Start { format: FORMAT, dispatch: dispatch.id, member: context.member, since });
+        let (folder, since) =
+            (Folder::of(&self.options.dir.join("attempts"), dispatch.id, context.member), wall_clock());
+        let begun =
+            folder.create(&Start { format: FORMAT, dispatch: dispatch.id, member: context.member, since });
         let end = match begun {
             Err(error) => Some(not_started(&format!("its folder can't be made: {error}"))),
             Ok(()) if killed => Some(never_ran(Outcome::Killed, "killed before it started".to_owned())),
-            Ok(()) if self.processes.len() >= self.options.attempts_max => {
-                Some(not_started(&format!("{} attempts are running, the most that is allowed", self.processes.len())))
-            }
+            Ok(()) if self.processes.len() >= self.options.attempts_max => Some(not_started(&format!(
+                "{} attempts are running, the most that is allowed",
+                self.processes.len()
+            ))),
             Ok(()) => None,
         };
         let timeout = dispatch.timeout.or(context.task.timeout);
@@ -183,10 +188,12 @@ impl Supervisor {
         let (err_reader, err_writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         let mut command = Command::new(SELF);
         command.arg0("updraft").arg("attempt").env(MARK, folder.path()).process_group(0);
-        let child = command.stdin(input).stdout(Stdio::from(out_writer)).stderr(Stdio::from(err_writer)).spawn()?;
+        let child =
+            command.stdin(input).stdout(Stdio::from(out_writer)).stderr(Stdio::from(err_writer)).spawn()?;
         drop(command);
         let process = Pid::from_child(&child);
-        match self.watch(key, process, secrets, [(out_reader, Stream::Stdout), (err_reader, Stream::Stderr)]) {
+        match self.watch(key, process, secrets, [(out_reader, Stream::Stdout), (err_reader, Stream::Stderr)])
+        {
             Ok((pidfd, outputs)) => Ok((process, pidfd, outputs)),
             Err(error) => {
                 super::orphans::kill(process, rustix::process::Signal::KILL);
@@ -208,7 +215,15 @@ impl Supervisor {
         for (pipe, stream) in pipes {
             let token = self.poll.add(&pipe, Source::Output(key, stream), READABLE)?;
             let (masker, splitter) = (secrets.masker(), Splitter::default());
-            outputs.push(Output { pipe, token, stream, masker, splitter, mask_since: None, line_since: None });
+            outputs.push(Output {
+                pipe,
+                token,
+                stream,
+                masker,
+                splitter,
+                mask_since: None,
+                line_since: None,
+            });
         }
         Ok((pidfd, outputs))
     }

@@ -169,7 +169,8 @@ impl Supervisor {
         open_files: Option<u64>,
         attempts: BTreeMap<Key, Attempt>,
     ) -> Result<Self, Error> {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").map_err(machine("read the host's name"))?;
+        let host =
+            std::fs::read_to_string("/proc/sys/kernel/hostname").map_err(machine("read the host's name"))?;
         let sweeper = Sweeper::start(options.dir.join("trash"))?;
         Ok(Self {
             options,

@@ -21,7 +21,9 @@ impl Sweeper {
     pub(super) fn start(trash: PathBuf) -> Result<Self, Error> {
         let (sender, receiver) = mpsc::channel::<PathBuf>();
         let entries = fs::read_dir(&trash).map_err(machine("read the folder of deleted attempts"))?;
-        let left = entries.collect::<io::Result<Vec<_>>>().map_err(machine("read the folder of deleted attempts"))?;
+        let left = entries
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(machine("read the folder of deleted attempts"))?;
         let sweep = move || {
             for path in left.into_iter().map(|entry| entry.path()).chain(receiver) {
                 if let Err(error) = fs::remove_dir_all(&path) {
@@ -39,7 +41,10 @@ impl Sweeper {
         self.next += 1;
         let target = self.trash.join(format!("{}-{}", std::process::id(), self.next));
         match fs::rename(path, &target) {
-            Ok(()) => self.sender.send(target).map_err(|_| io::Error::other("the thread that deletes folders is gone")),
+            Ok(()) => self
+                .sender
+                .send(target)
+                .map_err(|_| io::Error::other("the thread that deletes folders is gone")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
