@@ -1,0 +1,5 @@
+//! seal
+/// E
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+}
