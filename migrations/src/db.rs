@@ -3,7 +3,10 @@
 use std::{str::FromStr as _, sync::Arc, time::Duration};
 
 use dags::time::Timestamp;
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector, Statement};
+use sea_orm::{
+    ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, SqlxPostgresConnector,
+    SqlxSqliteConnector, Statement, TransactionOptions, TransactionTrait as _,
+};
 use sqlx::{
     postgres::{PgConnectOptions, PgPool, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
@@ -170,6 +173,15 @@ impl Db {
             .doing("read the database's clock")?
             .ok_or_else(|| Error::corrupt("shard", "the database has no clock"))?;
         Ok(Timestamp(row.try_get("", "now").doing("read the database's clock")?))
+    }
+
+    /// Begins a transaction that writes. SQLite takes its write lock at once: one that reads first could not get it later.
+    pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        self.write().begin_with_options(options).await
     }
 
     /// The text for this database.

@@ -193,7 +193,7 @@ async fn unfinished(db: &Db, scope: ShardScope) -> Result<Vec<(RunRow, Vec<TaskR
 async fn tasks_of(db: &Db, tenant: TenantId, runs: &[Uuid]) -> Result<Vec<TaskRow>, Error> {
     let found = task_instance::Entity::find()
         .filter(task_instance::Column::TenantId.eq(tenant.0))
-        .filter(any_of(db, "run_id", runs))
+        .filter(any_of(db, runs))
         .order_by_asc(task_instance::Column::RunId)
         .order_by_asc(task_instance::Column::TaskId)
         .order_by_asc(task_instance::Column::MapIndex)
@@ -203,18 +203,14 @@ async fn tasks_of(db: &Db, tenant: TenantId, runs: &[Uuid]) -> Result<Vec<TaskRo
     found.into_iter().map(|row| Ok(rows::Task::try_from(row)?.0)).collect()
 }
 
-/// `column` is one of the ids: one parameter, however many there are.
-fn any_of(db: &Db, column: &'static str, ids: &[Uuid]) -> Expr {
+/// The run is one of these: one parameter, however many there are.
+fn any_of(db: &Db, runs: &[Uuid]) -> Expr {
     match db {
         Db::Sqlite(_) => {
-            let hex: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
-            let all = Expr::cust_with_values("(SELECT unhex(value) FROM json_each(?))", [rows::to_json(&hex)]);
-            Expr::col(column).binary(sea_orm::sea_query::BinOper::In, all)
+            let hex: Vec<String> = runs.iter().map(|id| id.simple().to_string()).collect();
+            Expr::cust_with_values("run_id IN (SELECT unhex(value) FROM json_each(?))", [rows::to_json(&hex)])
         }
-        Db::Postgres(_) => {
-            let all = Expr::cust_with_values("ANY($1::uuid[])", [Value::from(ids.to_vec())]);
-            Expr::col(column).eq(all)
-        }
+        Db::Postgres(_) => Expr::cust_with_values("run_id = ANY($1::uuid[])", [Value::from(runs.to_vec())]),
     }
 }
 
@@ -270,13 +266,9 @@ pub(super) async fn inbox(db: &Db, scope: ShardScope, skip: &[i64], limit: usize
     if !skip.is_empty() {
         query = query.filter(match db {
             Db::Sqlite(_) => {
-                let all = Expr::cust_with_values("(SELECT value FROM json_each(?))", [rows::to_json(&skip)]);
-                Expr::col(inbox::Column::Id).binary(sea_orm::sea_query::BinOper::NotIn, all)
+                Expr::cust_with_values("id NOT IN (SELECT value FROM json_each(?))", [rows::to_json(&skip)])
             }
-            Db::Postgres(_) => {
-                let all = Expr::cust_with_values("ALL($1::int8[])", [Value::from(skip.to_vec())]);
-                Expr::col(inbox::Column::Id).ne(all)
-            }
+            Db::Postgres(_) => Expr::cust_with_values("id <> ALL($1::int8[])", [Value::from(skip.to_vec())]),
         });
     }
     let found = query.all(db.read()).await.doing("read the inbox")?;

@@ -9,7 +9,7 @@ use dags::{
 };
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    TransactionTrait as _, sea_query::OnConflict,
+    sea_query::OnConflict,
 };
 
 use crate::{
@@ -89,7 +89,7 @@ pub async fn store(db: &Db, scope: TenantScope, new: &NewBundle) -> Result<(), E
     let doing = "store a bundle";
     let tenant = scope.tenant().0;
     let now = db.now().await?.0;
-    let transaction = db.write().begin().await.doing(doing)?;
+    let transaction = db.begin().await.doing(doing)?;
     bundle::Entity::insert(bundle::ActiveModel {
         tenant_id: Set(tenant),
         digest: Set(new.digest.to_string()),

@@ -3,7 +3,7 @@
 
 use dags::time::Timestamp;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, TransactionTrait as _,
+    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     sea_query::OnConflict,
 };
 use serde::{Deserialize, Serialize};
@@ -118,7 +118,7 @@ pub async fn set(
     let payload = json!({
         "name": name, "conn_type": conn_type, "host": host, "port": port, "secrets_given": new.secrets.is_some(),
     });
-    let transaction = db.write().begin().await.doing(doing)?;
+    let transaction = db.begin().await.doing(doing)?;
     connection::Entity::insert(connection::ActiveModel {
         tenant_id: Set(tenant),
         name: Set(name),
@@ -160,7 +160,7 @@ pub async fn set(
 pub async fn delete(db: &Db, scope: TenantScope, actor: &str, name: &str) -> Result<bool, Error> {
     let doing = "delete a connection";
     let now = db.now().await?.0;
-    let transaction = db.write().begin().await.doing(doing)?;
+    let transaction = db.begin().await.doing(doing)?;
     let key = (scope.tenant().0, name.to_owned());
     let done = connection::Entity::delete_by_id(key).exec(&transaction).await.doing(doing)?;
     if done.rows_affected > 0 {

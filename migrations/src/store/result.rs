@@ -5,7 +5,7 @@ use dags::ids::{DispatchId, RunId, TaskId};
 use engine::{dispatch::ResultRef, rows::ResultRow};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    Statement, TransactionTrait as _, sea_query::OnConflict,
+    Statement, sea_query::OnConflict,
 };
 
 use crate::{
@@ -81,7 +81,7 @@ pub async fn put(
     value: &ResultRef,
 ) -> Result<bool, Error> {
     let doing = "store a result";
-    let transaction = db.write().begin().await.doing(doing)?;
+    let transaction = db.begin().await.doing(doing)?;
     // The lock orders this against the commit that would make another dispatch current.
     let sql = db.pick(
         "SELECT * FROM task_instance WHERE tenant_id = ?1 AND run_id = ?2 AND task_id = ?3 AND map_index = ?4",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dags::time::Timestamp;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    TransactionTrait as _, sea_query::OnConflict,
+    sea_query::OnConflict,
 };
 use serde_json::json;
 
@@ -80,7 +80,7 @@ pub async fn set(
     } else {
         (Some(without_nul(&new.value).into_owned()), None)
     };
-    let transaction = db.write().begin().await.doing(doing)?;
+    let transaction = db.begin().await.doing(doing)?;
     variable::Entity::insert(variable::ActiveModel {
         tenant_id: Set(tenant),
         name: Set(name.clone()),
@@ -115,7 +115,7 @@ pub async fn set(
 pub async fn delete(db: &Db, scope: TenantScope, actor: &str, name: &str) -> Result<bool, Error> {
     let doing = "delete a variable";
     let now = db.now().await?.0;
-    let transaction = db.write().begin().await.doing(doing)?;
+    let transaction = db.begin().await.doing(doing)?;
     let done = variable::Entity::delete_by_id((scope.tenant().0, name.to_owned())).exec(&transaction).await.doing(doing)?;
     if done.rows_affected > 0 {
         audit::note(&transaction, scope, now, actor, "delete_variable", &json!({"name": name})).await?;
