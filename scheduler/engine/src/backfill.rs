@@ -104,8 +104,7 @@ impl Engine {
         if change == BackfillChange::Cancel {
             let queued: Vec<RunIdx> = self.runs_of_backfill(tenant, id, RunState::Queued);
             for run in queued {
-                self.finish(run, RunState::Failed, Some("its backfill was cancelled".into()));
-                self.end_all(run, BulkKind::MarkSkipped, None, Some("its backfill was cancelled".into()));
+                self.end_run(run, BulkKind::SkipUnfinished, None, "its backfill was cancelled".into());
             }
         } else {
             self.look_at_backfill(tenant, id);

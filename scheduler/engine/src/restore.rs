@@ -68,7 +68,7 @@ impl Engine {
             }
         }
         for dag in 0..engine.dags.len() as u32 {
-            engine.plan_next(dag);
+            engine.keep_plan(dag);
             engine.dag_work(dag);
         }
         for (tenant, id) in engine.backfills.keys().copied().collect::<Vec<_>>() {

@@ -349,8 +349,16 @@ impl Engine {
         }
         let timeout = self.run(run).plan.dag().run_timeout.unwrap_or_default();
         let reason: Arc<str> = format!("the run took longer than {timeout}").into();
-        self.finish(run, RunState::Failed, Some(reason.clone()));
-        self.end_all(run, BulkKind::SkipUnfinished, None, Some(reason));
+        self.end_run(run, BulkKind::SkipUnfinished, None, reason);
+    }
+
+    /// Brings a run to an early, failed end: first its instances, then the run itself, so that a finished run never has
+    /// unfinished instances, whatever happens in between.
+    pub(crate) fn end_run(&mut self, run: RunIdx, kind: BulkKind, by: Option<Arc<str>>, reason: Arc<str>) {
+        let state = self.run_mut(run);
+        state.row.reason = Some(reason.clone());
+        self.touch_run(run);
+        self.end_all(run, kind, by, Some(reason));
     }
 
     /// Ends every instance that isn't finished, in one of the ways of [`BulkKind`].
@@ -373,20 +381,23 @@ impl Engine {
         self.end_all(at.run, BulkKind::FailFast, None, Some(format!("`{task}` failed and the DAG fails fast").into()));
     }
 
-    /// When a run's work is done: is it over, is it stuck, can it leave memory?
+    /// When a run's work is done: is it over, is it stuck?
     pub(crate) fn settle(&mut self, run: RunIdx) {
         let state = self.run(run);
-        if state.row.state == RunState::Running {
-            let created = state.row.created_tasks as usize >= state.plan.tasks.len();
-            if created && state.unfinished == 0 {
-                let reason = state.row.reason.clone();
-                let ended_early = reason.is_some() || state.plan.dag().fail_fast && failed_task(state);
-                let failed = state.failed_leaves > 0 || ended_early;
-                self.finish(run, if failed { RunState::Failed } else { RunState::Success }, reason);
-            } else if created && state.moving == 0 && self.is_stuck(run) {
-                self.finish(run, RunState::Failed, Some("all_tasks_deadlocked".into()));
-                self.end_all(run, BulkKind::EndFailed, None, Some("nothing in the run can go on".into()));
-            }
+        if state.row.state.is_finished() {
+            return;
+        }
+        if state.unfinished == 0 {
+            let reason = state.row.reason.clone();
+            let ended_early = reason.is_some() || state.plan.dag().fail_fast && failed_task(state);
+            let failed = state.failed_leaves > 0 || ended_early;
+            self.finish(run, if failed { RunState::Failed } else { RunState::Success }, reason);
+        } else if state.row.state == RunState::Running
+            && state.row.created_tasks as usize >= state.plan.tasks.len()
+            && state.moving == 0
+            && self.is_stuck(run)
+        {
+            self.end_run(run, BulkKind::EndStuck, None, "all_tasks_deadlocked".into());
         }
     }
 

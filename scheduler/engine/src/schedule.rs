@@ -86,7 +86,7 @@ impl Engine {
                     paused: paused_upon_creation,
                     stale: false,
                     cursor: None,
-                    next_run_after: None,
+                    next: None,
                     listening_since: Some(self.now),
                     failed_in_row: 0,
                     reserved: std::collections::BTreeSet::new(),
@@ -126,11 +126,7 @@ impl Engine {
         let now = self.now;
         let state = &mut self.dags[dag as usize];
         state.generation += 1;
-        let last = state.row.cursor.map(|cursor| Planned {
-            run_after: cursor.run_after,
-            logical_date: cursor.logical_date,
-            interval: cursor.interval.map(|(start, end)| DataInterval { start, end }),
-        });
+        let last = state.row.cursor.map(planned);
         let off = state.row.stale || state.deleted || state.row.paused;
         let continuous = state.plan.dag().schedule.when == When::Continuous;
         let waits = continuous && state.active > 0;
@@ -138,14 +134,30 @@ impl Engine {
             Some(timetable) if !off && !waits => timetable.next(last.as_ref(), now),
             Some(_) | None => None,
         };
-        let due = state.next.map(|planned| planned.run_after);
-        if state.row.next_run_after != due {
-            state.row.next_run_after = due;
+        let next = state.next.map(|planned| Cursor {
+            run_after: planned.run_after,
+            logical_date: planned.logical_date,
+            interval: planned.interval.map(|DataInterval { start, end }| (start, end)),
+        });
+        if state.row.next != next {
+            state.row.next = next;
             self.touch_dag(dag);
         }
-        let generation = self.dags[dag as usize].generation;
-        if let Some(due) = due {
-            self.at(due, Timer::Dag { dag, generation });
+        self.set_dag_timer(dag);
+    }
+
+    /// What was planned before a restart stays planned.
+    pub(crate) fn keep_plan(&mut self, dag: u32) {
+        let state = &mut self.dags[dag as usize];
+        state.next = state.row.next.map(planned);
+        self.set_dag_timer(dag);
+    }
+
+    fn set_dag_timer(&mut self, dag: u32) {
+        let state = &self.dags[dag as usize];
+        let generation = state.generation;
+        if let Some(next) = state.next {
+            self.at(next.run_after, Timer::Dag { dag, generation });
         }
     }
 
@@ -263,5 +275,13 @@ impl Engine {
     pub(crate) fn known_dag(&self, tenant: TenantId, dag_id: &DagId) -> Result<u32, crate::command::Refusal> {
         self.find_dag(tenant, dag_id)
             .ok_or_else(|| crate::command::Refusal::new("dag.not_found", format!("there is no DAG `{dag_id}`")))
+    }
+}
+
+fn planned(cursor: Cursor) -> Planned {
+    Planned {
+        run_after: cursor.run_after,
+        logical_date: cursor.logical_date,
+        interval: cursor.interval.map(|(start, end)| DataInterval { start, end }),
     }
 }

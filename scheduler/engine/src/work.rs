@@ -53,6 +53,8 @@ pub(crate) enum BulkKind {
     FailFast,
     /// A run's timeout: everything unfinished is skipped.
     SkipUnfinished,
+    /// A run in which nothing can go on: everything unfinished counts as blocked.
+    EndStuck,
     /// A run marked as failed: running ones fail, the others are skipped; teardowns are left alone.
     EndFailed,
 }
@@ -98,9 +100,12 @@ impl Engine {
         let floor = self.budget.saturating_sub((self.config.step_transitions / 4).max(1));
         while self.budget > floor {
             let Some(work) = self.run_mut(run).work.pop_front() else {
-                self.run_mut(run).has_work = false;
                 self.settle(run);
-                return;
+                if self.run(run).work.is_empty() {
+                    self.run_mut(run).has_work = false;
+                    return;
+                }
+                continue;
             };
             self.budget = self.budget.saturating_sub(1);
             if let Some(rest) = self.do_work(run, work) {
@@ -251,7 +256,8 @@ impl Engine {
             BulkKind::MarkSkipped => Event::MarkSkipped,
             BulkKind::FailFast | BulkKind::EndFailed if teardown || state.is_finished() => return,
             BulkKind::FailFast | BulkKind::EndFailed if running => Event::MarkFailed,
-            BulkKind::SkipUnfinished if state.is_finished() => return,
+            BulkKind::SkipUnfinished | BulkKind::EndStuck if state.is_finished() => return,
+            BulkKind::EndStuck => Event::MarkFailed,
             BulkKind::FailFast | BulkKind::EndFailed | BulkKind::SkipUnfinished => Event::MarkSkipped,
         };
         self.end_by_hand(at, event, by, reason);
