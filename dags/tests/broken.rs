@@ -64,3 +64,10 @@ fn every_code_is_met_by_the_corpus() {
     let never: Vec<&str> = here.filter(|code| !met.contains(code)).collect();
     assert_eq!(never, [""; 0], "no broken file shows these codes");
 }
+
+#[test]
+fn a_diagnostic_has_a_json_form() {
+    let source = Source::new("a.yaml", "dag: a\ntasks:\n  b: { bash: x, needs: bb }\n");
+    let diagnostics = compile(&source, &fixture::catalog(), &BTreeMap::new()).diagnostics;
+    insta::assert_json_snapshot!("diagnostic_as_json", diagnostics);
+}

@@ -263,3 +263,20 @@ fn trees_from_elsewhere_are_not_trusted() {
     let deep = (0..100).fold(node(Kind::Null), |inner, _| node(Kind::Seq(vec![inner])));
     assert_eq!(codes(deep), ["dag.limit"]);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+    #[test]
+    fn a_file_with_a_slip_is_survived(at in 0..3_000_usize, length in 0..40_usize, put in "[ \\t\\n{}\\[\\]:'\"*&!|>#%@,a0é-]{0,6}") {
+        let mut text = include_str!("../examples/daily_sales.yaml").to_owned();
+        let start = text.floor_char_boundary(at);
+        let end = text.floor_char_boundary(start + length);
+        text.replace_range(start..end, &put);
+        let source = Source::new("x.yaml", text);
+        let compiled = compile(&source, &fixture::catalog(), &NoFiles);
+        for diagnostic in compiled.diagnostics {
+            let drawn = dags::diagnostic::render(&diagnostic, &source, false);
+            proptest::prop_assert!(drawn.contains(&diagnostic.code.to_owned()));
+        }
+    }
+}
