@@ -83,7 +83,7 @@ fn change_task(random: &mut Random, row: &mut TaskRow) {
     row.reason = random.maybe_text();
     row.exit_code = random.chance(50).then(|| random.below(256) as i32 - 1);
     row.mapped_length = random.chance(50).then(|| random.below(100_000) as u32);
-    row.followed = random.chance(30).then(|| vec![fixture::task_id("a"), fixture::task_id("g.b")].into());
+    row.skips = random.chance(30).then(|| vec![fixture::task_id("a"), fixture::task_id("g.b")].into());
     row.marked_by = random.maybe_text();
 }
 
@@ -217,7 +217,12 @@ fn aggregates(random: &mut Random, model: &Model, batch: &mut Batch) {
                     logical_date: random.maybe_time(),
                     interval: random.chance(50).then(|| (random.time(), random.time())),
                 });
-                dag.next_run_after = random.maybe_time();
+                dag.next = random.chance(50).then(|| Cursor {
+                    run_after: random.time(),
+                    logical_date: random.maybe_time(),
+                    interval: random.chance(50).then(|| (random.time(), random.time())),
+                });
+                dag.reserved = random.maybe_time().into_iter().collect();
                 dag.listening_since = random.maybe_time();
                 dag.failed_in_row = random.below(9) as u32;
                 batch.dags.push(dag);
