@@ -189,7 +189,6 @@ fn errors_teach() {
         "{{ ds | pprint }}",
         "{{ x is safe }}",
         "{{ ds | safe }}",
-        "{{ namespace() }}",
         "{{ lipsum() }}",
     ] {
         assert!(Templates::new().render(unknown, &context(), false).is_err(), "{unknown}");
