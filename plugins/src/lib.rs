@@ -11,6 +11,7 @@ pub mod operator;
 pub mod outbound;
 pub mod policy;
 mod schema;
+pub mod script;
 pub mod template;
 
 use log::log;
