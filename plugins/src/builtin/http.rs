@@ -113,7 +113,7 @@ pub(crate) struct HttpSensor {
     json: Option<Value>,
     /// The status codes that may be right; 200 to 299 if absent.
     expect: Option<Vec<u16>>,
-    /// What must hold for the answer, an expression such as `{{ response.state == 'done' }}`.
+    /// What must hold for the answer, an expression without braces: `response.state == 'done'`.
     until: Option<String>,
     /// The time for one request.
     #[serde(default = "minute")]
