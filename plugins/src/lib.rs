@@ -13,6 +13,7 @@ pub mod needs;
 pub mod operator;
 pub mod outbound;
 pub mod policy;
+pub mod reference;
 mod schema;
 pub mod template;
 

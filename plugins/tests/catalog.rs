@@ -66,3 +66,16 @@ fn what_does_not_fit_is_explained() {
         assert!(found.iter().any(|e| e == error), "{task}: {found:#?}");
     }
 }
+
+/// `UPDATE=1 cargo test -p plugins` writes the page instead of comparing it.
+#[test]
+fn the_reference_page_is_current() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operators.md");
+    let page = plugins::reference::markdown(&plugins::catalog());
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &page).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == page, "docs/operators.md is out of date: run `UPDATE=1 cargo test -p plugins --test catalog`");
+}
