@@ -35,20 +35,18 @@ fn operator(builtin: &Builtin) -> Operator {
     }
 }
 
-/// The connections that a task names in its parameters, sorted; those in its templates are found by
+/// The connections that a task names in its parameters; those in its templates are found by
 /// [`needs::of`](crate::needs::of).
 pub(crate) fn connections(task: &Task) -> Vec<String> {
     let fields = builtin::find(&task.operator).map(|builtin| builtin.connections).unwrap_or_default();
-    let mut names: Vec<String> = fields
-        .iter()
-        .filter_map(|field| task.args.get(*field))
-        .flat_map(|value| match value {
-            Value::String(name) => vec![name.clone()],
-            Value::Array(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
-        })
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+    fields.iter().filter_map(|field| task.args.get(*field)).flat_map(names).collect()
+}
+
+/// A name or a list of names.
+pub(crate) fn names(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(name) => vec![name.clone()],
+        Value::Array(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
+    }
 }

@@ -16,6 +16,7 @@ pub mod policy;
 pub mod reference;
 mod schema;
 pub mod template;
+pub mod user;
 
 pub use catalog::{catalog, catalog_with};
 use log::log;

@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use dags::model::Task;
 use serde_json::Value;
 
-use crate::{catalog, template::Error};
+use crate::{
+    catalog,
+    template::Error,
+    user::{self, Description},
+};
 
 /// What a task names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +48,16 @@ pub fn of(task: &Task, files: impl Fn(&str) -> Option<String>) -> Result<Needs, 
         "sql" | "sql_check" | "sql_sensor" => {
             if let Some(text) = task.args.get("file").and_then(Value::as_str).and_then(files) {
                 needs.text(&text)?;
+            }
+        }
+        operator if crate::builtin::find(operator).is_none() => {
+            let path = format!("{}/{operator}.yaml", user::FOLDER);
+            // A plugin that is missing or wrong is reported by the attempt.
+            if let Some(description) = files(&path).and_then(|text| Description::parse(&text, &path).ok()) {
+                needs.connections.extend(description.connections(&task.args));
+                for value in description.with().values() {
+                    needs.value(value)?;
+                }
             }
         }
         _ => {}
