@@ -13,6 +13,7 @@ pub mod ids;
 pub mod json_schema;
 pub mod model;
 pub mod run_name;
+pub mod schema;
 mod suggest;
 pub mod template;
 pub mod time;

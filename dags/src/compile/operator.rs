@@ -123,7 +123,8 @@ impl Context<'_, '_> {
         let Some(validator) = catalog.validator(&operator.name) else { return };
         let instance = Value::Object(args.clone());
         for error in validator.iter_errors(&instance) {
-            let path: Vec<String> = error.instance_path().iter().map(|segment| segment.to_string()).collect();
+            let path = json_schema::path(&error);
+
             let at_root = path.is_empty();
             if at_root
                 && matches!(
@@ -152,7 +153,9 @@ impl Context<'_, '_> {
                 None => format!("`{what}` {}", json_schema::explain(&error)),
             };
             let at = node.map_or(entry.key.span, |node| node.span);
-            self.push(Draft::error(code::DAG_PARAMETER, message).at(at, "this value"));
+            let schema = path.first().filter(|_| path.len() == 1).and_then(|name| operator.parameter(name));
+            let help = json_schema::help(&error, schema);
+            self.push(Draft::error(code::DAG_PARAMETER, message).at(at, "this value").help(help));
         }
     }
 

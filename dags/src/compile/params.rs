@@ -62,9 +62,15 @@ impl Context<'_, '_> {
     fn param(&mut self, name: &str, node: &Node, schema: &Value, when: &When) {
         let validator = match json_schema::compile(schema) {
             Ok(validator) => validator,
-            Err(why) => {
-                let message = format!("the schema of param `{name}` {why}");
-                self.push(Draft::error(code::DAG_PARAM, message).at(node.span, "this schema").help(
+            Err(error) => {
+                let at = error.path.iter().fold(node, |node, key| node.get(key).unwrap_or(node));
+                let inside = if error.path.is_empty() {
+                    String::new()
+                } else {
+                    format!("`{}` in ", error.path.join("."))
+                };
+                let message = format!("{inside}the schema of param `{name}` {error}");
+                self.push(Draft::error(code::DAG_PARAM, message).at(at.span, "in this schema").help(
                     "it is a JSON Schema, such as `{ type: string, enum: [eu, us], default: eu }`".to_owned(),
                 ));
                 return;

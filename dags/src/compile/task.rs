@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Map as JsonMap;
 
 use super::{
-    Context, TASK_KEYS, keys, map::MapDraft, object::Object, operator::Args, policy::Policy,
-    references::Found,
+    Context, TASK_KEYS, context::allowed, keys, map::MapDraft, object::Object, operator::Args,
+    policy::Policy, references::Found,
 };
 use crate::{
     diagnostic::{Draft, code},
@@ -29,6 +29,8 @@ pub(super) struct TaskDraft<'n> {
     pub(super) needs: Vec<(&'n str, ByteRange)>,
     pub(super) teardown_of: Vec<(&'n str, ByteRange)>,
     pub(super) map: Option<MapDraft<'n>>,
+    /// Whether it has a map that couldn't be read.
+    pub(super) map_broken: bool,
     pub(super) targets: Vec<(&'n str, ByteRange)>,
     pub(super) found: Vec<Found>,
     pub(super) files: Vec<(String, &'n Node)>,
@@ -40,12 +42,12 @@ impl Context<'_, '_> {
             Ok(id) => Some(id),
             Err(error) => {
                 let message = format!("the task name {error}");
-                self.push(Draft::error(code::DAG_NAME, message).at(entry.key.span, "this name"));
+                let help = allowed(&entry.key.text);
+                self.push(Draft::error(code::DAG_NAME, message).at(entry.key.span, "this name").help(help));
                 None
             }
         };
-        let of = "an operator and perhaps `needs`, `retries`, ...";
-        let object = self.open_object(&entry.value, &entry.key.text, of)?;
+        let object = self.task_object(entry)?;
         let operators = self.operators(&object, entry);
         let mut found = Vec::new();
         let catalog = self.catalog;
@@ -63,15 +65,39 @@ impl Context<'_, '_> {
         };
         let needs = names(self, "needs");
         let teardown_of = names(self, "teardown_of");
+        let errors = self.reporter.errors();
         let map =
             object.entry("map").filter(|_| object.get("map").is_some()).and_then(|entry| self.map(entry));
+        let map_broken = self.reporter.errors() > errors;
+
         let task = self.assemble(id?, &object, policy, defaults, when, !teardown_of.is_empty());
         let (operator, args) = args?;
         let Args { args, templated, found: in_args, targets, files } = args;
         found.extend(in_args);
         let (runner, operator) = (self.catalog.get(operator)?.runner, operator.to_owned());
         let task = Task { operator, runner, args, templated, ..task };
-        Some(TaskDraft { task, at: entry.key.span, needs, teardown_of, map, targets, found, files })
+        Some(TaskDraft {
+            task,
+            at: entry.key.span,
+            needs,
+            teardown_of,
+            map,
+            map_broken,
+            targets,
+            found,
+            files,
+        })
+    }
+
+    fn task_object<'n>(&mut self, entry: &'n Entry) -> Option<Object<'n>> {
+        let of = "an operator and perhaps `needs`, `retries` and so on";
+        if let (Some(text), Some(_)) = (entry.value.as_str(), self.catalog.get("bash")) {
+            let start: String = text.lines().next().unwrap_or_default().chars().take(40).collect();
+            let help = format!("say what does it: `{}: {{ bash: \"{start}\" }}`", entry.key.text);
+            self.expected(&entry.value, &entry.key.text, of, Some(help));
+            return None;
+        }
+        self.open_object(&entry.value, &entry.key.text, of)
     }
 
     /// Finds the one operator key and reports every unknown one.

@@ -61,12 +61,12 @@ impl<'t> Scanner<'t> {
         let mut at = 0;
         while let Some(start) = self.next_delimiter(at) {
             let (closing, what) = match self.text.as_bytes()[start + 1] {
-                b'{' => ("}}", "expression"),
-                b'%' => ("%}", "statement"),
-                _ => ("#}", "comment"),
+                b'{' => ("}}", "an expression"),
+                b'%' => ("%}", "a statement"),
+                _ => ("#}", "a comment"),
             };
             let Some(end) = self.closing(start + 2, closing) else {
-                let message = format!("a {what} begins here and doesn't end");
+                let message = format!("{what} begins here and doesn't end");
                 self.problem(start..start + 2, message, Some(format!("close it with `{closing}`")));
                 return;
             };
