@@ -1,5 +1,7 @@
 //! The catalog: what authors get when they write something that an operator doesn't take.
 
+use std::collections::BTreeMap;
+
 use dags::{
     catalog::Catalog,
     compile::{NoFiles, compile},
@@ -55,7 +57,7 @@ fn what_does_not_fit_is_explained() {
         ("python: { code: x, file: y.py }", "`python` needs exactly one of `code` or `file`"),
         ("sql: { connection: w, query: a, limit: 0 }", "`sql.limit` must be at least 1, but is `0`"),
         ("sleep: 30", "`sleep.duration` must be a text, but is `30`"),
-        ("sleep: '30'", "`sleep.duration` a number alone is ambiguous: write the unit, for example `30s` or `30m`"),
+        ("sleep: '30'", "`sleep.duration` isn't a duration, but the text `30`"),
         (
             "http_sensor: { url: 'https://x.example/', mode: reshedule }",
             "`http_sensor.mode` must be one of `reschedule` or `poke`, but is the text `reshedule`; did you mean `reschedule`?",
@@ -78,4 +80,17 @@ fn the_reference_page_is_current() {
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(found == page, "docs/operators.md is out of date: run `UPDATE=1 cargo test -p plugins --test catalog`");
+}
+
+#[test]
+fn the_example_of_the_language_compiles_with_the_real_operators() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dags/examples");
+    let text = std::fs::read_to_string(folder.join("daily_sales.yaml")).unwrap();
+    let files: BTreeMap<String, String> = folder
+        .read_dir()
+        .unwrap()
+        .map(|entry| (entry.unwrap().file_name().into_string().unwrap(), "0".repeat(64)))
+        .collect();
+    let compiled = compile(&Source::new("daily_sales.yaml", text), &plugins::catalog(), &files);
+    assert_eq!(compiled.diagnostics, []);
 }
