@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod bash;
+mod email;
 mod file;
 mod http;
 mod python;
@@ -77,6 +78,7 @@ const fn entry<P: Operator>() -> Builtin {
 pub(crate) static ALL: &[Builtin] = &[
     entry::<bash::Bash>(),
     entry::<flow::Branch>(),
+    entry::<email::Email>(),
     entry::<flow::Empty>(),
     entry::<simple::Fail>(),
     entry::<file::FileSensor>(),

@@ -164,7 +164,7 @@ fn a_sensor_pokes_until_the_answer_is_right() {
         n => (200, "content-type: application/json\r\n".into(), json!({"n": n}).to_string().into_bytes()),
     });
     let args = json!({
-        "url": server.url("/"), "until": "{{ response.n >= 2 and status == 200 }}", "mode": "poke", "interval": "10ms",
+        "url": server.url("/"), "until": "response.n >= 2 and status == 200", "mode": "poke", "interval": "10ms",
     });
     let ended = Attempt::of("http_sensor", args).run();
     assert_eq!((ended.outcome, ended.result), (Outcome::Success, Some(json!({"n": 2}))));

@@ -33,11 +33,11 @@ pub(crate) struct FileSensor {
     mode: Mode,
     /// The time between two looks.
     #[serde(default = "minute")]
-    #[schemars(schema_with = "crate::schema::duration", extend("default" = "1m"))]
+    #[schemars(schema_with = "crate::schema::duration")]
     interval: Span,
     /// How long to wait before the sensor fails, without retries, counted from the try's first start.
     #[serde(default = "week")]
-    #[schemars(schema_with = "crate::schema::duration", extend("default" = "7d"))]
+    #[schemars(schema_with = "crate::schema::duration")]
     timeout: Span,
     /// Be skipped instead of failed when the time is over.
     #[serde(default)]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::Write as _, path::PathBuf, time::Duration};
 use dags::time::Span;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -66,12 +66,12 @@ pub(crate) struct Http {
     save: Option<String>,
     /// The time for everything.
     #[serde(default = "minute")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "1m"))]
+    #[schemars(schema_with = "schema::duration")]
     timeout: Span,
 }
 
 /// A method of HTTP.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 enum Method {
     #[default]
@@ -113,22 +113,22 @@ pub(crate) struct HttpSensor {
     json: Option<Value>,
     /// The status codes that may be right; 200 to 299 if absent.
     expect: Option<Vec<u16>>,
-    /// What must hold for the answer, an expression such as `{{ response.state == 'done' }}`.
+    /// What must hold for the answer, an expression without braces: `response.state == 'done'`.
     until: Option<String>,
     /// The time for one request.
     #[serde(default = "minute")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "1m"))]
+    #[schemars(schema_with = "schema::duration")]
     request_timeout: Span,
     /// How to wait between two looks.
     #[serde(default)]
     mode: Mode,
     /// The time between two looks.
     #[serde(default = "minute")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "1m"))]
+    #[schemars(schema_with = "schema::duration")]
     interval: Span,
     /// How long to wait before the sensor fails, without retries, counted from the try's first start.
     #[serde(default = "week")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "7d"))]
+    #[schemars(schema_with = "schema::duration")]
     timeout: Span,
     /// Be skipped instead of failed when the time is over.
     #[serde(default)]

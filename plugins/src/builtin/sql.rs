@@ -60,7 +60,7 @@ pub(crate) struct Sql {
     limit: u32,
     /// After how long the database ends the query.
     #[serde(default = "hour")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "1h"))]
+    #[schemars(schema_with = "schema::duration")]
     timeout: Span,
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct SqlCheck {
     expect: Option<String>,
     /// After how long the database ends the query.
     #[serde(default = "hour")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "1h"))]
+    #[schemars(schema_with = "schema::duration")]
     timeout: Span,
 }
 
@@ -112,18 +112,18 @@ pub(crate) struct SqlSensor {
     expect: Option<String>,
     /// After how long the database ends one query.
     #[serde(default = "minute")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "1m"))]
+    #[schemars(schema_with = "schema::duration")]
     query_timeout: Span,
     /// How to wait between two looks.
     #[serde(default)]
     mode: Mode,
     /// The time between two looks.
     #[serde(default = "minute")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "1m"))]
+    #[schemars(schema_with = "schema::duration")]
     interval: Span,
     /// How long to wait before the sensor fails, without retries, counted from the try's first start.
     #[serde(default = "week")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "7d"))]
+    #[schemars(schema_with = "schema::duration")]
     timeout: Span,
     /// Be skipped instead of failed when the time is over.
     #[serde(default)]
