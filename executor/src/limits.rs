@@ -90,7 +90,7 @@ impl Limits {
         }
         match cpu {
             Some(Cpu::V2(parent)) => {
-                cgroup.add(&parent.join(name), &[("cpu.max", format!("{} 100000", cpu_milli * 100))], &[])?
+                cgroup.add(&parent.join(name), &[("cpu.max", format!("{} 100000", cpu_milli * 100))], &[])?;
             }
             Some(Cpu::V1(parent)) => {
                 let quota = ("cpu.cfs_quota_us", (cpu_milli * 100).max(1_000).to_string());

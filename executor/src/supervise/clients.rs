@@ -150,7 +150,7 @@ impl Supervisor {
         match gone {
             Gone::Closed => {}
             Gone::Io(_) | Gone::Wire(_) | Gone::Behind(_) => {
-                tracing::warn!(reason = %gone, "a client was let go")
+                tracing::warn!(reason = %gone, "a client was let go");
             }
         }
     }
