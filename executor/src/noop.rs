@@ -100,3 +100,40 @@ impl Executor for NoopExecutor {
         Ok(Capacity { cpu_milli: u64::from(u32::MAX), memory_bytes: 1 << 50, slots: u32::MAX })
     }
 }
+
+#[cfg(all(test, feature = "test-support"))]
+mod tests {
+    use dags::ids::ExecutorName;
+
+    use super::*;
+    use crate::conformance::work;
+
+    #[tokio::test]
+    async fn what_is_submitted_succeeds_once_and_what_is_killed_before_never_starts() {
+        let (sender, mut reports) = mpsc::channel(16);
+        let executor = NoopExecutor::new(sender);
+        let (run, killed) = (work("/".into(), "true"), work("/".into(), "true"));
+        executor.submit(run.clone()).await.unwrap();
+        executor.submit(run.clone()).await.unwrap();
+        let kill = |id| Kill {
+            id,
+            executor: ExecutorName::parse("noop").unwrap(),
+            grace: Span::ZERO,
+            reason: "asked".to_owned(),
+        };
+        executor.kill(kill(killed.dispatch.id)).await.unwrap();
+        executor.kill(kill(run.dispatch.id)).await.unwrap();
+        executor.submit(killed.clone()).await.unwrap();
+        let mut outcomes = Vec::new();
+        while let Ok(report) = reports.try_recv() {
+            if let News::Ended(end) = report.news {
+                outcomes.push((report.dispatch, end.outcome));
+            }
+        }
+        assert_eq!(outcomes, [(run.dispatch.id, Outcome::Success), (killed.dispatch.id, Outcome::Killed)]);
+        assert_eq!(executor.list().await.unwrap().len(), 2);
+        executor.confirm(run.dispatch.id, 0).await.unwrap();
+        assert!(matches!(executor.logs(run.dispatch.id, 0, 0).await, Err(Error::Unknown { .. })));
+        assert!(executor.logs(killed.dispatch.id, 0, 0).await.unwrap().complete);
+    }
+}
