@@ -18,7 +18,7 @@ use plugins::{
     context::AttemptContext,
     operator::{self, Exec, Finished, Step},
 };
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::folder::Folder;
@@ -101,6 +101,9 @@ fn read_envelope() -> Result<Envelope<'static>, Error> {
     // Before anything else: from here on this process can't outlive its supervisor.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|e| Error::Setup("bind the attempt to its supervisor", e.into()))?;
+    // The context holds secrets. A program that this process becomes is dumpable again.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|e| Error::Setup("turn off core dumps", e.into()))?;
     let mut text = Vec::new();
     io::stdin().lock().read_to_end(&mut text).map_err(Error::Envelope)?;
     let envelope: Envelope<'static> = serde_json::from_slice(&text).map_err(|e| Error::Envelope(e.into()))?;

@@ -74,6 +74,7 @@ cases!(
     running::an_attempt_starts_and_succeeds,
     running::a_dispatch_that_is_submitted_twice_starts_once,
     running::a_program_finds_its_folder_and_a_clean_environment,
+    running::operators_without_a_program_run_in_the_attempt,
     running::members_of_a_gang_are_apart,
     running::what_is_held_is_listed_until_it_is_confirmed,
     running::hundreds_of_short_attempts_all_end,

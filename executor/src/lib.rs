@@ -17,4 +17,4 @@ mod result;
 pub mod supervise;
 mod wire;
 
-pub use contract::{Capacity, Error, Executor, Work};
+pub use contract::{Capacity, Error, Executor, Executors, Work};

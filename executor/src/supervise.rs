@@ -54,13 +54,25 @@ pub struct Options {
     pub log_bytes_max: u64,
     /// How many attempts may run at once. More are refused as not started: this bounds processes, it schedules nothing.
     pub attempts_max: usize,
+    /// Whether attempts of several tenants may run as this one user, who can read all their files and memory. If not,
+    /// attempts of a second tenant aren't started until this supervisor ends.
+    pub tenants_share_user: bool,
+    /// Whether limits may be enforced by cgroups; else by looking at the processes.
+    pub cgroups: bool,
 }
 
 impl Options {
     /// The defaults for a supervisor in this folder.
     pub fn new(dir: PathBuf) -> Self {
         let objects = dir.join("objects");
-        Self { dir, objects, log_bytes_max: 256 * 1024 * 1024, attempts_max: 4096 }
+        Self {
+            dir,
+            objects,
+            log_bytes_max: 256 * 1024 * 1024,
+            attempts_max: 4096,
+            tenants_share_user: false,
+            cgroups: true,
+        }
     }
 }
 
@@ -98,7 +110,7 @@ pub fn run(options: Options) -> Result<(), Error> {
     let mut poll = Poll::new().map_err(machine("make an epoll"))?;
     let listener = listen(&options.dir)?;
     poll.add(&listener, Source::Listener, poll::READABLE).map_err(machine("wait for connections"))?;
-    let limits = limits::detect();
+    let limits = if options.cgroups { limits::detect() } else { limits::Limits::without_cgroups() };
     tracing::info!(dir = %options.dir.display(), %limits, recovered = recovered.len(), "the supervisor has started");
     let mut supervisor = Supervisor::new(options, poll, listener, limits, open_files, recovered)?;
     while !supervisor.retired {

@@ -11,8 +11,8 @@ use engine::{
     command::Backfill,
     dispatch::ResultRef,
     rows::{
-        AssetEventRow, AttemptRow, BackfillRow, Cursor, DagRow, EventRow, PendingAssetRow, PoolRow, ResultRow,
-        RunRow, RunType, TaskRow,
+        AssetEventRow, AttemptRow, BackfillRow, Cursor, DagRow, EventRow, PendingAssetRow, PoolRow,
+        ResultRow, RunRow, RunType, TaskRow,
     },
     state::{RunState, TaskState},
 };
@@ -26,13 +26,17 @@ pub(crate) const EVENT_FORMAT: i32 = 1;
 pub(crate) const BACKFILL_FORMAT: i32 = 1;
 
 /// A checked name, read back.
-pub(crate) fn name<T: std::str::FromStr<Err = InvalidName>>(table: &'static str, text: &str) -> Result<T, Error> {
+pub(crate) fn name<T: std::str::FromStr<Err = InvalidName>>(
+    table: &'static str,
+    text: &str,
+) -> Result<T, Error> {
     text.parse().map_err(|why| Error::corrupt(table, format!("the name {text:?} {why}")))
 }
 
 /// A document, read back.
 pub(crate) fn json<T: DeserializeOwned>(table: &'static str, text: &str) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|why| Error::corrupt(table, format!("a document can't be read: {why}")))
+    serde_json::from_str(text)
+        .map_err(|why| Error::corrupt(table, format!("a document can't be read: {why}")))
 }
 
 /// A document as text. Maps with keys that aren't text don't occur in ours.
@@ -124,7 +128,7 @@ macro_rules! task_row {
             reason: shared($row.reason),
             exit_code: $row.exit_code,
             mapped_length: $row.mapped_length.map(|length| length as u32),
-            followed: $row.followed.as_deref().map(|tasks| json($table, tasks)).transpose()?,
+            skips: $row.skips.as_deref().map(|tasks| json($table, tasks)).transpose()?,
             marked_by: shared($row.marked_by),
         }
     };
@@ -170,7 +174,12 @@ pub(crate) fn dag(row: &entity::dag::Model) -> Result<DagRow, Error> {
             logical_date: row.cursor_logical_date.map(Timestamp),
             interval: interval(row.cursor_start, row.cursor_end),
         }),
-        next_run_after: row.next_run_after.map(Timestamp),
+        next: row.next_run_after.map(|run_after| Cursor {
+            run_after: Timestamp(run_after),
+            logical_date: row.next_logical_date.map(Timestamp),
+            interval: interval(row.next_start, row.next_end),
+        }),
+        reserved: row.reserved.as_deref().map(|dates| json("dag", dates)).transpose()?.unwrap_or_default(),
         listening_since: row.listening_since.map(Timestamp),
         failed_in_row: row.failed_in_row as u32,
     })

@@ -18,6 +18,7 @@ use crate::{
     builtin::{self, Builtin},
     context::{AttemptContext, Connection},
     template::Renderer,
+    user,
 };
 
 mod exit;
@@ -133,24 +134,29 @@ impl Finished {
 /// to, success or not, is in [`Step::Done`].
 pub fn prepare(ctx: &AttemptContext, dirs: &Dirs) -> Result<Step, Failure> {
     let renderer = Renderer::new(ctx);
-    let Some(operator) = builtin::find(&ctx.task.operator) else {
-        return Err(Failure::UnknownOperator(ctx.task.operator.clone()));
-    };
-    let args = render_args(ctx, &renderer, operator.templated, operator.code)?;
     let job = Job { ctx, dirs, renderer: &renderer };
-    (operator.step)(operator, args, &job)
+    match builtin::find(&ctx.task.operator) {
+        Some(operator) => {
+            let (templated, code) = (operator.templated, operator.code);
+            let args =
+                render_args(ctx, &renderer, |name| templated.contains(&name), |name| code.contains(&name))?;
+            (operator.step)(operator, args, &job)
+        }
+        None => user::step(&job),
+    }
 }
 
-fn render_args(
+/// The task's parameters, those rendered that are templates; of these, some are code.
+pub(crate) fn render_args(
     ctx: &AttemptContext,
     renderer: &Renderer<'_>,
-    templated: &[&str],
-    code: &[&str],
+    templated: impl Fn(&str) -> bool,
+    code: impl Fn(&str) -> bool,
 ) -> Result<Map<String, Value>, Failure> {
     let mut args = ctx.task.args.clone();
-    for name in ctx.task.templated.iter().map(String::as_str).filter(|name| templated.contains(name)) {
+    for name in ctx.task.templated.iter().filter(|name| templated(name)) {
         if let Some(value) = args.get_mut(name) {
-            renderer.render_in_place(name, value, code.contains(&name))?;
+            renderer.render_in_place(name, value, code(name))?;
         }
     }
     Ok(args)

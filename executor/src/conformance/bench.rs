@@ -143,6 +143,11 @@ impl<H: Harness> Bench<H> {
         until(&format!("line {text:?}"), async || self.texts(id).await.iter().any(|line| line == text)).await;
     }
 
+    /// Waits until a condition holds.
+    pub async fn wait_for(&self, what: &str, condition: impl Fn() -> bool) {
+        until(what, async || condition()).await;
+    }
+
     /// A file of the case.
     pub fn file(&self, name: &str) -> PathBuf {
         self.harness.folder().join(name)

@@ -97,7 +97,7 @@ impl Service {
                     match self.converse(stream, &cancel).await {
                         Ok(()) => return,
                         Err(lost) => {
-                            tracing::warn!(reason = %lost, "the connection to the supervisor is lost")
+                            tracing::warn!(reason = %lost, "the connection to the supervisor is lost");
                         }
                     }
                     self.reap();

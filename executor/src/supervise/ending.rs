@@ -78,7 +78,7 @@ impl Running {
         for root in roots {
             match tree::with_descendants(root) {
                 Ok(pids) => {
-                    pids.into_iter().filter(|pid| !self.in_group(*pid)).for_each(|pid| kill(pid, signal))
+                    pids.into_iter().filter(|pid| !self.in_group(*pid)).for_each(|pid| kill(pid, signal));
                 }
                 Err(error) => tracing::error!(%error, "the processes of an attempt can't be listed"),
             }

@@ -67,7 +67,7 @@ impl Supervisor {
                 self.orphans.insert(raw, Orphan { pidfd, token, of });
             }
             Err(error) => {
-                tracing::error!(pid = raw, %error, "a process that a task left behind can't be watched")
+                tracing::error!(pid = raw, %error, "a process that a task left behind can't be watched");
             }
         }
     }
@@ -116,7 +116,7 @@ pub(super) fn kill_group(group: Pid, signal: Signal) {
     match rustix::process::kill_process_group(group, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
         Err(error) => {
-            tracing::error!(group = group.as_raw_pid(), %error, "a process group can't be signalled")
+            tracing::error!(group = group.as_raw_pid(), %error, "a process group can't be signalled");
         }
     }
 }

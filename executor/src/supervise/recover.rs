@@ -56,11 +56,17 @@ fn recover_one(folder: Folder) -> io::Result<Attempt> {
     // The supervisor may have died while it wrote this; what matters is in the folder's name.
     let since =
         folder::read::<Start>(&folder.start()).ok().flatten().map_or_else(wall_clock, |start| start.since);
-    if let Some(exit) = folder::read::<Exit>(&folder.exit())? {
-        return Ok(Attempt::over(folder, since, exit.pid, exit.end));
-    }
-    let reason = "its supervisor ended before it did, and its processes were ended with it";
-    let end = never_ran(Outcome::Lost, reason.to_owned());
+    let reason = match folder::read::<Exit>(&folder.exit()) {
+        Ok(Some(exit)) if exit.format == FORMAT => {
+            return Ok(Attempt::over(folder, since, exit.pid, exit.end));
+        }
+        Ok(Some(exit)) => {
+            format!("its exit.json has format {}, and this release reads {FORMAT}", exit.format)
+        }
+        Ok(None) => "its supervisor ended before it did, and its processes were ended with it".to_owned(),
+        Err(error) => format!("its exit.json can't be read: {error}"),
+    };
+    let end = never_ran(Outcome::Lost, reason);
     folder.write_exit(&Exit { format: FORMAT, pid: None, end: end.clone() })?;
     Ok(Attempt::over(folder, since, None, end))
 }

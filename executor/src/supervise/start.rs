@@ -47,7 +47,7 @@ impl Supervisor {
         if self.attempts.contains_key(&key) {
             return Answer::Done;
         }
-        if self.was_forgotten(dispatch.id) && !self.holds(dispatch.id) {
+        if self.was_forgotten(key) {
             return Answer::Refused {
                 reason: format!("dispatch {} has ended and was confirmed", dispatch.id),
             };
@@ -60,12 +60,21 @@ impl Supervisor {
         let end = match begun {
             Err(error) => Some(not_started(&format!("its folder can't be made: {error}"))),
             Ok(()) if killed => Some(never_ran(Outcome::Killed, "killed before it started".to_owned())),
+            Ok(())
+                if !self.options.tenants_share_user
+                    && self.tenant.is_some_and(|tenant| tenant != dispatch.tenant) =>
+            {
+                Some(not_started(
+                    "this machine runs attempts of another tenant, and both would be the same user",
+                ))
+            }
             Ok(()) if self.processes.len() >= self.options.attempts_max => Some(not_started(&format!(
                 "{} attempts are running, the most that is allowed",
                 self.processes.len()
             ))),
             Ok(()) => None,
         };
+        self.tenant.get_or_insert(dispatch.tenant);
         let timeout = dispatch.timeout.or(context.task.timeout);
         match end.map_or_else(|| self.spawn(key, &folder, context, timeout), Err) {
             Ok(running) => {
@@ -99,11 +108,6 @@ impl Supervisor {
     /// The members of a dispatch that aren't forgotten.
     pub(super) fn members(&self, dispatch: DispatchId) -> impl Iterator<Item = (&Key, &Attempt)> {
         self.attempts.range((dispatch, 0)..=(dispatch, u32::MAX))
-    }
-
-    /// Whether any member of a dispatch isn't forgotten.
-    pub(super) fn holds(&self, dispatch: DispatchId) -> bool {
-        self.members(dispatch).next().is_some()
     }
 
     fn spawn(

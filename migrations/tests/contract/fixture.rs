@@ -92,7 +92,8 @@ pub(crate) fn dag(tenant: TenantId, name: &str, doc: &str) -> DagRow {
         paused: false,
         stale: false,
         cursor: None,
-        next_run_after: None,
+        next: None,
+        reserved: std::collections::BTreeSet::new(),
         listening_since: None,
         failed_in_row: 0,
     }
@@ -149,7 +150,7 @@ pub(crate) fn task(run: &RunRow, name: &str, map_index: i32) -> TaskRow {
         reason: None,
         exit_code: None,
         mapped_length: None,
-        followed: None,
+        skips: None,
         marked_by: None,
     }
 }

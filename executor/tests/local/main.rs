@@ -4,11 +4,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
 
-use std::{path::Path, process::ExitCode};
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use engine::dispatch::Report;
 use executor::{
-    conformance::{self, Harness},
+    conformance::{self, Bench, Harness, Run},
     local::{self, LocalExecutor},
     supervise,
 };
@@ -16,6 +16,8 @@ use libtest_mimic::{Arguments, Trial};
 use rustix::process::{Pid, Signal};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+
+mod supervisor;
 
 const LOG_BYTES_MAX: u64 = 4 << 20;
 
@@ -26,18 +28,31 @@ fn main() -> ExitCode {
         Some("supervise") => {
             let mut options = supervise::Options::new(arguments.next().unwrap().into());
             options.log_bytes_max = LOG_BYTES_MAX;
+            options.cgroups = arguments.next().is_none();
             supervise::run(options).map_or_else(|error| panic!("{error:?}"), |()| ExitCode::SUCCESS)
         }
         _ => {
-            let trials = conformance::cases::<Local>().into_iter().map(|case| {
-                Trial::test(case.name, move || {
-                    runtime().block_on(async { (case.run)(Local::start()).await });
-                    Ok(())
-                })
-            });
-            libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+            let cases = conformance::cases::<Local>();
+            let all = cases.iter().map(|case| (case.name.to_owned(), case.run, Cgroups::IfPossible));
+            let limits = cases.iter().filter(|case| case.name.contains("memory_limit"));
+            let without =
+                limits.map(|case| (format!("{}_without_cgroups", case.name), case.run, Cgroups::Never));
+            let conformance = all
+                .chain(without)
+                .map(|(name, run, cgroups)| trial(&name, move || run(Local::start(cgroups))));
+            let own = supervisor::cases()
+                .into_iter()
+                .map(|(name, run)| trial(name, move || run(Bench::new(Local::start(Cgroups::IfPossible)))));
+            libtest_mimic::run(&Arguments::from_args(), conformance.chain(own).collect()).exit_code()
         }
     }
+}
+
+fn trial(name: &str, run: impl FnOnce() -> Run + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        runtime().block_on(async { run().await });
+        Ok(())
+    })
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -47,8 +62,16 @@ fn runtime() -> tokio::runtime::Runtime {
 /// A local executor with a supervisor of its own.
 struct Local {
     root: tempfile::TempDir,
+    cgroups: Cgroups,
     work: std::path::PathBuf,
     client: Client,
+}
+
+/// Whether the supervisor may use cgroups.
+#[derive(Clone, Copy)]
+enum Cgroups {
+    IfPossible,
+    Never,
 }
 
 struct Client {
@@ -59,9 +82,13 @@ struct Client {
 }
 
 impl Client {
-    fn open(root: &Path) -> Self {
+    fn open(root: &Path, cgroups: Cgroups) -> Self {
         let dir = root.join("supervisor");
-        let arguments = ["supervise".into(), dir.clone().into()].into();
+        let mut arguments: Vec<OsString> = ["supervise".into(), dir.clone().into()].into();
+        match cgroups {
+            Cgroups::IfPossible => {}
+            Cgroups::Never => arguments.push("--no-cgroups".into()),
+        }
         let options =
             local::Options { dir, program: std::env::current_exe().unwrap(), arguments, slots: 100 };
         // A small channel, so that reports have to wait.
@@ -74,12 +101,22 @@ impl Client {
 }
 
 impl Local {
-    fn start() -> Self {
+    fn start(cgroups: Cgroups) -> Self {
         let root = tempfile::tempdir().unwrap();
         let work = root.path().join("work");
         std::fs::create_dir(&work).unwrap();
-        let client = Client::open(root.path());
-        Self { root, work, client }
+        let client = Client::open(root.path(), cgroups);
+        Self { root, cgroups, work, client }
+    }
+
+    async fn stop_client(&mut self) {
+        self.client.cancel.cancel();
+        (&mut self.client.service).await.unwrap();
+    }
+
+    /// The supervisor's folder.
+    fn dir(&self) -> std::path::PathBuf {
+        self.root.path().join("supervisor")
     }
 }
 
@@ -103,9 +140,8 @@ impl Harness for Local {
     }
 
     async fn restart_client(&mut self) {
-        self.client.cancel.cancel();
-        (&mut self.client.service).await.unwrap();
-        self.client = Client::open(self.root.path());
+        self.stop_client().await;
+        self.client = Client::open(self.root.path(), self.cgroups);
     }
 
     async fn kill_runtime(&mut self) {
@@ -121,13 +157,11 @@ impl Drop for Local {
         while !self.client.service.is_finished() {
             std::thread::yield_now();
         }
-        let tail =
-            [b"\0supervise\0", self.root.path().join("supervisor").to_str().unwrap().as_bytes(), b"\0"]
-                .concat();
+        let mine = [b"\0supervise\0", self.dir().to_str().unwrap().as_bytes(), b"\0"].concat();
         for entry in std::fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
             let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let pid = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
-            if let Some(pid) = pid.filter(|_| command.ends_with(&tail)) {
+            if let Some(pid) = pid.filter(|_| command.windows(mine.len()).any(|part| part == mine)) {
                 rustix::process::kill_process(pid, Signal::KILL).unwrap();
             }
         }
