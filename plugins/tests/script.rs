@@ -199,16 +199,26 @@ async fn processor_time_is_a_limit_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_frame_over_the_limit_is_refused_before_it_is_sent() {
+async fn what_is_too_large_for_the_pipe_is_a_fault() {
     let pool = pool();
     assert!(compile(&pool, SMALL).await.is_ok());
     let nine = "x".repeat(9 << 20);
     let fault = fault(pool.eval(TENANT, "1", &json!({ "a": nine })).await);
     assert_eq!(fault.limit.as_deref(), Some("frame"), "{fault}");
     assert_eq!(pool.idle_children(), 1, "the child is as good as before");
-    let result = "let s = \"\"; s.pad(1000000, 'x'); let d = dag(\"d\"); for i in 0..9 { d.task(\"t\" + i, bash(s)); } d";
-    let fault = self::fault(compile(&pool, result).await);
-    assert_eq!(fault.limit.as_deref(), Some("frame"), "{fault}");
+    let result = |tasks: u32| {
+        format!(
+            "let s = \"\"; s.pad(1000000, 'x'); let d = dag(\"d\"); for i in 0..{tasks} {{ d.task(\"t\" + i, bash(s)); }} d"
+        )
+    };
+    let trees = compile(&pool, &result(12)).await.unwrap();
+    assert_eq!(
+        trees[0]["kind"]["map"][1]["value"]["kind"]["map"].as_array().map(Vec::len),
+        Some(12),
+        "a large answer"
+    );
+    let fault = self::fault(compile(&pool, &result(40)).await);
+    assert_eq!(fault.limit.as_deref(), Some("result"), "{fault}");
     assert_eq!(pool.idle_children(), 1);
 }
 

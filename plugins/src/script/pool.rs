@@ -66,6 +66,9 @@ impl Policy {
     }
 }
 
+/// A child that has used so much processor time is replaced, in microseconds.
+const CHILD_CPU_US_MAX: u64 = 600_000_000;
+
 /// How the pool works.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -316,7 +319,7 @@ impl ScriptPool {
     fn keep(&self, tenant: TenantId, mut warm: Warm) {
         warm.requests += 1;
         warm.since = Instant::now();
-        if warm.requests < self.inner.options.requests_max {
+        if warm.requests < self.inner.options.requests_max && warm.child.cpu_us < CHILD_CPU_US_MAX {
             let mut state = self.state();
             if state.waiting == 0
                 && let Some(entry) = state.tenants.get_mut(&tenant)

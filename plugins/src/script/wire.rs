@@ -10,6 +10,8 @@ use super::error::Fault;
 pub(super) const FORMAT: u32 = 1;
 /// The largest frame in bytes, without its length.
 pub(super) const FRAME_BYTES_MAX: usize = 8 << 20;
+/// The largest answer in bytes, over several frames.
+pub(super) const ANSWER_BYTES_MAX: usize = 32 << 20;
 
 /// What a script may use. Fields are absent where the program's default holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -120,6 +122,8 @@ pub(super) enum Reply {
     Value { value: Value, printed: Vec<String> },
     Values(Vec<Rendered>),
     Fault(Fault),
+    Part { text: String },
+    Joined { bytes: usize },
     Need { module: String },
 }
 
@@ -131,6 +135,8 @@ impl Reply {
             Self::Value { .. } => "value",
             Self::Values(_) => "values",
             Self::Fault(_) => "fault",
+            Self::Part { .. } => "part",
+            Self::Joined { .. } => "joined",
             Self::Need { .. } => "need",
         }
     }

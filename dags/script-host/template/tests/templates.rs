@@ -184,13 +184,9 @@ fn errors_teach() {
         .render_all(&json!({ "a": [{ "b": "{{ nope }} " }] }), &context(), false)
         .unwrap_err();
     assert!(error.message.starts_with("a[0].b: "), "{error}");
-    for unknown in [
-        "{{ debug() }}",
-        "{{ ds | pprint }}",
-        "{{ x is safe }}",
-        "{{ ds | safe }}",
-        "{{ lipsum() }}",
-    ] {
+    for unknown in
+        ["{{ debug() }}", "{{ ds | pprint }}", "{{ x is safe }}", "{{ ds | safe }}", "{{ lipsum() }}"]
+    {
         assert!(Templates::new().render(unknown, &context(), false).is_err(), "{unknown}");
     }
 }
