@@ -109,8 +109,14 @@ pub enum InvalidSpan {
     Range,
 }
 
-const UNITS: [(&str, i64); 6] =
-    [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
+const UNITS: [(&str, i64); 6] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+    ("us", 1),
+];
 const SPAN_MAX: i64 = 10_000 * 86_400_000_000;
 
 impl Span {
@@ -255,7 +261,13 @@ mod tests {
 
     #[test]
     fn instants_print_as_airflow_prints_them() {
-        assert_eq!("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap().airflow(), "2026-01-01T00:00:00+00:00");
-        assert_eq!("2026-01-01T00:00:00.25Z".parse::<Timestamp>().unwrap().airflow(), "2026-01-01T00:00:00.250000+00:00");
+        assert_eq!(
+            "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap().airflow(),
+            "2026-01-01T00:00:00+00:00"
+        );
+        assert_eq!(
+            "2026-01-01T00:00:00.25Z".parse::<Timestamp>().unwrap().airflow(),
+            "2026-01-01T00:00:00.250000+00:00"
+        );
     }
 }
