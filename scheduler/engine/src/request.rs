@@ -113,6 +113,7 @@ impl Engine {
                         let message = format!("version {} of `{}` isn't stored", dag.version, dag.dag_id);
                         return Err(Refusal::new("dag_version.not_found", message)).into();
                     };
+                    let bundle = dag.bundle.as_ref().unwrap_or(bundle);
                     self.activate_dag(tenant, bundle, &dag.version, model, dag.paused_upon_creation);
                 }
                 let gone: Vec<u32> = self
