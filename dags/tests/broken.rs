@@ -59,8 +59,10 @@ fn every_broken_file_is_explained() {
 fn every_code_is_met_by_the_corpus() {
     let met: BTreeSet<&str> =
         files().iter().flat_map(|path| diagnose(path).1).map(|diagnostic| diagnostic.code).collect();
-    // Plugins are read elsewhere.
-    let here = CODES.iter().map(|(code, _)| *code).filter(|code| !code.starts_with("plugin."));
+    // Plugins and scripts are read elsewhere.
+    let areas = ["yaml.", "dag.", "schedule.", "template."];
+    let here =
+        CODES.iter().map(|(code, _)| *code).filter(|code| areas.iter().any(|area| code.starts_with(area)));
     let never: Vec<&str> = here.filter(|code| !met.contains(code)).collect();
     assert_eq!(never, [""; 0], "no broken file shows these codes");
 }
