@@ -110,13 +110,22 @@ mod tests {
         for operator in ALL {
             let schema = (operator.schema)();
             let properties = schema["properties"].as_object().cloned().unwrap_or_default();
-            let named = operator.main.iter().chain(operator.templated).chain(operator.files).chain(operator.connections);
+            let named = operator
+                .main
+                .iter()
+                .chain(operator.templated)
+                .chain(operator.files)
+                .chain(operator.connections);
             for field in named {
                 assert!(properties.contains_key(*field), "{}: `{field}` isn't a parameter", operator.name);
             }
             assert!(operator.code.iter().all(|f| operator.templated.contains(f)), "{}", operator.name);
             assert_eq!(schema["additionalProperties"], false, "{}", operator.name);
-            assert!(schema["description"].as_str().is_some_and(|d| d.len() > 20), "{} has no doc", operator.name);
+            assert!(
+                schema["description"].as_str().is_some_and(|d| d.len() > 20),
+                "{} has no doc",
+                operator.name
+            );
             for (name, property) in &properties {
                 assert!(property["description"].is_string(), "{}.{name} has no doc", operator.name);
             }

@@ -138,7 +138,8 @@ pub fn prepare(ctx: &AttemptContext, dirs: &Dirs) -> Result<Step, Failure> {
     match builtin::find(&ctx.task.operator) {
         Some(operator) => {
             let (templated, code) = (operator.templated, operator.code);
-            let args = render_args(ctx, &renderer, |name| templated.contains(&name), |name| code.contains(&name))?;
+            let args =
+                render_args(ctx, &renderer, |name| templated.contains(&name), |name| code.contains(&name))?;
             (operator.step)(operator, args, &job)
         }
         None => user::step(&job),

@@ -67,7 +67,8 @@ impl Policy {
         if never(address) || self.deny.iter().any(|net| net.contains(address)) {
             return false;
         }
-        let opened = |o: &Opening| o.network.contains(address) && (o.ports.is_empty() || o.ports.contains(&port));
+        let opened =
+            |o: &Opening| o.network.contains(address) && (o.ports.is_empty() || o.ports.contains(&port));
         if self.allow.iter().any(opened) {
             return true;
         }
@@ -223,7 +224,17 @@ mod tests {
 
     #[test]
     fn the_shared_policy_closes_loopback_and_private_ranges() {
-        let closed = ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "fd12::1", "100.64.0.1"];
+        let closed = [
+            "127.0.0.1",
+            "127.8.8.8",
+            "::1",
+            "::ffff:127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "fd12::1",
+            "100.64.0.1",
+        ];
         for address in closed {
             assert!(!permits(&Policy::shared(), address), "{address}");
             assert!(permits(&Policy::default(), address), "{address}");

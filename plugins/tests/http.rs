@@ -16,7 +16,9 @@ fn http(args: Value) -> Attempt {
 #[test]
 fn the_answer_is_the_result() {
     let server = Server::json(&json!({"orders": [1, 2]}));
-    let ended = http(json!({"url": server.url("/orders?day={{ ds }}"), "query": {"region": "{{ params.odd }}"}})).run();
+    let ended =
+        http(json!({"url": server.url("/orders?day={{ ds }}"), "query": {"region": "{{ params.odd }}"}}))
+            .run();
     assert_eq!(ended.outcome, Outcome::Success);
     assert_eq!(ended.result, Some(json!({"orders": [1, 2]})));
     assert_eq!(server.seen()[0].line, "GET /orders?day=2026-01-02&region=a+b%3Bc HTTP/1.1");
@@ -45,7 +47,9 @@ fn a_connection_gives_host_and_credentials() {
     assert_eq!((seen.header("x-shop"), seen.header("content-type")), (Some("7"), Some("application/json")));
     assert_eq!(seen.body, r#"{"n":2}"#);
 
-    let error = http(json!({"connection": "shop", "path": "@evil.example/"})).connection("shop", shop.clone()).prepare();
+    let error = http(json!({"connection": "shop", "path": "@evil.example/"}))
+        .connection("shop", shop.clone())
+        .prepare();
     assert!(error.unwrap_err().to_string().contains("must start with `/`"));
     shop.extra.insert("verify".into(), json!(false));
     let error = http(json!({"connection": "shop"})).connection("shop", shop).prepare().unwrap_err();
@@ -110,18 +114,31 @@ fn a_redirect_cannot_leave_the_policy() {
         network: "127.0.0.1".parse().unwrap(),
         ports: vec![open.address.port()],
     });
-    assert_eq!(attempt.run().outcome, failed("the host's address is not allowed: a platform admin can open it"));
+    assert_eq!(
+        attempt.run().outcome,
+        failed("the host's address is not allowed: a platform admin can open it")
+    );
     assert_eq!((open.seen().len(), inner.seen().len()), (1, 0));
 }
 
 #[test]
 fn addresses_and_urls_are_judged() {
     let server = Server::json(&json!(1));
-    for url in [server.url("/"), format!("http://localhost:{}/", server.address.port()), "http://169.254.169.254/".into(), "http://2852039166/".into(), "http://0xa9fea9fe/".into()] {
+    for url in [
+        server.url("/"),
+        format!("http://localhost:{}/", server.address.port()),
+        "http://169.254.169.254/".into(),
+        "http://2852039166/".into(),
+        "http://0xa9fea9fe/".into(),
+    ] {
         let mut attempt = http(json!({"url": url}));
         attempt.ctx.policy = Policy { plain_http: true, ..Policy::shared() };
         let outcome = attempt.run().outcome;
-        assert_eq!(outcome, failed("the host's address is not allowed: a platform admin can open it"), "{url}");
+        assert_eq!(
+            outcome,
+            failed("the host's address is not allowed: a platform admin can open it"),
+            "{url}"
+        );
     }
     assert!(server.seen().is_empty());
     for url in ["ftp://x/", "http://u:p@127.0.0.1/", "file:///etc/passwd", "x"] {

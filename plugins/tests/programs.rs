@@ -45,16 +45,16 @@ fn exit_codes_say_skip_and_why() {
         Attempt::of("bash", json!({"command": "exit 99", "skip_on_exit_code": []})).run().outcome,
         failed("exited with code 99")
     );
-    assert_eq!(
-        bash("nonsense").run().outcome,
-        failed("exited with code 127: the command was not found")
-    );
+    assert_eq!(bash("nonsense").run().outcome, failed("exited with code 127: the command was not found"));
     assert_eq!(bash("echo 'disk full' > $UPDRAFT_REASON; exit 3").run().outcome, failed("disk full"));
 }
 
 #[test]
 fn the_last_expression_is_the_result() {
-    let ended = python("import datetime\nx = params.region\n{'x': x, 'n': [1, 2.5, None], 'd': datetime.date(2026, 1, 2)}").run();
+    let ended = python(
+        "import datetime\nx = params.region\n{'x': x, 'n': [1, 2.5, None], 'd': datetime.date(2026, 1, 2)}",
+    )
+    .run();
     assert_eq!(ended.outcome, Outcome::Success, "{}", ended.stderr);
     assert_eq!(ended.result, Some(json!({"x": "eu", "n": [1, 2.5, null], "d": "2026-01-02"})));
     assert_eq!(python("x = 1").run().result, None);
@@ -86,7 +86,11 @@ fn mapped_variables_and_the_builtin_share_the_name_map() {
 fn a_traceback_shows_the_authors_lines_only() {
     let ended = python("def divide(a, b):\n    return a / b\n\ndivide(1, 0)\n").run();
     assert_eq!(ended.outcome, failed("ZeroDivisionError: division by zero"));
-    assert!(ended.stderr.contains("File \"<task load>\", line 2, in divide\n    return a / b"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("File \"<task load>\", line 2, in divide\n    return a / b"),
+        "{}",
+        ended.stderr
+    );
     assert!(ended.stderr.contains("line 4, in <module>\n    divide(1, 0)"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("run.py"), "{}", ended.stderr);
     let ended = python("x = (1,\ny = 2").run();
@@ -118,7 +122,8 @@ fn code_can_skip_and_give_up() {
         python("raise updraft.Fail('no such table')").run().outcome,
         Outcome::FailedForGood { reason: "Fail: no such table".into() }
     );
-    let airflow = python("class AirflowSkipException(Exception): pass\nraise AirflowSkipException('x')").run();
+    let airflow =
+        python("class AirflowSkipException(Exception): pass\nraise AirflowSkipException('x')").run();
     assert_eq!(airflow.outcome, Outcome::Skipped { reason: "x".into() });
 }
 
@@ -156,7 +161,11 @@ fn the_request_with_its_secrets_is_gone_when_the_code_runs() {
 fn a_virtual_environment_is_used() {
     let attempt = Attempt::of("python", json!({"code": "import sys\nsys.prefix", "venv": "env"}));
     let venv = attempt.ctx.bundle_dir.join("env");
-    let made = std::process::Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(&venv).output().unwrap();
+    let made = std::process::Command::new("python3")
+        .args(["-m", "venv", "--without-pip"])
+        .arg(&venv)
+        .output()
+        .unwrap();
     assert!(made.status.success(), "{made:?}");
     assert_eq!(attempt.run().result, Some(json!(venv.canonicalize().unwrap())));
     let missing = Attempt::of("python", json!({"code": "1", "venv": "/nowhere"})).prepare().unwrap_err();

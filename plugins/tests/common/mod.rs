@@ -41,7 +41,8 @@ impl Attempt {
         std::fs::create_dir(&bundle).unwrap();
         std::fs::create_dir(&work).unwrap();
         let args: Map<String, Value> = args.as_object().unwrap().clone();
-        let templated = args.iter().filter(|(_, v)| v.to_string().contains("{{")).map(|(k, _)| k.clone()).collect();
+        let templated =
+            args.iter().filter(|(_, v)| v.to_string().contains("{{")).map(|(k, _)| k.clone()).collect();
         let dag_id = DagId::parse("daily").unwrap();
         let task_id = TaskId::parse("load").unwrap();
         let run_name = RunName::parse("scheduled__2026-01-02T03:00:00+00:00").unwrap();

@@ -65,7 +65,10 @@ impl Query<'_> {
     }
 }
 
-async fn limited(timeout: Duration, work: impl Future<Output = Result<u64, Problem>>) -> Result<u64, Problem> {
+async fn limited(
+    timeout: Duration,
+    work: impl Future<Output = Result<u64, Problem>>,
+) -> Result<u64, Problem> {
     // The database ends the statement itself at the timeout; this is for one that doesn't answer any more.
     tokio::time::timeout(timeout + Duration::from_secs(1), work).await.unwrap_or(Err(Problem::Timeout))
 }
