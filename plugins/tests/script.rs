@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 const TENANT: TenantId = TenantId::DEFAULT;
 
+#[expect(clippy::disallowed_methods, reason = "the variable names a program that was built before")]
 fn program() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
@@ -431,6 +432,7 @@ async fn the_sandbox_is_reported() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "measures")]
 async fn a_warm_child_answers_in_little_time() {
     let pool = pool();
     let start = Instant::now();
