@@ -11,11 +11,14 @@ use std::{
 };
 
 use dags::{diagnostic::Source, ids::TenantId};
-use plugins::script::{Error, Fault, Field, Language, Limits, Modules, Options, Policy, ScriptPool};
+use plugins::script::{
+    Error, Fault, Field, Landlock, Language, Limits, Modules, Options, Policy, ScriptPool,
+};
 use serde_json::{Value, json};
 
 const TENANT: TenantId = TenantId::DEFAULT;
 
+#[expect(clippy::disallowed_methods, reason = "the variable names a program that was built before")]
 fn program() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
@@ -264,6 +267,26 @@ async fn every_attack_ends_with_its_limit_and_the_pool_goes_on() {
 }
 
 #[tokio::test]
+async fn values_nested_without_end_are_stopped_too() {
+    let pool =
+        pool_with(Options { limits: Limits { cpu_seconds: Some(1), ..Limits::default() }, ..options() });
+    let script = fault(compile(&pool, "let a = []; for i in 0..3000000 { a = [a]; } dag(\"x\")").await);
+    assert!(script.limit.is_some(), "{script}");
+    // As deep as a template's text can nest; what is written out has a limit of its own.
+    let chain = format!("{{% set a = [] %}}{}{{{{ a }}}}.", "{% set a=[a] %}".repeat(4000));
+    let field = Field { source: json!(chain), code: false };
+    let rendered = pool.render(TENANT, &[field], &json!({})).await.unwrap();
+    assert!(matches!(&rendered[0], Ok(Value::String(text)) if text.len() > 8000), "{rendered:?}");
+    let parens = format!("{}1{}", "(".repeat(20_000), ")".repeat(20_000));
+    assert!(matches!(pool.eval(TENANT, &parens, &json!({})).await, Err(Error::Fault(_))));
+    let nested = |depth| (0..depth).fold(json!(1), |inner, _| json!([inner]));
+    assert_eq!(pool.eval(TENANT, "a", &json!({ "a": nested(100) })).await.unwrap(), nested(100));
+    let deep = fault(pool.eval(TENANT, "a", &json!({ "a": nested(126) })).await);
+    assert_eq!(deep.limit.as_deref(), Some("depth"), "{deep}");
+    assert!(compile(&pool, SMALL).await.is_ok());
+}
+
+#[tokio::test]
 async fn what_takes_too_long_is_killed_and_replaced() {
     let pool = pool_with(Options { template_timeout: Duration::from_millis(300), ..options() });
     // One step of this scans 90 MB: the count of steps alone would let it go on for a minute.
@@ -400,9 +423,16 @@ async fn the_sandbox_is_reported() {
     let in_force = pool.probe(TENANT).await.unwrap();
     println!("{in_force:?}");
     assert!(in_force.limits.iter().any(|limit| limit == "memory"), "{in_force:?}");
+    let strict = pool_with(Options { policy: Policy::Required, ..options() });
+    let enough = in_force.seccomp && in_force.landlock != Landlock::None;
+    match strict.eval(TENANT, "1", &json!({})).await {
+        Ok(_) => assert!(enough, "{in_force:?}"),
+        Err(error) => assert!(!enough && error.to_string().contains("required"), "{error}"),
+    }
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "measures")]
 async fn a_warm_child_answers_in_little_time() {
     let pool = pool();
     let start = Instant::now();
