@@ -36,7 +36,9 @@ fn section(page: &mut String, operator: &Operator) {
         facts.push(format!("Main parameter: `{main}`."));
     }
     match operator.runner {
-        Runner::Engine => facts.push("Carried out by the engine: it takes no executor and no slot.".to_owned()),
+        Runner::Engine => {
+            facts.push("Carried out by the engine: it takes no executor and no slot.".to_owned());
+        }
         Runner::Executor => {}
     }
     if let Some(names) = alternatives(&operator.schema) {
@@ -71,7 +73,11 @@ fn section(page: &mut String, operator: &Operator) {
 /// The type of a parameter, in words.
 fn kind(schema: &Value) -> String {
     if let Some(words) = schema.get("enum").and_then(Value::as_array) {
-        return words.iter().map(|word| format!("`{}`", word.as_str().unwrap_or_default())).collect::<Vec<_>>().join(", ");
+        return words
+            .iter()
+            .map(|word| format!("`{}`", word.as_str().unwrap_or_default()))
+            .collect::<Vec<_>>()
+            .join(", ");
     }
     if let Some(variants) = schema.get("anyOf").and_then(Value::as_array) {
         return variants.iter().map(kind).collect::<Vec<_>>().join(" or ");

@@ -25,12 +25,15 @@ fn join_choices(schema: &mut Value) {
             let words = object.get("oneOf").and_then(Value::as_array).and_then(|choices| {
                 choices
                     .iter()
-                    .map(|choice| Some((choice.get("const")?.clone(), choice.get("description")?.as_str()?.to_owned())))
+                    .map(|choice| {
+                        Some((choice.get("const")?.clone(), choice.get("description")?.as_str()?.to_owned()))
+                    })
                     .collect::<Option<Vec<_>>>()
             });
             if let Some(words) = words {
                 object.remove("oneOf");
-                let mut text = object.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
+                let mut text =
+                    object.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
                 for (word, meaning) in &words {
                     let word = word.as_str().unwrap_or_default();
                     text = format!("{text} `{word}`: {meaning}");

@@ -106,7 +106,9 @@ pub fn catalog(dags: &Path) -> (Catalog, Vec<Diagnostic>) {
     for operator in operators {
         match catalog_with(good.iter().cloned().chain([operator.clone()])) {
             Ok(_) => good.push(operator),
-            Err(why) => diagnostics.push(diagnostic(&format!("{FOLDER}/{}.yaml", operator.name), why.to_string())),
+            Err(why) => {
+                diagnostics.push(diagnostic(&format!("{FOLDER}/{}.yaml", operator.name), why.to_string()));
+            }
         }
     }
     let catalog = catalog_with(good).expect("invariant: every operator was tried");
@@ -158,11 +160,20 @@ fn load(path: &Path, shown: &str) -> Result<Operator, Vec<Diagnostic>> {
 
 fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     use std::io::Read as _;
-    let unreadable = |e: std::io::Error| format!("`{}` can't be read: {e}", path.file_name().unwrap_or_default().to_string_lossy());
+    let unreadable = |e: std::io::Error| {
+        format!("`{}` can't be read: {e}", path.file_name().unwrap_or_default().to_string_lossy())
+    };
     let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(unreadable)?.take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    std::fs::File::open(path)
+        .map_err(unreadable)?
+        .take(most + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     if bytes.len() as u64 > most {
-        return Err(format!("`{}` is larger than {most} bytes", path.file_name().unwrap_or_default().to_string_lossy()));
+        return Err(format!(
+            "`{}` is larger than {most} bytes",
+            path.file_name().unwrap_or_default().to_string_lossy()
+        ));
     }
     Ok(bytes)
 }
@@ -186,11 +197,11 @@ impl Description {
         if diagnostics.iter().any(|d| d.severity == Severity::Error) {
             return Err(diagnostics);
         }
-        let document = match (documents.pop(), documents.is_empty()) {
-            (Some(document), true) => document,
-            (None, _) | (Some(_), false) => return Err(one("it must hold exactly one document".to_owned())),
+        let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
+            return Err(one("it must hold exactly one document".to_owned()));
         };
-        let description: Self = serde_json::from_value(document.tree.to_json()).map_err(|e| one(e.to_string()))?;
+        let description: Self =
+            serde_json::from_value(document.tree.to_json()).map_err(|e| one(e.to_string()))?;
         description.check().map_err(one)?;
         Ok(description)
     }
@@ -225,7 +236,9 @@ impl Description {
         match (&self.uses, &self.program, &self.rhai) {
             (Some(uses), None, None) => {
                 let inner = builtin::find(uses).filter(|inner| inner.runner == Runner::Executor);
-                let inner = inner.ok_or_else(|| format!("`uses: {uses}` isn't a built-in operator that runs as an attempt"))?;
+                let inner = inner.ok_or_else(|| {
+                    format!("`uses: {uses}` isn't a built-in operator that runs as an attempt")
+                })?;
                 Ok(Way::Uses(inner, &self.with))
             }
             (None, Some(program), None) => Ok(Way::Program(program)),

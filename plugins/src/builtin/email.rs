@@ -129,7 +129,8 @@ impl Email {
         }
         let from = connection.extra.get("from").and_then(Value::as_str);
         let from = from.ok_or_else(|| self.wrong("has no `extra.from`, the sender's address".to_owned()))?;
-        let from: Mailbox = from.parse().map_err(|_| self.wrong(format!("has `extra.from: {from}`, which is no address")))?;
+        let from: Mailbox =
+            from.parse().map_err(|_| self.wrong(format!("has `extra.from: {from}`, which is no address")))?;
         let mut builder = Message::builder().from(from).subject(&self.subject);
         let mut count = 0;
         for mailbox in self.mailboxes(&self.to, connection)? {
@@ -144,7 +145,9 @@ impl Email {
             count += 1;
         }
         if count > RECIPIENTS_MAX {
-            return Err(Self::invalid(format!("the mail would go to {count} people; at most {RECIPIENTS_MAX} are allowed")));
+            return Err(Self::invalid(format!(
+                "the mail would go to {count} people; at most {RECIPIENTS_MAX} are allowed"
+            )));
         }
         builder
             .header(ContentType::TEXT_PLAIN)
@@ -161,7 +164,9 @@ impl Email {
             }
             let known = connection.extra.get("recipients").and_then(|recipients| recipients.get(name));
             let known = known.ok_or_else(|| {
-                self.wrong(format!("knows no recipients named `{name}`: add them to `extra.recipients`, or write an address"))
+                self.wrong(format!(
+                    "knows no recipients named `{name}`: add them to `extra.recipients`, or write an address"
+                ))
             })?;
             for text in crate::catalog::names(known) {
                 found.push(address(&text)?);
@@ -171,39 +176,54 @@ impl Email {
     }
 
     /// The way to the server; the inner error is a sentence about a server that can't be reached.
-    fn transport(&self, job: &Job<'_>, connection: &Connection) -> Result<Result<SmtpTransport, String>, Failure> {
+    fn transport(
+        &self,
+        job: &Job<'_>,
+        connection: &Connection,
+    ) -> Result<Result<SmtpTransport, String>, Failure> {
         let known = ["from", "tls", "recipients"];
         if let Some(key) = connection.extra.keys().find(|key| !known.contains(&key.as_str())) {
-            return Err(self.wrong(format!("has `extra.{key}`, which isn't known: `from`, `tls` and `recipients` are")));
+            return Err(self
+                .wrong(format!("has `extra.{key}`, which isn't known: `from`, `tls` and `recipients` are")));
         }
         let host = connection.host.as_deref().ok_or_else(|| self.wrong("has no host".to_owned()))?;
         let port = connection.port.unwrap_or(587);
         let security = match connection.extra.get("tls") {
             None if port == 465 => Security::Tls,
             None => Security::Starttls,
-            Some(given) => serde_json::from_value(given.clone())
-                .map_err(|_| self.wrong("has an unknown `extra.tls`: write `starttls`, `tls` or `none`".to_owned()))?,
+            Some(given) => serde_json::from_value(given.clone()).map_err(|_| {
+                self.wrong("has an unknown `extra.tls`: write `starttls`, `tls` or `none`".to_owned())
+            })?,
         };
         if security == Security::None && (connection.login.is_some() || !job.ctx.policy.plain_http) {
-            return Err(self.wrong("has `extra.tls: none`, which isn't allowed with a login or on a shared installation".to_owned()));
+            return Err(self.wrong(
+                "has `extra.tls: none`, which isn't allowed with a login or on a shared installation"
+                    .to_owned(),
+            ));
         }
         let Ok(found) = (host, port).to_socket_addrs() else {
             return Ok(Err("the mail server's name could not be resolved".to_owned()));
         };
         // The connection goes to the address that was judged; the certificate is for the name.
         let Some(address) = found.into_iter().find(|a| job.ctx.policy.permits(a.ip(), a.port())) else {
-            return Ok(Err("the mail server's address is not allowed: a platform admin can open it".to_owned()));
+            return Ok(Err(
+                "the mail server's address is not allowed: a platform admin can open it".to_owned()
+            ));
         };
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let parameters =
-            || TlsParameters::new(host.to_owned()).map_err(|_| self.wrong("has a host that no certificate can name".to_owned()));
+        let parameters = || {
+            TlsParameters::new(host.to_owned())
+                .map_err(|_| self.wrong("has a host that no certificate can name".to_owned()))
+        };
         let tls = match security {
             Security::None => Tls::None,
             Security::Starttls => Tls::Required(parameters()?),
             Security::Tls => Tls::Wrapper(parameters()?),
         };
-        let mut builder =
-            SmtpTransport::builder_dangerous(address.ip().to_string()).port(port).timeout(Some(TIMEOUT)).tls(tls);
+        let mut builder = SmtpTransport::builder_dangerous(address.ip().to_string())
+            .port(port)
+            .timeout(Some(TIMEOUT))
+            .tls(tls);
         if let Some(login) = &connection.login {
             let password = connection.password.clone().unwrap_or_default();
             builder = builder.credentials(Credentials::new(login.clone(), password));

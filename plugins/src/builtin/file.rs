@@ -61,7 +61,12 @@ impl Operator for FileSensor {
         if folder.to_string_lossy().contains(['*', '?']) {
             return Err(invalid(format!("`path: {}` may have `*` and `?` in its last part only", self.path)));
         }
-        let wait = Wait { mode: self.mode, interval: self.interval, timeout: self.timeout, soft_fail: self.soft_fail };
+        let wait = Wait {
+            mode: self.mode,
+            interval: self.interval,
+            timeout: self.timeout,
+            soft_fail: self.soft_fail,
+        };
         wait.run(job, || {
             let mut found = find(folder, name, self.min_bytes)
                 .map_err(|source| Failure::File { path: self.path.clone(), source })?;

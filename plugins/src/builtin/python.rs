@@ -77,7 +77,8 @@ impl Operator for Python {
         };
         let mut connections = serde_json::Map::new();
         for name in &self.connections {
-            let connection = serde_json::to_value(job.connection(name)?).expect("invariant: a connection is JSON");
+            let connection =
+                serde_json::to_value(job.connection(name)?).expect("invariant: a connection is JSON");
             connections.insert(name.clone(), connection);
         }
         let body = json!({

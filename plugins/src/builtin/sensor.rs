@@ -69,7 +69,11 @@ impl Wait {
             let left = self.timeout.to_std().saturating_sub(before + started.elapsed());
             if left.is_zero() {
                 let reason = format!("gave up after {}: {found}", self.timeout);
-                let outcome = if self.soft_fail { Outcome::Skipped { reason } } else { Outcome::FailedForGood { reason } };
+                let outcome = if self.soft_fail {
+                    Outcome::Skipped { reason }
+                } else {
+                    Outcome::FailedForGood { reason }
+                };
                 return Ok(Step::Done(Finished { outcome, result: None }));
             }
             let pause = interval.min(left);

@@ -27,7 +27,9 @@ pub fn exited(ctx: &AttemptContext, dirs: &Dirs, code: i32) -> Outcome {
         None => (ctx.task.operator.as_str(), skip_codes(given)),
     };
     if skip.contains(&i64::from(code)) {
-        return Outcome::Skipped { reason: said.unwrap_or_else(|| format!("exited with code {code}, which means skip")) };
+        return Outcome::Skipped {
+            reason: said.unwrap_or_else(|| format!("exited with code {code}, which means skip")),
+        };
     }
     let reason = said.unwrap_or_else(|| describe(code));
     if code == GIVE_UP_EXIT_CODE && operator == "python" {

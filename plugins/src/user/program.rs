@@ -116,7 +116,9 @@ fn listen(mut output: impl std::io::BufRead) -> Result<Option<Finished>, String>
         let line: Line = serde_json::from_str(text).map_err(|e| format!("{e} in the line {}", cut(text)))?;
         match line {
             Line { log: Some(text), outcome: None, result: None } => log(&text),
-            Line { log: None, outcome: Some(outcome), result } => finished = Some(Finished { outcome, result }),
+            Line { log: None, outcome: Some(outcome), result } => {
+                finished = Some(Finished { outcome, result });
+            }
             _ => return Err(format!("a line must have either `log` or `outcome`, not {}", cut(text))),
         }
     }
@@ -135,12 +137,19 @@ mod tests {
     #[test]
     fn the_outcome_comes_last() {
         let said = |text: &str| listen(text.as_bytes());
-        let finished = said("plain\n{\"log\": \"x\"}\n{\"outcome\": \"success\", \"result\": [1]}\n").unwrap().unwrap();
+        let finished =
+            said("plain\n{\"log\": \"x\"}\n{\"outcome\": \"success\", \"result\": [1]}\n").unwrap().unwrap();
         assert_eq!(finished, Finished { outcome: Outcome::Success, result: Some(json!([1])) });
         let later = said("{\"outcome\": {\"reschedule\": {\"after\": \"30s\"}}}").unwrap().unwrap();
         assert_eq!(later.outcome, Outcome::Reschedule { after: dags::time::Span::seconds(30) });
         assert_eq!(said("").unwrap(), None);
-        for bad in ["{\"outcome\": \"fine\"}", "{\"log\": \"a\", \"outcome\": \"success\"}", "{", "{\"x\": 1}", "{\"outcome\": \"success\"}\n{\"log\": \"x\"}"] {
+        for bad in [
+            "{\"outcome\": \"fine\"}",
+            "{\"log\": \"a\", \"outcome\": \"success\"}",
+            "{",
+            "{\"x\": 1}",
+            "{\"outcome\": \"success\"}\n{\"log\": \"x\"}",
+        ] {
             assert!(said(bad).is_err(), "{bad}");
         }
     }

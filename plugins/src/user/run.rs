@@ -23,7 +23,9 @@ pub(crate) fn step(job: &Job<'_>) -> Result<Step, Failure> {
             let path = inside(&job.ctx.bundle_dir.join(FOLDER), file)?;
             program::run(job, &path, &args).map(Step::Done)
         }
-        Way::Rhai(file) => Err(wrong(format!("`rhai: {file}` needs the script host, which this build lacks"))),
+        Way::Rhai(file) => {
+            Err(wrong(format!("`rhai: {file}` needs the script host, which this build lacks")))
+        }
     }
 }
 
@@ -71,7 +73,9 @@ pub(crate) fn exit_codes(bundle: &std::path::Path, name: &str) -> Option<(&'stat
     }
     let description = find(bundle, name).ok()??;
     match description.way().ok()? {
-        Way::Uses(inner, with) => Some((inner.name, with.get("skip_on_exit_code").cloned().unwrap_or(json!(null)))),
+        Way::Uses(inner, with) => {
+            Some((inner.name, with.get("skip_on_exit_code").cloned().unwrap_or(json!(null))))
+        }
         Way::Program(_) | Way::Rhai(_) => None,
     }
 }

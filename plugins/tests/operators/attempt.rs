@@ -1,9 +1,5 @@
 //! A context to start from, and what the supervisor does with a planned program, in short.
 
-#![expect(dead_code, reason = "each test binary uses a part")]
-
-pub(crate) mod server;
-
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use dags::{
@@ -35,13 +31,14 @@ pub(crate) struct Ended {
 
 impl Attempt {
     /// An attempt of this operator; every argument that has an expression is rendered.
-    pub(crate) fn of(operator: &str, args: Value) -> Self {
+    pub(crate) fn of(operator: &str, args: &Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (bundle, work) = (folder.path().join("bundle"), folder.path().join("work"));
         std::fs::create_dir(&bundle).unwrap();
         std::fs::create_dir(&work).unwrap();
         let args: Map<String, Value> = args.as_object().unwrap().clone();
-        let templated = args.iter().filter(|(_, v)| v.to_string().contains("{{")).map(|(k, _)| k.clone()).collect();
+        let templated =
+            args.iter().filter(|(_, v)| v.to_string().contains("{{")).map(|(k, _)| k.clone()).collect();
         let dag_id = DagId::parse("daily").unwrap();
         let task_id = TaskId::parse("load").unwrap();
         let run_name = RunName::parse("scheduled__2026-01-02T03:00:00+00:00").unwrap();

@@ -16,7 +16,10 @@ pub(crate) struct Seen {
 
 impl Seen {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find_map(|h| h.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name))).map(|h| h.1)
+        self.headers
+            .iter()
+            .find_map(|h| h.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name)))
+            .map(|h| h.1)
     }
 }
 
@@ -56,7 +59,10 @@ impl Server {
                 let number = kept.lock().unwrap().len();
                 let (status, headers, body) = answer(&request, number);
                 kept.lock().unwrap().push(request);
-                let head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n",
+                    body.len()
+                );
                 // A client that has seen enough may close early.
                 let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
             }
@@ -67,7 +73,9 @@ impl Server {
     /// A server that always answers this JSON.
     pub(crate) fn json(value: &serde_json::Value) -> Self {
         let body = value.to_string().into_bytes();
-        Self::start(move |_, _| (200, "content-type: application/json; charset=utf-8\r\n".into(), body.clone()))
+        Self::start(move |_, _| {
+            (200, "content-type: application/json; charset=utf-8\r\n".into(), body.clone())
+        })
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
