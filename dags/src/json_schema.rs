@@ -107,11 +107,11 @@ pub(crate) fn explain(error: &ValidationError<'_>) -> String {
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
             format!("has no field {}", suggest::list(unexpected.iter().map(String::as_str), "or"))
         }
-        Kind::Format { format } => match (format.as_str(), ()) {
-            ("span", _) => format!("isn't a duration, but {}", describe(error.instance())),
-            ("size", _) => format!("isn't a size, but {}", describe(error.instance())),
-            ("timestamp", _) => "must be a time such as `2026-01-31T06:00:00Z`".to_owned(),
-            (format, _) => format!("is {}, which isn't a valid {format}", describe(error.instance())),
+        Kind::Format { format } => match format.as_str() {
+            "span" => format!("isn't a duration, but {}", describe(error.instance())),
+            "size" => format!("isn't a size, but {}", describe(error.instance())),
+            "timestamp" => "must be a time such as `2026-01-31T06:00:00Z`".to_owned(),
+            format => format!("is {}, which isn't a valid {format}", describe(error.instance())),
         },
         Kind::Minimum { limit } => format!("must be at least {limit}, but is {}", describe(error.instance())),
         Kind::Maximum { limit } => format!("must be at most {limit}, but is {}", describe(error.instance())),

@@ -9,6 +9,7 @@ pub mod canonical;
 pub mod catalog;
 pub mod compile;
 pub mod diagnostic;
+pub mod graph;
 pub mod ids;
 pub mod json_schema;
 pub mod model;

@@ -15,6 +15,7 @@ pub mod outbound;
 pub mod policy;
 pub mod reference;
 mod schema;
+pub mod script;
 pub mod template;
 pub mod user;
 

@@ -37,12 +37,11 @@ impl Context<'_, '_> {
             if !matches!(node.kind, Kind::Map(_)) {
                 let value = node.to_json();
                 let kind = match value {
-                    Value::String(_) => "string",
                     Value::Number(ref number) if number.is_f64() => "number",
                     Value::Number(_) => "integer",
                     Value::Bool(_) => "boolean",
                     Value::Array(_) => "array",
-                    Value::Null | Value::Object(_) => "string",
+                    Value::String(_) | Value::Null | Value::Object(_) => "string",
                 };
                 let help = if value.is_null() {
                     format!("write `{name}: {{ type: {kind} }}`")

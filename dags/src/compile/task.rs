@@ -11,7 +11,7 @@ use super::{
 use crate::{
     diagnostic::{Draft, code},
     ids::{PoolName, TaskId},
-    model::{Jitter, Resources, Runner, Task, TriggerRule, WeightRule},
+    model::{Runner, Task, TriggerRule},
     suggest,
     time::Span,
     tree::{ByteRange, Entry, Node},
@@ -75,7 +75,7 @@ impl Context<'_, '_> {
         let Args { args, templated, found: in_args, targets, files } = args;
         found.extend(in_args);
         let (runner, operator) = (self.catalog.get(operator)?.runner, operator.to_owned());
-        let task = Task { operator, runner, args, templated, ..task };
+        let task = Task { operator, args, runner, templated, ..task };
         Some(TaskDraft {
             task,
             at: entry.key.span,
@@ -232,13 +232,13 @@ impl Context<'_, '_> {
             retries: policy.retries.unwrap_or(0),
             retry_delay: policy.retry_delay.unwrap_or(RETRY_DELAY),
             retry_backoff: policy.retry_backoff.unwrap_or(0.0),
-            retry_jitter: policy.retry_jitter.unwrap_or(Jitter::default()),
+            retry_jitter: policy.retry_jitter.unwrap_or_default(),
             max_retry_delay: policy.max_retry_delay,
             timeout: policy.timeout,
             pool: policy.pool.unwrap_or_else(default_pool),
             pool_slots: policy.pool_slots.unwrap_or(1),
             priority: policy.priority.unwrap_or(1),
-            weight_rule: policy.weight_rule.unwrap_or(WeightRule::default()),
+            weight_rule: policy.weight_rule.unwrap_or_default(),
             depends_on_past: policy.depends_on_past.unwrap_or(false),
             wait_for_downstream: policy.wait_for_downstream.unwrap_or(false),
             wait_for_past_before_skipping: policy.wait_for_past_before_skipping.unwrap_or(false),
@@ -246,7 +246,7 @@ impl Context<'_, '_> {
             max_active_per_run: policy.max_active_per_run,
             executor: policy.executor,
             queue: policy.queue,
-            resources: policy.resources.unwrap_or(Resources::default()),
+            resources: policy.resources.unwrap_or_default(),
             gang: get("gang").and_then(|n| self.count(n, "gang", 1, GANG_MAX)).unwrap_or(1),
             preemptible: policy.preemptible.unwrap_or(true),
             env: policy.env.unwrap_or_default(),

@@ -107,12 +107,11 @@ impl<'t> Scanner<'t> {
             match (quote, bytes[at]) {
                 (Some(_), b'\\') => at += 1,
                 (Some(open), byte) if byte == open => quote = None,
-                (Some(_), _) => {}
                 (None, byte @ (b'"' | b'\'')) => quote = Some(byte),
                 (None, b'{') => braces += 1,
                 (None, b'}') if braces > 0 => braces -= 1,
                 (None, _) if bytes[at..].starts_with(closing.as_bytes()) => return Some(at),
-                (None, _) => {}
+                (Some(_) | None, _) => {}
             }
             at += 1;
         }
