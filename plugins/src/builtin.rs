@@ -18,6 +18,7 @@ mod email;
 mod file;
 mod http;
 mod python;
+pub(crate) mod rhai;
 pub(crate) mod sensor;
 mod simple;
 mod sql;
@@ -88,6 +89,7 @@ pub(crate) static ALL: &[Builtin] = &[
     entry::<http::Http>(),
     entry::<http::HttpSensor>(),
     entry::<python::Python>(),
+    entry::<rhai::Rhai>(),
     entry::<flow::ShortCircuit>(),
     entry::<simple::Sleep>(),
     entry::<sql::Sql>(),

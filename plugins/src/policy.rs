@@ -29,6 +29,8 @@ pub struct Policy {
     pub allow: Vec<Opening>,
     /// Folders beside the attempt's own and the bundle where SQLite databases may lie.
     pub data_dirs: Vec<PathBuf>,
+    /// The program `updraft-script`; beside the executable that asks if absent.
+    pub script_program: Option<PathBuf>,
 }
 
 impl Default for Policy {
@@ -40,6 +42,7 @@ impl Default for Policy {
             deny: Vec::new(),
             allow: Vec::new(),
             data_dirs: Vec::new(),
+            script_program: None,
         }
     }
 }

@@ -11,6 +11,8 @@ mod http;
 #[cfg(test)]
 mod programs;
 #[cfg(test)]
+mod rhai;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod sql;
