@@ -141,7 +141,7 @@ impl Child {
             let bytes = wire::read(&mut self.output).await?;
             match self.accept(&bytes)? {
                 Reply::Part { text } if parts.len() + text.len() <= wire::ANSWER_BYTES_MAX => {
-                    parts.push_str(&text)
+                    parts.push_str(&text);
                 }
                 Reply::Part { .. } => return Err(Exchange::Protocol("an answer over the limit".to_owned())),
                 Reply::Joined { bytes } if bytes == parts.len() => return self.accept(parts.as_bytes()),

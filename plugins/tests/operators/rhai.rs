@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::attempt::{Attempt, connection, failed};
 
 /// The program that `UPDRAFT_SCRIPT` names, or the one that is built here from its own workspace.
+#[expect(clippy::disallowed_methods, reason = "the gate builds the program once and names it")]
 fn program() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
