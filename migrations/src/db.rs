@@ -4,8 +4,8 @@ use std::{str::FromStr as _, sync::Arc, time::Duration};
 
 use dags::time::Timestamp;
 use sea_orm::{
-    ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, SqlxPostgresConnector,
-    SqlxSqliteConnector, Statement, TransactionOptions, TransactionTrait as _,
+    ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
+    SqlxPostgresConnector, SqlxSqliteConnector, Statement, TransactionOptions, TransactionTrait as _,
 };
 use sqlx::{
     postgres::{PgConnectOptions, PgPool, PgPoolOptions},
@@ -118,8 +118,8 @@ impl Db {
     }
 
     async fn postgres(url: &str, role: Role) -> Result<Self, Error> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|source| Error::BadUrl { url: redacted(url), source })?;
+        let options =
+            PgConnectOptions::from_str(url).map_err(|source| Error::BadUrl { url: redacted(url), source })?;
         let (options, connections) = match role {
             Role::Owner => (owner_options(options), POSTGRES_OWNER_CONNECTIONS),
             Role::Service => (

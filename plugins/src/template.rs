@@ -90,8 +90,13 @@ impl<'a> Renderer<'a> {
     }
 }
 
+/// The names that the attempt's templates and expressions see, as JSON; `conn` among them holds secrets.
+pub fn names(ctx: &AttemptContext) -> Value {
+    airflow_context(&facts(ctx))
+}
+
 /// Whether a value counts as true, as Python and Jinja see it.
-pub(crate) fn truthy(value: &Value) -> bool {
+pub fn truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(b) => *b,

@@ -83,6 +83,7 @@ impl Engine {
         let ti = &run.tis[at.ti as usize];
         let model = run.plan.model(ti.task);
         let executor = ti.live.as_ref().and_then(|live| live.executor.clone());
+        let started = ti.live.as_ref().and_then(|live| live.started_at);
         let dispatch = Dispatch {
             id: DispatchId { attempt, n: ti.dispatch_n },
             tenant: run.row.tenant,
@@ -97,6 +98,7 @@ impl Engine {
             members: model.gang.max(1),
             executor: executor.unwrap_or_else(|| self.config.default_executor.clone()),
             timeout: model.timeout,
+            waited: started.map_or(Span::ZERO, |started| self.now.since(started)),
         };
         let n = dispatch.id.n;
         self.attempts.insert(attempt, Holder { at, n });
@@ -146,7 +148,9 @@ impl Engine {
     }
 
     fn attempt_ended(&mut self, at: TiRef, end: &End, members: u32) {
-        if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued && end.outcome != Outcome::NotStarted {
+        if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued
+            && end.outcome != Outcome::NotStarted
+        {
             self.started(at);
         }
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
@@ -162,7 +166,9 @@ impl Engine {
         self.release(at);
         let reason: Option<Arc<str>> = end.reason.as_deref().map(Into::into);
         let attempt = self.attempt_id(at);
-        if end.outcome != (Outcome::Killed) || self.run(at.run).tis[at.ti as usize].state == TaskState::Restarting {
+        if end.outcome != (Outcome::Killed)
+            || self.run(at.run).tis[at.ti as usize].state == TaskState::Restarting
+        {
             self.attempts.swap_remove(&attempt);
         }
         if self.run(at.run).tis[at.ti as usize].state == TaskState::Restarting {
@@ -185,7 +191,9 @@ impl Engine {
                 }
             }
             Outcome::FailedForGood => self.failed(at, false, reason),
-            Outcome::Failed | Outcome::TimedOut | Outcome::Lost | Outcome::NotStarted => self.failed(at, true, reason),
+            Outcome::Failed | Outcome::TimedOut | Outcome::Lost | Outcome::NotStarted => {
+                self.failed(at, true, reason)
+            }
             // We asked for this without giving the instance up: it goes back to the queue.
             Outcome::Killed => {
                 let kept = reason.unwrap_or_else(|| "its executor ended it".into());
@@ -202,7 +210,9 @@ impl Engine {
         let most = self.config.map_length_max;
         match end.mapped_length {
             Some(length) if source && length > most => {
-                let reason = format!("its result has {length} elements, and tasks are repeated over it: at most {most} are allowed");
+                let reason = format!(
+                    "its result has {length} elements, and tasks are repeated over it: at most {most} are allowed"
+                );
                 self.failed(at, false, Some(reason.into()));
             }
             None if source => {
@@ -363,7 +373,13 @@ impl Engine {
     }
 
     /// Ends an instance by hand or with its run. What runs is killed; its slots stay taken until its end is confirmed.
-    pub(crate) fn end_by_hand(&mut self, at: TiRef, event: Event, by: Option<Arc<str>>, reason: Option<Arc<str>>) {
+    pub(crate) fn end_by_hand(
+        &mut self,
+        at: TiRef,
+        event: Event,
+        by: Option<Arc<str>>,
+        reason: Option<Arc<str>>,
+    ) {
         let why = reason.clone().unwrap_or_else(|| "marked by hand".into());
         self.let_go(at, &why);
         self.run_mut(at.run).tis[at.ti as usize].live().marked_by = by;
@@ -481,11 +497,20 @@ impl Engine {
             let Some(live) = &ti.live else { continue };
             let id = DispatchId { attempt: *attempt, n: *n };
             let old = live.queued_at.is_some_and(|queued| queued < as_of);
-            if ti.state.holds_slots() && live.executor.as_ref() == Some(executor) && old && !held.contains(&id) {
+            if ti.state.holds_slots()
+                && live.executor.as_ref() == Some(executor)
+                && old
+                && !held.contains(&id)
+            {
                 lost.push((id, *at));
             }
         }
         for (_, at) in lost {
+            if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued {
+                // It never got there: the process that was to hand it over may have died before it did.
+                self.hand_over(at);
+                continue;
+            }
             let end = End {
                 outcome: Outcome::Lost,
                 duration: Span::ZERO,
@@ -536,7 +561,12 @@ impl Engine {
                 if let Some(executor) = executor {
                     let grace = self.config.kill_grace;
                     let reason = "cleared while it ran".to_owned();
-                    self.out.effects.kills.push(Kill { id: DispatchId { attempt, n }, executor, grace, reason });
+                    self.out.effects.kills.push(Kill {
+                        id: DispatchId { attempt, n },
+                        executor,
+                        grace,
+                        reason,
+                    });
                 }
             }
             TaskState::None

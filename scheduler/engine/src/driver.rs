@@ -187,6 +187,14 @@ impl Driver {
         self.flight.is_some() || self.engine.has_work() || self.engine.has_changes()
     }
 
+    /// Whether [`Input::Tick`] would get something done now.
+    pub fn wants_step(&self) -> bool {
+        match &self.flight {
+            Some(_) => self.engine.has_work() && !self.engine.has_changes(),
+            None => self.engine.has_work() || self.engine.has_changes(),
+        }
+    }
+
     /// Something happened: what is to be done, in this order.
     pub fn next(&mut self, now: Timestamp, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();

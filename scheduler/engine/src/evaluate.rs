@@ -18,7 +18,13 @@ type Decision = (Verdict, Option<Arc<str>>);
 
 impl Engine {
     /// Decides the instances of one unit, from `next` on. Returns what is left if the budget runs out.
-    pub(crate) fn decide_unit(&mut self, run: RunIdx, task: TaskIdx, unit: u32, next: TiIdx) -> Option<RunWork> {
+    pub(crate) fn decide_unit(
+        &mut self,
+        run: RunIdx,
+        task: TaskIdx,
+        unit: u32,
+        next: TiIdx,
+    ) -> Option<RunWork> {
         let range = self.run(run).unit_instances(task, unit);
         let (start, end) = (next.max(range.start), range.end);
         if start + 1 >= end {
@@ -55,7 +61,9 @@ impl Engine {
         match verdict {
             Verdict::Wait => {}
             Verdict::UpstreamFailed => {
-                if self.past_allows_skip(at) && self.run(at.run).tis[at.ti as usize].state != TaskState::UpForReschedule {
+                if self.past_allows_skip(at)
+                    && self.run(at.run).tis[at.ti as usize].state != TaskState::UpForReschedule
+                {
                     self.apply(at, Event::Block, reason);
                 }
             }
@@ -255,7 +263,9 @@ impl Engine {
     }
 
     pub(crate) fn lane_of(&mut self, at: TiRef) -> u32 {
-        let run = self.runs[at.run as usize].as_deref_mut().expect("invariant: a run that is referred to is in memory");
+        let run = self.runs[at.run as usize]
+            .as_deref_mut()
+            .expect("invariant: a run that is referred to is in memory");
         let task = run.tis[at.ti as usize].task;
         let known = run.lanes[task as usize];
         if known != u32::MAX {
@@ -263,7 +273,8 @@ impl Engine {
         }
         let model = run.plan.model(task);
         let executor = model.executor.as_ref().unwrap_or(&self.config.default_executor);
-        let lane = self.queue.lane(run.row.tenant, &model.pool, executor, model.pool_slots, model.gang.max(1));
+        let lane =
+            self.queue.lane(run.row.tenant, &model.pool, executor, model.pool_slots, model.gang.max(1));
         run.lanes[task as usize] = lane;
         lane
     }

@@ -97,7 +97,9 @@ impl Engine {
             | Command::AssetEvent { .. }
             | Command::Backfill(_)
             | Command::ChangeBackfill { .. }
-            | Command::DeleteDag { .. } => Err(Refusal::new("request.internal", "this request needs no run")).into(),
+            | Command::DeleteDag { .. } => {
+                Err(Refusal::new("request.internal", "this request needs no run")).into()
+            }
         }
     }
 
@@ -135,13 +137,19 @@ impl Engine {
                 .into(),
             Command::Clear(clear) => self.clear(tenant, clear, actor),
             Command::MarkTasks { select, state } => self.mark_tasks(tenant, select, *state, actor),
-            Command::MarkRun { dag_id, run_name, state } => self.mark_run(tenant, dag_id, run_name, *state, actor),
+            Command::MarkRun { dag_id, run_name, state } => {
+                self.mark_run(tenant, dag_id, run_name, *state, actor)
+            }
             Command::SetPool { name, slots, include_deferred } => {
                 if *slots < -1 {
                     return Err(Refusal::new("pool.slots", "slots must be -1 (no limit), 0 or more")).into();
                 }
-                let row =
-                    PoolRow { tenant, name: name.clone(), slots: *slots, include_deferred: *include_deferred };
+                let row = PoolRow {
+                    tenant,
+                    name: name.clone(),
+                    slots: *slots,
+                    include_deferred: *include_deferred,
+                };
                 self.queue.pool_mut(tenant, name).row = Some(row.clone());
                 self.out.deleted_pools.retain(|key| *key != (tenant, name.clone()));
                 self.out.pools.retain(|known| (known.tenant, &known.name) != (tenant, name));
@@ -339,7 +347,8 @@ impl Engine {
             (!clear.only_failed || matches!(ti, TaskState::Failed | TaskState::UpstreamFailed))
                 && (!clear.only_running || ti.holds_slots())
         });
-        let list: Vec<(TaskId, i32)> = instances.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
+        let list: Vec<(TaskId, i32)> =
+            instances.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
         let cleared = list.len();
         if cleared > 0 {
             if clear.run_on_latest_version
@@ -398,7 +407,8 @@ impl Engine {
                 .map(|ti| self.task_name(TiRef { run, ti }))
                 .collect()
         };
-        let list: Vec<(TaskId, i32)> = changing.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
+        let list: Vec<(TaskId, i32)> =
+            changing.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
         let marked = list.len();
         if marked > 0 {
             let reason: Arc<str> = format!("marked {to} by {actor}").into();

@@ -78,7 +78,13 @@ impl Engine {
     }
 
     /// Puts a stored run into memory, and everything about it in motion.
-    pub(crate) fn restore_run(&mut self, dag: u32, plan: Arc<Plan>, row: RunRow, tasks: Vec<TaskRow>) -> RunIdx {
+    pub(crate) fn restore_run(
+        &mut self,
+        dag: u32,
+        plan: Arc<Plan>,
+        row: RunRow,
+        tasks: Vec<TaskRow>,
+    ) -> RunIdx {
         let mut by_task: BTreeMap<TaskIdx, Vec<Ti>> = BTreeMap::new();
         for task in tasks {
             // Rows of tasks that the version doesn't have are history: they were removed.
@@ -135,8 +141,9 @@ impl Engine {
         fresh.work = old.work;
         fresh.has_work = old.has_work;
         self.assemble(run, by_task);
-        let dirty: Vec<TiIdx> =
-            (0..self.run(run).tis.len() as TiIdx).filter(|ti| self.run(run).tis[*ti as usize].has(flag::DIRTY)).collect();
+        let dirty: Vec<TiIdx> = (0..self.run(run).tis.len() as TiIdx)
+            .filter(|ti| self.run(run).tis[*ti as usize].has(flag::DIRTY))
+            .collect();
         self.run_mut(run).dirty_tis = dirty;
         self.touch_run(run);
     }
@@ -184,7 +191,8 @@ impl Engine {
         }
         let alive = || state.tis.iter().filter(|ti| !ti.has(flag::DEAD));
         state.unfinished = alive().filter(|ti| !ti.state.is_finished()).count() as u32;
-        state.moving = alive().filter(|ti| !ti.state.is_finished() && ti.state != TaskState::None).count() as u32;
+        state.moving =
+            alive().filter(|ti| !ti.state.is_finished() && ti.state != TaskState::None).count() as u32;
         state.failed_leaves = alive()
             .filter(|ti| plan.tasks[ti.task as usize].leaf)
             .filter(|ti| matches!(ti.state, TaskState::Failed | TaskState::UpstreamFailed))

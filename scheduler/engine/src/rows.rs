@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+pub use dags::run_name::RunType;
 use dags::{
     ids::{
         AttemptId, BundleId, DagId, DagVersion, ExecutorName, PoolName, RunId, RunName, ShardId, TaskId,
@@ -16,7 +17,6 @@ use dags::{
     model::Dag,
     time::Timestamp,
 };
-pub use dags::run_name::RunType;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

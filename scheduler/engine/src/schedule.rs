@@ -194,7 +194,9 @@ impl Engine {
             Some(Cursor { run_after: planned.run_after, logical_date: planned.logical_date, interval });
         self.touch_dag(dag);
         let free = self.free_name(dag, RunType::Scheduled, planned.logical_date, planned.run_after);
-        let date_taken = planned.logical_date.is_some_and(|date| self.date_taken(dag, date) || self.is_reserved(dag, date));
+        let date_taken = planned
+            .logical_date
+            .is_some_and(|date| self.date_taken(dag, date) || self.is_reserved(dag, date));
         if let (Some(name), false) = (free, date_taken) {
             let new = NewRun {
                 name,
@@ -222,7 +224,9 @@ impl Engine {
     ) -> Option<RunName> {
         let taken = &self.dags[dag as usize].runs;
         let most = if logical_date.is_some() { 1 } else { 10_000 };
-        (0..most).map(|nth| run_name_nth(kind, logical_date, run_after, nth)).find(|name| !taken.contains_key(name))
+        (0..most)
+            .map(|nth| run_name_nth(kind, logical_date, run_after, nth))
+            .find(|name| !taken.contains_key(name))
     }
 
     /// Remembers a date that the schedule has yet to come to, so that it leaves it out.
@@ -273,8 +277,9 @@ impl Engine {
 
     /// The DAG of that name.
     pub(crate) fn known_dag(&self, tenant: TenantId, dag_id: &DagId) -> Result<u32, crate::command::Refusal> {
-        self.find_dag(tenant, dag_id)
-            .ok_or_else(|| crate::command::Refusal::new("dag.not_found", format!("there is no DAG `{dag_id}`")))
+        self.find_dag(tenant, dag_id).ok_or_else(|| {
+            crate::command::Refusal::new("dag.not_found", format!("there is no DAG `{dag_id}`"))
+        })
     }
 }
 

@@ -227,7 +227,9 @@ impl Engine {
             }
             self.budget -= 1;
             let found = self.run(run).plan.find(&task).and_then(|task| {
-                self.run(run).instances(task).find(|ti| self.run(run).tis[*ti as usize].map_index == map_index)
+                self.run(run)
+                    .instances(task)
+                    .find(|ti| self.run(run).tis[*ti as usize].map_index == map_index)
             });
             if let Some(ti) = found {
                 self.bulk_one(TiRef { run, ti }, &bulk);
