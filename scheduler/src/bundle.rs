@@ -46,7 +46,9 @@ pub enum Error {
     #[error("the folder is too large for a bundle: {0}; leave files out by naming them in `{IGNORE_FILE}`")]
     TooLarge(String),
     /// A path that can't be stored everywhere.
-    #[error("the path {0:?} can't be part of a bundle: it isn't UTF-8, or longer than {PATH_BYTES_MAX} bytes")]
+    #[error(
+        "the path {0:?} can't be part of a bundle: it isn't UTF-8, or longer than {PATH_BYTES_MAX} bytes"
+    )]
     Path(PathBuf),
     /// The copy can't be written.
     #[error("failed to store the bundle in {path}")]
@@ -145,7 +147,10 @@ pub fn scan(root: &Path) -> Result<Scan, Error> {
         let path = relative.to_str().filter(|path| path.len() <= PATH_BYTES_MAX);
         let path = path.ok_or_else(|| Error::Path(relative.to_owned()))?.to_owned();
         if metadata.len() > FILE_BYTES_MAX {
-            return Err(Error::TooLarge(format!("{path} has {} bytes, at most {FILE_BYTES_MAX} are allowed", metadata.len())));
+            return Err(Error::TooLarge(format!(
+                "{path} has {} bytes, at most {FILE_BYTES_MAX} are allowed",
+                metadata.len()
+            )));
         }
         let content = match fs::read(&full) {
             Ok(content) => content,
@@ -239,7 +244,10 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link.yaml")).unwrap();
         let after = scan(folder.path()).unwrap();
         assert_eq!(before.digest, after.digest);
-        assert_eq!(after.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["a.yaml", "sql/load.sql"]);
+        assert_eq!(
+            after.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
+            ["a.yaml", "sql/load.sql"]
+        );
     }
 
     #[test]
