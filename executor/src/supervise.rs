@@ -5,6 +5,9 @@
 //! ([`crate::wire`] describes the protocol). If the supervisor itself dies, so do its attempts, and the next supervisor
 //! reports them as lost.
 //!
+//! It needs Linux: pidfds, `/proc`, parent-death signals. Under systemd the service's unit needs `KillMode=process`, or a
+//! stop of the service ends its attempts too.
+//!
 //! One thread does everything, woken by one epoll; a second one only deletes folders that are already out of the way.
 //! Children must be spawned by a thread that lives as long as the process: their death is bound to that thread.
 

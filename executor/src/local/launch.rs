@@ -34,13 +34,13 @@ const START_MAX: Duration = Duration::from_secs(15);
 const TRY_EVERY: Duration = Duration::from_millis(5);
 
 /// Connects to the supervisor; starts one if none listens.
-pub(super) async fn connect(options: &Options, child: &mut Option<Child>) -> io::Result<UnixStream> {
+pub(super) async fn connect(options: &Options, children: &mut Vec<Child>) -> io::Result<UnixStream> {
     let path = options.dir.join(SOCKET);
     match UnixStream::connect(&path).await {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
         outcome => return outcome,
     }
-    let started = child.insert(start(options)?);
+    children.push(start(options)?);
     let deadline = tokio::time::Instant::now() + START_MAX;
     loop {
         tokio::time::sleep(TRY_EVERY).await;
@@ -49,7 +49,7 @@ pub(super) async fn connect(options: &Options, child: &mut Option<Child>) -> io:
             Err(error) if tokio::time::Instant::now() >= deadline => return Err(error),
             Err(_) => {}
         }
-        if let Some(status) = started.try_wait()? {
+        if let Some(status) = children.last_mut().map(Child::try_wait).transpose()?.flatten() {
             // Another one may have been faster, and ours gave way to it.
             return UnixStream::connect(&path).await.map_err(|_| {
                 let log = options.dir.join("supervisor.log");

@@ -41,8 +41,8 @@ pub struct Service {
     next: u64,
     /// Reports that the receiver has no room for. There are two at most for each attempt that isn't confirmed.
     waiting: VecDeque<Report>,
-    /// The supervisor, if this process started it; kept to reap it.
-    child: Option<Child>,
+    /// The supervisors that this process started and that haven't ended; kept to reap them.
+    children: Vec<Child>,
 }
 
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Service {
         errands: mpsc::Receiver<Errand>,
     ) -> Self {
         let (open, waiting) = (BTreeMap::new(), VecDeque::new());
-        Self { options, reports, errands, open, next: 0, waiting, child: None }
+        Self { options, reports, errands, open, next: 0, waiting, children: Vec::new() }
     }
 
     /// Runs until it is cancelled, all handles are dropped, or nobody receives the reports any more. The supervisor and
@@ -87,9 +87,10 @@ impl Service {
     pub async fn run(mut self, cancel: CancellationToken) {
         let mut failures = 0;
         while !cancel.is_cancelled() {
+            self.reap();
             let connected = tokio::select! {
                 () = cancel.cancelled() => return,
-                connected = launch::connect(&self.options, &mut self.child) => connected,
+                connected = launch::connect(&self.options, &mut self.children) => connected,
             };
             match connected {
                 Ok(stream) => {
@@ -100,7 +101,6 @@ impl Service {
                             tracing::warn!(reason = %lost, "the connection to the supervisor is lost");
                         }
                     }
-                    self.reap();
                 }
                 Err(error) => {
                     failures += 1;
@@ -189,18 +189,19 @@ impl Service {
         }
     }
 
-    /// Takes note of the end of a supervisor that this process started.
+    /// Takes note of the end of supervisors that this process started.
     fn reap(&mut self) {
-        if let Some(child) = &mut self.child {
-            match child.try_wait() {
-                Ok(Some(status)) => {
-                    tracing::warn!(%status, "the supervisor has ended; its attempts are lost");
-                    self.child = None;
-                }
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "the supervisor can't be waited for"),
+        self.children.retain_mut(|child| match child.try_wait() {
+            Ok(Some(status)) => {
+                tracing::info!(%status, pid = child.id(), "a supervisor has ended");
+                false
             }
-        }
+            Ok(None) => true,
+            Err(error) => {
+                tracing::warn!(%error, "a supervisor can't be waited for");
+                false
+            }
+        });
     }
 }
 
