@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     contract::{Capacity, Error, Executor, Work},
+    folder::wall_clock,
     log::LogChunk,
 };
 
@@ -41,8 +42,7 @@ impl NoopExecutor {
 
     /// Whether this is the first we hear of it.
     fn take(&self, key: Key) -> bool {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let since = Timestamp(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
+        let since = wall_clock(SystemTime::now());
         let mut held = self.held();
         let new = !held.contains_key(&key);
         held.entry(key).or_insert(since);

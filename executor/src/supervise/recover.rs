@@ -20,11 +20,11 @@ use super::{
     Error,
     finish::never_ran,
     machine,
-    state::{Attempt, Key, wall_clock},
+    state::{Attempt, Key},
 };
 use crate::{
     attempt::MARK,
-    folder::{self, Exit, Folder, Start},
+    folder::{self, Exit, Folder},
     wire::FORMAT,
 };
 
@@ -53,9 +53,7 @@ fn key_of(name: &str) -> Option<Key> {
 }
 
 fn recover_one(folder: Folder) -> io::Result<Attempt> {
-    // The supervisor may have died while it wrote this; what matters is in the folder's name.
-    let since =
-        folder::read::<Start>(&folder.start()).ok().flatten().map_or_else(wall_clock, |start| start.since);
+    let since = folder.since()?;
     let reason = match folder::read::<Exit>(&folder.exit()) {
         Ok(Some(exit)) if exit.format == FORMAT => {
             return Ok(Attempt::over(folder, since, exit.pid, exit.end));

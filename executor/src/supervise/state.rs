@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     os::{fd::OwnedFd, unix::net::UnixListener},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use dags::{
@@ -277,10 +277,4 @@ impl Supervisor {
             self.forgotten.remove(&oldest);
         }
     }
-}
-
-/// The wall clock. For people only: durations are counted on the monotonic one.
-pub(super) fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
