@@ -302,5 +302,5 @@ fn step_to(anchor: Timestamp, period: Span, target: Timestamp) -> Timestamp {
 
 /// The last instant at or before `instant` that is a whole number of periods from the epoch.
 fn step_back(instant: Timestamp, period: Span) -> Timestamp {
-    Timestamp(instant.0 - instant.0.rem_euclid(period.0))
+    Timestamp(instant.0.saturating_sub(instant.0.rem_euclid(period.0)))
 }

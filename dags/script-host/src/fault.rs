@@ -51,6 +51,7 @@ impl Fault {
     }
 
     /// The fault as an error that travels through the engine.
+    #[expect(clippy::unnecessary_box_returns, reason = "the engine's functions return boxed errors")]
     pub(crate) fn raise(self, at: Position) -> Box<EvalAltResult> {
         Box::new(EvalAltResult::ErrorRuntime(rhai::Dynamic::from(self), at))
     }

@@ -123,6 +123,7 @@ const FOREIGN: &[(&str, &str, &str)] = &[
     ("max_active_tis_per_dagrun", "max_active_per_run", ""),
     ("if", "when", ""),
     ("run_if", "when", ""),
+    ("then", "run", ""),
     ("condition", "when", ""),
     ("environment", "env", ""),
     ("expand", "map", ""),

@@ -71,7 +71,12 @@ impl Link<'_, '_, '_, '_> {
         let help = if self.group_names.contains(name) {
             Some(format!("`{name}` is a group: name its tasks"))
         } else {
-            self.context.reporter.did_you_mean(name, self.index.keys().copied())
+            self.context.reporter.did_you_mean(name, self.index.keys().copied()).or_else(|| {
+                let few = (1..=8).contains(&self.index.len());
+                few.then(|| {
+                    format!("the DAG has {}", crate::suggest::list(self.index.keys().copied(), "and"))
+                })
+            })
         };
         let message = format!("there is no task `{name}`");
         self.context.push(Draft::error(code::DAG_UNKNOWN_TASK, message).at(at, "unknown task").help(help));
@@ -327,7 +332,8 @@ impl Link<'_, '_, '_, '_> {
         for task in 0..self.tasks.len() {
             for (upstream, at) in self.up[task].clone() {
                 let branch = self.tasks[upstream].task.operator == "branch";
-                if branch && !chosen.contains(&(upstream, task)) {
+                // A case that couldn't be read may be the one that runs it.
+                if branch && self.context.reporter.errors() == 0 && !chosen.contains(&(upstream, task)) {
                     let message = format!("no case of `{}` runs `{}`", self.name(upstream), self.name(task));
                     self.context.push(
                         Draft::warning(code::DAG_BRANCH, message).at(at, "so it is always skipped").help(
@@ -425,6 +431,9 @@ impl Link<'_, '_, '_, '_> {
     }
 
     fn map_variable(&mut self, task: usize, name: &str, at: ByteRange) {
+        if self.tasks[task].map_broken {
+            return;
+        }
         let own = self.tasks[task].task.map.iter();
         let group = self.mapped_group[task].and_then(|group| self.groups[group].group.map.as_ref());
         let variables: Vec<String> =

@@ -291,7 +291,7 @@ impl Context<'_, '_> {
 
     fn asset_list(&mut self, nodes: &[Node], node: &Node, left: &mut usize) -> Option<Vec<AssetCondition>> {
         if nodes.is_empty() {
-            self.expected(node, "assets", "a list of at least one asset", None);
+            self.refused(node, "assets", "must name at least one asset");
             return None;
         }
         nodes.iter().map(|node| self.asset_condition(node, left)).collect()

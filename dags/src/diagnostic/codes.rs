@@ -42,6 +42,7 @@ codes! {
     DAG_TEARDOWN = "dag.teardown", "A teardown whose setups can't be used this way.";
     DAG_FILE = "dag.file", "A file beside the DAG that is missing, outside of the bundle or can't be read.";
     DAG_PARAM = "dag.param", "A parameter whose JSON Schema is invalid or whose default it refuses.";
+    PLUGIN_INVALID = "plugin.invalid", "A plugin beside the DAGs that can't be used; its operator doesn't exist.";
     SCHEDULE_CATCHUP = "schedule.catchup", "Airflow's `catchup`, which is written `missed` here.";
     SCHEDULE_INVALID = "schedule.invalid", "A schedule that can't be read, contradicts itself or never fires.";
     SCHEDULE_TIMEZONE = "schedule.timezone", "A time zone that doesn't exist.";

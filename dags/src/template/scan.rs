@@ -61,12 +61,12 @@ impl<'t> Scanner<'t> {
         let mut at = 0;
         while let Some(start) = self.next_delimiter(at) {
             let (closing, what) = match self.text.as_bytes()[start + 1] {
-                b'{' => ("}}", "expression"),
-                b'%' => ("%}", "statement"),
-                _ => ("#}", "comment"),
+                b'{' => ("}}", "an expression"),
+                b'%' => ("%}", "a statement"),
+                _ => ("#}", "a comment"),
             };
             let Some(end) = self.closing(start + 2, closing) else {
-                let message = format!("a {what} begins here and doesn't end");
+                let message = format!("{what} begins here and doesn't end");
                 self.problem(start..start + 2, message, Some(format!("close it with `{closing}`")));
                 return;
             };
@@ -107,12 +107,11 @@ impl<'t> Scanner<'t> {
             match (quote, bytes[at]) {
                 (Some(_), b'\\') => at += 1,
                 (Some(open), byte) if byte == open => quote = None,
-                (Some(_), _) => {}
                 (None, byte @ (b'"' | b'\'')) => quote = Some(byte),
                 (None, b'{') => braces += 1,
                 (None, b'}') if braces > 0 => braces -= 1,
                 (None, _) if bytes[at..].starts_with(closing.as_bytes()) => return Some(at),
-                (None, _) => {}
+                (Some(_) | None, _) => {}
             }
             at += 1;
         }

@@ -46,7 +46,7 @@ impl Cron {
                 end = DAY as u32 - 1;
             }
             while days != 0 {
-                let found = 31 - days.leading_zeros();
+                let found = days.ilog2();
                 if let Some(time) = self.time_until(end) {
                     let at = (month.first + i64::from(found) - 1) * DAY + i64::from(time);
                     return (at >= from).then_some(at);
@@ -105,7 +105,7 @@ fn lowest(mask: u64) -> Option<u32> {
 }
 
 fn highest(mask: u64) -> Option<u32> {
-    (mask != 0).then(|| 63 - mask.leading_zeros())
+    mask.checked_ilog2()
 }
 
 /// A month of the proleptic Gregorian calendar.
@@ -211,11 +211,81 @@ impl Days {
 /// The day of Monday to Friday that is nearest to `day` within the month.
 fn nearest_working_day(month: &Month, day: u32) -> u32 {
     let (sunday, saturday) = (month.first_weekday(0), month.first_weekday(6));
-    if (day + 35 - saturday) % 7 == 0 {
+    if (day + 35 - saturday).is_multiple_of(7) {
         if day > 1 { day - 1 } else { day + 2 }
-    } else if (day + 35 - sunday) % 7 == 0 {
+    } else if (day + 35 - sunday).is_multiple_of(7) {
         if day < month.length { day + 1 } else { day - 2 }
     } else {
         day
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use croner::parser::{CronParser, Year};
+    use jiff::{Timestamp, Zoned, tz::TimeZone};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A field's entries: numbers, ranges and steps within `min..=max`, and what `special` adds.
+    fn field(min: u8, max: u8, special: &'static [&'static str]) -> impl Strategy<Value = String> {
+        let value = min..=max;
+        let range = (value.clone(), value.clone(), 1..=max)
+            .prop_map(|(a, b, step)| (a.min(b), a.max(b), step))
+            .prop_map(
+                |(a, b, step)| if step % 2 == 0 { format!("{a}-{b}") } else { format!("{a}-{b}/{step}") },
+            );
+        let mut entry =
+            prop_oneof![value.prop_map(|v| v.to_string()), range, (1..=max).prop_map(|n| format!("*/{n}"))]
+                .boxed();
+        if !special.is_empty() {
+            entry = prop_oneof![3 => entry, 1 => proptest::sample::select(special).prop_map(str::to_owned)]
+                .boxed();
+        }
+        prop_oneof![
+            2 => Just("*".to_owned()),
+            3 => proptest::collection::vec(entry, 1..3).prop_map(|entries| entries.join(",")),
+        ]
+    }
+
+    fn expression() -> impl Strategy<Value = [String; 6]> {
+        let fields = (
+            field(0, 59, &[]),
+            field(0, 59, &[]),
+            field(0, 23, &[]),
+            // croner reads `L` beside any `W` as `LW`.
+            field(1, 31, &["1W", "15W", "31W"]),
+            field(1, 12, &["jan", "Dec"]),
+            field(0, 7, &["mon", "SUN", "1#1", "5#5", "7#2", "5L", "0L"]),
+        );
+        fields.prop_map(|(second, minute, hour, day, month, weekday)| {
+            [second, minute, hour, day, month, weekday]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+        /// croner, an independent implementation of the same dialect, finds the same wall-clock times.
+        #[test]
+        fn matches_are_croners(fields in expression(), start in 0_i64..4_000_000_000) {
+            let [second, rest @ ..] = &fields;
+            let ours = Cron::parse(&format!("{} {second}", rest.join(" "))).unwrap();
+            let parser = CronParser::builder().year(Year::Disallowed).build();
+            let theirs = parser.parse(&fields.join(" ")).unwrap();
+            let zoned = |at: i64| Zoned::new(Timestamp::from_second(at).unwrap(), TimeZone::UTC);
+            let mut at = start;
+            for _ in 0..5 {
+                let end = at + 41 * 366 * DAY;
+                let found = ours.first_in(at, end);
+                let expected = theirs.find_next_occurrence(&zoned(at), true).ok().map(|z| z.timestamp().as_second());
+                prop_assert_eq!(found, expected, "{:?} from {}", fields, zoned(at));
+                let Some(tick) = found else { return Ok(()) };
+                // And backwards: nothing lies between, and the tick itself is found from behind.
+                prop_assert_eq!(ours.last_in(at, tick), None);
+                prop_assert_eq!(ours.last_in(at, tick + 1), Some(tick));
+                at = tick + 1;
+            }
+        }
     }
 }

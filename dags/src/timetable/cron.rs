@@ -130,6 +130,7 @@ enum Item {
 }
 
 /// What only the two fields of days know.
+#[derive(Clone, Copy)]
 enum Special {
     LastDay,
     LastWorkingDay,

@@ -2,9 +2,9 @@
 
 use crate::time::Span;
 
-/// How far ahead a cron expression is searched for its next day, in years. `0 0 29 2 *` waits eight years around the
-/// years 1900, 2100, 2200, which aren't leap years; nothing that fires at all waits longer.
-pub const HORIZON_YEARS: i64 = 9;
+/// How far ahead a cron expression is searched for its next day, in years. `0 0 29 2 *` waits eight years around 2100,
+/// which is no leap year, and `0 0 * 2 5#5`, a February with five Fridays, up to forty; nothing that fires waits longer.
+pub const HORIZON_YEARS: i64 = 41;
 
 /// The shortest distance between the runs of a fixed-period schedule.
 pub const PERIOD_MIN: Span = Span::seconds(1);

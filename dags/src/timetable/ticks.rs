@@ -97,10 +97,8 @@ impl Ticks {
     /// The stretches of wall-clock time whose matches are ticks of the segment.
     fn windows(&self, segment: &Segment) -> impl Iterator<Item = (&Cron, Window)> {
         self.crons.iter().flat_map(move |cron| {
-            let (gap, overlap) = match cron.covers_every_hour() {
-                true => (OnGap::Skip, OnOverlap::Both),
-                false => (self.gap, self.overlap),
-            };
+            let absolute = (OnGap::Skip, OnOverlap::Both);
+            let (gap, overlap) = if cron.covers_every_hour() { absolute } else { (self.gap, self.overlap) };
             let Segment { start, end, offset, before, after } = *segment;
             let from = if overlap == OnOverlap::First { offset.max(before) } else { offset };
             let to = if overlap == OnOverlap::Last { offset.min(after) } else { offset };

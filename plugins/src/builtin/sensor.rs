@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use dags::time::Span;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::operator::{Failure, Finished, Job, Outcome, Step};
 
 /// How a sensor waits between two looks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Mode {
     /// Give the slot back and be started again: the right choice but for intervals of a few seconds.
@@ -69,7 +69,11 @@ impl Wait {
             let left = self.timeout.to_std().saturating_sub(before + started.elapsed());
             if left.is_zero() {
                 let reason = format!("gave up after {}: {found}", self.timeout);
-                let outcome = if self.soft_fail { Outcome::Skipped { reason } } else { Outcome::FailedForGood { reason } };
+                let outcome = if self.soft_fail {
+                    Outcome::Skipped { reason }
+                } else {
+                    Outcome::FailedForGood { reason }
+                };
                 return Ok(Step::Done(Finished { outcome, result: None }));
             }
             let pause = interval.min(left);

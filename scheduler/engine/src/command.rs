@@ -1,0 +1,243 @@
+//! What enters the engine by its one door, the inbox: the requests of people and services.
+
+use dags::{
+    ids::{BundleId, DagId, DagVersion, PoolName, RunName, TaskId, TenantId},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::state::{RunState, TaskState};
+
+/// The number of the command format that this release writes.
+pub const FORMAT: u32 = 1;
+
+/// One row of the inbox, taken by the shard's owner.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InboxRow {
+    /// Its number, unique in the shard.
+    pub id: i64,
+    /// Whose request it is.
+    pub tenant: TenantId,
+    /// Who asked, for the audit log.
+    pub actor: String,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// Make these DAG versions the newest ones; DAGs of the tenant's bundle that aren't listed become stale.
+    ActivateBundle {
+        /// The bundle that new runs are pinned to.
+        bundle: BundleId,
+        /// The DAGs in it. The versions' models are stored already.
+        dags: Vec<ActivatedDag>,
+    },
+    /// Make a run now.
+    Trigger(Trigger),
+    /// Pause or unpause a DAG: no new runs and no new tasks, running ones go on.
+    PauseDag {
+        /// The DAG.
+        dag_id: DagId,
+        /// Whether it is paused from now on.
+        paused: bool,
+    },
+    /// Run task instances again.
+    Clear(Clear),
+    /// Set the state of task instances by hand.
+    MarkTasks {
+        /// Which ones.
+        select: Selection,
+        /// `success`, `failed` or `skipped`.
+        state: TaskState,
+    },
+    /// Set the state of a run by hand.
+    MarkRun {
+        /// The DAG.
+        dag_id: DagId,
+        /// The run.
+        run_name: RunName,
+        /// `success` or `failed`: unfinished tasks follow; `queued`: the run goes on.
+        state: RunState,
+    },
+    /// Create or change a pool.
+    SetPool {
+        /// The pool.
+        name: PoolName,
+        /// Its slots; -1 for no limit.
+        slots: i32,
+        /// Whether deferred task instances keep their slots.
+        include_deferred: bool,
+    },
+    /// Delete a pool. Tasks that name it wait until there is one of that name again.
+    DeletePool {
+        /// The pool.
+        name: PoolName,
+    },
+    /// Record an event of an asset from outside of a task.
+    AssetEvent {
+        /// The asset's name.
+        asset: String,
+        /// Whatever the caller wants consumers to see.
+        extra: Map<String, Value>,
+    },
+    /// Make runs for past dates.
+    Backfill(Backfill),
+    /// Pause, go on with or cancel a backfill.
+    ChangeBackfill {
+        /// The backfill's number.
+        id: i64,
+        /// What to do.
+        change: BackfillChange,
+    },
+    /// Forget a finished run and everything about it.
+    DeleteRun {
+        /// The DAG.
+        dag_id: DagId,
+        /// The run.
+        run_name: RunName,
+    },
+    /// Forget a DAG that has no unfinished run.
+    DeleteDag {
+        /// The DAG.
+        dag_id: DagId,
+    },
+}
+
+/// A DAG version of a bundle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActivatedDag {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// Its version.
+    pub version: DagVersion,
+    /// Whether a DAG that is new starts out paused.
+    #[serde(default)]
+    pub paused_upon_creation: bool,
+}
+
+/// A run asked for by hand or API.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trigger {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run's name; made from the date if absent.
+    #[serde(default)]
+    pub run_name: Option<RunName>,
+    /// What the run stands for, if anything.
+    #[serde(default)]
+    pub logical_date: Option<Timestamp>,
+    /// When it may start; now if absent.
+    #[serde(default)]
+    pub run_after: Option<Timestamp>,
+    /// Parameters and whatever else the caller passes.
+    #[serde(default)]
+    pub conf: Map<String, Value>,
+    /// A note for people.
+    #[serde(default)]
+    pub note: Option<String>,
+}
+
+/// Which task instances of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selection {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run.
+    pub run_name: RunName,
+    /// The tasks, with a map index or all indexes; empty for all tasks.
+    #[serde(default)]
+    pub tasks: Vec<(TaskId, Option<i32>)>,
+    /// Also everything upstream of them.
+    #[serde(default)]
+    pub upstream: bool,
+    /// Also everything downstream of them.
+    #[serde(default)]
+    pub downstream: bool,
+}
+
+/// Run task instances again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clear {
+    /// Which ones.
+    pub select: Selection,
+    /// Of these only those that failed.
+    #[serde(default)]
+    pub only_failed: bool,
+    /// Of these only those that are running.
+    #[serde(default)]
+    pub only_running: bool,
+    /// Move the run to the DAG's newest version.
+    #[serde(default)]
+    pub run_on_latest_version: bool,
+}
+
+/// Runs for past dates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backfill {
+    /// The DAG, which must have a periodic schedule.
+    pub dag_id: DagId,
+    /// The first logical date.
+    pub from: Timestamp,
+    /// The last logical date, inclusive.
+    pub to: Timestamp,
+    /// What happens to dates that have a run.
+    pub reprocess: Reprocess,
+    /// From the last date to the first.
+    #[serde(default)]
+    pub reverse: bool,
+    /// How many of its runs may be active at once.
+    pub max_active_runs: u32,
+    /// What each run gets as its conf.
+    #[serde(default)]
+    pub conf: Map<String, Value>,
+}
+
+/// What a backfill does to dates that have a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reprocess {
+    /// Leave them.
+    None,
+    /// Run failed ones again.
+    Failed,
+    /// Run finished ones again.
+    Completed,
+}
+
+/// What to do with a backfill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackfillChange {
+    /// Start no more runs.
+    Pause,
+    /// Go on.
+    Unpause,
+    /// Fail queued runs, let running ones end.
+    Cancel,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// A stable code, such as `dag.not_found`.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with that code and sentence.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into() }
+    }
+}

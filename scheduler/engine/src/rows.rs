@@ -1,0 +1,410 @@
+//! What the engine stores: rows, and the batch that writes them in one transaction.
+//!
+//! The engine owns these tables; nobody else writes them. A batch holds each row at most once, in the state that it has
+//! at the end of the batch, with the state that the database must still show before.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use dags::{
+    ids::{
+        AttemptId, BundleId, DagId, DagVersion, ExecutorName, PoolName, RunId, RunName, ShardId, TaskId,
+        TenantId,
+    },
+    model::Dag,
+    time::Timestamp,
+};
+pub use dags::run_name::RunType;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    command::{Backfill, Refusal},
+    dispatch::ResultRef,
+    state::{RunState, TaskState},
+};
+
+/// A run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunRow {
+    /// Whose run it is.
+    pub tenant: TenantId,
+    /// Its identity.
+    pub run: RunId,
+    /// The DAG.
+    pub dag_id: DagId,
+    /// Its name, unique within the DAG.
+    pub run_name: RunName,
+    /// Why it exists.
+    pub run_type: RunType,
+    /// The DAG version that it is pinned to.
+    pub version: DagVersion,
+    /// The bundle that it is pinned to.
+    pub bundle: BundleId,
+    /// Its state.
+    pub state: RunState,
+    /// What it stands for, unique within the DAG.
+    pub logical_date: Option<Timestamp>,
+    /// Start and end of its data interval.
+    pub interval: Option<(Timestamp, Timestamp)>,
+    /// When it is due.
+    pub run_after: Timestamp,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last queued.
+    pub queued_at: Timestamp,
+    /// When it started, since it was last queued.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// What the caller passed.
+    pub conf: Arc<Map<String, Value>>,
+    /// Why it ended as it did, where that isn't plain.
+    pub reason: Option<Arc<str>>,
+    /// A note for people.
+    pub note: Option<Arc<str>>,
+    /// How often it was cleared.
+    pub clear_number: u32,
+    /// How many of its tasks have their first instance stored: the cursor of its creation.
+    pub created_tasks: u32,
+    /// The backfill that made it, and its place there.
+    pub backfill: Option<(i64, u32)>,
+    /// Who asked for it.
+    pub triggered_by: Option<Arc<str>>,
+}
+
+/// A task instance with its current attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskRow {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The run.
+    pub run: RunId,
+    /// The task.
+    pub task: TaskId,
+    /// The index of a mapped task's instance, -1 for an ordinary task or one that isn't expanded.
+    pub map_index: i32,
+    /// Its state.
+    pub state: TaskState,
+    /// The current try, 0 before the first.
+    pub try_number: u32,
+    /// The last try that retries allow.
+    pub max_tries: u32,
+    /// The current dispatch of the current attempt, 0 before the first.
+    pub dispatch_n: u32,
+    /// Times that the current attempt was preempted.
+    pub preempted: u32,
+    /// When the current try was first scheduled.
+    pub scheduled_at: Option<Timestamp>,
+    /// When the current dispatch was admitted.
+    pub queued_at: Option<Timestamp>,
+    /// When the current try started.
+    pub started_at: Option<Timestamp>,
+    /// When the current try ended.
+    pub ended_at: Option<Timestamp>,
+    /// When something happens by itself: the next retry, call of a sensor, or end of a wait.
+    pub wake_at: Option<Timestamp>,
+    /// The executor of the current dispatch.
+    pub executor: Option<ExecutorName>,
+    /// The pool.
+    pub pool: PoolName,
+    /// The pool slots that it takes.
+    pub pool_slots: u32,
+    /// Its effective priority.
+    pub weight: i32,
+    /// Why it is in this state, where that isn't plain.
+    pub reason: Option<Arc<str>>,
+    /// The exit code of the last attempt that had one.
+    pub exit_code: Option<i32>,
+    /// The number of elements of its result.
+    pub mapped_length: Option<u32>,
+    /// The tasks that its decision, as a branch or short circuit, skips.
+    pub skips: Option<Arc<[TaskId]>>,
+    /// When it was marked or cleared by hand: who did it.
+    pub marked_by: Option<Arc<str>>,
+}
+
+impl TaskRow {
+    /// The identity of the current attempt.
+    pub fn attempt(&self) -> AttemptId {
+        AttemptId::derive(self.run, &self.task, self.map_index, self.try_number)
+    }
+}
+
+/// A try that is over and has a successor: history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptRow {
+    /// The task instance as it was when the try ended.
+    pub row: TaskRow,
+}
+
+/// What an attempt returned, committed together with its success.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResultRow {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The run.
+    pub run: RunId,
+    /// The task.
+    pub task: TaskId,
+    /// The map index.
+    pub map_index: i32,
+    /// The attempt; readers see values of the current attempt only.
+    pub attempt: AttemptId,
+    /// The value or where it is.
+    pub value: ResultRef,
+}
+
+/// What the engine keeps about a DAG, apart from its versions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DagRow {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The newest version.
+    pub version: DagVersion,
+    /// The bundle that it came from.
+    pub bundle: BundleId,
+    /// Whether new runs and tasks wait.
+    pub paused: bool,
+    /// Whether the newest bundle no longer has it.
+    pub stale: bool,
+    /// The last automated run: the schedule's cursor, never derived from run rows.
+    pub cursor: Option<Cursor>,
+    /// The next automated run. It stays what it was when it was planned: asked again after a pause in service, the
+    /// timetable would count it as missed.
+    pub next: Option<Cursor>,
+    /// From when asset events count for this consumer.
+    pub listening_since: Option<Timestamp>,
+    /// How many runs in a row failed last.
+    pub failed_in_row: u32,
+    /// Logical dates after the cursor that runs made by hand or by a backfill stand for already.
+    pub reserved: BTreeSet<Timestamp>,
+}
+
+/// Where a schedule stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// When the last automated run was due.
+    pub run_after: Timestamp,
+    /// What it stood for.
+    pub logical_date: Option<Timestamp>,
+    /// Its data interval.
+    pub interval: Option<(Timestamp, Timestamp)>,
+}
+
+/// A pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolRow {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: PoolName,
+    /// Its slots; -1 for no limit.
+    pub slots: i32,
+    /// Whether deferred task instances keep their slots.
+    pub include_deferred: bool,
+}
+
+/// A recorded event of an asset.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AssetEventRow {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The asset's name.
+    pub asset: Arc<str>,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The task instance that made it, if one did.
+    pub source: Option<(RunId, TaskId, i32)>,
+    /// Whatever the producer wants consumers to see.
+    pub extra: Arc<Map<String, Value>>,
+}
+
+/// An asset's event that a consumer hasn't used yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PendingAssetRow {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The consumer.
+    pub dag_id: DagId,
+    /// The asset's name.
+    pub asset: Arc<str>,
+    /// The newest event's time.
+    pub at: Timestamp,
+}
+
+/// A backfill.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BackfillRow {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its number, per tenant.
+    pub id: i64,
+    /// What was asked for.
+    pub spec: Arc<Backfill>,
+    /// Whether it starts no more runs.
+    pub paused: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was completed or cancelled.
+    pub ended_at: Option<Timestamp>,
+    /// The next date to look at; none when all were.
+    pub next_date: Option<Timestamp>,
+    /// How many of its runs were made.
+    pub made: u32,
+}
+
+/// One step of a task instance or, without a task, of the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Transition {
+    /// The task and map index; none for the run.
+    #[serde(rename = "t", skip_serializing_if = "Option::is_none", default)]
+    pub task: Option<(TaskId, i32)>,
+    /// The state after it.
+    #[serde(rename = "s")]
+    pub to: Arc<str>,
+    /// The try.
+    #[serde(rename = "n", default)]
+    pub try_number: u32,
+    /// When.
+    #[serde(rename = "a")]
+    pub at: Timestamp,
+    /// Why, where that isn't plain.
+    #[serde(rename = "r", skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<Arc<str>>,
+}
+
+/// What happened to one run in one batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventRow {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The run.
+    pub run: RunId,
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The batch's instant.
+    pub at: Timestamp,
+    /// In order.
+    pub transitions: Vec<Transition>,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InboxOutcome {
+    /// The inbox row.
+    pub id: i64,
+    /// What the caller gets, or why not.
+    pub outcome: Result<Value, Refusal>,
+}
+
+/// Work that was begun and is continued in later steps; survives a crash.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContinuationRow {
+    /// Its number, unique in the shard.
+    pub id: i64,
+    /// The work and its cursor; the engine's own format. None deletes it.
+    pub work: Option<Value>,
+}
+
+/// A row that exists and is changed: the new row and the state that the database must still show.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changed<S, R> {
+    /// The state before the batch.
+    pub before: S,
+    /// The row after it.
+    pub row: R,
+}
+
+/// Everything that one transaction writes. Its vectors are in the order of first touch.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Batch {
+    /// The batch's number: the shard's counter after the commit.
+    pub number: u64,
+    /// The shard's clock after the commit.
+    pub now: Timestamp,
+    /// Runs that are new.
+    pub new_runs: Vec<RunRow>,
+    /// Runs that changed.
+    pub runs: Vec<Changed<RunState, RunRow>>,
+    /// Runs that are deleted, with everything of theirs.
+    pub deleted_runs: Vec<(TenantId, RunId)>,
+    /// Task instances that are new.
+    pub new_tasks: Vec<TaskRow>,
+    /// Task instances that changed.
+    pub tasks: Vec<Changed<TaskState, TaskRow>>,
+    /// Task instances of index -1 that became index 0 when their task was expanded: their rows go.
+    pub deleted_tasks: Vec<(TenantId, RunId, TaskId, i32)>,
+    /// Tries that are over and have a successor.
+    pub attempts: Vec<AttemptRow>,
+    /// Results.
+    pub results: Vec<ResultRow>,
+    /// DAGs, new or changed.
+    pub dags: Vec<DagRow>,
+    /// DAGs that are deleted.
+    pub deleted_dags: Vec<(TenantId, DagId)>,
+    /// Pools, new or changed.
+    pub pools: Vec<PoolRow>,
+    /// Pools that are deleted.
+    pub deleted_pools: Vec<(TenantId, PoolName)>,
+    /// Asset events.
+    pub asset_events: Vec<AssetEventRow>,
+    /// Pending asset events, new or changed.
+    pub pending_assets: Vec<PendingAssetRow>,
+    /// Consumers whose pending asset events were used: all of them go.
+    pub consumed_assets: Vec<(TenantId, DagId)>,
+    /// Backfills, new or changed.
+    pub backfills: Vec<BackfillRow>,
+    /// History, one row per run touched.
+    pub events: Vec<EventRow>,
+    /// What became of requests.
+    pub inbox: Vec<InboxOutcome>,
+    /// Work to continue later, new, changed or done.
+    pub continuations: Vec<ContinuationRow>,
+}
+
+impl Batch {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        let empty = Self { number: self.number, now: self.now, ..Self::default() };
+        *self == empty
+    }
+}
+
+/// Everything that the engine is rebuilt from.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Snapshot {
+    /// The shard's clock.
+    pub now: Timestamp,
+    /// The number of the last committed batch.
+    pub batch: u64,
+    /// All DAGs.
+    pub dags: Vec<DagRow>,
+    /// The models of their newest versions and of every version that an unfinished run is pinned to.
+    pub versions: BTreeMap<DagVersion, Arc<Dag>>,
+    /// Unfinished runs with all their task instances.
+    pub runs: Vec<(RunRow, Vec<TaskRow>)>,
+    /// All pools.
+    pub pools: Vec<PoolRow>,
+    /// All pending asset events.
+    pub pending_assets: Vec<PendingAssetRow>,
+    /// Unfinished backfills.
+    pub backfills: Vec<BackfillRow>,
+    /// The highest number of a backfill of each tenant.
+    pub last_backfill: BTreeMap<TenantId, i64>,
+    /// Work to continue.
+    pub continuations: Vec<ContinuationRow>,
+}
+
+/// Which shard, and the fence of its present owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// The shard.
+    pub shard: ShardId,
+    /// Grows with each change of owner.
+    pub epoch: i64,
+}
