@@ -192,6 +192,10 @@ fn become_program(exec: &Exec, folder: &Folder, context: &AttemptContext) -> Res
 }
 
 /// What every program finds in its environment, before its operator adds to it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the supervisor's environment, which is this process's, is the base"
+)]
 fn base_environment(folder: &Folder, context: &AttemptContext) -> BTreeMap<&'static str, OsString> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
     let mut env = BTreeMap::from([

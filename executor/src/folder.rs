@@ -12,13 +12,14 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use dags::{ids::DispatchId, time::Timestamp};
 use engine::dispatch::End;
 use plugins::operator::Dirs;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::clock;
 
 /// The end of an attempt, as `exit.json` keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -83,7 +84,7 @@ impl Folder {
     pub(crate) fn since(&self) -> io::Result<Timestamp> {
         let metadata = fs::metadata(&self.0)?;
         // Not every file system knows when a folder was made; the last change comes close.
-        Ok(wall_clock(metadata.created().or_else(|_| metadata.modified())?))
+        Ok(clock::timestamp(metadata.created().or_else(|_| metadata.modified())?))
     }
 
     /// Writes `exit.json` so that it survives a crash of the machine.
@@ -95,12 +96,6 @@ impl Folder {
         file.sync_data()?;
         fs::rename(&temporary, self.exit())
     }
-}
-
-/// An instant of the wall clock.
-pub(crate) fn wall_clock(time: SystemTime) -> Timestamp {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// Makes a folder that only its owner may enter.

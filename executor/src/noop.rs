@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
 };
 
 use dags::{
@@ -14,8 +13,8 @@ use engine::dispatch::{End, Held, Kill, News, Outcome, Report};
 use tokio::sync::mpsc;
 
 use crate::{
+    clock,
     contract::{Capacity, Error, Executor, Work},
-    folder::wall_clock,
     log::LogChunk,
 };
 
@@ -42,7 +41,7 @@ impl NoopExecutor {
 
     /// Whether this is the first we hear of it.
     fn take(&self, key: Key) -> bool {
-        let since = wall_clock(SystemTime::now());
+        let since = clock::wall();
         let mut held = self.held();
         let new = !held.contains_key(&key);
         held.entry(key).or_insert(since);

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     attempt::MARK,
+    clock,
     folder::{self, Exit, Folder},
     wire::FORMAT,
 };
@@ -75,13 +76,13 @@ fn end_processes(attempts: &Path) -> Result<(), Error> {
     let mut mark = format!("{MARK}=").into_bytes();
     mark.extend_from_slice(attempts.as_os_str().as_bytes());
     mark.push(b'/');
-    let until = Instant::now() + DEATH_MAX;
+    let until = clock::monotonic() + DEATH_MAX;
     loop {
         let found = marked(&mark).map_err(machine("look for processes of lost attempts"))?;
         if found.is_empty() {
             return Ok(());
         }
-        if Instant::now() >= until {
+        if clock::monotonic() >= until {
             tracing::error!(processes = ?found, "these processes of lost attempts don't die");
             return Ok(());
         }
@@ -114,7 +115,7 @@ fn end_process(pid: Pid, until: Instant) -> io::Result<()> {
         Err(rustix::io::Errno::SRCH) => return Ok(()),
         sent => sent?,
     }
-    let left = until.saturating_duration_since(Instant::now());
+    let left = until.saturating_duration_since(clock::monotonic());
     let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
     match rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),

@@ -6,7 +6,6 @@ use std::{
     io::{self, Seek as _, Write as _},
     os::{fd::OwnedFd, unix::process::CommandExt as _},
     process::{Command, Stdio},
-    time::{Instant, SystemTime},
 };
 
 use dags::ids::DispatchId;
@@ -28,8 +27,9 @@ use super::{
 };
 use crate::{
     attempt::{Envelope, MARK},
+    clock,
     contract::Work,
-    folder::{Folder, wall_clock},
+    folder::Folder,
     limits::Cgroup,
     log::{self, Splitter, Stream},
     mask::Secrets,
@@ -53,10 +53,8 @@ impl Supervisor {
             };
         }
         let killed = self.members(dispatch.id).any(|(_, attempt)| attempt.killed());
-        let (folder, since) = (
-            Folder::of(&self.options.dir.join("attempts"), dispatch.id, context.member),
-            wall_clock(SystemTime::now()),
-        );
+        let (folder, since) =
+            (Folder::of(&self.options.dir.join("attempts"), dispatch.id, context.member), clock::wall());
         let begun = folder.create();
         let end = match begun {
             Err(error) => Some(not_started(&format!("its folder can't be made: {error}"))),
@@ -97,7 +95,7 @@ impl Supervisor {
     /// Remembers a kill of something that never came, so that it won't start.
     pub(super) fn kill_unseen(&mut self, dispatch: DispatchId, reason: &str) {
         let folder = Folder::of(&self.options.dir.join("attempts"), dispatch, 0);
-        let since = wall_clock(SystemTime::now());
+        let since = clock::wall();
         if let Err(error) = folder.create() {
             tracing::error!(%dispatch, %error, "the kill of an unseen dispatch is only remembered in memory");
         }
@@ -119,7 +117,7 @@ impl Supervisor {
         timeout: Option<dags::time::Span>,
     ) -> Result<Running, End> {
         let secrets = secrets_of(&context);
-        let started = Instant::now();
+        let started = clock::monotonic();
         let mut cgroup = None;
         let parts = self.launch(key, folder, &context, &secrets, &mut cgroup);
         let (process, pidfd, outputs) = match parts {

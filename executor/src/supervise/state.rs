@@ -25,6 +25,7 @@ use super::{
     sweep::Sweeper,
 };
 use crate::{
+    clock,
     folder::Folder,
     limits::{Cgroup, Limits},
     log,
@@ -204,7 +205,7 @@ impl Supervisor {
     /// When something is due, if nothing happens before.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|timer| timer.0);
-        let cgroups = (!self.old_cgroups.is_empty()).then(|| Instant::now() + CGROUP_RETRY);
+        let cgroups = (!self.old_cgroups.is_empty()).then(|| clock::monotonic() + CGROUP_RETRY);
         timer.into_iter().chain(cgroups).min()
     }
 

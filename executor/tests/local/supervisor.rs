@@ -32,6 +32,7 @@ macro_rules! cases {
 
 cases!(
     a_supervisor_retires_when_nothing_runs,
+    a_closed_executor_leaves_no_process,
     only_one_supervisor_holds_a_folder,
     attempts_die_with_the_supervisor_before_there_is_another,
     nobody_else_can_enter_the_folder,
@@ -56,6 +57,17 @@ async fn a_supervisor_retires_when_nothing_runs(mut bench: Bench<Local>) {
     bench.restart_client().await;
     assert_eq!(bench.ended(id).await, end);
     assert_eq!(bench.texts(id).await, ["done"]);
+}
+
+async fn a_closed_executor_leaves_no_process(mut bench: Bench<Local>) {
+    let executor = bench.harness.executor();
+    let (pid, _) = executor.supervisor().await.unwrap();
+    bench.run("true").await;
+    executor.close().await.unwrap();
+    assert!(matches!(executor.list().await, Err(Error::Stopped)));
+    let gone = || !fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    bench.wait_for("the end of the supervisor", gone).await;
+    assert!(UnixStream::connect(bench.harness.dir().join("supervisor.sock")).is_err());
 }
 
 async fn only_one_supervisor_holds_a_folder(bench: Bench<Local>) {
