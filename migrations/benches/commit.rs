@@ -27,7 +27,8 @@ const ROWS: usize = 60_000;
 /// Tasks of a run.
 const TASKS: usize = 20;
 /// What every row goes through after its insert.
-const STATES: [TaskState; 4] = [TaskState::Scheduled, TaskState::Queued, TaskState::Running, TaskState::Success];
+const STATES: [TaskState; 4] =
+    [TaskState::Scheduled, TaskState::Queued, TaskState::Running, TaskState::Success];
 
 fn clock() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("invariant: the clock is past 1970");
@@ -150,7 +151,11 @@ impl Bench {
         self.times.sort();
         let at = |percent: usize| self.times[(self.times.len() - 1) * percent / 100].as_secs_f64() * 1e3;
         let rate = (size * self.times.len()) as f64 / total.as_secs_f64();
-        println!("{database:9} {what:22} {size:5} rows: {rate:8.0} task rows/s   p50 {:6.1} ms   p99 {:6.1} ms", at(50), at(99));
+        println!(
+            "{database:9} {what:22} {size:5} rows: {rate:8.0} task rows/s   p50 {:6.1} ms   p99 {:6.1} ms",
+            at(50),
+            at(99)
+        );
         self.times.clear();
     }
 }

@@ -21,7 +21,9 @@ pub enum Error {
         source: sqlx::Error,
     },
     /// There is no connection.
-    #[error("can't open the database {url:?}: check that it runs, that it may be reached and that the user may log in")]
+    #[error(
+        "can't open the database {url:?}: check that it runs, that it may be reached and that the user may log in"
+    )]
     Open {
         /// The URL without its password.
         url: String,
@@ -96,7 +98,9 @@ pub enum Error {
         shard: dags::ids::ShardId,
     },
     /// Our clock and the database's differ.
-    #[error("this machine's clock is {skew} {direction} the database's: at most 1s is allowed, correct the clock")]
+    #[error(
+        "this machine's clock is {skew} {direction} the database's: at most 1s is allowed, correct the clock"
+    )]
     Clock {
         /// By how much.
         skew: dags::time::Span,

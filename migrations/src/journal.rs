@@ -98,7 +98,9 @@ impl DbJournal {
             Err(refused) => {
                 match transaction.rollback().await {
                     Ok(()) => self.connection = Some(connection),
-                    Err(why) => tracing::debug!(error = %why, "failed to roll back; the connection is dropped"),
+                    Err(why) => {
+                        tracing::debug!(error = %why, "failed to roll back; the connection is dropped");
+                    }
                 }
                 self.refused(refused, batch).await
             }
@@ -111,12 +113,16 @@ impl DbJournal {
             Refused::NotOurs => self.not_ours(batch).await,
             Refused::Count { doing, expected, touched } => {
                 let differing = match write::differing(&self.db, batch).await {
-                    Ok(keys) if keys.is_empty() => "every row is as expected now; is one in the batch twice?".to_owned(),
+                    Ok(keys) if keys.is_empty() => {
+                        "every row is as expected now; is one in the batch twice?".to_owned()
+                    }
                     Ok(keys) => keys.join("; "),
                     Err(why) => format!("which rows differ can't be read: {}", chain(&why)),
                 };
                 let batch = batch.number;
-                Commit::Conflict(format!("batch {batch}: {doing} touched {touched} of {expected} rows: {differing}"))
+                Commit::Conflict(format!(
+                    "batch {batch}: {doing} touched {touched} of {expected} rows: {differing}"
+                ))
             }
             Refused::Statement { doing, source } => {
                 let message = format!("batch {}: failed to {doing}: {source}", batch.number);
@@ -136,7 +142,9 @@ impl DbJournal {
                 batch.number, row.batch
             )),
             Ok(None) => Commit::Fenced,
-            Err(why) => Commit::Failed(format!("the fence held the batch back and can't be read: {}", chain(&why))),
+            Err(why) => {
+                Commit::Failed(format!("the fence held the batch back and can't be read: {}", chain(&why)))
+            }
         }
     }
 }

@@ -52,7 +52,8 @@ pub async fn up(db: &Db) -> Result<(), Error> {
 
 /// Takes back the newest `steps` steps, with everything that is stored in what they made.
 pub async fn down(db: &Db, steps: u32) -> Result<(), Error> {
-    alone(db, async { Steps::down(db.write(), Some(steps)).await.doing("take back steps of the schema") }).await
+    alone(db, async { Steps::down(db.write(), Some(steps)).await.doing("take back steps of the schema") })
+        .await
 }
 
 /// Every step that this binary knows, oldest first. Needs no right to change anything.
@@ -61,7 +62,10 @@ pub async fn status(db: &Db) -> Result<Vec<StepStatus>, Error> {
     let steps = Steps::migrations();
     Ok(steps
         .iter()
-        .map(|step| StepStatus { name: step.name().to_owned(), applied: applied.iter().any(|a| a == step.name()) })
+        .map(|step| StepStatus {
+            name: step.name().to_owned(),
+            applied: applied.iter().any(|a| a == step.name()),
+        })
         .collect())
 }
 
@@ -103,7 +107,10 @@ async fn alone<T>(db: &Db, work: impl Future<Output = Result<T, Error>>) -> Resu
     let doing = "wait for another process that changes the schema";
     let mut lock = sqlx::PgConnection::connect_with(&postgres.options).await.doing(doing)?;
     sqlx::query(WAIT_FOR_OTHER).execute(&mut lock).await.doing(doing)?;
-    sqlx::query("SELECT pg_advisory_lock(1967352911, hashtext(current_schema()))").execute(&mut lock).await.doing(doing)?;
+    sqlx::query("SELECT pg_advisory_lock(1967352911, hashtext(current_schema()))")
+        .execute(&mut lock)
+        .await
+        .doing(doing)?;
     let done = work.await;
     // The lock ends with its connection, whatever became of the work.
     lock.close().await.doing("give back the schema's lock")?;

@@ -11,8 +11,8 @@ use engine::{
     command::Backfill,
     dispatch::ResultRef,
     rows::{
-        AssetEventRow, AttemptRow, BackfillRow, Cursor, DagRow, EventRow, PendingAssetRow, PoolRow, ResultRow,
-        RunRow, RunType, TaskRow,
+        AssetEventRow, AttemptRow, BackfillRow, Cursor, DagRow, EventRow, PendingAssetRow, PoolRow,
+        ResultRow, RunRow, RunType, TaskRow,
     },
     state::{RunState, TaskState},
 };
@@ -26,13 +26,17 @@ pub(crate) const EVENT_FORMAT: i32 = 1;
 pub(crate) const BACKFILL_FORMAT: i32 = 1;
 
 /// A checked name, read back.
-pub(crate) fn name<T: std::str::FromStr<Err = InvalidName>>(table: &'static str, text: &str) -> Result<T, Error> {
+pub(crate) fn name<T: std::str::FromStr<Err = InvalidName>>(
+    table: &'static str,
+    text: &str,
+) -> Result<T, Error> {
     text.parse().map_err(|why| Error::corrupt(table, format!("the name {text:?} {why}")))
 }
 
 /// A document, read back.
 pub(crate) fn json<T: DeserializeOwned>(table: &'static str, text: &str) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|why| Error::corrupt(table, format!("a document can't be read: {why}")))
+    serde_json::from_str(text)
+        .map_err(|why| Error::corrupt(table, format!("a document can't be read: {why}")))
 }
 
 /// A document as text. Maps with keys that aren't text don't occur in ours.

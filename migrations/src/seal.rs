@@ -15,6 +15,7 @@
 //! in front. A value that is moved to another row, field, tenant or back to an older version doesn't open.
 
 use std::{
+    fmt::Write as _,
     io::{Read as _, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
@@ -27,7 +28,8 @@ use chacha20poly1305::{
 };
 use dags::ids::TenantId;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, sea_query::OnConflict,
+    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    sea_query::OnConflict,
 };
 use zeroize::Zeroizing;
 
@@ -72,7 +74,9 @@ pub enum SealError {
         path: String,
     },
     /// A sealed value of a format that we don't know.
-    #[error("{place} is sealed in format {format} with algorithm {algorithm}, this release reads format 1, algorithm 1")]
+    #[error(
+        "{place} is sealed in format {format} with algorithm {algorithm}, this release reads format 1, algorithm 1"
+    )]
     Format {
         /// What was to be opened.
         place: String,
@@ -82,7 +86,9 @@ pub enum SealError {
         algorithm: u8,
     },
     /// The value was changed or moved, or the key is another one.
-    #[error("{place} can't be opened: it was changed or moved, or the master key isn't the one that it was sealed under")]
+    #[error(
+        "{place} can't be opened: it was changed or moved, or the master key isn't the one that it was sealed under"
+    )]
     Refused {
         /// What was to be opened.
         place: String,
@@ -135,7 +141,7 @@ impl MasterKey {
                 let key = random()?;
                 let mut text = Zeroizing::new(String::with_capacity(65));
                 for byte in key.iter() {
-                    text.push_str(&format!("{byte:02x}"));
+                    write!(text, "{byte:02x}").expect("invariant: writing to a String can't fail");
                 }
                 text.push('\n');
                 file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
@@ -195,7 +201,13 @@ impl Sealer {
     }
 
     /// Seals a value with the tenant's newest key, which is made if the tenant has none.
-    pub async fn seal(&self, db: &Db, scope: TenantScope, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, Error> {
+    pub async fn seal(
+        &self,
+        db: &Db,
+        scope: TenantScope,
+        place: Place<'_>,
+        plain: &[u8],
+    ) -> Result<Vec<u8>, Error> {
         let (version, key) = self.newest_key(db, scope).await?;
         Ok(encrypt(&key, version, &place_data(scope.tenant(), place), plain)?)
     }
@@ -243,7 +255,8 @@ impl Sealer {
         .await
         .doing("store a tenant's key")?;
         // Somebody else may have been first: theirs is the one that is there.
-        let found = newest.one(db.write()).await.doing(doing)?.ok_or(SealError::NoKey { tenant, version: 1 })?;
+        let found =
+            newest.one(db.write()).await.doing(doing)?.ok_or(SealError::NoKey { tenant, version: 1 })?;
         Ok((found.version as u32, self.unwrap(tenant, &found)?))
     }
 
@@ -263,7 +276,8 @@ fn encrypt(key: &[u8; 32], version: u32, data: &[u8], plain: &[u8]) -> Result<Ve
     let nonce = XNonce::try_generate().map_err(|_| SealError::Random)?;
     let cipher = XChaCha20Poly1305::new(key.into());
     let ciphertext = cipher.encrypt(&nonce, Payload { msg: plain, aad: data });
-    let ciphertext = ciphertext.expect("invariant: a secret is far shorter than the cipher's limit of 256 GiB");
+    let ciphertext =
+        ciphertext.expect("invariant: a secret is far shorter than the cipher's limit of 256 GiB");
     let mut sealed = Vec::with_capacity(HEADER_BYTES + ciphertext.len());
     sealed.extend([FORMAT, ALGORITHM]);
     sealed.extend(version.to_be_bytes());
@@ -305,7 +319,14 @@ fn parts(parts: &[&[u8]]) -> Vec<u8> {
 fn place_data(tenant: TenantId, place: Place<'_>) -> Vec<u8> {
     let version = place.secret_version.to_be_bytes();
     let Place { kind, name, field, .. } = place;
-    parts(&[b"updraft secret 1", tenant.0.as_bytes(), kind.as_bytes(), name.as_bytes(), field.as_bytes(), &version])
+    parts(&[
+        b"updraft secret 1",
+        tenant.0.as_bytes(),
+        kind.as_bytes(),
+        name.as_bytes(),
+        field.as_bytes(),
+        &version,
+    ])
 }
 
 fn key_data(tenant: TenantId, version: u32) -> Vec<u8> {

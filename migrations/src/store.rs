@@ -44,7 +44,11 @@ impl Default for Window {
 }
 
 /// The column has that text in it, with case as it is; nothing in the text is a pattern.
-pub(crate) fn contains(db: &crate::Db, column: impl sea_orm::ColumnTrait, text: &str) -> sea_orm::sea_query::Expr {
+pub(crate) fn contains(
+    db: &crate::Db,
+    column: impl sea_orm::ColumnTrait,
+    text: &str,
+) -> sea_orm::sea_query::Expr {
     use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
     let find = match db {
         crate::Db::Sqlite(_) => "instr",

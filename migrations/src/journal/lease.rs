@@ -45,7 +45,12 @@ pub async fn acquire(
     }
 }
 
-async fn take_sqlite(pool: &sqlx::SqlitePool, shard: ShardId, owner: &str, ttl: Span) -> Result<Option<i64>, Error> {
+async fn take_sqlite(
+    pool: &sqlx::SqlitePool,
+    shard: ShardId,
+    owner: &str,
+    ttl: Span,
+) -> Result<Option<i64>, Error> {
     let text = "UPDATE shard SET owner = ?2, epoch = epoch + 1, backend_pid = NULL,
           expires_at = CAST(unixepoch('subsec') * 1000000 AS INTEGER) + ?3
         WHERE id = ?1 AND (owner IS NULL OR owner = ?2 OR expires_at <= CAST(unixepoch('subsec') * 1000000 AS INTEGER))
@@ -72,7 +77,9 @@ async fn take_postgres(
         let query = sqlx::query_scalar(text).bind(shard.0).bind(owner).bind(ttl.0);
         match query.fetch_optional(&mut connection).await {
             Ok(epoch) => return Ok((epoch, connection)),
-            Err(why) if tries < TRIES && is_locked(&why) => end_predecessor(&mut connection, shard, owner).await?,
+            Err(why) if tries < TRIES && is_locked(&why) => {
+                end_predecessor(&mut connection, shard, owner).await?;
+            }
             Err(why) => return Err(why).doing(doing),
         }
         tries += 1;
@@ -80,13 +87,16 @@ async fn take_postgres(
 }
 
 fn is_locked(why: &sqlx::Error) -> bool {
-    why.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == LOCK_NOT_AVAILABLE)
+    why.as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| code == LOCK_NOT_AVAILABLE)
 }
 
 /// Ends the backend that the predecessor commits with, if its lease is over or it has our name: paused in the middle of
 /// a transaction it would hold the shard's row. The name of the application guards against a pid used again.
 async fn end_predecessor(connection: &mut PgConnection, shard: ShardId, owner: &str) -> Result<(), Error> {
-    let text = "SELECT pg_terminate_backend(a.pid) FROM shard s JOIN pg_stat_activity a ON a.pid = s.backend_pid
+    let text =
+        "SELECT pg_terminate_backend(a.pid) FROM shard s JOIN pg_stat_activity a ON a.pid = s.backend_pid
         WHERE s.id = $1 AND a.application_name = 'updraft owner' AND a.datname = current_database()
           AND a.pid <> pg_backend_pid()
           AND (s.owner = $2 OR s.expires_at <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)";
@@ -178,13 +188,15 @@ impl Lease {
         let doing = "give back the shard";
         let released = match &self.db {
             Db::Sqlite(sqlite) => {
-                let text = "UPDATE shard SET owner = NULL, backend_pid = NULL, expires_at = 0, epoch = epoch + 1
+                let text =
+                    "UPDATE shard SET owner = NULL, backend_pid = NULL, expires_at = 0, epoch = epoch + 1
                     WHERE id = ?1 AND epoch = ?2";
                 let query = sqlx::query(text).bind(self.fence.shard.0).bind(self.fence.epoch);
                 query.execute(&sqlite.writer).await.doing(doing)?.rows_affected()
             }
             Db::Postgres(postgres) => {
-                let text = "UPDATE shard SET owner = NULL, backend_pid = NULL, expires_at = 0, epoch = epoch + 1
+                let text =
+                    "UPDATE shard SET owner = NULL, backend_pid = NULL, expires_at = 0, epoch = epoch + 1
                     WHERE id = $1 AND epoch = $2";
                 let query = sqlx::query(text).bind(self.fence.shard.0).bind(self.fence.epoch);
                 query.execute(&postgres.pool).await.doing(doing)?.rows_affected()

@@ -16,8 +16,8 @@ use engine::{
     rows::{ContinuationRow, RunRow, Snapshot, TaskRow},
 };
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    QueryTrait as _, Statement, Value,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _, Statement, Value,
     sea_query::{Expr, ExprTrait as _, SelectStatement},
 };
 use uuid::Uuid;
@@ -52,7 +52,8 @@ pub(super) enum Lock {
 }
 
 pub(super) async fn shard(db: &Db, shard: ShardId, lock: Lock) -> Result<Option<ShardRow>, Error> {
-    let found: Result<Option<(Option<String>, i64, i64, i64, i64)>, _> = match db {
+    type Columns = (Option<String>, i64, i64, i64, i64);
+    let found: Result<Option<Columns>, _> = match db {
         Db::Sqlite(sqlite) => {
             // The one writing connection: whatever was sent before is over when this is read.
             let text = "SELECT owner, epoch, batch, now, expires_at FROM shard WHERE id = ?1";
@@ -61,7 +62,9 @@ pub(super) async fn shard(db: &Db, shard: ShardId, lock: Lock) -> Result<Option<
         Db::Postgres(postgres) => {
             let text = match lock {
                 Lock::No => "SELECT owner, epoch, batch, now, expires_at FROM shard WHERE id = $1",
-                Lock::Yes => "SELECT owner, epoch, batch, now, expires_at FROM shard WHERE id = $1 FOR UPDATE",
+                Lock::Yes => {
+                    "SELECT owner, epoch, batch, now, expires_at FROM shard WHERE id = $1 FOR UPDATE"
+                }
             };
             sqlx::query_as(text).bind(shard.0).fetch_optional(&postgres.pool).await
         }
@@ -177,7 +180,8 @@ async fn unfinished(db: &Db, scope: ShardScope) -> Result<Vec<(RunRow, Vec<TaskR
         .all(db.read())
         .await
         .doing("read unfinished runs")?;
-    let found = found.into_iter().map(|row| Ok(rows::Run::try_from(row)?.0)).collect::<Result<Vec<_>, Error>>()?;
+    let found =
+        found.into_iter().map(|row| Ok(rows::Run::try_from(row)?.0)).collect::<Result<Vec<_>, Error>>()?;
     let mut tasks: BTreeMap<RunId, Vec<TaskRow>> = BTreeMap::new();
     for same_tenant in found.chunk_by(|a, b| a.tenant == b.tenant) {
         for chunk in same_tenant.chunks(RUNS_PER_READ) {
@@ -187,7 +191,11 @@ async fn unfinished(db: &Db, scope: ShardScope) -> Result<Vec<(RunRow, Vec<TaskR
             }
         }
     }
-    Ok(found.into_iter().map(|run| (run.run, run)).map(|(id, run)| (run, tasks.remove(&id).unwrap_or_default())).collect())
+    Ok(found
+        .into_iter()
+        .map(|run| (run.run, run))
+        .map(|(id, run)| (run, tasks.remove(&id).unwrap_or_default()))
+        .collect())
 }
 
 async fn tasks_of(db: &Db, tenant: TenantId, runs: &[Uuid]) -> Result<Vec<TaskRow>, Error> {
@@ -279,7 +287,10 @@ pub(super) async fn inbox(db: &Db, scope: ShardScope, skip: &[i64], limit: usize
         let command: Command = rows::json("inbox", &row.payload)?;
         let tenant = TenantId(row.tenant_id);
         if let Command::ActivateBundle { dags, .. } = &command {
-            wanted.extend(dags.iter().map(|ActivatedDag { dag_id, version, .. }| (tenant, dag_id.clone(), version.clone())));
+            wanted.extend(
+                dags.iter()
+                    .map(|ActivatedDag { dag_id, version, .. }| (tenant, dag_id.clone(), version.clone())),
+            );
         }
         requests.push(InboxRow { id: row.id, tenant, actor: row.actor, command });
     }
@@ -293,8 +304,12 @@ pub(super) async fn load(db: &Db, scope: ShardScope, load: Load) -> Result<Loade
     };
     let query = match &load {
         Load::ById(run) => query.filter(run::Column::RunId.eq(run.0)),
-        Load::Run(tenant, dag, name) => query.filter(of(tenant, dag)).filter(run::Column::RunName.eq(name.as_str())),
-        Load::At(tenant, dag, date) => query.filter(of(tenant, dag)).filter(run::Column::LogicalDate.eq(date.0)),
+        Load::Run(tenant, dag, name) => {
+            query.filter(of(tenant, dag)).filter(run::Column::RunName.eq(name.as_str()))
+        }
+        Load::At(tenant, dag, date) => {
+            query.filter(of(tenant, dag)).filter(run::Column::LogicalDate.eq(date.0))
+        }
         Load::Before(tenant, dag, date) => query
             .filter(of(tenant, dag))
             .filter(run::Column::LogicalDate.lt(date.0))
@@ -306,6 +321,7 @@ pub(super) async fn load(db: &Db, scope: ShardScope, load: Load) -> Result<Loade
     let run = rows::Run::try_from(found)?.0;
     let tasks = tasks_of(db, run.tenant, &[run.run.0]).await?;
     let mut models = versions(db, vec![(run.tenant, run.dag_id.clone(), run.version.clone())]).await?;
-    let model = models.remove(&run.version).ok_or_else(|| Error::corrupt("dag_version", run.version.to_string()))?;
+    let model =
+        models.remove(&run.version).ok_or_else(|| Error::corrupt("dag_version", run.version.to_string()))?;
     Ok(Loaded { load, run: Some((run, tasks, model)) })
 }

@@ -66,13 +66,17 @@ async fn hold(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Result<(), Refuse
     let before = batch.number as i64 - 1;
     let touched = match tx {
         Tx::Sqlite(connection) => {
-            let text = "UPDATE shard SET batch = batch + 1, now = ?4 WHERE id = ?1 AND epoch = ?2 AND batch = ?3";
-            let query = sqlx::query(text).bind(fence.shard.0).bind(fence.epoch).bind(before).bind(batch.now.0);
+            let text =
+                "UPDATE shard SET batch = batch + 1, now = ?4 WHERE id = ?1 AND epoch = ?2 AND batch = ?3";
+            let query =
+                sqlx::query(text).bind(fence.shard.0).bind(fence.epoch).bind(before).bind(batch.now.0);
             query.execute(&mut **connection).await.map(|done| done.rows_affected())
         }
         Tx::Postgres(connection) => {
-            let text = "UPDATE shard SET batch = batch + 1, now = $4 WHERE id = $1 AND epoch = $2 AND batch = $3";
-            let query = sqlx::query(text).bind(fence.shard.0).bind(fence.epoch).bind(before).bind(batch.now.0);
+            let text =
+                "UPDATE shard SET batch = batch + 1, now = $4 WHERE id = $1 AND epoch = $2 AND batch = $3";
+            let query =
+                sqlx::query(text).bind(fence.shard.0).bind(fence.epoch).bind(before).bind(batch.now.0);
             query.execute(&mut **connection).await.map(|done| done.rows_affected())
         }
     };
@@ -84,7 +88,12 @@ async fn hold(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Result<(), Refuse
 }
 
 /// Runs a statement that must touch as many rows as the batch has.
-async fn exactly<R>(tx: &mut Tx<'_>, both: &Both, columns: Columns<'_, R>, expected: usize) -> Result<(), Refused> {
+async fn exactly<R>(
+    tx: &mut Tx<'_>,
+    both: &Both,
+    columns: Columns<'_, R>,
+    expected: usize,
+) -> Result<(), Refused> {
     let doing = both.doing;
     let touched = columns.execute(tx, both).await.map_err(|source| Refused::Statement { doing, source })?;
     if touched == expected as u64 { Ok(()) } else { Err(Refused::Count { doing, expected, touched }) }
@@ -131,7 +140,11 @@ pub(super) async fn differing(db: &Db, batch: &Batch) -> Result<Vec<String>, Err
         let state = state(db, sql, key).await?;
         if state.as_deref() != Some(changed.before.as_str()) {
             let (task, index) = (&row.task, row.map_index);
-            found.push(format!("task {task}[{index}] of run {}: {}", row.run, words(changed.before.as_str(), state)));
+            found.push(format!(
+                "task {task}[{index}] of run {}: {}",
+                row.run,
+                words(changed.before.as_str(), state)
+            ));
         }
         if found.len() == DIFFERING_MAX {
             return Ok(found);

@@ -1,9 +1,10 @@
 //! Events of assets as lists show them.
 
-use engine::rows::{AssetEventRow, PendingAssetRow};
 use dags::ids::DagId;
+use engine::rows::{AssetEventRow, PendingAssetRow};
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 
 use crate::{

@@ -2,7 +2,11 @@
 
 use dags::time::Timestamp;
 use engine::command::Refusal;
-use sea_orm::{ActiveValue::{NotSet, Set}, ColumnTrait as _, ConnectionTrait, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
+};
 use serde_json::Value;
 
 use crate::{

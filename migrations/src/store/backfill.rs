@@ -3,7 +3,8 @@
 use dags::ids::DagId;
 use engine::rows::BackfillRow;
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 
 use crate::{
@@ -35,6 +36,7 @@ pub async fn list(
 
 /// One backfill.
 pub async fn get(db: &Db, scope: TenantScope, id: i64) -> Result<Option<BackfillRow>, Error> {
-    let found = backfill::Entity::find_by_id((scope.tenant().0, id)).one(db.read()).await.doing("read a backfill")?;
+    let found =
+        backfill::Entity::find_by_id((scope.tenant().0, id)).one(db.read()).await.doing("read a backfill")?;
     found.as_ref().map(rows::backfill).transpose()
 }

@@ -103,7 +103,8 @@ pub async fn set(
     let name = without_nul(&new.name).into_owned();
     let now = db.now().await?.0;
     let before = connection::Entity::find_by_id((tenant, name.clone())).one(db.write()).await.doing(doing)?;
-    let (conn_type, host) = (without_nul(&new.address.conn_type).into_owned(), clean(new.address.host.as_deref()));
+    let (conn_type, host) =
+        (without_nul(&new.address.conn_type).into_owned(), clean(new.address.host.as_deref()));
     let port = new.address.port.map(i32::from);
     let mut secret_version = before.as_ref().map_or(0, |row| row.secret_version);
     let sealed = match (&new.secrets, before) {
@@ -224,7 +225,9 @@ pub async fn open(
             let plain = sealer.open(db, scope, place(&row.name, row.secret_version), sealed).await?;
             let read = serde_json::from_slice(&plain);
             // The reason would quote the secret.
-            read.map_err(|_| Error::corrupt("connection", format!("the secrets of {:?} are no document", row.name)))?
+            read.map_err(|_| {
+                Error::corrupt("connection", format!("the secrets of {:?} are no document", row.name))
+            })?
         }
         None => Secrets::default(),
     };

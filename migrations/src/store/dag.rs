@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use dags::{ids::DagId, model::Dag};
 use engine::rows::DagRow;
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 
 use crate::{
@@ -84,7 +85,10 @@ async fn with_models(db: &Db, scope: TenantScope, found: &[dag::Model]) -> Resul
         .iter()
         .map(|row| {
             let version = models.remove(&(row.dag_id.clone(), row.version.clone())).ok_or_else(|| {
-                Error::corrupt("dag_version", format!("version {} of {} isn't there", row.version, row.dag_id))
+                Error::corrupt(
+                    "dag_version",
+                    format!("version {} of {} isn't there", row.version, row.dag_id),
+                )
             })?;
             Ok(DagWithModel { row: rows::dag(row)?, model: rows::model(&version)?, source: version.source })
         })

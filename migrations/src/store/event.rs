@@ -2,7 +2,9 @@
 
 use dags::ids::{RunId, ShardId};
 use engine::rows::EventRow;
-use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::{
+    ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
 
 use crate::{
     db::Db,
@@ -49,7 +51,10 @@ pub async fn since(
         .all(db.read())
         .await
         .doing("read events")?;
-    found.iter().map(|row| Ok((EventCursor { batch: row.batch as u64, n: row.n }, rows::event(row)?))).collect()
+    found
+        .iter()
+        .map(|row| Ok((EventCursor { batch: row.batch as u64, n: row.n }, rows::event(row)?)))
+        .collect()
 }
 
 /// The history of one run, oldest first.

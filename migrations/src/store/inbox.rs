@@ -83,7 +83,8 @@ pub async fn insert(
 ) -> Result<Ticket, Error> {
     let doing = "put a request into the inbox";
     let shard = shard_of(db, scope.tenant()).await?;
-    let payload = serde_json::to_value(command).expect("invariant: a command has text keys and no failing Serialize");
+    let payload =
+        serde_json::to_value(command).expect("invariant: a command has text keys and no failing Serialize");
     let kind = payload.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
     let payload = rows::to_json(&payload);
     let row = inbox::ActiveModel {
@@ -115,7 +116,8 @@ pub async fn insert(
         .one(db.write())
         .await
         .doing(doing)?;
-    let found = found.ok_or_else(|| Error::corrupt("inbox", "a request was withdrawn while it was put in again"))?;
+    let found =
+        found.ok_or_else(|| Error::corrupt("inbox", "a request was withdrawn while it was put in again"))?;
     if found.payload != payload {
         return Err(Error::KeyReused { key: key.to_owned() });
     }

@@ -4,8 +4,8 @@
 use dags::ids::{DispatchId, RunId, TaskId};
 use engine::{dispatch::ResultRef, rows::ResultRow};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    Statement, sea_query::OnConflict,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _,
+    QueryOrder as _, Statement, sea_query::OnConflict,
 };
 
 use crate::{
@@ -17,7 +17,12 @@ use crate::{
 };
 
 /// The results of a task, one for each map index that has one, in the order of the indexes.
-pub async fn of_task(db: &Db, scope: TenantScope, run: RunId, task: &TaskId) -> Result<Vec<ResultRow>, Error> {
+pub async fn of_task(
+    db: &Db,
+    scope: TenantScope,
+    run: RunId,
+    task: &TaskId,
+) -> Result<Vec<ResultRow>, Error> {
     let doing = "read results";
     let found = result::Entity::find()
         .filter(result::Column::TenantId.eq(scope.tenant().0))
@@ -38,7 +43,8 @@ pub async fn of_task(db: &Db, scope: TenantScope, run: RunId, task: &TaskId) -> 
         .all(db.read())
         .await
         .doing(doing)?;
-    let current = current.into_iter().map(|row| Ok(rows::Task::try_from(row)?.0)).collect::<Result<Vec<_>, Error>>()?;
+    let current =
+        current.into_iter().map(|row| Ok(rows::Task::try_from(row)?.0)).collect::<Result<Vec<_>, Error>>()?;
     let found = found.into_iter().map(rows::result).collect::<Result<Vec<_>, _>>()?;
     Ok(found
         .into_iter()
@@ -89,7 +95,8 @@ pub async fn put(
     );
     let key = [scope.tenant().0.into(), run.0.into(), task.as_str().into(), map_index.into()];
     let statement = Statement::from_sql_and_values(transaction.get_database_backend(), sql, key);
-    let current = task_instance::Entity::find().from_raw_sql(statement).one(&transaction).await.doing(doing)?;
+    let current =
+        task_instance::Entity::find().from_raw_sql(statement).one(&transaction).await.doing(doing)?;
     let current = current.map(|row| Ok::<_, Error>(rows::Task::try_from(row)?.0)).transpose()?;
     let is_current = current.is_some_and(|row| {
         row.attempt() == dispatch.attempt && row.dispatch_n == dispatch.n && row.state.holds_slots()

@@ -9,7 +9,8 @@ use engine::{
     state::RunState,
 };
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 
 use crate::{
@@ -43,7 +44,12 @@ pub struct RunFilter {
 }
 
 /// Runs, those that are due last first.
-pub async fn list(db: &Db, scope: TenantScope, filter: &RunFilter, window: Window) -> Result<Page<RunRow>, Error> {
+pub async fn list(
+    db: &Db,
+    scope: TenantScope,
+    filter: &RunFilter,
+    window: Window,
+) -> Result<Page<RunRow>, Error> {
     let doing = "list runs";
     let mut query = run::Entity::find().filter(run::Column::TenantId.eq(scope.tenant().0));
     if let Some(dag) = &filter.dag_id {
@@ -84,7 +90,12 @@ pub async fn list(db: &Db, scope: TenantScope, filter: &RunFilter, window: Windo
 }
 
 /// A run by its name.
-pub async fn by_name(db: &Db, scope: TenantScope, dag: &DagId, name: &RunName) -> Result<Option<RunRow>, Error> {
+pub async fn by_name(
+    db: &Db,
+    scope: TenantScope,
+    dag: &DagId,
+    name: &RunName,
+) -> Result<Option<RunRow>, Error> {
     let found = run::Entity::find()
         .filter(run::Column::TenantId.eq(scope.tenant().0))
         .filter(run::Column::DagId.eq(dag.as_str()))

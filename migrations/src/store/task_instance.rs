@@ -6,7 +6,8 @@ use engine::{
     state::TaskState,
 };
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 
 use crate::{
@@ -43,7 +44,8 @@ pub async fn list(
         query = query.filter(task_instance::Column::TaskId.eq(task.as_str()));
     }
     if !filter.states.is_empty() {
-        query = query.filter(task_instance::Column::State.is_in(filter.states.iter().map(|state| state.as_str())));
+        query = query
+            .filter(task_instance::Column::State.is_in(filter.states.iter().map(|state| state.as_str())));
     }
     let total = query.clone().count(db.read()).await.doing(doing)?;
     let found = query

@@ -36,12 +36,8 @@ fn read(row: tenant::Model) -> Tenant {
 
 /// Makes a tenant. Needs the platform's right to do so, which no tenant has.
 pub async fn insert(db: &Db, id: TenantId, name: &str, shard: ShardId) -> Result<Tenant, Error> {
-    let row = tenant::Model {
-        id: id.0,
-        name: name.to_owned(),
-        shard_id: shard.0,
-        created_at: db.now().await?.0,
-    };
+    let row =
+        tenant::Model { id: id.0, name: name.to_owned(), shard_id: shard.0, created_at: db.now().await?.0 };
     tenant::Entity::insert(tenant::ActiveModel {
         id: Set(row.id),
         name: Set(row.name.clone()),

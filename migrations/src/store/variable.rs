@@ -116,7 +116,10 @@ pub async fn delete(db: &Db, scope: TenantScope, actor: &str, name: &str) -> Res
     let doing = "delete a variable";
     let now = db.now().await?.0;
     let transaction = db.begin().await.doing(doing)?;
-    let done = variable::Entity::delete_by_id((scope.tenant().0, name.to_owned())).exec(&transaction).await.doing(doing)?;
+    let done = variable::Entity::delete_by_id((scope.tenant().0, name.to_owned()))
+        .exec(&transaction)
+        .await
+        .doing(doing)?;
     if done.rows_affected > 0 {
         audit::note(&transaction, scope, now, actor, "delete_variable", &json!({"name": name})).await?;
     }

@@ -10,8 +10,8 @@ use engine::{
     command::{Backfill, Reprocess},
     dispatch::ResultRef,
     rows::{
-        AssetEventRow, AttemptRow, BackfillRow, Batch, Changed, ContinuationRow, Cursor, EventRow, PendingAssetRow,
-        PoolRow, ResultRow, RunRow, RunType, TaskRow, Transition,
+        AssetEventRow, AttemptRow, BackfillRow, Batch, Changed, ContinuationRow, Cursor, EventRow,
+        PendingAssetRow, PoolRow, ResultRow, RunRow, RunType, TaskRow, Transition,
     },
     state::{RunState, TaskState},
 };
@@ -61,7 +61,8 @@ impl Random {
         self.chance(60).then(|| self.time())
     }
     fn maybe_text(&mut self) -> Option<Arc<str>> {
-        let texts = ["", "plain", "a \"quoted\" \\ one\n\t", "ünïcödé 🦀", "{\"json\": [1]}", "null", "\u{1}"];
+        let texts =
+            ["", "plain", "a \"quoted\" \\ one\n\t", "ünïcödé 🦀", "{\"json\": [1]}", "null", "\u{1}"];
         self.chance(50).then(|| self.pick(&texts).into())
     }
 }
@@ -89,7 +90,8 @@ fn change_task(random: &mut Random, row: &mut TaskRow) {
 
 fn change_run(random: &mut Random, row: &mut RunRow) {
     row.state = random.pick(RunState::ALL);
-    row.run_type = random.pick(&[RunType::Scheduled, RunType::Manual, RunType::Backfill, RunType::AssetTriggered]);
+    row.run_type =
+        random.pick(&[RunType::Scheduled, RunType::Manual, RunType::Backfill, RunType::AssetTriggered]);
     row.version = fixture::version(row.dag_id.as_str(), random.pick(&["one", "two"]));
     row.bundle = fixture::bundle_id(random.pick(&["b1", "b2"]));
     row.queued_at = random.time();
@@ -132,9 +134,12 @@ pub(crate) fn next(random: &mut Random, model: &Model) -> Batch {
         run.logical_date = random.chance(60).then_some(Timestamp(now.0 * 4 + n as i64));
         run.interval = random.chance(50).then(|| (random.time(), random.time()));
         run.run_after = random.time();
-        run.conf = Arc::new(serde_json::from_str(random.pick(&["{}", r#"{"a":[1,{"b":"c\u0000"}]}"#])).unwrap());
+        run.conf =
+            Arc::new(serde_json::from_str(random.pick(&["{}", r#"{"a":[1,{"b":"c\u0000"}]}"#])).unwrap());
         run.triggered_by = random.maybe_text();
-        for (task, index) in [("a", -1), ("g.b", 0), ("g.b", 1), ("ž", 100_000)].into_iter().take(random.below(5)) {
+        for (task, index) in
+            [("a", -1), ("g.b", 0), ("g.b", 1), ("ž", 100_000)].into_iter().take(random.below(5))
+        {
             batch.new_tasks.push(fixture::task(&run, task, index));
         }
         batch.new_runs.push(run);
@@ -197,7 +202,8 @@ fn delete_some(random: &mut Random, model: &Model, batch: &mut Batch) {
         batch.deleted_dags.push((tenant, dag));
     }
     for run in model.runs.values() {
-        let with_dag = batch.deleted_dags.iter().any(|(tenant, dag)| *tenant == run.tenant && *dag == run.dag_id);
+        let with_dag =
+            batch.deleted_dags.iter().any(|(tenant, dag)| *tenant == run.tenant && *dag == run.dag_id);
         if run.state.is_finished() && !with_dag && random.chance(5) {
             batch.deleted_runs.push((run.tenant, run.run));
         }

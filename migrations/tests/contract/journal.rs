@@ -246,7 +246,9 @@ async fn a_withdrawn_request_takes_its_effects_along(test: TestDb) {
     assert!(inbox::withdraw(db, scope(), ticket.id).await.unwrap());
     let (mut batch, ..) = first_batch();
     batch.inbox.push(InboxOutcome { id: ticket.id, outcome: Ok(serde_json::Value::Null) });
-    let Commit::Conflict(why) = journal.commit(&batch).await else { panic!("a withdrawn request had effects") };
+    let Commit::Conflict(why) = journal.commit(&batch).await else {
+        panic!("a withdrawn request had effects")
+    };
     assert!(why.contains("withdrawn"), "{why}");
     assert_eq!(run::list(db, scope(), &RunFilter::default(), Window::default()).await.unwrap().total, 0);
     assert_eq!(audit::list(db, scope(), Window::default()).await.unwrap().total, 0);
@@ -310,6 +312,7 @@ async fn extreme_numbers_come_back(test: TestDb) {
     let found = journal.snapshot().await.unwrap();
     assert_eq!(found.now, Timestamp::MAX);
     assert_eq!((&found.runs[0].0, &found.runs[0].1), (&first.new_runs[0], &first.new_tasks));
-    let result = migrations::store::result::get(&test.db, scope(), run.run, &task.task, i32::MAX).await.unwrap();
+    let result =
+        migrations::store::result::get(&test.db, scope(), run.run, &task.task, i32::MAX).await.unwrap();
     assert_eq!(result.unwrap().value, ResultRef::Inline(value));
 }

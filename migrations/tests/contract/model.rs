@@ -36,8 +36,12 @@ impl Model {
         }
         for (tenant, dag) in &batch.deleted_dags {
             self.dags.remove(&(*tenant, dag.clone()));
-            let gone: Vec<_> =
-                self.runs.values().filter(|r| r.tenant == *tenant && r.dag_id == *dag).map(|r| r.run).collect();
+            let gone: Vec<_> = self
+                .runs
+                .values()
+                .filter(|r| r.tenant == *tenant && r.dag_id == *dag)
+                .map(|r| r.run)
+                .collect();
             self.runs.retain(|_, r| !gone.contains(&r.run));
             self.tasks.retain(|key, _| !gone.contains(&key.0));
             self.pending.retain(|key, _| (key.0, &key.1) != (*tenant, dag));
@@ -79,7 +83,9 @@ impl Model {
             .runs
             .values()
             .filter(|run| !run.state.is_finished())
-            .map(|run| (run.clone(), self.tasks.values().filter(|task| task.run == run.run).cloned().collect()))
+            .map(|run| {
+                (run.clone(), self.tasks.values().filter(|task| task.run == run.run).cloned().collect())
+            })
             .collect();
         let named = self.dags.values().map(|dag| (&dag.dag_id, &dag.version));
         let pinned = runs.iter().map(|(run, _)| (&run.dag_id, &run.version));

@@ -34,7 +34,12 @@ async fn follow(db: Db, seed: u64) {
         assert_eq!(journal.commit(&batch).await, Commit::Done, "seed {seed}, batch {}", batch.number);
         model.apply(&batch);
         if n % 8 == 0 || n + 1 == BATCHES {
-            assert_eq!(journal.snapshot().await.unwrap(), model.snapshot(), "seed {seed}, batch {}", batch.number);
+            assert_eq!(
+                journal.snapshot().await.unwrap(),
+                model.snapshot(),
+                "seed {seed}, batch {}",
+                batch.number
+            );
         }
     }
 }
@@ -49,7 +54,10 @@ async fn dump(db: &Db) -> String {
             let tasks = task_instance::list(db, scope, run.run, &TaskFilter::default(), ALL).await.unwrap();
             for task in &tasks.rows {
                 let key = (run.run, &task.task, task.map_index);
-                out.push(format!("{:?}", task_instance::tries(db, scope, key.0, key.1, key.2).await.unwrap()));
+                out.push(format!(
+                    "{:?}",
+                    task_instance::tries(db, scope, key.0, key.1, key.2).await.unwrap()
+                ));
                 out.push(format!("{:?}", result::get(db, scope, key.0, key.1, key.2).await.unwrap()));
             }
             out.push(format!("{tasks:?} {:?}", event::of_run(db, scope, run.run).await.unwrap()));
@@ -62,7 +70,9 @@ async fn dump(db: &Db) -> String {
         for name in DAGS {
             out.push(format!("{:?}", asset::pending(db, scope, &fixture::dag_id(name)).await.unwrap()));
         }
-        let log = event::since(db, scope, dags::ids::ShardId::DEFAULT, EventCursor::default(), 100_000).await.unwrap();
+        let log = event::since(db, scope, dags::ids::ShardId::DEFAULT, EventCursor::default(), 100_000)
+            .await
+            .unwrap();
         out.push(format!("{log:?}"));
     }
     out.join("\n")

@@ -19,7 +19,8 @@ async fn schema(test: &TestDb) -> Vec<String> {
     if let Some(path) = test.url.strip_prefix("sqlite:") {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
         let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
-        let text = "SELECT type || ' ' || name || ' ' || coalesce(sql, '') FROM sqlite_master ORDER BY type, name";
+        let text =
+            "SELECT type || ' ' || name || ' ' || coalesce(sql, '') FROM sqlite_master ORDER BY type, name";
         sqlx::query_scalar(text).fetch_all(&mut connection).await.unwrap()
     } else {
         let mut connection = PgConnection::connect(&test.url).await.unwrap();
@@ -43,7 +44,10 @@ async fn up_down_up_leaves_the_same_schema(test: TestDb) {
     assert!(migrate::status(&test.db).await.unwrap().iter().all(|step| step.applied));
     migrate::down(&test.db, migrate::newest()).await.unwrap();
     let empty = schema(&test).await;
-    assert!(empty.iter().all(|line| line.contains("seaql_migrations") || line.contains("sqlite_sequence")), "{empty:?}");
+    assert!(
+        empty.iter().all(|line| line.contains("seaql_migrations") || line.contains("sqlite_sequence")),
+        "{empty:?}"
+    );
     assert!(migrate::status(&test.db).await.unwrap().iter().all(|step| !step.applied));
     migrate::up(&test.db).await.unwrap();
     assert_eq!(schema(&test).await, full);

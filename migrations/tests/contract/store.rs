@@ -1,5 +1,7 @@
 //! What the service and the API read and write.
 
+use std::task::Poll;
+
 use dags::{
     ids::{DispatchId, ShardId, TenantId},
     time::Timestamp,
@@ -15,13 +17,12 @@ use migrations::{
     seal::{MasterKey, SealError, Sealer},
     store::{
         Window, asset, attempt_claim, attempt_claim::Claim, audit, backfill, bundle, connection, dag, event,
-        event::EventCursor, inbox, pool, result, run,
-        run::RunFilter,
-        task_instance,
-        task_instance::TaskFilter,
-        tenant, variable,
+        event::EventCursor, inbox, pool, result, run, run::RunFilter, task_instance,
+        task_instance::TaskFilter, tenant, variable,
     },
 };
+
+use migrations::wake::{self, Ear, Topic};
 
 use crate::{
     batches::{self, Random},
@@ -40,6 +41,7 @@ on_both!(
     connections_keep_their_secrets_to_themselves,
     a_secret_moved_to_another_row_does_not_open,
     a_tenant_sees_nothing_of_another,
+    hints_wake_whoever_listens,
 );
 
 const ALL: Window = Window { limit: 10_000, offset: 0 };
@@ -66,7 +68,8 @@ async fn lists_filter_and_page(test: TestDb) {
     let mut paused = fixture::dag(TenantId::DEFAULT, "e", "one");
     paused.paused = true;
     first.dags.push(paused);
-    let pool = PoolRow { tenant: TenantId::DEFAULT, name: "p".parse().unwrap(), slots: 3, include_deferred: true };
+    let pool =
+        PoolRow { tenant: TenantId::DEFAULT, name: "p".parse().unwrap(), slots: 3, include_deferred: true };
     first.pools.push(pool.clone());
     assert_eq!(journal.commit(&first).await, Commit::Done);
 
@@ -89,7 +92,8 @@ async fn lists_filter_and_page(test: TestDb) {
         ..all
     };
     assert_eq!(names(between, 9, 0).await, ("r4 r3".to_owned(), 2));
-    let by_name = run::by_name(db, scope(), &fixture::dag_id("d"), &first.new_runs[3].run_name).await.unwrap();
+    let by_name =
+        run::by_name(db, scope(), &fixture::dag_id("d"), &first.new_runs[3].run_name).await.unwrap();
     assert_eq!(by_name.as_ref(), Some(&first.new_runs[3]));
 
     let found = async |filter: dag::DagFilter| {
@@ -148,7 +152,10 @@ async fn results_are_those_of_the_current_attempt(test: TestDb) {
         attempt: ended.row.attempt(),
         value: stored.clone(),
     }];
-    assert_eq!(journal.commit(&Batch { tasks: vec![ended.clone()], results, ..batch(3) }).await, Commit::Done);
+    assert_eq!(
+        journal.commit(&Batch { tasks: vec![ended.clone()], results, ..batch(3) }).await,
+        Commit::Done
+    );
     assert_eq!(read().await, Some(stored));
     assert_eq!(result::of_task(db, scope(), run.run, &task.task).await.unwrap().len(), 1);
     assert!(!put(dispatch, 4).await, "the attempt is over");
@@ -177,7 +184,11 @@ async fn the_first_claimant_wins(test: TestDb) {
     assert_eq!(claim(scope(), DispatchId { n: 2, ..dispatch }, "w2").await, Claim::Yours);
     let next = DispatchId { n: 3, ..dispatch };
     let (one, two) = tokio::join!(claim(scope(), next, "w1"), claim(scope(), next, "w2"));
-    assert_eq!([&one, &two].into_iter().filter(|claim| **claim == Claim::Yours).count(), 1, "{one:?} {two:?}");
+    assert_eq!(
+        [&one, &two].into_iter().filter(|claim| **claim == Claim::Yours).count(),
+        1,
+        "{one:?} {two:?}"
+    );
 }
 
 async fn events_are_read_in_the_order_of_commits(test: TestDb) {
@@ -217,7 +228,8 @@ async fn bundles_and_versions_are_stored_once(test: TestDb) {
     fixture::store_version(db, scope(), "d", "two").await;
     let all = bundle::versions(db, scope(), &fixture::dag_id("d")).await.unwrap();
     assert_eq!(all.len(), 2);
-    let one = bundle::version(db, scope(), &fixture::dag_id("d"), &fixture::version("d", "one")).await.unwrap();
+    let one =
+        bundle::version(db, scope(), &fixture::dag_id("d"), &fixture::version("d", "one")).await.unwrap();
     assert_eq!(one.unwrap().model, fixture::model("d", "one"));
     let bundles = bundle::list(db, scope(), 10).await.unwrap();
     assert_eq!((bundles.len(), bundles[0].activated_at), (1, None));
@@ -245,7 +257,10 @@ async fn variables_are_write_only_when_secret(test: TestDb) {
     assert_eq!((shown[1].secret, &shown[1].value), (true, &None));
     let names = ["region", "token", "none"].map(str::to_owned);
     let values = variable::values(db, scope(), &sealer, &names).await.unwrap();
-    assert_eq!(values.into_iter().collect::<Vec<_>>(), [("region", "eu"), ("token", "hunter3")].map(owned_pair));
+    assert_eq!(
+        values.into_iter().collect::<Vec<_>>(),
+        [("region", "eu"), ("token", "hunter3")].map(owned_pair)
+    );
     assert_eq!(test.number("SELECT count(*) FROM audit WHERE payload LIKE '%hunter%'").await, 0);
     assert_eq!(audit::list(db, scope(), ALL).await.unwrap().rows[0].kind, "set_variable");
     assert!(variable::delete(db, scope(), "ann", "region").await.unwrap());
@@ -356,13 +371,17 @@ async fn a_tenant_sees_nothing_of_another(test: TestDb) {
                 assert_eq!(result::get(db, foreign, key.0, key.1, key.2).await.unwrap(), None);
                 assert!(result::of_task(db, foreign, key.0, key.1).await.unwrap().is_empty());
                 let dispatch = DispatchId { attempt: task.attempt(), n: task.dispatch_n };
-                let put = result::put(db, foreign, key.0, key.1, key.2, dispatch, &ResultRef::Inline(1.into())).await;
+                let put =
+                    result::put(db, foreign, key.0, key.1, key.2, dispatch, &ResultRef::Inline(1.into()))
+                        .await;
                 assert!(!put.unwrap());
             }
         }
         let events = event::since(db, scope, shard, EventCursor::default(), 100_000).await.unwrap();
         assert!(!events.is_empty() && events.iter().all(|(_, row)| row.tenant == tenant));
-        let dags = dag::list(db, scope, &dag::DagFilter { with_stale: true, ..Default::default() }, ALL).await.unwrap();
+        let dags = dag::list(db, scope, &dag::DagFilter { with_stale: true, ..Default::default() }, ALL)
+            .await
+            .unwrap();
         assert!(dags.total > 0 && dags.rows.iter().all(|dag| dag.row.tenant == tenant));
         assert!(pool::list(db, scope).await.unwrap().iter().all(|row| row.tenant == tenant));
         let assets = asset::events(db, scope, None, ALL).await.unwrap();
@@ -384,4 +403,36 @@ async fn a_tenant_sees_nothing_of_another(test: TestDb) {
         assert!(!inbox::withdraw(db, foreign, ticket.id).await.unwrap());
     }
     assert_eq!(tenant::list(db).await.unwrap().len(), 2);
+}
+
+async fn hints_wake_whoever_listens(test: TestDb) {
+    let mut inbox = Ear::open(&test.db, Topic::Inbox).await.unwrap();
+    let mut outcomes = Ear::open(&test.db, Topic::Outcomes).await.unwrap();
+    // Many at once: at least one arrives, and it comes after all of them had asked.
+    let sent = (0..50).map(|_| wake::send(&test.db, Topic::Inbox));
+    for done in futures_of(sent).await {
+        done.unwrap();
+    }
+    inbox.heard().await.unwrap();
+    wake::send(&test.db, Topic::Outcomes).await.unwrap();
+    outcomes.heard().await.unwrap();
+}
+
+/// Polls all of them together, as requests that arrive at the same time are.
+async fn futures_of<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut futures: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|cx| {
+        let mut ready = true;
+        for (future, done) in &mut futures {
+            if done.is_none() {
+                match future.as_mut().poll(cx) {
+                    Poll::Ready(value) => *done = Some(value),
+                    Poll::Pending => ready = false,
+                }
+            }
+        }
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    futures.into_iter().filter_map(|(_, done)| done).collect()
 }

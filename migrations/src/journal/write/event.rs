@@ -26,7 +26,12 @@ pub(super) const INSERT: Both = Both {
         FROM json_each(?1)",
 };
 
-pub(super) async fn insert(tx: &mut Tx<'_>, fence: Fence, batch: u64, rows: &[EventRow]) -> Result<(), Refused> {
+pub(super) async fn insert(
+    tx: &mut Tx<'_>,
+    fence: Fence,
+    batch: u64,
+    rows: &[EventRow],
+) -> Result<(), Refused> {
     let rows = numbered(rows);
     let columns = Columns::of(&rows)
         .uuid(|_| fence.shard.0)
