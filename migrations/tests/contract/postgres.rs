@@ -102,8 +102,8 @@ async fn updates_of_task_instances_stay_on_their_page() {
         let (mut first, run, _) = first_batch();
         first.new_tasks = (0..200).map(|n| fixture::task(&run, "a", n)).collect();
         assert_eq!(journal.commit(&first).await, Commit::Done);
-        // Every tenth row, twice: what fillfactor leaves room for even if nothing can be pruned meanwhile.
-        let mut rows: Vec<_> = first.new_tasks.into_iter().step_by(10).collect();
+        // Every fourth row, twice: what fillfactor leaves room for even if nothing can be pruned meanwhile.
+        let mut rows: Vec<_> = first.new_tasks.into_iter().step_by(4).collect();
         for (number, state) in [(2, TaskState::Scheduled), (3, TaskState::Running)] {
             let tasks: Vec<_> = rows.iter().map(|row| to(row, state)).collect();
             rows = tasks.iter().map(|changed| changed.row.clone()).collect();
@@ -116,10 +116,10 @@ async fn updates_of_task_instances_stay_on_their_page() {
                 format!("SELECT {what} FROM pg_stat_all_tables WHERE relid = 'task_instance'::regclass");
             test.number(&text).await
         };
-        while counted("n_tup_upd").await < 40 {
+        while counted("n_tup_upd").await < 100 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(counted("n_tup_hot_upd").await, 40);
+        assert_eq!(counted("n_tup_hot_upd").await, 100);
     })
     .await;
 }
