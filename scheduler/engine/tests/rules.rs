@@ -1,7 +1,7 @@
 //! The engine against the rules of the project's semantics page, section by section.
 
 mod support {
-    pub(crate) mod dag;
+    pub(crate) mod builder;
     pub(crate) mod lab;
 }
 mod rules {

@@ -1,6 +1,6 @@
 //! Section 1: states of task instances.
 
-use crate::support::{dag::*, lab::*};
+use crate::support::{builder::*, lab::*};
 
 #[test]
 fn a_chain_runs_one_after_the_other() {

@@ -24,7 +24,7 @@ use engine::{
 };
 use serde_json::Value;
 
-use super::dag::{DagBuilder, at, task_id};
+use super::builder::{DagBuilder, at, task_id};
 
 /// The tenant of everything that doesn't name another.
 pub(crate) const TENANT: TenantId = TenantId::DEFAULT;
