@@ -42,9 +42,9 @@ pub(crate) struct LaneKey {
 }
 
 #[derive(Debug)]
-struct Lane {
-    key: LaneKey,
-    pending: BTreeSet<Pending>,
+pub(crate) struct Lane {
+    pub(crate) key: LaneKey,
+    pub(crate) pending: BTreeSet<Pending>,
 }
 
 /// A pool and what is taken of it.
@@ -80,25 +80,25 @@ pub(crate) struct ExecutorState {
 }
 
 #[derive(Debug)]
-struct Tenant {
-    id: TenantId,
-    used: u64,
-    lanes: BTreeSet<u32>,
+pub(crate) struct Tenant {
+    pub(crate) id: TenantId,
+    pub(crate) used: u64,
+    pub(crate) lanes: BTreeSet<u32>,
 }
 
 /// All waiting instances and all capacity.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    lanes: Vec<Lane>,
+    pub(crate) lanes: Vec<Lane>,
     lane_index: BTreeMap<LaneKey, u32>,
-    pools: Vec<Pool>,
+    pub(crate) pools: Vec<Pool>,
     pool_index: BTreeMap<(TenantId, PoolName), u32>,
-    executors: Vec<ExecutorState>,
+    pub(crate) executors: Vec<ExecutorState>,
     executor_index: BTreeMap<ExecutorName, u32>,
-    tenants: Vec<Tenant>,
+    pub(crate) tenants: Vec<Tenant>,
     tenant_index: BTreeMap<TenantId, u32>,
     /// Tenants that have something waiting, least served first.
-    ready: BTreeSet<(u64, u32)>,
+    pub(crate) ready: BTreeSet<(u64, u32)>,
     /// Something was freed or came in since admission last found nothing.
     pub(crate) changed: bool,
 }

@@ -155,7 +155,7 @@ pub(crate) struct Span {
 }
 
 /// The counters by which one unit is decided.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Unit {
     pub(crate) up: Upstream,
     pub(crate) setups: Setups,

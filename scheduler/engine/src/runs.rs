@@ -145,70 +145,12 @@ impl Engine {
         }
     }
 
-    /// Counts a unit's surroundings afresh, for all units of a task.
+    /// Counts the surroundings of all units of a task afresh.
     pub(crate) fn recount(&mut self, run: RunIdx, task: TaskIdx) {
         let state = self.run_mut(run);
-        let plan = state.plan.clone();
         let span = state.spans[task as usize];
         for unit in span.first_unit..span.first_unit + span.units {
-            let mut fresh = Unit::default();
-            let teardown = plan.tasks[task as usize].teardown;
-            for up in plan.ups.of(task) {
-                for ti in state.instances_above(task, unit, *up) {
-                    fresh.up.total += 1;
-                    match state.tis[ti as usize].state {
-                        TaskState::Success => fresh.up.success += 1,
-                        TaskState::Failed => fresh.up.failed += 1,
-                        TaskState::Skipped => fresh.up.skipped += 1,
-                        TaskState::UpstreamFailed => fresh.up.upstream_failed += 1,
-                        TaskState::Removed => fresh.up.removed += 1,
-                        TaskState::None
-                        | TaskState::Scheduled
-                        | TaskState::Queued
-                        | TaskState::Running
-                        | TaskState::Restarting
-                        | TaskState::UpForRetry
-                        | TaskState::UpForReschedule
-                        | TaskState::Deferred
-                        | TaskState::AwaitingInput => {}
-                    }
-                }
-            }
-            for covered in plan.covers.of(task) {
-                for ti in state.instances_above(task, unit, *covered) {
-                    fresh.setups.scope_unfinished += u32::from(!state.tis[ti as usize].state.is_finished());
-                }
-            }
-            for setup in &plan.tasks[task as usize].setups {
-                let direct = plan.ups.of(task).contains(setup);
-                for ti in state.instances_above(task, unit, *setup) {
-                    let ended = state.tis[ti as usize].state;
-                    fresh.setups.direct_total += u32::from(direct);
-                    fresh.setups.unfinished += u32::from(!direct && !teardown);
-                    if ended.is_finished() {
-                        fresh.count_setup(ended, direct, teardown, 1);
-                    }
-                }
-            }
-            for source in &plan.tasks[task as usize].sources {
-                for ti in state.instances_above(task, unit, *source) {
-                    match state.tis[ti as usize].state {
-                        TaskState::Failed | TaskState::UpstreamFailed => fresh.sources_failed += 1,
-                        TaskState::Skipped | TaskState::Removed => fresh.sources_skipped += 1,
-                        TaskState::Success => {}
-                        TaskState::None
-                        | TaskState::Scheduled
-                        | TaskState::Queued
-                        | TaskState::Running
-                        | TaskState::Restarting
-                        | TaskState::UpForRetry
-                        | TaskState::UpForReschedule
-                        | TaskState::Deferred
-                        | TaskState::AwaitingInput => fresh.sources_open += 1,
-                    }
-                }
-            }
-            state.units[unit as usize] = fresh;
+            state.units[unit as usize] = state.surroundings(task, unit);
         }
     }
 
@@ -539,4 +481,69 @@ impl Engine {
 /// Whether a task other than a teardown failed.
 fn failed_task(run: &Run) -> bool {
     run.tis.iter().any(|ti| ti.state == TaskState::Failed && !run.plan.tasks[ti.task as usize].teardown)
+}
+
+impl Run {
+    /// What counts for a unit, counted from scratch.
+    pub(crate) fn surroundings(&self, task: TaskIdx, unit: u32) -> Unit {
+        let plan = &self.plan;
+        let mut fresh = Unit::default();
+        let teardown = plan.tasks[task as usize].teardown;
+        for up in plan.ups.of(task) {
+            for ti in self.instances_above(task, unit, *up) {
+                fresh.up.total += 1;
+                match self.tis[ti as usize].state {
+                    TaskState::Success => fresh.up.success += 1,
+                    TaskState::Failed => fresh.up.failed += 1,
+                    TaskState::Skipped => fresh.up.skipped += 1,
+                    TaskState::UpstreamFailed => fresh.up.upstream_failed += 1,
+                    TaskState::Removed => fresh.up.removed += 1,
+                    TaskState::None
+                    | TaskState::Scheduled
+                    | TaskState::Queued
+                    | TaskState::Running
+                    | TaskState::Restarting
+                    | TaskState::UpForRetry
+                    | TaskState::UpForReschedule
+                    | TaskState::Deferred
+                    | TaskState::AwaitingInput => {}
+                }
+            }
+        }
+        for covered in plan.covers.of(task) {
+            for ti in self.instances_above(task, unit, *covered) {
+                fresh.setups.scope_unfinished += u32::from(!self.tis[ti as usize].state.is_finished());
+            }
+        }
+        for setup in &plan.tasks[task as usize].setups {
+            let direct = plan.ups.of(task).contains(setup);
+            for ti in self.instances_above(task, unit, *setup) {
+                let ended = self.tis[ti as usize].state;
+                fresh.setups.direct_total += u32::from(direct);
+                fresh.setups.unfinished += u32::from(!direct && !teardown);
+                if ended.is_finished() {
+                    fresh.count_setup(ended, direct, teardown, 1);
+                }
+            }
+        }
+        for source in &plan.tasks[task as usize].sources {
+            for ti in self.instances_above(task, unit, *source) {
+                match self.tis[ti as usize].state {
+                    TaskState::Failed | TaskState::UpstreamFailed => fresh.sources_failed += 1,
+                    TaskState::Skipped | TaskState::Removed => fresh.sources_skipped += 1,
+                    TaskState::Success => {}
+                    TaskState::None
+                    | TaskState::Scheduled
+                    | TaskState::Queued
+                    | TaskState::Running
+                    | TaskState::Restarting
+                    | TaskState::UpForRetry
+                    | TaskState::UpForReschedule
+                    | TaskState::Deferred
+                    | TaskState::AwaitingInput => fresh.sources_open += 1,
+                }
+            }
+        }
+        fresh
+    }
 }
