@@ -323,6 +323,7 @@ impl Engine {
 
     /// A condition that can't be evaluated is an error of the DAG: the task fails, visibly, without a try.
     fn fail_when(&mut self, at: TiRef, reason: &str) {
+        self.fail_fast(at);
         self.apply(at, Event::MarkFailed, Some(format!("its `when` can't be evaluated: {reason}").into()));
     }
 

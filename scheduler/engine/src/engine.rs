@@ -203,6 +203,13 @@ pub(crate) struct DagState {
     pub(crate) generation: u32,
 }
 
+impl DagState {
+    /// Whether its runs stand still, but for what is running: it is paused, or the newest bundle no longer has it.
+    pub(crate) fn halted(&self) -> bool {
+        self.row.paused || self.row.stale
+    }
+}
+
 /// Instances of a task with a limit of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Limited {

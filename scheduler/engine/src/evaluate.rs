@@ -46,7 +46,7 @@ impl Engine {
         if !ti.undecided() || ti.flags & (flag::DEAD | flag::ASKING) != 0 {
             return;
         }
-        if run.row.state != RunState::Running || self.dags[run.dag as usize].row.paused {
+        if run.row.state != RunState::Running || self.dags[run.dag as usize].halted() {
             return;
         }
         let task = ti.task;
@@ -228,10 +228,13 @@ impl Engine {
     }
 
     pub(crate) fn enqueue_pending(&mut self, pending: Pending) {
+        let halted = self.dags[self.run(pending.at.run).dag as usize].halted();
         let run = self.run_mut(pending.at.run);
         run.tis[pending.at.ti as usize].set(flag::PENDING);
         let limit = run.plan.dag().max_active_tasks.saturating_sub(run.active) as usize;
-        if run.window.len() < limit {
+        if halted {
+            run.parked.insert(pending);
+        } else if run.window.len() < limit {
             run.window.insert(pending);
             self.into_lane(pending);
         } else if run.window.last().is_some_and(|last| pending < *last) {
@@ -335,10 +338,10 @@ impl Engine {
     /// Moves parked instances into the queue as far as the run's limit allows.
     pub(crate) fn refill(&mut self, run: RunIdx) {
         loop {
-            let paused = self.dags[self.run(run).dag as usize].row.paused;
+            let halted = self.dags[self.run(run).dag as usize].halted();
             let state = self.run_mut(run);
             let limit = state.plan.dag().max_active_tasks.saturating_sub(state.active) as usize;
-            if paused || state.window.len() >= limit {
+            if halted || state.window.len() >= limit {
                 return;
             }
             let Some(pending) = state.parked.pop_first() else { return };
@@ -347,7 +350,7 @@ impl Engine {
         }
     }
 
-    /// Takes all of a run's instances out of the queue, when its DAG is paused.
+    /// Takes all of a run's instances out of the queue, when its DAG is halted.
     pub(crate) fn park_all(&mut self, run: RunIdx) {
         let window = std::mem::take(&mut self.run_mut(run).window);
         for pending in window {

@@ -55,6 +55,7 @@ impl Engine {
             let reason = format!("it would be repeated {length} times; at most {most} are allowed");
             self.run_mut(run).spans[task as usize].expanded = true;
             self.expansion_known(run, task);
+            self.fail_fast(at);
             self.apply(at, Event::MarkFailed, Some(reason.into()));
             return;
         }

@@ -186,7 +186,7 @@ impl Engine {
     /// Starts queued runs as far as the limits allow.
     pub(crate) fn start_runs(&mut self, dag: u32) {
         let state = &self.dags[dag as usize];
-        if state.row.paused {
+        if state.halted() {
             return;
         }
         let most = state.plan.dag().max_active_runs;
@@ -307,8 +307,11 @@ impl Engine {
         self.start_bulk(run, Bulk { id: 0, kind, list, by, reason });
     }
 
+    /// An instance fails: if its DAG wants that, everything else in the run ends but its teardowns.
     pub(crate) fn fail_fast(&mut self, at: TiRef) {
-        if self.run(at.run).row.state.is_finished() {
+        let run = self.run(at.run);
+        let teardown = run.plan.tasks[run.tis[at.ti as usize].task as usize].teardown;
+        if run.row.state.is_finished() || teardown || !run.plan.dag().fail_fast {
             return;
         }
         let (task, _) = self.task_name(at);
@@ -334,9 +337,9 @@ impl Engine {
 
     fn is_stuck(&self, run: RunIdx) -> bool {
         let state = self.run(run);
-        let paused = self.dags[state.dag as usize].row.paused;
+        let halted = self.dags[state.dag as usize].halted();
         let limits = state.plan.dag().tasks.iter().any(|t| t.max_active.is_some() || t.max_active_per_run.is_some());
-        !paused && !state.plan.has_past && !limits
+        !halted && !state.plan.has_past && !limits
     }
 
     /// Brings a run to its end.
@@ -354,7 +357,7 @@ impl Engine {
             self.look_at_backfill(tenant, id);
         }
         self.wake_followers(run);
-        self.count_failures(dag, to);
+        self.count_failures(run, to);
         self.notify_run(run, to);
         self.dag_work(dag);
     }
@@ -384,12 +387,19 @@ impl Engine {
         }
     }
 
-    fn count_failures(&mut self, dag: u32, ended: RunState) {
+    /// Pauses the DAG when so many of its last runs, by date, failed. One that is later and still open isn't failed.
+    fn count_failures(&mut self, run: RunIdx, ended: RunState) {
+        let (dag, date) = (self.run(run).dag, self.run(run).row.run_after);
+        let later_open = |other: &RunIdx| {
+            let other = &self.run(*other).row;
+            other.run_after > date && !other.state.is_finished()
+        };
+        let open = self.dags[dag as usize].runs.values().any(later_open);
         let state = &mut self.dags[dag as usize];
         let most = state.plan.dag().max_consecutive_failed_runs;
         let before = state.row.failed_in_row;
         state.row.failed_in_row = if ended == RunState::Failed { before + 1 } else { 0 };
-        if most > 0 && state.row.failed_in_row >= most && !state.row.paused {
+        if most > 0 && state.row.failed_in_row >= most && !open && !state.row.paused {
             self.pause_dag(dag, true);
         } else if state.row.failed_in_row != before {
             self.touch_dag(dag);

@@ -5,5 +5,6 @@ mod support {
     pub(crate) mod lab;
 }
 mod rules {
+    mod runs;
     mod states;
 }

@@ -105,6 +105,8 @@ impl Lab {
             for action in self.driver.next(self.now, input) {
                 self.act(action, &mut inputs);
             }
+            // Each batch moves the engine's clock by a microsecond.
+            self.now = self.now.max(self.driver.engine().now());
             if inputs.is_empty() && self.stopped.is_none() && self.driver.is_busy() {
                 inputs.push_back(Input::Tick);
             }
