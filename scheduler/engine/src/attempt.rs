@@ -394,15 +394,12 @@ impl Engine {
         }
     }
 
-    fn close_question(&mut self, at: TiRef) {
+    pub(crate) fn close_question(&mut self, at: TiRef) {
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
         if ti.has(flag::ASKING) {
             ti.unset(flag::ASKING);
-            ti.try_number += 1;
-            let attempt = self.attempt_id(at);
-            let run = self.run_mut(at.run);
-            run.tis[at.ti as usize].try_number -= 1;
-            run.moving -= 1;
+            let attempt = self.attempt_of(at, true);
+            self.run_mut(at.run).moving -= 1;
             self.attempts.swap_remove(&attempt);
         }
     }
@@ -432,7 +429,7 @@ impl Engine {
         let retries = run.plan.model(ti.task).retries;
         let (state, tries) = (ti.state, ti.try_number);
         let has_ticket = ti.live.as_ref().is_some_and(|live| live.ticket.is_some());
-        if state == TaskState::None && !ti.has(flag::ASKING) {
+        if state == TaskState::None {
             return;
         }
         if state.holds_slots() && has_ticket {
@@ -452,8 +449,9 @@ impl Engine {
             }
         } else {
             self.let_go(at, "cleared");
-            if tries > 0 && (state.is_finished() || state == TaskState::Running) {
-                self.archive(at, state);
+            // What waits for a retry was kept when its try failed.
+            if tries > 0 && state != TaskState::UpForRetry {
+                self.archive(at, if state.is_finished() { state } else { TaskState::Failed });
             }
             // A task that the engine was about to run holds nothing that must be waited for.
             let event = if state.holds_slots() { Event::Requeue } else { Event::Clear };
@@ -465,9 +463,8 @@ impl Engine {
             ti.unset(flag::DUE | flag::WHEN_HOLDS);
             let live = ti.live();
             *live = crate::run::Live { marked_by: by, ..Default::default() };
+            ti.max_tries = tries + retries;
         }
-        let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
-        ti.max_tries = tries + retries;
         self.touch(at);
     }
 

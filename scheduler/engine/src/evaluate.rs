@@ -6,7 +6,7 @@ use crate::{
     engine::{Ask, Engine, Question},
     plan::{EngineTask, TaskIdx},
     queue::Pending,
-    run::{RunIdx, TiIdx, TiRef, flag},
+    run::{RunIdx, TiRef, flag},
     state::{RunState, TaskState},
     transition::Event,
     trigger_rule::{Upstream, Verdict, verdict},
@@ -17,24 +17,27 @@ use crate::{
 type Decision = (Verdict, Option<Arc<str>>);
 
 impl Engine {
-    /// Decides the instances of one unit, from `next` on. Returns what is left if the budget runs out.
-    pub(crate) fn decide_unit(&mut self, run: RunIdx, task: TaskIdx, unit: u32, next: TiIdx) -> Option<RunWork> {
+    /// Decides the instances of one unit. Returns what is left if the budget runs out.
+    pub(crate) fn decide_unit(&mut self, run: RunIdx, task: TaskIdx, unit: u32) -> Option<RunWork> {
         let range = self.run(run).unit_instances(task, unit);
-        let (start, end) = (next.max(range.start), range.end);
-        if start + 1 >= end {
-            if start < end {
-                self.consider(TiRef { run, ti: start });
-            }
+        if range.len() == 1 {
+            self.consider(TiRef { run, ti: range.start });
             return None;
         }
-        if self.decision(run, task, unit).0 == Verdict::Wait {
+        self.decide_task(run, task, 0)
+    }
+
+    /// Decides the instances of a task, but for the first `done`. Returns what is left if the budget runs out.
+    pub(crate) fn decide_task(&mut self, run: RunIdx, task: TaskIdx, done: u32) -> Option<RunWork> {
+        let span = self.run(run).spans[task as usize];
+        if span.units == 1 && span.len > 1 && self.decision(run, task, span.first_unit).0 == Verdict::Wait {
             return None;
         }
-        for ti in start..end {
+        for done in done..span.len {
             if self.budget == 0 {
-                return Some(RunWork::Unit { task, unit, next: ti });
+                return Some(RunWork::Task { task, done });
             }
-            self.consider(TiRef { run, ti });
+            self.consider(TiRef { run, ti: span.first + done });
         }
         None
     }
@@ -169,9 +172,7 @@ impl Engine {
         run.moving += 1;
         let ti = &mut run.tis[at.ti as usize];
         ti.set(flag::ASKING);
-        ti.try_number += 1;
-        let attempt = self.attempt_id(at);
-        self.run_mut(at.run).tis[at.ti as usize].try_number -= 1;
+        let attempt = self.attempt_of(at, true);
         self.attempts.insert(attempt, crate::engine::Holder { at, n: 0 });
         self.ask(at, Ask::When, dags::ids::DispatchId { attempt, n: 0 });
     }

@@ -272,13 +272,15 @@ impl Engine {
         }
     }
 
-    /// The instances that a selection names, in order of task and index.
-    fn selected(&self, run: RunIdx, select: &Selection) -> Result<Vec<TiIdx>, Refusal> {
+    /// The instances that a selection names, in order of task and index. Names that the run's version doesn't have are
+    /// left out. What surrounds a task that runs again is needed again: `with_setups` adds its setups, and what cleans up
+    /// after them.
+    fn selected(&self, run: RunIdx, select: &Selection, with_setups: bool) -> Vec<TiIdx> {
         let state = self.run(run);
         let plan = &state.plan;
         let mut chosen: BTreeMap<TaskIdx, Option<Vec<i32>>> = BTreeMap::new();
         for (name, index) in &select.tasks {
-            let task = plan.find(name).ok_or_else(|| no_task(name))?;
+            let Some(task) = plan.find(name) else { continue };
             match (chosen.entry(task).or_insert_with(|| Some(Vec::new())), index) {
                 (Some(list), Some(index)) => list.push(*index),
                 (all, _) => *all = None,
@@ -298,8 +300,7 @@ impl Engine {
         for task in more {
             chosen.entry(task).or_insert(None);
         }
-        // What surrounds a task that runs again is needed again: its setups, and what cleans up after them.
-        if !select.tasks.is_empty() {
+        if with_setups && !select.tasks.is_empty() {
             for task in chosen.keys().copied().collect::<Vec<_>>() {
                 for setup in &plan.tasks[task as usize].setups {
                     chosen.entry(*setup).or_insert(None);
@@ -321,7 +322,21 @@ impl Engine {
                 }
             }
         }
-        Ok(instances)
+        instances
+    }
+
+    /// The instances that are to be cleared.
+    fn to_clear(&self, run: RunIdx, clear: &Clear) -> Vec<(TaskId, i32)> {
+        let state = self.run(run);
+        self.selected(run, &clear.select, true)
+            .into_iter()
+            .filter(|ti| {
+                let state = state.tis[*ti as usize].state;
+                (!clear.only_failed || matches!(state, TaskState::Failed | TaskState::UpstreamFailed))
+                    && (!clear.only_running || state.holds_slots())
+            })
+            .map(|ti| self.task_name(TiRef { run, ti }))
+            .collect()
     }
 
     fn clear(&mut self, tenant: TenantId, clear: &Clear, actor: Arc<str>) -> Step {
@@ -329,27 +344,25 @@ impl Engine {
             Ok(run) => run,
             Err(step) => return step,
         };
-        let mut instances = match self.selected(run, &clear.select) {
-            Ok(instances) => instances,
-            Err(refusal) => return Err(refusal).into(),
-        };
-        let state = self.run(run);
-        instances.retain(|ti| {
-            let ti = &state.tis[*ti as usize].state;
-            (!clear.only_failed || matches!(ti, TaskState::Failed | TaskState::UpstreamFailed))
-                && (!clear.only_running || ti.holds_slots())
-        });
-        let list: Vec<(TaskId, i32)> = instances.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
-        let cleared = list.len();
-        if cleared > 0 {
-            if clear.run_on_latest_version
-                && let Err(refusal) = self.move_to_latest(run)
-            {
+        let newest = &self.dags[self.run(run).dag as usize].plan;
+        let target = if clear.run_on_latest_version { newest } else { &self.run(run).plan };
+        if let Some((name, _)) = clear.select.tasks.iter().find(|(name, _)| target.find(name).is_none()) {
+            return Err(no_task(name)).into();
+        }
+        let new_ones = clear.select.tasks.iter().any(|(name, _)| self.run(run).plan.find(name).is_none());
+        let mut list = self.to_clear(run, clear);
+        if list.is_empty() && !new_ones {
+            return Ok(json!({ "cleared": 0 })).into();
+        }
+        if clear.run_on_latest_version {
+            if let Err(refusal) = self.move_to_latest(run) {
                 return Err(refusal).into();
             }
-            self.reopen(run);
-            self.start_bulk(run, Bulk { id: 0, kind: BulkKind::Clear, list, by: Some(actor), reason: None });
+            list = self.to_clear(run, clear);
         }
+        let cleared = list.len();
+        self.reopen(run);
+        self.start_bulk(run, Bulk { id: 0, kind: BulkKind::Clear, list, by: Some(actor), reason: None });
         Ok(json!({ "cleared": cleared })).into()
     }
 
@@ -377,11 +390,11 @@ impl Engine {
             Ok(run) => run,
             Err(step) => return step,
         };
-        let instances = match self.selected(run, select) {
-            Ok(instances) => instances,
-            Err(refusal) => return Err(refusal).into(),
-        };
         let state = self.run(run);
+        if let Some((name, _)) = select.tasks.iter().find(|(name, _)| state.plan.find(name).is_none()) {
+            return Err(no_task(name)).into();
+        }
+        let instances = self.selected(run, select, false);
         let changing: Vec<TiIdx> =
             instances.into_iter().filter(|ti| state.tis[*ti as usize].state != to).collect();
         let tasks: Vec<TaskIdx> = changing.iter().map(|ti| state.tis[*ti as usize].task).collect();
@@ -516,19 +529,8 @@ impl Engine {
             return Err(Refusal::new("run.busy", message));
         }
         let bundle = self.dags[dag as usize].row.bundle.clone();
-        self.take_from_queue(run);
         self.rebuild_run(run, newest, bundle);
         Ok(())
-    }
-
-    /// Takes a run's instances out of the queue; they come back when they are looked at again.
-    fn take_from_queue(&mut self, run: RunIdx) {
-        let waiting: Vec<TiIdx> = (0..self.run(run).tis.len() as TiIdx)
-            .filter(|ti| self.run(run).tis[*ti as usize].has(flag::PENDING))
-            .collect();
-        for ti in &waiting {
-            self.dequeue(TiRef { run, ti: *ti });
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     rows::{Changed, RunRow, Snapshot, TaskRow},
     run::{Live, RunIdx, Span, Ti, TiIdx, TiRef, Unit, flag},
     state::{RunState, TaskState},
+    transition::Event,
     work::{Bulk, RunWork},
 };
 
@@ -94,11 +95,21 @@ impl Engine {
 
     /// Moves a run to another version of its DAG. Its instances keep their states; those of tasks that are gone are removed.
     pub(crate) fn rebuild_run(&mut self, run: RunIdx, plan: Arc<Plan>, bundle: BundleId) {
+        let before = self.run(run).plan.clone();
+        for ti in 0..self.run(run).tis.len() as TiIdx {
+            let at = TiRef { run, ti };
+            self.dequeue(at);
+            self.close_question(at);
+            let known = &self.run(run).tis[ti as usize];
+            if !known.has(flag::DEAD) && plan.find(&before.model(known.task).task_id).is_none() {
+                let reason = "the task isn't in the version that the run was moved to";
+                self.end_by_hand(at, Event::Remove, None, Some(reason.into()));
+            }
+        }
         self.run_mut(run).flush_steps();
         let mut by_task: BTreeMap<TaskIdx, Vec<Ti>> = BTreeMap::new();
         let tis = std::mem::take(&mut self.run_mut(run).tis);
         let old = self.run(run);
-        let before = old.plan.clone();
         let mut removed = Vec::new();
         for mut ti in tis {
             if ti.has(flag::DEAD) {
@@ -108,11 +119,7 @@ impl Engine {
                 ti.task = index;
                 by_task.entry(index).or_default().push(ti);
             } else if ti.has(flag::STORED) {
-                let stored = ti.stored;
-                ti.state = TaskState::Removed;
-                let mut row = crate::apply::task_row(old, &ti);
-                row.reason = Some("the task isn't in the version that the run was moved to".into());
-                removed.push(Changed { before: stored, row });
+                removed.push(Changed { before: ti.stored, row: crate::apply::task_row(old, &ti) });
             }
         }
         self.out.removed_tasks.append(&mut removed);
@@ -132,13 +139,46 @@ impl Engine {
         fresh.renamed = Vec::new();
         fresh.followers = old.followers;
         fresh.generation = old.generation + 1;
-        fresh.work = old.work;
+        // Other work names places that instances no longer have, and is begun afresh below.
+        fresh.work = old.work.into_iter().filter(|work| matches!(work, RunWork::Bulk(_))).collect();
         fresh.has_work = old.has_work;
         self.assemble(run, by_task);
         let dirty: Vec<TiIdx> =
             (0..self.run(run).tis.len() as TiIdx).filter(|ti| self.run(run).tis[*ti as usize].has(flag::DIRTY)).collect();
         self.run_mut(run).dirty_tis = dirty;
         self.touch_run(run);
+        for ti in 0..self.run(run).tis.len() as TiIdx {
+            let at = TiRef { run, ti };
+            let ti = &self.run(run).tis[ti as usize];
+            let (task, state, wake) = (ti.task, ti.state, ti.live.as_ref().and_then(|live| live.wake_at));
+            if let Some(wake) = wake {
+                let seq = self.run(run).seq;
+                self.at(wake, Timer::Ti { at, seq });
+            }
+            if state == TaskState::Scheduled {
+                self.enqueue(at);
+            }
+            if state.is_active() && self.model_of(run, task).max_active_per_run.is_some() {
+                self.run_mut(run).limited.entry(task).or_default().active += 1;
+            }
+        }
+        if self.run(run).row.state == RunState::Running {
+            self.set_run_timers(run);
+            self.look_afresh(run, 0);
+        }
+    }
+
+    /// Creates what is missing of a running run's instances, from task `created` on, and looks at all of them.
+    fn look_afresh(&mut self, run: RunIdx, created: TaskIdx) {
+        if (created as usize) < self.run(run).plan.tasks.len() {
+            self.push_work(run, RunWork::Create { next: created });
+        }
+        for task in 0..self.run(run).plan.tasks.len() as TaskIdx {
+            if self.run(run).plan.tasks[task as usize].mapped {
+                self.push_work(run, RunWork::Expand { task });
+            }
+        }
+        self.push_work(run, RunWork::Everything { next: 0 });
     }
 
     /// Places instances side by side and counts what follows from their states.
@@ -257,15 +297,7 @@ impl Engine {
                     Some((id, _)) => self.count_backfill(tenant, id, 1),
                 }
                 self.set_run_timers(run);
-                if (created as usize) < self.run(run).plan.tasks.len() {
-                    self.push_work(run, RunWork::Create { next: created });
-                }
-                for task in 0..self.run(run).plan.tasks.len() as TaskIdx {
-                    if self.run(run).plan.tasks[task as usize].mapped {
-                        self.push_work(run, RunWork::Expand { task });
-                    }
-                }
-                self.push_work(run, RunWork::Everything { next: 0 });
+                self.look_afresh(run, created);
             }
             RunState::Success | RunState::Failed => {}
         }

@@ -22,8 +22,8 @@ pub(crate) enum RunWork {
     Below { ti: TiIdx, edge: u32, unit: u32 },
     /// Look at every undecided instance, from here on.
     Everything { next: TiIdx },
-    /// Decide the rest of a unit's instances.
-    Unit { task: TaskIdx, unit: u32, next: TiIdx },
+    /// Look at a task's undecided instances, but for the first `done`.
+    Task { task: TaskIdx, done: u32 },
     /// Give a mapped task its instances.
     Expand { task: TaskIdx },
     /// Bring instances to an end or back to the start, one after the other.
@@ -116,7 +116,7 @@ impl Engine {
             RunWork::Create { next } => self.create_tasks(run, next),
             RunWork::Below { ti, edge, unit } => self.look_below(run, ti, edge, unit),
             RunWork::Everything { next } => self.look_at_everything(run, next),
-            RunWork::Unit { task, unit, next } => self.decide_unit(run, task, unit, next),
+            RunWork::Task { task, done } => self.decide_task(run, task, done),
             RunWork::Expand { task } => {
                 self.expand(run, task);
                 None
@@ -140,10 +140,8 @@ impl Engine {
             let state = self.run_mut(run);
             state.row.created_tasks = next;
             self.touch_run(run);
-            for unit in span.first_unit..span.first_unit + span.units {
-                if let Some(rest) = self.decide_unit(run, next - 1, unit, span.first) {
-                    self.push_work(run, rest);
-                }
+            if let Some(rest) = self.decide_task(run, next - 1, 0) {
+                self.push_work(run, rest);
             }
         }
         None
@@ -171,8 +169,7 @@ impl Engine {
                     return Some(RunWork::Below { ti, edge, unit });
                 }
                 self.budget = self.budget.saturating_sub(usize::from(unit > units.start));
-                let first = self.run(run).unit_instances(down, unit).start;
-                if let Some(rest) = self.decide_unit(run, down, unit, first) {
+                if let Some(rest) = self.decide_unit(run, down, unit) {
                     self.push_work(run, rest);
                 }
             }
@@ -190,11 +187,7 @@ impl Engine {
             return;
         }
         for down in plan.closure(plan.downs.of(task), &plan.downs) {
-            let span = self.run(run).spans[down as usize];
-            for unit in span.first_unit..span.first_unit + span.units {
-                let next = self.run(run).unit_instances(down, unit).start;
-                self.push_work(run, RunWork::Unit { task: down, unit, next });
-            }
+            self.push_work(run, RunWork::Task { task: down, done: 0 });
         }
     }
 
@@ -323,7 +316,8 @@ impl Engine {
 
     /// An instance's time has come: its retry or next call is due, or its wait is over.
     fn wake(&mut self, at: TiRef, when: Timestamp) {
-        let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
+        // The run may have moved to a version with fewer instances.
+        let Some(ti) = self.run_mut(at.run).tis.get_mut(at.ti as usize) else { return };
         if ti.live.as_ref().and_then(|live| live.wake_at) != Some(when) {
             return;
         }

@@ -362,6 +362,19 @@ impl Lab {
         self.put(Input::Tick);
     }
 
+    /// Several ends that arrive together.
+    pub(crate) fn report_together<const N: usize>(&mut self, ends: [(&str, Outcome); N]) {
+        let mut reports = Vec::new();
+        for (name, outcome) in ends {
+            let dispatch = self.run(name).dispatch().id;
+            self.held.retain(|held| held.id != dispatch);
+            let seq = self.seqs.entry((dispatch, 0)).or_insert(0);
+            *seq += 1;
+            reports.push(Report { dispatch, member: 0, seq: *seq, news: News::Ended(end(outcome)) });
+        }
+        self.put(Input::Reports(reports));
+    }
+
     /// Sends a report with the next number of its member.
     pub(crate) fn report(&mut self, dispatch: DispatchId, member: u32, news: News) -> Report {
         let seq = self.seqs.entry((dispatch, member)).or_insert(0);
