@@ -177,14 +177,29 @@ impl Driver {
 
     /// When to call [`Driver::next`] with [`Input::Tick`] if nothing else happens before.
     pub fn deadline(&self) -> Option<Timestamp> {
+        if self.wants_tick() {
+            return Some(self.engine.now());
+        }
         let again = self.flight.as_ref().and_then(|flight| flight.again);
-        // While a commit is under way only its end lets anything out, but what is due may be worked on.
-        [again, self.engine.deadline()].into_iter().flatten().min()
+        // While a commit is under way only its end lets anything out; what is due may be worked on, one step ahead.
+        let due = if self.flight.is_some() && self.engine.has_changes() { None } else { self.engine.deadline() };
+        [again, due].into_iter().flatten().min()
     }
 
-    /// Whether it would go on by itself, were it called.
+    /// Whether it would go on by itself, were it called, or waits for a commit.
     pub fn is_busy(&self) -> bool {
         self.flight.is_some() || self.engine.has_work() || self.engine.has_changes()
+    }
+
+    /// Whether a call with [`Input::Tick`] would go on at once, with work that the last call didn't get to.
+    pub fn wants_tick(&self) -> bool {
+        let ahead = self.engine.has_changes();
+        !self.stopped && if self.flight.is_some() { !ahead && self.engine.has_work() } else { ahead || self.engine.has_work() }
+    }
+
+    /// Whether everything that it knows is stored and let out.
+    pub fn is_settled(&self) -> bool {
+        !self.is_busy() && self.receipts.is_empty() && self.results.is_empty()
     }
 
     /// Something happened: what is to be done, in this order.
