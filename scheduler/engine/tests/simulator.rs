@@ -6,15 +6,15 @@
 //! * `UPDRAFT_SIM_SECONDS=7200` runs for that long, from a seed that the clock gives.
 
 mod support {
-    pub mod dag;
+    pub(crate) mod dag;
 }
 mod simulator {
-    pub mod api;
-    pub mod executor;
-    pub mod facts;
-    pub mod graphs;
-    pub mod rng;
-    pub mod world;
+    pub(crate) mod api;
+    pub(crate) mod executor;
+    pub(crate) mod facts;
+    pub(crate) mod graphs;
+    pub(crate) mod rng;
+    pub(crate) mod world;
 }
 
 use std::{

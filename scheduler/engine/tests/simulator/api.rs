@@ -18,7 +18,7 @@ use crate::simulator::{
 
 impl World {
     /// Makes the newest editions of a tenant's DAGs the active ones.
-    pub fn activate(&mut self, tenant: TenantId) {
+    pub(crate) fn activate(&mut self, tenant: TenantId) {
         let dags: Vec<ActivatedDag> = self
             .editions
             .iter()
@@ -34,7 +34,7 @@ impl World {
     }
 
     /// What lets everything that can end come to its end, and nothing new begin.
-    pub fn calm_requests(&mut self, tenant: TenantId) {
+    pub(crate) fn calm_requests(&mut self, tenant: TenantId) {
         for name in POOLS {
             let name = PoolName::parse(name).unwrap();
             self.request(tenant, Command::SetPool { name, slots: 12, include_deferred: false });
@@ -50,7 +50,7 @@ impl World {
         }
     }
 
-    pub fn random_trigger(&mut self, tenant: TenantId, dag_id: DagId, now: Timestamp) -> Trigger {
+    pub(crate) fn random_trigger(&mut self, tenant: TenantId, dag_id: DagId, now: Timestamp) -> Trigger {
         let minute = 60_000_000;
         let date = Timestamp(now.0 / minute * minute).before(Span::seconds(60 * self.rng.within(0, 5)));
         let mut trigger = Trigger {
@@ -102,7 +102,7 @@ impl World {
     }
 
     /// A request that somebody may send.
-    pub fn random_request(&mut self) {
+    pub(crate) fn random_request(&mut self) {
         let tenant = *self.rng.pick(&self.tenants.clone());
         let dag_id = DagId::parse(&format!("d{}", self.rng.below(3))).unwrap();
         let now = Timestamp(self.clock);

@@ -12,40 +12,40 @@ use crate::simulator::rng::Rng;
 
 /// One member of a dispatch.
 #[derive(Debug, Clone)]
-pub struct Member {
-    pub ended: bool,
+pub(crate) struct Member {
+    pub(crate) ended: bool,
     /// Reports that aren't confirmed yet.
-    pub unconfirmed: Vec<Report>,
+    pub(crate) unconfirmed: Vec<Report>,
 }
 
 /// A dispatch that the executor holds.
 #[derive(Debug, Clone)]
-pub struct Job {
-    pub dispatch: Dispatch,
-    pub members: Vec<Member>,
+pub(crate) struct Job {
+    pub(crate) dispatch: Dispatch,
+    pub(crate) members: Vec<Member>,
     /// Tells a job from an earlier one of the same dispatch, which the executor has forgotten.
-    pub serial: u64,
+    pub(crate) serial: u64,
 }
 
 impl Job {
-    pub fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.members.iter().any(|member| !member.ended)
     }
 }
 
 #[derive(Debug)]
-pub struct Executor {
-    pub name: ExecutorName,
-    pub slots: u32,
-    pub up: bool,
-    pub jobs: BTreeMap<DispatchId, Job>,
+pub(crate) struct Executor {
+    pub(crate) name: ExecutorName,
+    pub(crate) slots: u32,
+    pub(crate) up: bool,
+    pub(crate) jobs: BTreeMap<DispatchId, Job>,
 }
 
 /// What all executors have claimed, ever: a dispatch starts once.
-pub type Claims = BTreeSet<DispatchId>;
+pub(crate) type Claims = BTreeSet<DispatchId>;
 
 /// How an attempt of a task ends, at random.
-pub fn random_end(rng: &mut Rng, calm: bool) -> End {
+pub(crate) fn random_end(rng: &mut Rng, calm: bool) -> End {
     let outcome = match rng.below(if calm { 30 } else { 24 }) {
         0 | 1 => Outcome::Failed,
         2 => Outcome::FailedForGood,
@@ -60,7 +60,7 @@ pub fn random_end(rng: &mut Rng, calm: bool) -> End {
     end(rng, outcome)
 }
 
-pub fn end(rng: &mut Rng, outcome: Outcome) -> End {
+pub(crate) fn end(rng: &mut Rng, outcome: Outcome) -> End {
     let success = outcome == Outcome::Success;
     End {
         reason: (!success).then(|| "so it happened".to_owned()),
@@ -73,12 +73,12 @@ pub fn end(rng: &mut Rng, outcome: Outcome) -> End {
 }
 
 /// The report that a member started.
-pub fn started(id: DispatchId, member: u32) -> Report {
+pub(crate) fn started(id: DispatchId, member: u32) -> Report {
     let news = News::Started { host: "h".to_owned(), pid: None };
     Report { dispatch: id, member, seq: 1, news }
 }
 
 /// The report that a member ended.
-pub fn ended(id: DispatchId, member: u32, end: End) -> Report {
+pub(crate) fn ended(id: DispatchId, member: u32, end: End) -> Report {
     Report { dispatch: id, member, seq: 2, news: News::Ended(end) }
 }

@@ -20,7 +20,7 @@ use crate::simulator::{executor::Executor, world::Outcomes};
 
 /// Remembered from step to step.
 #[derive(Debug, Default)]
-pub struct Facts {
+pub(crate) struct Facts {
     usage: BTreeMap<String, Usage>,
     /// The states that the history says instances have.
     told: BTreeMap<TaskKey, TaskState>,
@@ -29,7 +29,7 @@ pub struct Facts {
 
 /// What is looked up before a batch is written.
 #[derive(Debug, Default)]
-pub struct Before {
+pub(crate) struct Before {
     /// For each run touched: the tasks that finished deciders skip, by decider.
     skips: BTreeMap<RunId, BTreeMap<TaskId, BTreeSet<TaskId>>>,
 }
@@ -45,12 +45,12 @@ fn decision(row: &TaskRow) -> Option<BTreeSet<TaskId>> {
 }
 
 impl Facts {
-    pub fn new_owner(&mut self) {
+    pub(crate) fn new_owner(&mut self) {
         self.usage.clear();
     }
 
     /// No limit is exceeded but by what was there before it sank.
-    pub fn usage(&mut self, engine: &Engine) -> Outcomes {
+    pub(crate) fn usage(&mut self, engine: &Engine) -> Outcomes {
         let mut fresh = BTreeMap::new();
         for usage in engine.usage() {
             if let (Some(before), Some(limit)) = (self.usage.get(&usage.what), usage.limit) {
@@ -66,7 +66,7 @@ impl Facts {
     }
 
     /// What is handed over was committed.
-    pub fn dispatched(&self, dispatch: &Dispatch, store: &MemoryJournal) -> Outcomes {
+    pub(crate) fn dispatched(&self, dispatch: &Dispatch, store: &MemoryJournal) -> Outcomes {
         let key = (dispatch.run, dispatch.task_id.clone(), dispatch.map_index);
         let Some(row) = store.tasks.get(&key) else {
             // Its run was deleted since, which only a late driver can have missed.
@@ -82,13 +82,13 @@ impl Facts {
     }
 
     /// Whether the store says that a dispatch may run.
-    pub fn is_current(&self, id: DispatchId, store: &MemoryJournal, dispatch: &Dispatch) -> bool {
+    pub(crate) fn is_current(&self, id: DispatchId, store: &MemoryJournal, dispatch: &Dispatch) -> bool {
         let row = store.tasks.get(&(dispatch.run, dispatch.task_id.clone(), dispatch.map_index));
         row.is_some_and(|row| row.attempt() == id.attempt && row.dispatch_n == id.n && row.state.holds_slots())
     }
 
     /// What an executor may forget is stored.
-    pub fn confirmed(
+    pub(crate) fn confirmed(
         &self,
         receipt: &Receipt,
         sent: &BTreeMap<DispatchId, Dispatch>,
@@ -102,7 +102,7 @@ impl Facts {
     }
 
     /// No attempt runs twice at a time.
-    pub fn one_at_a_time(&self, executors: &[Executor]) -> Outcomes {
+    pub(crate) fn one_at_a_time(&self, executors: &[Executor]) -> Outcomes {
         let mut seen = BTreeMap::new();
         for job in executors.iter().flat_map(|executor| executor.jobs.values()).filter(|job| job.is_live()) {
             if let Some(other) = seen.insert(job.dispatch.id.attempt, job.dispatch.id) {
@@ -112,7 +112,7 @@ impl Facts {
         Ok(())
     }
 
-    pub fn before(&self, store: &MemoryJournal, batch: &Batch) -> Before {
+    pub(crate) fn before(&self, store: &MemoryJournal, batch: &Batch) -> Before {
         let mut before = Before::default();
         for event in &batch.events {
             let decided = store.tasks_of(event.run).filter_map(|row| Some((row.task.clone(), decision(row)?))).collect();
@@ -122,7 +122,7 @@ impl Facts {
     }
 
     /// A batch was written: its history consists of legal steps that lead to its rows.
-    pub fn written(&mut self, before: &Before, batch: &Batch, store: &MemoryJournal) -> Outcomes {
+    pub(crate) fn written(&mut self, before: &Before, batch: &Batch, store: &MemoryJournal) -> Outcomes {
         for (_, run, task, index) in &batch.deleted_tasks {
             self.told.remove(&(*run, task.clone(), *index));
         }
@@ -178,7 +178,7 @@ impl Facts {
     }
 
     /// Everything has come to rest.
-    pub fn at_rest(&self, store: &MemoryJournal) -> Outcomes {
+    pub(crate) fn at_rest(&self, store: &MemoryJournal) -> Outcomes {
         if !store.continuations.is_empty() {
             return Err(format!("work is left: {:?}", store.continuations));
         }

@@ -15,19 +15,19 @@ use crate::{
 };
 
 /// Names of pools that histories create, change and delete.
-pub const POOLS: [&str; 3] = ["default_pool", "narrow", "odd"];
+pub(crate) const POOLS: [&str; 3] = ["default_pool", "narrow", "odd"];
 /// Names of executors.
-pub const EXECUTORS: [&str; 2] = ["local", "far"];
+pub(crate) const EXECUTORS: [&str; 2] = ["local", "far"];
 /// Names of assets.
-pub const ASSETS: [&str; 3] = ["a", "b", "c"];
+pub(crate) const ASSETS: [&str; 3] = ["a", "b", "c"];
 
 /// How rich the DAGs of a history are.
 #[derive(Debug, Clone, Copy)]
-pub struct Shape {
-    pub tasks: i64,
+pub(crate) struct Shape {
+    pub(crate) tasks: i64,
     /// Whether to use mapping, groups, setups, limits, gangs and everything else beyond plain tasks.
-    pub rich: bool,
-    pub schedules: bool,
+    pub(crate) rich: bool,
+    pub(crate) schedules: bool,
 }
 
 fn names(tasks: &[Task]) -> Vec<String> {
@@ -39,7 +39,7 @@ fn refs(names: &[String]) -> Vec<&str> {
 }
 
 /// A DAG of that name whose runs start no earlier than around `epoch`.
-pub fn random(rng: &mut Rng, name: &str, shape: Shape, epoch: Timestamp, others: &[String]) -> Dag {
+pub(crate) fn random(rng: &mut Rng, name: &str, shape: Shape, epoch: Timestamp, others: &[String]) -> Dag {
     let count = rng.within(1, shape.tasks);
     let mut tasks: Vec<Task> = Vec::new();
     let groups = if shape.rich && rng.mill(350) { rng.within(1, 2) } else { 0 };
@@ -254,7 +254,7 @@ fn schedule(rng: &mut Rng, dag: &mut Dag, epoch: Timestamp) {
 }
 
 /// The same DAG after somebody edited it.
-pub fn edited(rng: &mut Rng, dag: &Dag, shape: Shape) -> Dag {
+pub(crate) fn edited(rng: &mut Rng, dag: &Dag, shape: Shape) -> Dag {
     let mut dag = dag.clone();
     for _ in 0..rng.within(1, 3) {
         match rng.below(5) {
@@ -298,7 +298,7 @@ pub fn edited(rng: &mut Rng, dag: &Dag, shape: Shape) -> Dag {
 }
 
 /// A DAG in a few lines, for timelines.
-pub fn sketch(dag: &Dag) -> String {
+pub(crate) fn sketch(dag: &Dag) -> String {
     let mut lines = vec![format!(
         "      {:?} runs {} tasks {} fail_fast {} timeout {:?} start {:?} missed {}",
         dag.schedule.when, dag.max_active_runs, dag.max_active_tasks, dag.fail_fast, dag.run_timeout, dag.start_date, dag.schedule.missed

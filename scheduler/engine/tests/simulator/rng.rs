@@ -2,10 +2,10 @@
 
 /// xoshiro256**, seeded by splitmix64.
 #[derive(Debug, Clone)]
-pub struct Rng([u64; 4]);
+pub(crate) struct Rng([u64; 4]);
 
 impl Rng {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut state = seed;
         Self(std::array::from_fn(|_| {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -30,37 +30,37 @@ impl Rng {
     }
 
     /// A number from 0 to `n - 1`.
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n.max(1)
     }
 
     /// A number from `from` to `to`, both included.
-    pub fn within(&mut self, from: i64, to: i64) -> i64 {
+    pub(crate) fn within(&mut self, from: i64, to: i64) -> i64 {
         from + self.below((to - from) as u64 + 1) as i64
     }
 
     /// True in so many cases of a thousand.
-    pub fn mill(&mut self, mill: u32) -> bool {
+    pub(crate) fn mill(&mut self, mill: u32) -> bool {
         self.below(1000) < u64::from(mill)
     }
 
     /// One of these.
-    pub fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
         &list[self.below(list.len() as u64) as usize]
     }
 
     /// One of these words.
-    pub fn word(&mut self, list: &[&'static str]) -> &'static str {
+    pub(crate) fn word(&mut self, list: &[&'static str]) -> &'static str {
         list[self.below(list.len() as u64) as usize]
     }
 
     /// One of these, if there is any.
-    pub fn any<'a, T>(&mut self, list: &'a [T]) -> Option<&'a T> {
+    pub(crate) fn any<'a, T>(&mut self, list: &'a [T]) -> Option<&'a T> {
         if list.is_empty() { None } else { Some(self.pick(list)) }
     }
 
     /// A duration in microseconds, mostly short, at most `most` seconds.
-    pub fn micros(&mut self, most: i64) -> i64 {
+    pub(crate) fn micros(&mut self, most: i64) -> i64 {
         let most = most * 1_000_000;
         let scale = [1, 1, 10, 100][self.below(4) as usize];
         self.within(1_000, (most / scale).max(2_000))

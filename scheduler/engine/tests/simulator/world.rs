@@ -32,7 +32,7 @@ const EPOCH: Timestamp = Timestamp(1_767_225_600_000_000);
 /// Events that a history may need to come to rest.
 const CALM_EVENTS: u64 = 60_000;
 
-pub type Outcomes = Result<(), String>;
+pub(crate) type Outcomes = Result<(), String>;
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -60,10 +60,10 @@ enum Event {
 
 /// A driver and what its shell knows.
 #[derive(Debug)]
-pub struct Owner {
-    pub id: u64,
-    pub driver: Driver,
-    pub epoch: i64,
+pub(crate) struct Owner {
+    pub(crate) id: u64,
+    pub(crate) driver: Driver,
+    pub(crate) epoch: i64,
     /// Hand-overs that no executor has acknowledged: when they were let out.
     undelivered: BTreeMap<DispatchId, (ExecutorName, Timestamp)>,
     next_tick: Option<i64>,
@@ -71,20 +71,20 @@ pub struct Owner {
 
 /// How eventful histories were.
 #[derive(Debug, Default, Clone)]
-pub struct Tally(BTreeMap<&'static str, u64>);
+pub(crate) struct Tally(BTreeMap<&'static str, u64>);
 
 impl Tally {
-    pub fn count(&mut self, what: &'static str, n: u64) {
+    pub(crate) fn count(&mut self, what: &'static str, n: u64) {
         *self.0.entry(what).or_default() += n;
     }
 
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (what, n) in &other.0 {
             self.count(what, *n);
         }
     }
 
-    pub fn assert_eventful(&self) {
+    pub(crate) fn assert_eventful(&self) {
         for what in [
             "histories", "events", "transitions", "dispatches", "kills", "questions", "crashes", "takeovers", "fenced",
             "commit failed", "commit unknown", "report lost", "report doubled", "clock jump", "executor died",
@@ -111,45 +111,45 @@ struct Weather {
 
 const CALM: Weather = Weather { network: 0, store: 0, crash: 0, faults: 0 };
 
-pub struct World {
+pub(crate) struct World {
     seed: u64,
-    pub rng: Rng,
+    pub(crate) rng: Rng,
     /// True time.
-    pub clock: i64,
+    pub(crate) clock: i64,
     /// What the service's clock is ahead of it.
     skew: i64,
     order: u64,
     events: BTreeMap<(i64, u64), Event>,
-    pub store: MemoryJournal,
+    pub(crate) store: MemoryJournal,
     epoch: i64,
     owners: Vec<Owner>,
     current: Option<u64>,
     next_owner: u64,
-    pub executors: Vec<Executor>,
+    pub(crate) executors: Vec<Executor>,
     claims: Claims,
     sent: BTreeMap<DispatchId, Dispatch>,
     serial: u64,
     weather: Weather,
     disturbed: u64,
-    pub calm: bool,
+    pub(crate) calm: bool,
     facts: Facts,
-    pub tally: Tally,
+    pub(crate) tally: Tally,
     timeline: Option<Vec<String>>,
-    pub tenants: Vec<TenantId>,
-    pub shape: Shape,
+    pub(crate) tenants: Vec<TenantId>,
+    pub(crate) shape: Shape,
     /// The newest edition of each DAG, by tenant.
-    pub editions: BTreeMap<(TenantId, DagId), (DagVersion, Arc<Dag>)>,
-    pub next_version: u32,
+    pub(crate) editions: BTreeMap<(TenantId, DagId), (DagVersion, Arc<Dag>)>,
+    pub(crate) next_version: u32,
     config: Config,
 }
 
 impl World {
     /// How many events of a history are disturbed.
-    pub fn events(seed: u64) -> u64 {
+    pub(crate) fn events(seed: u64) -> u64 {
         [60, 120, 240, 400][(seed % 4) as usize]
     }
 
-    pub fn new(seed: u64, disturbed: u64, timeline: bool) -> Self {
+    pub(crate) fn new(seed: u64, disturbed: u64, timeline: bool) -> Self {
         let mut rng = Rng::new(seed);
         let simple = rng.mill(300);
         let shape = Shape { tasks: *rng.pick(&[3, 6, 6, 12, 40]), rich: !simple, schedules: rng.mill(600) };
@@ -173,7 +173,8 @@ impl World {
             ..Config::new(ExecutorName::parse(EXECUTORS[0]).unwrap())
         };
         let tenants = (0..rng.within(1, 2)).map(|n| TenantId(uuid(n as u128 + 7))).collect();
-        let store = MemoryJournal { now: EPOCH, ..MemoryJournal::default() };
+        let mut store = MemoryJournal::default();
+        store.now = EPOCH;
         Self {
             seed,
             rng,
@@ -204,7 +205,7 @@ impl World {
         }
     }
 
-    pub fn take_timeline(&mut self) -> Vec<String> {
+    pub(crate) fn take_timeline(&mut self) -> Vec<String> {
         self.timeline.take().unwrap_or_default()
     }
 
@@ -227,7 +228,7 @@ impl World {
     }
 
     /// Runs the history: a disturbed part, then everything comes to rest.
-    pub fn run(&mut self) -> Outcomes {
+    pub(crate) fn run(&mut self) -> Outcomes {
         self.tally.count("histories", 1);
         let dags = self.rng.within(1, 3);
         for n in 0..dags {
@@ -446,7 +447,7 @@ impl World {
         }
     }
 
-    pub fn feed_current(&mut self, input: Input) -> Outcomes {
+    pub(crate) fn feed_current(&mut self, input: Input) -> Outcomes {
         match self.current {
             Some(owner) => self.feed(owner, input),
             None => Ok(()),
@@ -951,7 +952,7 @@ impl World {
     }
 
     /// Puts a new edition of a DAG into the store of versions.
-    pub fn edit(&mut self, tenant: TenantId, name: &str) {
+    pub(crate) fn edit(&mut self, tenant: TenantId, name: &str) {
         let dag_id = DagId::parse(name).unwrap();
         let others: Vec<String> = (0..3).map(|n| format!("d{n}")).filter(|other| other != name).collect();
         let known = self.editions.get(&(tenant, dag_id.clone())).map(|(_, dag)| dag.clone());
@@ -971,13 +972,13 @@ impl World {
         self.editions.insert((tenant, dag_id), (version, dag));
     }
 
-    pub fn request(&mut self, tenant: TenantId, command: Command) {
+    pub(crate) fn request(&mut self, tenant: TenantId, command: Command) {
         let id = self.store.request(tenant, "someone", command);
         let text = format!("{:?}", self.store.waiting[&id].command);
         self.note(|| format!("request {id}: {text}"));
     }
 
-    pub fn seed(&self) -> u64 {
+    pub(crate) fn seed(&self) -> u64 {
         self.seed
     }
 }
