@@ -2,6 +2,8 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
+use dags::time::Timestamp;
+
 use crate::{
     engine::{Ask, Engine, Question},
     plan::{EngineTask, TaskIdx},
@@ -19,6 +21,15 @@ type Decision = (Verdict, Option<Arc<str>>);
 impl Engine {
     /// Decides the instances of one unit, from `next` on. Returns what is left if the budget runs out.
     pub(crate) fn decide_unit(&mut self, run: RunIdx, task: TaskIdx, unit: u32, next: TiIdx) -> Option<RunWork> {
+        let span = self.run(run).spans[task as usize];
+        if !(span.first_unit..span.first_unit + span.units).contains(&unit) {
+            // The task was expanded since this was noted: it has other units now.
+            for unit in span.first_unit..span.first_unit + span.units {
+                let next = self.run(run).unit_instances(task, unit).start;
+                self.push_work(run, RunWork::Unit { task, unit, next });
+            }
+            return None;
+        }
         let range = self.run(run).unit_instances(task, unit);
         let (start, end) = (next.max(range.start), range.end);
         if start + 1 >= end {
@@ -172,7 +183,7 @@ impl Engine {
         ti.try_number += 1;
         let attempt = self.attempt_id(at);
         self.run_mut(at.run).tis[at.ti as usize].try_number -= 1;
-        self.attempts.insert(attempt, crate::engine::Holder { at, n: 0 });
+        self.attempts.insert(attempt, crate::engine::Holder { at, n: 0, since: Timestamp::MAX });
         self.ask(at, Ask::When, dags::ids::DispatchId { attempt, n: 0 });
     }
 
@@ -189,7 +200,7 @@ impl Engine {
         live.queued_at = Some(now);
         live.started_at = live.started_at.or(Some(now));
         let attempt = self.attempt_id(at);
-        self.attempts.insert(attempt, crate::engine::Holder { at, n });
+        self.attempts.insert(attempt, crate::engine::Holder { at, n, since: Timestamp::MAX });
         self.ask(at, Ask::Task, dags::ids::DispatchId { attempt, n });
     }
 
@@ -228,8 +239,13 @@ impl Engine {
     }
 
     pub(crate) fn enqueue_pending(&mut self, pending: Pending) {
+        let paused = self.dags[self.run(pending.at.run).dag as usize].row.paused;
         let run = self.run_mut(pending.at.run);
         run.tis[pending.at.ti as usize].set(flag::PENDING);
+        if paused {
+            run.parked.insert(pending);
+            return;
+        }
         let limit = run.plan.dag().max_active_tasks.saturating_sub(run.active) as usize;
         if run.window.len() < limit {
             run.window.insert(pending);
@@ -329,6 +345,27 @@ impl Engine {
             if let Some(limited) = self.dags[dag as usize].limited.get_mut(&name) {
                 limited.parked.remove(&pending);
             }
+        }
+        self.pass_on(at.run, task);
+    }
+
+    /// An instance that was let through its task's own limits won't use them: another may have its chance.
+    fn pass_on(&mut self, run: RunIdx, task: TaskIdx) {
+        let plan = self.run(run).plan.clone();
+        let model = plan.model(task);
+        let next = |limited: &mut crate::engine::Limited, most: u32| {
+            if limited.active < most { limited.parked.pop_first() } else { None }
+        };
+        let mut freed = Vec::new();
+        if let (Some(most), Some(limited)) = (model.max_active_per_run, self.run_mut(run).limited.get_mut(&task)) {
+            freed.extend(next(limited, most));
+        }
+        let dag = self.run(run).dag as usize;
+        if let (Some(most), Some(limited)) = (model.max_active, self.dags[dag].limited.get_mut(&model.task_id)) {
+            freed.extend(next(limited, most));
+        }
+        for pending in freed {
+            self.enqueue_pending(pending);
         }
     }
 
