@@ -118,6 +118,8 @@ impl Engine {
         for Dispatch { id, .. } in dispatches {
             if let Some(holder) = self.attempts.get_mut(&id.attempt).filter(|holder| holder.n == id.n) {
                 holder.since = now;
+            } else if let Some(ending) = self.ending.get_mut(id) {
+                ending.since = now;
             }
         }
     }
@@ -440,14 +442,18 @@ impl Engine {
         let live = ti.live();
         let (ticket, executor, gang) = (live.ticket.take(), live.executor.clone(), live.gang.take());
         let attempt = self.attempt_id(at);
-        self.attempts.swap_remove(&attempt);
+        let since = self.attempts.swap_remove(&attempt).map_or(Timestamp::MIN, |holder| holder.since);
         if ticket.is_some() {
             self.run_mut(at.run).active -= 1;
             self.refill(at.run);
         }
         if let (Some(ticket), Some(executor)) = (ticket, executor) {
             let ended = gang.map(|gang| gang.ended).unwrap_or_default();
-            self.end_dispatch(DispatchId { attempt, n }, Some(ticket), &ended, executor, why);
+            let id = DispatchId { attempt, n };
+            self.end_dispatch(id, Some(ticket), &ended, executor, why);
+            if let Some(ending) = self.ending.get_mut(&id) {
+                ending.since = since;
+            }
         }
     }
 
@@ -484,7 +490,8 @@ impl Engine {
             self.out.continuations.insert(row, ContinuationRow { id: row, work: Some(work) });
         }
         let members = (0..members).filter(|member| !ended.contains(member)).collect();
-        self.ending.insert(id, Ending { ticket, executor: executor.clone(), members, row });
+        let since = Timestamp::MIN;
+        self.ending.insert(id, Ending { ticket, executor: executor.clone(), since, members, row });
         self.kill(id, executor, why);
     }
 
@@ -493,7 +500,8 @@ impl Engine {
         let Holds { tenant, pool, executor, slots, members } = holds;
         let lane = self.queue.lane(tenant, &pool, &executor, slots, members);
         let ticket = Some(self.queue.take(lane));
-        let ending = Ending { ticket, executor: executor.clone(), members: (0..members).collect(), row };
+        let (since, members) = (Timestamp::MIN, (0..members).collect());
+        let ending = Ending { ticket, executor: executor.clone(), since, members, row };
         self.ending.insert(id, ending);
         self.kill(id, executor, "it was being ended before the restart");
     }
@@ -592,7 +600,7 @@ impl Engine {
         let gone: Vec<DispatchId> = self
             .ending
             .iter()
-            .filter(|(id, ending)| ending.executor == *executor && !held.contains(id))
+            .filter(|(id, ending)| ending.executor == *executor && ending.since < as_of && !held.contains(id))
             .map(|(id, _)| *id)
             .collect();
         for id in gone {

@@ -108,7 +108,7 @@ impl Engine {
     }
 
     /// A run that is over and has nothing left to do leaves memory.
-    fn let_run_go(&mut self, run: RunIdx) {
+    pub(crate) fn let_run_go(&mut self, run: RunIdx) {
         let Some(state) = self.runs.get(run as usize).and_then(Option::as_deref) else { return };
         if state.row.state.is_finished() && state.unfinished == 0 && state.work.is_empty() {
             self.past_is_over(run);

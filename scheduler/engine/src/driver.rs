@@ -232,6 +232,12 @@ impl Driver {
             Input::Executor(name, slots) => self.engine.set_executor(&name, slots),
         }
         self.pump(now, &mut actions);
+        // By the clock that the caller sees when it carries them out.
+        for action in &actions {
+            if let Action::Dispatch(dispatches) = action {
+                self.engine.handed_over(dispatches);
+            }
+        }
         actions
     }
 
@@ -295,13 +301,12 @@ impl Driver {
         if !answered.is_empty() {
             actions.push(Action::Answered(answered));
         }
-        self.let_out(flight.effects, flight.receipts, actions);
+        Self::let_out(flight.effects, flight.receipts, actions);
     }
 
-    fn let_out(&mut self, effects: Effects, receipts: Vec<Receipt>, actions: &mut Vec<Action>) {
+    fn let_out(effects: Effects, receipts: Vec<Receipt>, actions: &mut Vec<Action>) {
         let Effects { dispatches, kills, questions, alerts, faults } = effects;
         if !dispatches.is_empty() {
-            self.engine.handed_over(&dispatches);
             actions.push(Action::Dispatch(dispatches));
         }
         if !kills.is_empty() {
@@ -367,7 +372,7 @@ impl Driver {
         let (batch, effects) = self.engine.cut(self.batch + 1);
         let receipts = std::mem::take(&mut self.receipts);
         if batch.is_empty() {
-            self.let_out(effects, receipts, actions);
+            Self::let_out(effects, receipts, actions);
             return;
         }
         let batch = Arc::new(batch);

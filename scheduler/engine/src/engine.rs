@@ -242,6 +242,8 @@ pub(crate) struct Holder {
 pub(crate) struct Ending {
     pub(crate) ticket: Option<Ticket>,
     pub(crate) executor: ExecutorName,
+    /// As of [`Holder`].
+    pub(crate) since: Timestamp,
     /// Members that haven't ended.
     pub(crate) members: BTreeSet<u32>,
     /// Its number in the table of continuations: what it holds survives a crash.

@@ -336,7 +336,12 @@ impl Engine {
             if state.holds_slots() {
                 self.hand_over_again(at);
             }
-            self.put_in(at);
+        }
+        // Only now is it known how many are active.
+        for ti in 0..self.run(run).tis.len() as TiIdx {
+            if !self.run(run).tis[ti as usize].has(flag::DEAD) {
+                self.put_in(TiRef { run, ti });
+            }
         }
         let state = self.run(run);
         let dag = state.dag;

@@ -160,6 +160,7 @@ impl Engine {
     pub(crate) fn note_run(&mut self, run: RunIdx, reason: Option<Arc<str>>) {
         let at = self.now;
         let state = self.run_mut(run);
+        state.flush_steps();
         state.extra.push(crate::rows::Transition {
             task: None,
             to: state.row.state.as_str().into(),

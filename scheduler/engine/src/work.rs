@@ -100,6 +100,10 @@ impl Engine {
             let Some(work) = self.run_mut(run).work.pop_front() else {
                 self.run_mut(run).has_work = false;
                 self.settle(run);
+                // What is listed is let go when it is stored.
+                if !self.run(run).listed {
+                    self.let_run_go(run);
+                }
                 return;
             };
             self.budget = self.budget.saturating_sub(1);

@@ -39,6 +39,8 @@ pub(crate) struct Executor {
     pub(crate) slots: u32,
     pub(crate) up: bool,
     pub(crate) jobs: BTreeMap<DispatchId, Job>,
+    /// Hand-overs that wait until it is up again, and whose shell they come from.
+    pub(crate) waiting: Vec<(u64, Dispatch)>,
 }
 
 /// What all executors have claimed, ever: a dispatch starts once.

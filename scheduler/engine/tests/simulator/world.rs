@@ -166,6 +166,7 @@ impl World {
                 slots: rng.within(1, 8) as u32,
                 up: true,
                 jobs: BTreeMap::new(),
+                waiting: Vec::new(),
             })
             .collect();
         let config = Config {
@@ -270,10 +271,8 @@ impl World {
             self.begin()?;
         }
         for executor in 0..self.executors.len() {
-            self.executors[executor].up = true;
             self.executors[executor].slots = 8;
-            let input = Input::Executor(self.executors[executor].name.clone(), Some(8));
-            self.feed_current(input)?;
+            self.happen(Event::Up { executor })?;
         }
         for tenant in self.tenants.clone() {
             self.calm_requests(tenant);
@@ -323,6 +322,10 @@ impl World {
         if !matches!(event, Event::Tick { .. } | Event::Send { .. }) {
             self.note(|| match &event {
                 Event::Commit { owner, batch } => format!("#{owner} commit {} arrives", batch.number),
+                Event::Deliver { owner, dispatch } => {
+                    let Dispatch { id, executor, dag_id, run_name, task_id, map_index, try_number, .. } = &**dispatch;
+                    format!("#{owner} hands {id} to `{executor}`: {dag_id} {run_name} {task_id}[{map_index}] try {try_number}")
+                }
                 other => format!("{other:?}"),
             });
         }
@@ -395,6 +398,10 @@ impl World {
             }
             Event::Up { executor } => {
                 self.executors[executor].up = true;
+                for (owner, dispatch) in std::mem::take(&mut self.executors[executor].waiting) {
+                    let delay = self.soon();
+                    self.after(delay, Event::Deliver { owner, dispatch: Box::new(dispatch) });
+                }
                 let (name, slots) = (self.executors[executor].name.clone(), self.executors[executor].slots);
                 self.feed_current(Input::Executor(name, Some(slots)))?;
                 self.ask_holdings(executor, false);
@@ -727,7 +734,7 @@ impl World {
         if !self.executors[executor].up {
             // The shell tries again until it gets through; its successor will if it dies.
             if self.owner(owner).is_some() {
-                self.after(1_000_000, Event::Deliver { owner, dispatch: Box::new(dispatch) });
+                self.executors[executor].waiting.push((owner, dispatch));
             }
             return Ok(());
         }
