@@ -127,7 +127,7 @@ impl Engine {
     }
 
     /// Counts instances of tasks that have limits of their own.
-    fn count_limits(&mut self, run: RunIdx, task: TaskIdx, from: TaskState, to: TaskState) {
+    pub(crate) fn count_limits(&mut self, run: RunIdx, task: TaskIdx, from: TaskState, to: TaskState) {
         if from.is_active() == to.is_active() {
             return;
         }

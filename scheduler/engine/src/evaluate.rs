@@ -2,6 +2,8 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
+use dags::time::Timestamp;
+
 use crate::{
     engine::{Ask, Engine, Question},
     plan::{EngineTask, TaskIdx},
@@ -173,7 +175,7 @@ impl Engine {
         let ti = &mut run.tis[at.ti as usize];
         ti.set(flag::ASKING);
         let attempt = self.attempt_of(at, true);
-        self.attempts.insert(attempt, crate::engine::Holder { at, n: 0 });
+        self.attempts.insert(attempt, crate::engine::Holder { at, n: 0, since: Timestamp::MAX });
         self.ask(at, Ask::When, dags::ids::DispatchId { attempt, n: 0 });
     }
 
@@ -190,7 +192,7 @@ impl Engine {
         live.queued_at = Some(now);
         live.started_at = live.started_at.or(Some(now));
         let attempt = self.attempt_id(at);
-        self.attempts.insert(attempt, crate::engine::Holder { at, n });
+        self.attempts.insert(attempt, crate::engine::Holder { at, n, since: Timestamp::MAX });
         self.ask(at, Ask::Task, dags::ids::DispatchId { attempt, n });
     }
 
@@ -333,6 +335,27 @@ impl Engine {
             if let Some(limited) = self.dags[dag as usize].limited.get_mut(&name) {
                 limited.parked.remove(&pending);
             }
+        }
+        self.pass_on(at.run, task);
+    }
+
+    /// An instance that was let through its task's own limits won't use them: another may have its chance.
+    fn pass_on(&mut self, run: RunIdx, task: TaskIdx) {
+        let plan = self.run(run).plan.clone();
+        let model = plan.model(task);
+        let next = |limited: &mut crate::engine::Limited, most: u32| {
+            if limited.active < most { limited.parked.pop_first() } else { None }
+        };
+        let mut freed = Vec::new();
+        if let (Some(most), Some(limited)) = (model.max_active_per_run, self.run_mut(run).limited.get_mut(&task)) {
+            freed.extend(next(limited, most));
+        }
+        let dag = self.run(run).dag as usize;
+        if let (Some(most), Some(limited)) = (model.max_active, self.dags[dag].limited.get_mut(&model.task_id)) {
+            freed.extend(next(limited, most));
+        }
+        for pending in freed {
+            self.enqueue_pending(pending);
         }
     }
 

@@ -93,7 +93,7 @@ impl Engine {
         if stored_placeholder {
             // The database knows it under index -1: that row goes, this one comes.
             state.tis[first as usize].unset(flag::STORED);
-            state.renamed.push(task);
+            state.renamed.push(plan.model(task).task_id.clone());
         }
         for ti in first..first + length {
             self.touch(TiRef { run, ti });

@@ -32,6 +32,16 @@ pub(crate) struct Ticket {
     pub(crate) lane: u32,
 }
 
+/// What an admitted instance holds, by name.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Holds {
+    pub(crate) tenant: TenantId,
+    pub(crate) pool: PoolName,
+    pub(crate) executor: ExecutorName,
+    pub(crate) slots: u32,
+    pub(crate) members: u32,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LaneKey {
     pub(crate) tenant: u32,
@@ -242,6 +252,17 @@ impl Queue {
         self.executors[key.executor as usize].used += key.members;
         self.count_tenant(key.tenant, i64::from(key.slots.max(1)));
         Ticket { lane }
+    }
+
+    pub(crate) fn describe(&self, ticket: Ticket) -> Holds {
+        let LaneKey { tenant, pool, executor, slots, members } = &self.lanes[ticket.lane as usize].key;
+        Holds {
+            tenant: self.tenants[*tenant as usize].id,
+            pool: self.pools[*pool as usize].name.clone(),
+            executor: self.executors[*executor as usize].name.clone(),
+            slots: *slots,
+            members: *members,
+        }
     }
 
     /// Gives it back.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use dags::{
-    ids::{DagId, DagVersion, RunName, TaskId, TenantId},
+    ids::{DagId, DagVersion, DispatchId, RunName, TaskId, TenantId},
     model::Dag,
     timetable::DataInterval,
 };
@@ -15,7 +15,7 @@ use crate::{
     journal::{Load, Loaded},
     plan::TaskIdx,
     rows::{InboxOutcome, PoolRow, RunRow, RunType, TaskRow},
-    run::{RunIdx, TiIdx, TiRef, flag},
+    run::{RunIdx, TiIdx, TiRef},
     runs::NewRun,
     state::{RunState, TaskState},
     transition::Event,
@@ -45,14 +45,26 @@ impl Engine {
 
     /// A run that was asked for has been read.
     pub fn loaded(&mut self, loaded: Loaded) {
+        if self.is_outdated(&loaded) {
+            for left in &mut self.left {
+                left.asked.remove(&loaded.load);
+            }
+            self.loads.push(loaded.load);
+            return;
+        }
         let Some(awaited) = self.awaited.remove(&loaded.load) else { return };
+        for left in &mut self.left {
+            left.asked.remove(&loaded.load);
+        }
+        self.left.retain(|left| !left.asked.is_empty());
+        let only_pasts = awaited.only_pasts();
         for (run, seq) in awaited.pasts {
             if self.is_run(run, seq) {
                 self.past_found(run, loaded.run.as_ref());
             }
         }
         let found = match loaded.run {
-            Some((row, tasks, model)) if !awaited.requests.is_empty() || !awaited.backfills.is_empty() => {
+            Some((row, tasks, model)) if !only_pasts => {
                 self.bring_back(row, tasks, &model)
             }
             Some(_) | None => None,
@@ -71,18 +83,41 @@ impl Engine {
                 Step::Wait(load) => self.ask_load(load).requests.push(row),
             }
         }
+        for (id, trigger) in awaited.tasks {
+            self.trigger_from_task(id, trigger, if found.is_some() { None } else { Some(&loaded.load) });
+        }
         if let Some(run) = found {
             // A run that nothing was done with leaves memory again.
-            self.touch_run(run);
+            if self.runs[run as usize].is_some() {
+                self.list_run(run);
+            }
         }
+    }
+
+    /// Whether a run that the answer is or would be about left memory since it was asked for: the answer may lack its
+    /// last changes.
+    fn is_outdated(&self, loaded: &Loaded) -> bool {
+        let read = loaded.run.as_ref().and_then(|(row, ..)| row.logical_date);
+        self.left.iter().filter(|left| left.asked.contains(&loaded.load)).any(|left| match &loaded.load {
+            Load::Run(tenant, dag_id, name) => (left.tenant, &left.dag_id, &left.name) == (*tenant, dag_id, name),
+            Load::ById(run) => left.run == *run,
+            Load::At(tenant, dag_id, date) => {
+                (left.tenant, &left.dag_id, left.date) == (*tenant, dag_id, Some(*date))
+            }
+            Load::Before(tenant, dag_id, date) => {
+                let newer = left.date.is_some_and(|left| left < *date && read.is_none_or(|read| left >= read));
+                (left.tenant, &left.dag_id) == (*tenant, dag_id) && newer
+            }
+        })
     }
 
     /// A request about a run that exists neither in memory nor in the database.
     fn carry_out_without(&mut self, row: &InboxRow, load: &Load) -> Step {
         match &row.command {
-            Command::Trigger(trigger) => match (load, trigger.logical_date) {
-                (Load::Run(..), Some(date)) => Step::Wait(Load::At(row.tenant, trigger.dag_id.clone(), date)),
-                _ => self.make_triggered(row.tenant, trigger, Some(row.actor.as_str().into())).into(),
+            Command::Trigger(trigger) => match self.must_be_absent(row.tenant, trigger, Some(load)) {
+                Ok(Some(load)) => Step::Wait(load),
+                Ok(None) => self.make_triggered(row.tenant, trigger, Some(row.actor.as_str().into())).into(),
+                Err(refusal) => Err(refusal).into(),
             },
             Command::Clear(Clear { select, .. }) | Command::MarkTasks { select, .. } => {
                 Err(no_run(&select.dag_id, &select.run_name)).into()
@@ -184,24 +219,39 @@ impl Engine {
     }
 
     fn trigger(&mut self, tenant: TenantId, trigger: &Trigger, actor: Arc<str>) -> Step {
-        let dag = match self.known_dag(tenant, &trigger.dag_id) {
-            Ok(dag) => dag,
-            Err(refusal) => return Err(refusal).into(),
-        };
+        match self.must_be_absent(tenant, trigger, None) {
+            Ok(Some(load)) => Step::Wait(load),
+            Ok(None) => self.make_triggered(tenant, trigger, Some(actor)).into(),
+            Err(refusal) => Err(refusal).into(),
+        }
+    }
+
+    /// What must be looked up before a run is made, given what was looked up and isn't there: a name or date that a
+    /// finished run has is known to the database only.
+    fn must_be_absent(
+        &self,
+        tenant: TenantId,
+        trigger: &Trigger,
+        absent: Option<&Load>,
+    ) -> Result<Option<Load>, Refusal> {
+        let dag = self.known_dag(tenant, &trigger.dag_id)?;
+        if let Some(kind) = trigger.run_name.as_ref().and_then(reserved_kind) {
+            let message = format!("names that begin with `{kind}__` are kept for runs of that type");
+            return Err(Refusal::new("run.name_reserved", message));
+        }
         if trigger.logical_date.is_some_and(|date| self.date_taken(dag, date)) {
-            return Err(date_taken(&trigger.dag_id)).into();
+            return Err(date_taken(&trigger.dag_id));
         }
-        // A name or date that a finished run has is known to the database only.
-        if let Some(name) = self.fixed_name(dag, trigger) {
-            if self.dags[dag as usize].runs.contains_key(&name) {
-                return Err(taken(&trigger.dag_id, &name)).into();
-            }
-            return Step::Wait(Load::Run(tenant, trigger.dag_id.clone(), name));
+        let at = trigger.logical_date.map(|date| Load::At(tenant, trigger.dag_id.clone(), date));
+        let name = self.fixed_name(dag, trigger);
+        if let Some(name) = name.as_ref().filter(|name| self.dags[dag as usize].runs.contains_key(name.as_str())) {
+            return Err(taken(&trigger.dag_id, name));
         }
-        if let Some(date) = trigger.logical_date {
-            return Step::Wait(Load::At(tenant, trigger.dag_id.clone(), date));
-        }
-        self.make_triggered(tenant, trigger, Some(actor)).into()
+        Ok(match (absent, name) {
+            (None, Some(name)) => Some(Load::Run(tenant, trigger.dag_id.clone(), name)),
+            (None, None) | (Some(Load::Run(..)), _) => at,
+            (Some(_), _) => None,
+        })
     }
 
     /// The name that the run will have, if an older run may have it.
@@ -259,12 +309,24 @@ impl Engine {
         Ok(json!({ "run_id": name, "id": self.run(run).row.run }))
     }
 
-    /// A task asked for a run of another DAG.
-    pub(crate) fn trigger_from_task(&mut self, at: TiRef, trigger: &Trigger) {
+    /// A task asks for a run of another DAG; `absent` is what was looked up for it and isn't there.
+    pub(crate) fn trigger_from_task(&mut self, id: DispatchId, trigger: Trigger, absent: Option<&Load>) {
+        let Some(at) = self.attempts.get(&id.attempt).filter(|holder| holder.n == id.n).map(|holder| holder.at) else {
+            return;
+        };
         let run = self.run(at.run);
         let tenant = run.row.tenant;
         let by: Arc<str> = format!("{}/{}", run.row.dag_id, run.row.run_name).into();
-        match self.make_triggered(tenant, trigger, Some(by)) {
+        let outcome = match self.must_be_absent(tenant, &trigger, absent) {
+            Ok(Some(load)) => {
+                self.ask_load(load).tasks.push((id, trigger));
+                return;
+            }
+            Ok(None) => self.make_triggered(tenant, &trigger, Some(by)),
+            Err(refusal) => Err(refusal),
+        };
+        self.attempts.swap_remove(&id.attempt);
+        match outcome {
             Ok(_) => {
                 self.apply(at, Event::Succeed, None);
             }
@@ -482,6 +544,7 @@ impl Engine {
         }
         let id = state.row.run;
         self.past_is_over(run);
+        self.drop_rows(run);
         self.out.deleted_runs.push((tenant, id));
         self.forget_run(run);
         Ok(json!({ "deleted": run_name })).into()
@@ -494,8 +557,11 @@ impl Engine {
             return Err(Refusal::new("dag.has_runs", format!("`{dag_id}` has unfinished runs")));
         }
         for run in state.runs.values().copied().collect::<Vec<_>>() {
+            self.drop_rows(run);
             self.forget_run(run);
         }
+        self.end_backfills(dag);
+        self.forget_pending(dag);
         let state = &mut self.dags[dag as usize];
         (state.deleted, state.next) = (true, None);
         state.generation += 1;
@@ -540,6 +606,12 @@ fn smallest() -> DagId {
 
 fn no_run(dag_id: &DagId, run_name: &RunName) -> Refusal {
     Refusal::new("run.not_found", format!("`{dag_id}` has no run `{run_name}`"))
+}
+
+/// The run type that a name by its beginning belongs to, if people can't choose such names.
+fn reserved_kind(name: &RunName) -> Option<RunType> {
+    let kind = RunType::parse(name.as_str().split_once("__")?.0)?;
+    (kind != RunType::Manual).then_some(kind)
 }
 
 fn state_has_open_teardown(run: &crate::run::Run) -> bool {

@@ -66,6 +66,7 @@ impl Engine {
         self.expand_literals(run);
         self.note_run(run, None);
         self.queue_run(run);
+        self.past_changed(run);
         run
     }
 
@@ -86,6 +87,7 @@ impl Engine {
             steps: Vec::new(),
             extra: Vec::new(),
             renamed: Vec::new(),
+            gone: Vec::new(),
             unfinished: 0,
             moving: 0,
             failed_leaves: 0,
@@ -158,6 +160,7 @@ impl Engine {
     pub(crate) fn note_run(&mut self, run: RunIdx, reason: Option<Arc<str>>) {
         let at = self.now;
         let state = self.run_mut(run);
+        state.flush_steps();
         state.extra.push(crate::rows::Transition {
             task: None,
             to: state.row.state.as_str().into(),
@@ -330,7 +333,7 @@ impl Engine {
                 self.finish(run, if failed { RunState::Failed } else { RunState::Success }, reason);
             } else if created && state.moving == 0 && self.is_stuck(run) {
                 self.finish(run, RunState::Failed, Some("all_tasks_deadlocked".into()));
-                self.end_all(run, BulkKind::EndFailed, None, Some("nothing in the run can go on".into()));
+                self.end_all(run, BulkKind::SkipUnfinished, None, Some("nothing in the run can go on".into()));
             }
         }
     }
@@ -421,6 +424,7 @@ impl Engine {
         state.generation += 1;
         self.note_run(run, None);
         self.queue_run(run);
+        self.past_changed(run);
     }
 
     fn notify_run(&mut self, run: RunIdx, to: RunState) {

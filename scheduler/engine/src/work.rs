@@ -100,6 +100,10 @@ impl Engine {
             let Some(work) = self.run_mut(run).work.pop_front() else {
                 self.run_mut(run).has_work = false;
                 self.settle(run);
+                // What is listed is let go when it is stored.
+                if !self.run(run).listed {
+                    self.let_run_go(run);
+                }
                 return;
             };
             self.budget = self.budget.saturating_sub(1);
@@ -150,6 +154,11 @@ impl Engine {
     fn look_below(&mut self, run: RunIdx, ti: TiIdx, mut edge: u32, mut from: u32) -> Option<RunWork> {
         let plan = self.run(run).plan.clone();
         let task = self.run(run).tis[ti as usize].task;
+        if self.run(run).tis[ti as usize].has(flag::DEAD) {
+            // It has another place since its task was expanded: everything below looks again.
+            self.push_work(run, RunWork::Everything { next: 0 });
+            return None;
+        }
         let lists = [plan.downs.of(task), plan.covered_by.of(task), plan.serves.of(task)];
         let total: usize = lists.iter().map(|list| list.len()).sum();
         while (edge as usize) < total {
@@ -210,15 +219,20 @@ impl Engine {
         while let Some((task, map_index)) = bulk.list.pop() {
             if self.budget == 0 {
                 bulk.list.push((task, map_index));
-                self.save_bulk(run, &bulk);
                 return Some(RunWork::Bulk(bulk));
             }
             self.budget -= 1;
-            let found = self.run(run).plan.find(&task).and_then(|task| {
-                self.run(run).instances(task).find(|ti| self.run(run).tis[*ti as usize].map_index == map_index)
-            });
-            if let Some(ti) = found {
-                self.bulk_one(TiRef { run, ti }, &bulk);
+            let state = self.run(run);
+            let Some(index) = state.plan.find(&task) else { continue };
+            let found = state.instances(index).find(|ti| state.tis[*ti as usize].map_index == map_index);
+            match found {
+                Some(ti) => self.bulk_one(TiRef { run, ti }, &bulk),
+                // It was expanded meanwhile: what was meant for it is meant for all of its instances.
+                None if map_index == -1 => {
+                    let indexes = state.instances(index).map(|ti| state.tis[ti as usize].map_index);
+                    bulk.list.extend(indexes.map(|map_index| (task.clone(), map_index)));
+                }
+                None => {}
             }
         }
         if bulk.id != 0 {
@@ -250,24 +264,26 @@ impl Engine {
         self.end_by_hand(at, event, by, reason);
     }
 
-    /// Stores what is left, so that a crash doesn't lose it.
-    pub(crate) fn save_bulk(&mut self, run: RunIdx, bulk: &Bulk) {
-        if bulk.id != 0 {
-            let work = serde_json::json!({ "run": self.run(run).row.run, "bulk": bulk });
-            let row = crate::rows::ContinuationRow { id: bulk.id, work: Some(work) };
-            self.out.continuations.insert(bulk.id, row);
+    /// Stores what is left of a run's changes of many instances, so that a crash doesn't lose them.
+    pub(crate) fn save_bulks(&mut self, run: RunIdx) {
+        let state = self.runs[run as usize].as_deref_mut().expect("invariant: a run that is referred to is in memory");
+        for work in &mut state.work {
+            let RunWork::Bulk(bulk) = work else { continue };
+            if bulk.id == 0 {
+                bulk.id = self.next_continuation;
+                self.next_continuation += 1;
+            }
+            let work = serde_json::json!({ "run": state.row.run, "bulk": bulk });
+            self.out.continuations.insert(bulk.id, crate::rows::ContinuationRow { id: bulk.id, work: Some(work) });
         }
     }
 
     /// Starts a change of many instances.
     pub(crate) fn start_bulk(&mut self, run: RunIdx, mut bulk: Bulk) {
         bulk.list.reverse();
-        if bulk.list.len() >= self.config.step_transitions / 4 {
-            bulk.id = self.next_continuation;
-            self.next_continuation += 1;
-            self.save_bulk(run, &bulk);
-        }
         self.push_work(run, RunWork::Bulk(bulk));
+        // What a batch doesn't get to is stored with it.
+        self.list_run(run);
     }
 
     /// What is due becomes work.
@@ -316,9 +332,9 @@ impl Engine {
 
     /// An instance's time has come: its retry or next call is due, or its wait is over.
     fn wake(&mut self, at: TiRef, when: Timestamp) {
-        // The run may have moved to a version with fewer instances.
+        // Instances change places when their task is expanded or their run moved; their timers are set again then.
         let Some(ti) = self.run_mut(at.run).tis.get_mut(at.ti as usize) else { return };
-        if ti.live.as_ref().and_then(|live| live.wake_at) != Some(when) {
+        if ti.live.as_ref().and_then(|live| live.wake_at) != Some(when) || ti.has(flag::DUE) {
             return;
         }
         match ti.state {

@@ -12,17 +12,17 @@ use dags::{
 };
 
 /// The task of that name.
-pub fn task_id(name: &str) -> TaskId {
+pub(crate) fn task_id(name: &str) -> TaskId {
     TaskId::parse(name).unwrap()
 }
 
 /// The version with that number.
-pub fn version(number: u32) -> DagVersion {
+pub(crate) fn version(number: u32) -> DagVersion {
     DagVersion(format!("v1:{number}").into())
 }
 
 /// A task that an executor runs, with every default.
-pub fn task(name: &str, needs: &[&str]) -> Task {
+pub(crate) fn task(name: &str, needs: &[&str]) -> Task {
     Task {
         task_id: task_id(name),
         doc: None,
@@ -65,12 +65,12 @@ pub fn task(name: &str, needs: &[&str]) -> Task {
 }
 
 /// A task that the engine runs itself: `empty`, `branch`, `short_circuit`, `trigger_dag`, `time`.
-pub fn engine_task(operator: &str, name: &str, needs: &[&str]) -> Task {
+pub(crate) fn engine_task(operator: &str, name: &str, needs: &[&str]) -> Task {
     Task { operator: operator.to_owned(), runner: Runner::Engine, ..task(name, needs) }
 }
 
 /// A task that cleans up after `setups`, which must be marked as such.
-pub fn teardown(name: &str, needs: &[&str], setups: &[&str]) -> Task {
+pub(crate) fn teardown(name: &str, needs: &[&str], setups: &[&str]) -> Task {
     Task {
         teardown_of: setups.iter().map(|name| task_id(name)).collect(),
         trigger_rule: TriggerRule::AllDoneSetupSuccess,
@@ -79,24 +79,24 @@ pub fn teardown(name: &str, needs: &[&str], setups: &[&str]) -> Task {
 }
 
 /// A map over the result of a task.
-pub fn over_output(source: &str) -> Map {
+pub(crate) fn over_output(source: &str) -> Map {
     Map { over: vec![("x".to_owned(), MapSource::Output(task_id(source)))], zip: false }
 }
 
 /// A map over a literal list of that length.
-pub fn over_literal(length: usize) -> Map {
+pub(crate) fn over_literal(length: usize) -> Map {
     let values = (0..length).map(serde_json::Value::from).collect();
     Map { over: vec![("x".to_owned(), MapSource::Literal(values))], zip: false }
 }
 
 /// A group.
-pub fn group(name: &str, parent: Option<&str>, map: Option<Map>) -> Group {
+pub(crate) fn group(name: &str, parent: Option<&str>, map: Option<Map>) -> Group {
     let id = |name: &str| GroupId::parse(name).unwrap();
     Group { group_id: id(name), parent: parent.map(id), doc: None, map }
 }
 
 /// A DAG that only runs by hand, of these tasks; `needs` is put in order and setups are marked.
-pub fn dag(name: &str, tasks: Vec<Task>) -> Dag {
+pub(crate) fn dag(name: &str, tasks: Vec<Task>) -> Dag {
     let mut dag = Dag {
         format: dags::model::FORMAT,
         dag_id: DagId::parse(name).unwrap(),
@@ -125,7 +125,7 @@ pub fn dag(name: &str, tasks: Vec<Task>) -> Dag {
 }
 
 /// A schedule in UTC with every default.
-pub fn schedule(when: When) -> Schedule {
+pub(crate) fn schedule(when: When) -> Schedule {
     Schedule {
         when,
         timezone: "UTC".to_owned(),
@@ -139,7 +139,7 @@ pub fn schedule(when: When) -> Schedule {
 
 /// What the compiler sees to: what a task is repeated over and what a teardown cleans up after is upstream of it; lists
 /// are sorted.
-pub fn tidy(dag: &mut Dag) {
+pub(crate) fn tidy(dag: &mut Dag) {
     let setups: BTreeSet<TaskId> = dag.tasks.iter().flat_map(|task| task.teardown_of.clone()).collect();
     for task in &mut dag.tasks {
         task.setup = setups.contains(&task.task_id);
