@@ -334,11 +334,11 @@ impl<F: Facts> Shell<F> {
                 }
             }
             let due = self.driver.deadline().is_some_and(|at| at <= clock::now());
-            if !due && !self.driver.wants_step() {
+            if !due && !self.driver.wants_tick() {
                 return None;
             }
             actions = self.driver.next(clock::now(), Input::Tick);
-            if actions.is_empty() && !self.driver.wants_step() {
+            if actions.is_empty() && !self.driver.wants_tick() {
                 return None;
             }
         }

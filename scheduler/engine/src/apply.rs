@@ -97,6 +97,10 @@ impl Engine {
             let (pool, slots) = (model.pool.clone(), i64::from(model.pool_slots));
             self.queue.count_deferred(tenant, &pool, if to == TaskState::Deferred { slots } else { -slots });
         }
+        if event == Event::Fail {
+            // Before what follows is looked at: that is skipped, too. What a person marks as failed ends nothing else.
+            self.fail_fast(at);
+        }
         if to.is_finished() {
             self.ended(at, to);
         }
@@ -122,14 +126,10 @@ impl Engine {
             self.emit_assets(at);
         }
         self.notify_task(at, state);
-        let failed = matches!(state, TaskState::Failed);
-        if failed && plan.dag().fail_fast && !plan.tasks[task as usize].teardown {
-            self.fail_fast(at);
-        }
     }
 
     /// Counts instances of tasks that have limits of their own.
-    fn count_limits(&mut self, run: RunIdx, task: TaskIdx, from: TaskState, to: TaskState) {
+    pub(crate) fn count_limits(&mut self, run: RunIdx, task: TaskIdx, from: TaskState, to: TaskState) {
         if from.is_active() == to.is_active() {
             return;
         }

@@ -115,6 +115,16 @@ impl Engine {
         }
     }
 
+    /// A DAG is deleted: what it hasn't used is, too.
+    pub(crate) fn forget_pending(&mut self, dag: u32) {
+        let row = &self.dags[dag as usize].row;
+        let (tenant, dag_id) = (row.tenant, row.dag_id.clone());
+        if self.assets.pending.remove(&dag).is_some() {
+            self.out.pending_assets.retain(|row| (row.tenant, &row.dag_id) != (tenant, &dag_id));
+            self.out.consumed_assets.push((tenant, dag_id));
+        }
+    }
+
     pub(crate) fn restore_pending(&mut self, dag: u32, asset: Arc<str>, at: Timestamp) {
         self.assets.pending.entry(dag).or_default().insert(asset, at);
     }

@@ -127,6 +127,20 @@ impl Engine {
         Ok(json!({ "id": id }))
     }
 
+    /// A DAG is deleted: its backfills are over.
+    pub(crate) fn end_backfills(&mut self, dag: u32) {
+        let (now, row) = (self.now, &self.dags[dag as usize].row);
+        let of = |state: &State| state.row.tenant == row.tenant && state.row.spec.dag_id == row.dag_id;
+        let keys: Vec<_> = self.backfills.iter().filter(|(_, state)| of(state)).map(|(key, _)| *key).collect();
+        for key in keys {
+            if let Some(State { mut row, .. }) = self.backfills.remove(&key) {
+                row.next_date = None;
+                row.ended_at = row.ended_at.or(Some(now));
+                self.out.backfills.insert(key, row);
+            }
+        }
+    }
+
     fn runs_of_backfill(&self, tenant: TenantId, id: i64, state: RunState) -> Vec<RunIdx> {
         let of = |run: &crate::run::Run| {
             run.row.tenant == tenant

@@ -2,11 +2,13 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
+use dags::time::Timestamp;
+
 use crate::{
     engine::{Ask, Engine, Question},
     plan::{EngineTask, TaskIdx},
     queue::Pending,
-    run::{RunIdx, TiIdx, TiRef, flag},
+    run::{RunIdx, TiRef, flag},
     state::{RunState, TaskState},
     transition::Event,
     trigger_rule::{Upstream, Verdict, verdict},
@@ -17,30 +19,27 @@ use crate::{
 type Decision = (Verdict, Option<Arc<str>>);
 
 impl Engine {
-    /// Decides the instances of one unit, from `next` on. Returns what is left if the budget runs out.
-    pub(crate) fn decide_unit(
-        &mut self,
-        run: RunIdx,
-        task: TaskIdx,
-        unit: u32,
-        next: TiIdx,
-    ) -> Option<RunWork> {
+    /// Decides the instances of one unit. Returns what is left if the budget runs out.
+    pub(crate) fn decide_unit(&mut self, run: RunIdx, task: TaskIdx, unit: u32) -> Option<RunWork> {
         let range = self.run(run).unit_instances(task, unit);
-        let (start, end) = (next.max(range.start), range.end);
-        if start + 1 >= end {
-            if start < end {
-                self.consider(TiRef { run, ti: start });
-            }
+        if range.len() == 1 {
+            self.consider(TiRef { run, ti: range.start });
             return None;
         }
-        if self.decision(run, task, unit).0 == Verdict::Wait {
+        self.decide_task(run, task, 0)
+    }
+
+    /// Decides the instances of a task, but for the first `done`. Returns what is left if the budget runs out.
+    pub(crate) fn decide_task(&mut self, run: RunIdx, task: TaskIdx, done: u32) -> Option<RunWork> {
+        let span = self.run(run).spans[task as usize];
+        if span.units == 1 && span.len > 1 && self.decision(run, task, span.first_unit).0 == Verdict::Wait {
             return None;
         }
-        for ti in start..end {
+        for done in done..span.len {
             if self.budget == 0 {
-                return Some(RunWork::Unit { task, unit, next: ti });
+                return Some(RunWork::Task { task, done });
             }
-            self.consider(TiRef { run, ti });
+            self.consider(TiRef { run, ti: span.first + done });
         }
         None
     }
@@ -54,16 +53,14 @@ impl Engine {
         }
         let task = ti.task;
         let ending = run.row.reason.is_some() && !run.plan.tasks[task as usize].teardown;
-        if run.row.state != RunState::Running || ending || self.dags[run.dag as usize].row.paused {
+        if run.row.state != RunState::Running || ending || self.dags[run.dag as usize].halted() {
             return;
         }
         let (verdict, reason) = self.decision(at.run, task, self.run(at.run).unit_of(at.ti));
         match verdict {
             Verdict::Wait => {}
             Verdict::UpstreamFailed => {
-                if self.past_allows_skip(at)
-                    && self.run(at.run).tis[at.ti as usize].state != TaskState::UpForReschedule
-                {
+                if self.past_allows_skip(at) && self.run(at.run).tis[at.ti as usize].state != TaskState::UpForReschedule {
                     self.apply(at, Event::Block, reason);
                 }
             }
@@ -178,10 +175,8 @@ impl Engine {
         run.moving += 1;
         let ti = &mut run.tis[at.ti as usize];
         ti.set(flag::ASKING);
-        ti.try_number += 1;
-        let attempt = self.attempt_id(at);
-        self.run_mut(at.run).tis[at.ti as usize].try_number -= 1;
-        self.attempts.insert(attempt, crate::engine::Holder { at, n: 0 });
+        let attempt = self.attempt_of(at, true);
+        self.attempts.insert(attempt, crate::engine::Holder { at, n: 0, since: Timestamp::MAX });
         self.ask(at, Ask::When, dags::ids::DispatchId { attempt, n: 0 });
     }
 
@@ -198,7 +193,7 @@ impl Engine {
         live.queued_at = Some(now);
         live.started_at = live.started_at.or(Some(now));
         let attempt = self.attempt_id(at);
-        self.attempts.insert(attempt, crate::engine::Holder { at, n });
+        self.attempts.insert(attempt, crate::engine::Holder { at, n, since: Timestamp::MAX });
         self.ask(at, Ask::Task, dags::ids::DispatchId { attempt, n });
     }
 
@@ -237,10 +232,13 @@ impl Engine {
     }
 
     pub(crate) fn enqueue_pending(&mut self, pending: Pending) {
+        let halted = self.dags[self.run(pending.at.run).dag as usize].halted();
         let run = self.run_mut(pending.at.run);
         run.tis[pending.at.ti as usize].set(flag::PENDING);
         let limit = run.plan.dag().max_active_tasks.saturating_sub(run.active) as usize;
-        if run.window.len() < limit {
+        if halted {
+            run.parked.insert(pending);
+        } else if run.window.len() < limit {
             run.window.insert(pending);
             self.into_lane(pending);
         } else if run.window.last().is_some_and(|last| pending < *last) {
@@ -263,9 +261,7 @@ impl Engine {
     }
 
     pub(crate) fn lane_of(&mut self, at: TiRef) -> u32 {
-        let run = self.runs[at.run as usize]
-            .as_deref_mut()
-            .expect("invariant: a run that is referred to is in memory");
+        let run = self.runs[at.run as usize].as_deref_mut().expect("invariant: a run that is referred to is in memory");
         let task = run.tis[at.ti as usize].task;
         let known = run.lanes[task as usize];
         if known != u32::MAX {
@@ -273,8 +269,7 @@ impl Engine {
         }
         let model = run.plan.model(task);
         let executor = model.executor.as_ref().unwrap_or(&self.config.default_executor);
-        let lane =
-            self.queue.lane(run.row.tenant, &model.pool, executor, model.pool_slots, model.gang.max(1));
+        let lane = self.queue.lane(run.row.tenant, &model.pool, executor, model.pool_slots, model.gang.max(1));
         run.lanes[task as usize] = lane;
         lane
     }
@@ -342,15 +337,36 @@ impl Engine {
                 limited.parked.remove(&pending);
             }
         }
+        self.pass_on(at.run, task);
+    }
+
+    /// An instance that was let through its task's own limits won't use them: another may have its chance.
+    fn pass_on(&mut self, run: RunIdx, task: TaskIdx) {
+        let plan = self.run(run).plan.clone();
+        let model = plan.model(task);
+        let next = |limited: &mut crate::engine::Limited, most: u32| {
+            if limited.active < most { limited.parked.pop_first() } else { None }
+        };
+        let mut freed = Vec::new();
+        if let (Some(most), Some(limited)) = (model.max_active_per_run, self.run_mut(run).limited.get_mut(&task)) {
+            freed.extend(next(limited, most));
+        }
+        let dag = self.run(run).dag as usize;
+        if let (Some(most), Some(limited)) = (model.max_active, self.dags[dag].limited.get_mut(&model.task_id)) {
+            freed.extend(next(limited, most));
+        }
+        for pending in freed {
+            self.enqueue_pending(pending);
+        }
     }
 
     /// Moves parked instances into the queue as far as the run's limit allows.
     pub(crate) fn refill(&mut self, run: RunIdx) {
         loop {
-            let paused = self.dags[self.run(run).dag as usize].row.paused;
+            let halted = self.dags[self.run(run).dag as usize].halted();
             let state = self.run_mut(run);
             let limit = state.plan.dag().max_active_tasks.saturating_sub(state.active) as usize;
-            if paused || state.window.len() >= limit {
+            if halted || state.window.len() >= limit {
                 return;
             }
             let Some(pending) = state.parked.pop_first() else { return };
@@ -359,7 +375,7 @@ impl Engine {
         }
     }
 
-    /// Takes all of a run's instances out of the queue, when its DAG is paused.
+    /// Takes all of a run's instances out of the queue, when its DAG is halted.
     pub(crate) fn park_all(&mut self, run: RunIdx) {
         let window = std::mem::take(&mut self.run_mut(run).window);
         for pending in window {

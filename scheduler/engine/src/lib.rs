@@ -7,6 +7,7 @@ mod apply;
 mod assets;
 mod attempt;
 mod backfill;
+mod check;
 pub mod backoff;
 pub mod command;
 mod cut;
@@ -32,5 +33,6 @@ pub mod transition;
 pub mod trigger_rule;
 mod work;
 
+pub use check::Usage;
 pub use engine::{Alert, Answer, Ask, Config, Effects, Engine, Fate, Fault, Question};
 pub use plan::Plan;

@@ -131,6 +131,26 @@ impl Engine {
         }
     }
 
+    /// A run that others may have to look at came into memory: what later runs know of their past may be outdated.
+    pub(crate) fn past_changed(&mut self, run: RunIdx) {
+        let state = self.run(run);
+        let Some(date) = state.row.logical_date else { return };
+        let later: Vec<RunIdx> = self.dags[state.dag as usize]
+            .runs
+            .values()
+            .copied()
+            .filter(|other| {
+                let other = self.run(*other);
+                let knows = matches!(other.past, Past::None | Past::Over(_));
+                other.plan.has_past && knows && other.row.logical_date.is_some_and(|later| later > date)
+            })
+            .collect();
+        for other in later {
+            self.run_mut(other).past = Past::Unknown;
+            self.push_work(other, RunWork::Everything { next: 0 });
+        }
+    }
+
     /// A run leaves memory: those that look at it keep what they need.
     pub(crate) fn past_is_over(&mut self, run: RunIdx) {
         let followers = std::mem::take(&mut self.run_mut(run).followers);

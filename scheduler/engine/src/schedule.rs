@@ -65,7 +65,8 @@ impl Engine {
         match self.find_dag(tenant, &model.dag_id) {
             Some(dag) => {
                 let state = &mut self.dags[dag as usize];
-                let same = state.row.version == *version && !state.row.stale;
+                let was_stale = state.row.stale;
+                let same = state.row.version == *version && !was_stale;
                 state.row.bundle = bundle.clone();
                 (state.row.version, state.row.stale) = (version.clone(), false);
                 state.plan = plan;
@@ -73,6 +74,9 @@ impl Engine {
                     self.take_timetable(dag);
                     self.plan_next(dag);
                     self.dag_work(dag);
+                }
+                if was_stale {
+                    self.set_runs_going(dag);
                 }
                 self.touch_dag(dag);
             }
@@ -118,7 +122,22 @@ impl Engine {
             self.listen(dag);
             self.plan_next(dag);
             self.touch_dag(dag);
+            for run in self.dags[dag as usize].runs.values().copied().collect::<Vec<_>>() {
+                self.park_all(run);
+            }
         }
+    }
+
+    /// A DAG goes on: its runs are looked at again.
+    fn set_runs_going(&mut self, dag: u32) {
+        if self.dags[dag as usize].halted() {
+            return;
+        }
+        for run in self.dags[dag as usize].runs.values().copied().collect::<Vec<_>>() {
+            self.push_work(run, RunWork::Everything { next: 0 });
+            self.refill(run);
+        }
+        self.dag_work(dag);
     }
 
     /// Finds out when the next scheduled run is due, and sets the timer.
@@ -258,18 +277,12 @@ impl Engine {
             return;
         }
         state.row.paused = paused;
-        if !paused {
-            state.row.failed_in_row = 0;
-        }
         let runs: Vec<_> = state.runs.values().copied().collect();
         self.touch_dag(dag);
-        for run in runs {
-            if paused {
-                self.park_all(run);
-            } else {
-                self.push_work(run, RunWork::Everything { next: 0 });
-                self.refill(run);
-            }
+        if paused {
+            runs.into_iter().for_each(|run| self.park_all(run));
+        } else {
+            self.set_runs_going(dag);
         }
         self.plan_next(dag);
         self.dag_work(dag);
