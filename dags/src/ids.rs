@@ -99,7 +99,7 @@ name!(
     DagId, "_-.", "`_`, `-` and `.`"
 );
 name!(
-    /// The name of a task, unique within its DAG. Tasks of a group carry the group's name in front: `group.task`.
+    /// The name of a task, unique within its DAG. Groups don't change it; Airflow's `group.task` fits the grammar.
     TaskId, "_-.", "`_`, `-` and `.`"
 );
 name!(
@@ -188,7 +188,15 @@ fn derive(label: &str, parts: &[&[u8]]) -> Uuid {
 impl RunId {
     /// The identity of a run; `created_at` (microseconds, the shard's clock) tells a run from a deleted one of the same name.
     pub fn derive(tenant: TenantId, dag: &DagId, run: &RunName, created_at: i64) -> Self {
-        Self(derive("run", &[tenant.0.as_bytes(), dag.as_str().as_bytes(), run.as_str().as_bytes(), &created_at.to_be_bytes()]))
+        Self(derive(
+            "run",
+            &[
+                tenant.0.as_bytes(),
+                dag.as_str().as_bytes(),
+                run.as_str().as_bytes(),
+                &created_at.to_be_bytes(),
+            ],
+        ))
     }
 }
 
@@ -197,7 +205,12 @@ impl AttemptId {
     pub fn derive(run: RunId, task: &TaskId, map_index: i32, try_number: u32) -> Self {
         Self(derive(
             "attempt",
-            &[run.0.as_bytes(), task.as_str().as_bytes(), &map_index.to_be_bytes(), &try_number.to_be_bytes()],
+            &[
+                run.0.as_bytes(),
+                task.as_str().as_bytes(),
+                &map_index.to_be_bytes(),
+                &try_number.to_be_bytes(),
+            ],
         ))
     }
 }

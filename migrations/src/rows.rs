@@ -128,7 +128,7 @@ macro_rules! task_row {
             reason: shared($row.reason),
             exit_code: $row.exit_code,
             mapped_length: $row.mapped_length.map(|length| length as u32),
-            followed: $row.followed.as_deref().map(|tasks| json($table, tasks)).transpose()?,
+            skips: $row.skips.as_deref().map(|tasks| json($table, tasks)).transpose()?,
             marked_by: shared($row.marked_by),
         }
     };
@@ -174,7 +174,12 @@ pub(crate) fn dag(row: &entity::dag::Model) -> Result<DagRow, Error> {
             logical_date: row.cursor_logical_date.map(Timestamp),
             interval: interval(row.cursor_start, row.cursor_end),
         }),
-        next_run_after: row.next_run_after.map(Timestamp),
+        next: row.next_run_after.map(|run_after| Cursor {
+            run_after: Timestamp(run_after),
+            logical_date: row.next_logical_date.map(Timestamp),
+            interval: interval(row.next_start, row.next_end),
+        }),
+        reserved: row.reserved.as_deref().map(|dates| json("dag", dates)).transpose()?.unwrap_or_default(),
         listening_since: row.listening_since.map(Timestamp),
         failed_in_row: row.failed_in_row as u32,
     })

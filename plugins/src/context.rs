@@ -9,6 +9,8 @@ use dags::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::policy::Policy;
+
 /// The context of one attempt.
 ///
 /// It comes from the service by the dispatch's token (or in process), never from the broker.
@@ -36,6 +38,9 @@ pub struct AttemptContext {
     pub variables: BTreeMap<String, Value>,
     /// Connections that the task names. Secret: never logged.
     pub connections: BTreeMap<String, Connection>,
+    /// What the attempt may reach.
+    #[serde(default)]
+    pub policy: Policy,
 }
 
 /// The task's own part of the context, from the DAG version that the run is pinned to.
@@ -49,6 +54,9 @@ pub struct TaskContext {
     pub try_number: u32,
     /// How many tries there may be.
     pub max_tries: u32,
+    /// How long ago this try first started; more than zero after a reschedule or deferral.
+    #[serde(default)]
+    pub waited: Span,
     /// The operator's name.
     pub operator: String,
     /// The operator's parameters; templates are still text.

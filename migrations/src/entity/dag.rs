@@ -18,6 +18,10 @@ pub(crate) struct Model {
     pub(crate) cursor_start: Option<i64>,
     pub(crate) cursor_end: Option<i64>,
     pub(crate) next_run_after: Option<i64>,
+    pub(crate) next_logical_date: Option<i64>,
+    pub(crate) next_start: Option<i64>,
+    pub(crate) next_end: Option<i64>,
+    pub(crate) reserved: Option<String>,
     pub(crate) listening_since: Option<i64>,
     pub(crate) failed_in_row: i32,
 }

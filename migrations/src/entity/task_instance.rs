@@ -30,7 +30,7 @@ pub(crate) struct Model {
     pub(crate) reason: Option<String>,
     pub(crate) exit_code: Option<i32>,
     pub(crate) mapped_length: Option<i32>,
-    pub(crate) followed: Option<String>,
+    pub(crate) skips: Option<String>,
     pub(crate) marked_by: Option<String>,
 }
 

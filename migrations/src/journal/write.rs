@@ -43,6 +43,7 @@ pub(super) async fn batch(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Resul
     delete::runs(tx, &batch.deleted_runs).await?;
     delete::dags(tx, &batch.deleted_dags).await?;
     delete::pending_assets(tx, &batch.consumed_assets).await?;
+    delete::tasks(tx, &batch.deleted_tasks).await?;
     pool::delete(tx, &batch.deleted_pools).await?;
     run::insert(tx, &batch.new_runs).await?;
     run::update(tx, &batch.runs).await?;

@@ -66,10 +66,15 @@ CREATE TABLE dag (
   cursor_start bigint,
   cursor_end bigint,
   next_run_after bigint,
+  next_logical_date bigint,
+  next_start bigint,
+  next_end bigint,
+  reserved text COLLATE "C",
   listening_since bigint,
   failed_in_row integer NOT NULL,
   PRIMARY KEY (tenant_id, dag_id),
-  CHECK ((cursor_start IS NULL) = (cursor_end IS NULL))
+  CHECK ((cursor_start IS NULL) = (cursor_end IS NULL)),
+  CHECK ((next_start IS NULL) = (next_end IS NULL))
 ) WITH (fillfactor = 80);
 
 CREATE TABLE run (
@@ -132,7 +137,7 @@ CREATE TABLE task_instance (
   reason text COLLATE "C",
   exit_code integer,
   mapped_length integer,
-  followed text COLLATE "C",
+  skips text COLLATE "C",
   marked_by text COLLATE "C",
   PRIMARY KEY (tenant_id, run_id, task_id, map_index)
 ) WITH (fillfactor = 50);
@@ -160,7 +165,7 @@ CREATE TABLE attempt (
   reason text COLLATE "C",
   exit_code integer,
   mapped_length integer,
-  followed text COLLATE "C",
+  skips text COLLATE "C",
   marked_by text COLLATE "C",
   PRIMARY KEY (tenant_id, run_id, task_id, map_index, try_number)
 );

@@ -62,10 +62,15 @@ CREATE TABLE dag (
   cursor_start INTEGER,
   cursor_end INTEGER,
   next_run_after INTEGER,
+  next_logical_date INTEGER,
+  next_start INTEGER,
+  next_end INTEGER,
+  reserved TEXT,
   listening_since INTEGER,
   failed_in_row INTEGER NOT NULL,
   PRIMARY KEY (tenant_id, dag_id),
-  CHECK ((cursor_start IS NULL) = (cursor_end IS NULL))
+  CHECK ((cursor_start IS NULL) = (cursor_end IS NULL)),
+  CHECK ((next_start IS NULL) = (next_end IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE run (
@@ -128,7 +133,7 @@ CREATE TABLE task_instance (
   reason TEXT,
   exit_code INTEGER,
   mapped_length INTEGER,
-  followed TEXT,
+  skips TEXT,
   marked_by TEXT,
   PRIMARY KEY (tenant_id, run_id, task_id, map_index)
 ) STRICT, WITHOUT ROWID;
@@ -156,7 +161,7 @@ CREATE TABLE attempt (
   reason TEXT,
   exit_code INTEGER,
   mapped_length INTEGER,
-  followed TEXT,
+  skips TEXT,
   marked_by TEXT,
   PRIMARY KEY (tenant_id, run_id, task_id, map_index, try_number)
 ) STRICT, WITHOUT ROWID;

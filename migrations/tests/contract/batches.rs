@@ -84,14 +84,13 @@ fn change_task(random: &mut Random, row: &mut TaskRow) {
     row.reason = random.maybe_text();
     row.exit_code = random.chance(50).then(|| random.below(256) as i32 - 1);
     row.mapped_length = random.chance(50).then(|| random.below(100_000) as u32);
-    row.followed = random.chance(30).then(|| vec![fixture::task_id("a"), fixture::task_id("g.b")].into());
+    row.skips = random.chance(30).then(|| vec![fixture::task_id("a"), fixture::task_id("g.b")].into());
     row.marked_by = random.maybe_text();
 }
 
 fn change_run(random: &mut Random, row: &mut RunRow) {
     row.state = random.pick(RunState::ALL);
-    row.run_type =
-        random.pick(&[RunType::Scheduled, RunType::Manual, RunType::Backfill, RunType::AssetTriggered]);
+    row.run_type = random.pick(&RunType::ALL);
     row.version = fixture::version(row.dag_id.as_str(), random.pick(&["one", "two"]));
     row.bundle = fixture::bundle_id(random.pick(&["b1", "b2"]));
     row.queued_at = random.time();
@@ -160,6 +159,10 @@ pub(crate) fn next(random: &mut Random, model: &Model) -> Batch {
             if random.chance(60) {
                 continue;
             }
+            if random.chance(5) {
+                batch.deleted_tasks.push((task.tenant, task.run, task.task.clone(), task.map_index));
+                continue;
+            }
             let mut row = task.clone();
             if random.chance(30) {
                 batch.attempts.push(AttemptRow { row: task.clone() });
@@ -223,7 +226,12 @@ fn aggregates(random: &mut Random, model: &Model, batch: &mut Batch) {
                     logical_date: random.maybe_time(),
                     interval: random.chance(50).then(|| (random.time(), random.time())),
                 });
-                dag.next_run_after = random.maybe_time();
+                dag.next = random.chance(50).then(|| Cursor {
+                    run_after: random.time(),
+                    logical_date: random.maybe_time(),
+                    interval: random.chance(50).then(|| (random.time(), random.time())),
+                });
+                dag.reserved = random.maybe_time().into_iter().collect();
                 dag.listening_since = random.maybe_time();
                 dag.failed_in_row = random.below(9) as u32;
                 batch.dags.push(dag);

@@ -28,6 +28,7 @@ pub(crate) fn scope() -> TenantScope {
 }
 
 /// This machine's clock, as the shell has it.
+#[expect(clippy::disallowed_methods, reason = "the test is the shell")]
 pub(crate) fn clock() -> Timestamp {
     Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64)
 }
@@ -92,7 +93,8 @@ pub(crate) fn dag(tenant: TenantId, name: &str, doc: &str) -> DagRow {
         paused: false,
         stale: false,
         cursor: None,
-        next_run_after: None,
+        next: None,
+        reserved: std::collections::BTreeSet::new(),
         listening_since: None,
         failed_in_row: 0,
     }
@@ -149,7 +151,7 @@ pub(crate) fn task(run: &RunRow, name: &str, map_index: i32) -> TaskRow {
         reason: None,
         exit_code: None,
         mapped_length: None,
-        followed: None,
+        skips: None,
         marked_by: None,
     }
 }

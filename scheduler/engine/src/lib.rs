@@ -3,8 +3,34 @@
 //! No clock, no randomness, no async, no database. [`dispatch`] holds what passes between the engine and executors,
 //! [`command`] what enters by the inbox, [`rows`] what is stored, [`journal`] who stores it.
 
+mod apply;
+mod assets;
+mod attempt;
+mod backfill;
+pub mod backoff;
 pub mod command;
+mod cut;
 pub mod dispatch;
+pub mod driver;
+mod engine;
+mod evaluate;
+mod expand;
 pub mod journal;
+pub mod map;
+pub mod memory;
+mod past;
+mod plan;
+mod queue;
+mod request;
+mod restore;
 pub mod rows;
+mod run;
+mod runs;
+mod schedule;
 pub mod state;
+pub mod transition;
+pub mod trigger_rule;
+mod work;
+
+pub use engine::{Alert, Answer, Ask, Config, Effects, Engine, Fate, Fault, Question};
+pub use plan::Plan;

@@ -3,8 +3,12 @@
 //! The engine owns these tables; nobody else writes them. A batch holds each row at most once, in the state that it has
 //! at the end of the batch, with the state that the database must still show before.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
+pub use dags::run_name::RunType;
 use dags::{
     ids::{
         AttemptId, BundleId, DagId, DagVersion, ExecutorName, PoolName, RunId, RunName, ShardId, TaskId,
@@ -21,38 +25,6 @@ use crate::{
     dispatch::ResultRef,
     state::{RunState, TaskState},
 };
-
-/// Why a run exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RunType {
-    /// Its schedule.
-    Scheduled,
-    /// A person, the API or a task.
-    Manual,
-    /// A backfill.
-    Backfill,
-    /// Asset events.
-    AssetTriggered,
-}
-
-impl RunType {
-    /// The name under which it is stored and shown.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Scheduled => "scheduled",
-            Self::Manual => "manual",
-            Self::Backfill => "backfill",
-            Self::AssetTriggered => "asset_triggered",
-        }
-    }
-    /// The type of that name.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Scheduled, Self::Manual, Self::Backfill, Self::AssetTriggered]
-            .into_iter()
-            .find(|t| t.as_str() == text)
-    }
-}
 
 /// A run.
 #[derive(Debug, Clone, PartialEq)]
@@ -148,8 +120,8 @@ pub struct TaskRow {
     pub exit_code: Option<i32>,
     /// The number of elements of its result.
     pub mapped_length: Option<u32>,
-    /// What a branch followed; its other direct downstream tasks are skipped.
-    pub followed: Option<Arc<[TaskId]>>,
+    /// The tasks that its decision, as a branch or short circuit, skips.
+    pub skips: Option<Arc<[TaskId]>>,
     /// When it was marked or cleared by hand: who did it.
     pub marked_by: Option<Arc<str>>,
 }
@@ -202,12 +174,15 @@ pub struct DagRow {
     pub stale: bool,
     /// The last automated run: the schedule's cursor, never derived from run rows.
     pub cursor: Option<Cursor>,
-    /// When the next automated run is due, for people.
-    pub next_run_after: Option<Timestamp>,
+    /// The next automated run. It stays what it was when it was planned: asked again after a pause in service, the
+    /// timetable would count it as missed.
+    pub next: Option<Cursor>,
     /// From when asset events count for this consumer.
     pub listening_since: Option<Timestamp>,
-    /// Ended runs of the newest row of failures.
+    /// How many runs in a row failed last.
     pub failed_in_row: u32,
+    /// Logical dates after the cursor that runs made by hand or by a backfill stand for already.
+    pub reserved: BTreeSet<Timestamp>,
 }
 
 /// Where a schedule stands.
@@ -362,6 +337,8 @@ pub struct Batch {
     pub new_tasks: Vec<TaskRow>,
     /// Task instances that changed.
     pub tasks: Vec<Changed<TaskState, TaskRow>>,
+    /// Task instances of index -1 that became index 0 when their task was expanded: their rows go.
+    pub deleted_tasks: Vec<(TenantId, RunId, TaskId, i32)>,
     /// Tries that are over and have a successor.
     pub attempts: Vec<AttemptRow>,
     /// Results.

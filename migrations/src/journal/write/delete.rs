@@ -1,10 +1,10 @@
 //! What is forgotten: runs and DAGs, each with everything of theirs.
 
-use dags::ids::{DagId, RunId, TenantId};
+use dags::ids::{DagId, RunId, TaskId, TenantId};
 
 use crate::{
     columns::{Both, Columns, Tx},
-    journal::write::{Refused, any_number},
+    journal::write::{Refused, any_number, exactly},
 };
 
 /// A run and what belongs to it; the run itself comes last.
@@ -133,6 +133,24 @@ const PENDING: Both = Both {
     sqlite: "
         DELETE FROM pending_asset WHERE (tenant_id, dag_id) IN (SELECT unhex(value ->> 0), value ->> 1 FROM jsonb_each(?1))",
 };
+
+const TASKS: Both = Both {
+    doing: "delete placeholders of expanded tasks",
+    postgres: "
+        DELETE FROM task_instance AS t
+        USING unnest($1::uuid[], $2::uuid[], $3::text[], $4::int4[]) AS n (tenant_id, run_id, task_id, map_index)
+        WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id AND t.task_id = n.task_id
+            AND t.map_index = n.map_index",
+    sqlite: "
+        DELETE FROM task_instance WHERE (tenant_id, run_id, task_id, map_index) IN (
+            SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3 FROM jsonb_each(?1))",
+};
+
+/// The rows of index -1 of tasks that were expanded.
+pub(super) async fn tasks(tx: &mut Tx<'_>, rows: &[(TenantId, RunId, TaskId, i32)]) -> Result<(), Refused> {
+    let columns = Columns::of(rows).uuid(|r| r.0.0).uuid(|r| r.1.0).text(|r| r.2.as_str()).int(|r| r.3);
+    exactly(tx, &TASKS, columns, rows.len()).await
+}
 
 pub(super) async fn runs(tx: &mut Tx<'_>, rows: &[(TenantId, RunId)]) -> Result<(), Refused> {
     for both in &RUNS {

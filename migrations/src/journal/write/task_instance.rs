@@ -17,7 +17,7 @@ pub(super) const INSERT: Both = Both {
         INSERT INTO task_instance (
             tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted,
             scheduled_at, queued_at, started_at, ended_at, wake_at, executor, pool, pool_slots, weight, reason,
-            exit_code, mapped_length, followed, marked_by
+            exit_code, mapped_length, skips, marked_by
         ) SELECT * FROM unnest(
             $1::uuid[], $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::int4[], $7::int4[], $8::int4[],
             $9::int4[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::text[],
@@ -28,7 +28,7 @@ pub(super) const INSERT: Both = Both {
         INSERT INTO task_instance (
             tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted,
             scheduled_at, queued_at, started_at, ended_at, wake_at, executor, pool, pool_slots, weight, reason,
-            exit_code, mapped_length, followed, marked_by
+            exit_code, mapped_length, skips, marked_by
         ) SELECT
             unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5,
             value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
@@ -45,7 +45,7 @@ pub(super) const UPDATE: Both = Both {
             preempted = n.preempted, scheduled_at = n.scheduled_at, queued_at = n.queued_at,
             started_at = n.started_at, ended_at = n.ended_at, wake_at = n.wake_at, executor = n.executor,
             pool = n.pool, pool_slots = n.pool_slots, weight = n.weight, reason = n.reason,
-            exit_code = n.exit_code, mapped_length = n.mapped_length, followed = n.followed,
+            exit_code = n.exit_code, mapped_length = n.mapped_length, skips = n.skips,
             marked_by = n.marked_by
         FROM unnest(
             $1::uuid[], $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::int4[], $7::int4[], $8::int4[],
@@ -55,7 +55,7 @@ pub(super) const UPDATE: Both = Both {
         ) AS n (
             tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted,
             scheduled_at, queued_at, started_at, ended_at, wake_at, executor, pool, pool_slots, weight, reason,
-            exit_code, mapped_length, followed, marked_by, before
+            exit_code, mapped_length, skips, marked_by, before
         )
         WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id AND t.task_id = n.task_id AND t.map_index = n.map_index
           AND t.state = n.before",
@@ -65,7 +65,7 @@ pub(super) const UPDATE: Both = Both {
             preempted = n.preempted, scheduled_at = n.scheduled_at, queued_at = n.queued_at,
             started_at = n.started_at, ended_at = n.ended_at, wake_at = n.wake_at, executor = n.executor,
             pool = n.pool, pool_slots = n.pool_slots, weight = n.weight, reason = n.reason,
-            exit_code = n.exit_code, mapped_length = n.mapped_length, followed = n.followed,
+            exit_code = n.exit_code, mapped_length = n.mapped_length, skips = n.skips,
             marked_by = n.marked_by
         FROM (SELECT
             unhex(value ->> 0) AS tenant_id, unhex(value ->> 1) AS run_id, value ->> 2 AS task_id,
@@ -74,7 +74,7 @@ pub(super) const UPDATE: Both = Both {
             value ->> 10 AS queued_at, value ->> 11 AS started_at, value ->> 12 AS ended_at,
             value ->> 13 AS wake_at, value ->> 14 AS executor, value ->> 15 AS pool, value ->> 16 AS pool_slots,
             value ->> 17 AS weight, value ->> 18 AS reason, value ->> 19 AS exit_code,
-            value ->> 20 AS mapped_length, value ->> 21 AS followed, value ->> 22 AS marked_by,
+            value ->> 20 AS mapped_length, value ->> 21 AS skips, value ->> 22 AS marked_by,
             value ->> 23 AS before
         FROM jsonb_each(?1)) AS n
         WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id AND t.task_id = n.task_id AND t.map_index = n.map_index
@@ -87,7 +87,7 @@ pub(super) const INSERT_ATTEMPTS: Both = Both {
         INSERT INTO attempt (
             tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted,
             scheduled_at, queued_at, started_at, ended_at, wake_at, executor, pool, pool_slots, weight, reason,
-            exit_code, mapped_length, followed, marked_by
+            exit_code, mapped_length, skips, marked_by
         ) SELECT * FROM unnest(
             $1::uuid[], $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::int4[], $7::int4[], $8::int4[],
             $9::int4[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::text[],
@@ -98,7 +98,7 @@ pub(super) const INSERT_ATTEMPTS: Both = Both {
         INSERT INTO attempt (
             tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted,
             scheduled_at, queued_at, started_at, ended_at, wake_at, executor, pool, pool_slots, weight, reason,
-            exit_code, mapped_length, followed, marked_by
+            exit_code, mapped_length, skips, marked_by
         ) SELECT
             unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5,
             value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
@@ -130,7 +130,7 @@ fn columns<'a, R>(rows: &'a [R], of: impl Fn(&'a R) -> &'a TaskRow) -> Columns<'
         .free_or_null(|r| of(r).reason.as_deref())
         .int_or_null(|r| of(r).exit_code)
         .int_or_null(|r| of(r).mapped_length.map(int))
-        .made_or_null(|r| of(r).followed.as_deref().map(|f| to_json(&f)))
+        .made_or_null(|r| of(r).skips.as_deref().map(|f| to_json(&f)))
         .free_or_null(|r| of(r).marked_by.as_deref())
 }
 

@@ -1,0 +1,109 @@
+//! A light look at templates: are the delimiters balanced, which names do the expressions use?
+//!
+//! Rendering happens elsewhere (in attempts and in the script host). This scanner only finds what is decidably wrong
+//! before a run: it knows Jinja's tokens, not its grammar, and accepts whatever it doesn't understand.
+
+mod expression;
+mod scan;
+
+pub use expression::Reference;
+pub use scan::{Problem, Template, scan};
+
+/// The names that a template sees: those that the renderer (`updraft-template`) provides, which are Airflow's.
+pub const NAMES: &[&str] = &[
+    "conn",
+    "dag",
+    "dag_run",
+    "data_interval_end",
+    "data_interval_start",
+    "ds",
+    "ds_nodash",
+    "logical_date",
+    "macros",
+    "map",
+    "map_index",
+    "outputs",
+    "params",
+    "prev_data_interval_end_success",
+    "prev_data_interval_start_success",
+    "prev_logical_date_success",
+    "prev_start_date_success",
+    "run_after",
+    "run_id",
+    "task",
+    "task_instance",
+    "task_instance_key_str",
+    "test_mode",
+    "ti",
+    "ts",
+    "ts_nodash",
+    "ts_nodash_with_tz",
+    "var",
+];
+
+/// Functions that every template has.
+pub const FUNCTIONS: &[&str] = &["dict", "range"];
+
+/// Names of Airflow's context that stand for nothing here.
+pub(crate) const AIRFLOW_ONLY: &[&str] = &[
+    "exception",
+    "expanded_ti_count",
+    "inlet_events",
+    "inlets",
+    "map_index_template",
+    "outlet_events",
+    "outlets",
+    "prev_end_date_success",
+    "reason",
+    "templates_dict",
+    "triggering_asset_events",
+    "try_number",
+];
+
+/// Names that Airflow once had, with today's spelling.
+pub(crate) const REMOVED: &[(&str, &str)] = &[
+    ("execution_date", "logical_date"),
+    ("next_execution_date", "data_interval_end"),
+    ("prev_execution_date", "prev_data_interval_start_success"),
+    ("next_ds", "data_interval_end | ds"),
+    ("prev_ds", "prev_data_interval_start_success | ds"),
+    ("yesterday_ds", "macros.ds_add(ds, -1)"),
+    ("tomorrow_ds", "macros.ds_add(ds, 1)"),
+    ("tables", "params"),
+    ("conf", "dag_run.conf"),
+];
+
+/// Whether a text holds anything to render.
+pub fn has_expression(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find('{') {
+        if rest[at + 1..].starts_with(['{', '%', '#']) {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
+}
+
+/// The expression of a text that is one whole `{{ expression }}` and nothing else.
+pub fn whole_expression(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let end = scan::closing(text, text.strip_prefix("{{").map(|_| 2)?, "}}")?;
+    let inner = text[2..end].trim_start_matches(['-', '+']).trim_end_matches('-');
+    (end + 2 == text.len()).then(|| inner.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_expression_is_told_from_a_text_with_expressions() {
+        assert_eq!(whole_expression(" {{ a }} "), Some("a"));
+        assert_eq!(whole_expression("{{- a ~ '}}' -}}"), Some("a ~ '}}'"));
+        assert_eq!(whole_expression("{{ {'a': {'b': 1}}['a'] }}"), Some("{'a': {'b': 1}}['a']"));
+        for text in ["{{ a }}{{ b }}", "x {{ a }}", "{{ a", "a", "{{}", ""] {
+            assert_eq!(whole_expression(text), None, "{text}");
+        }
+    }
+}

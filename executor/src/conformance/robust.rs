@@ -1,0 +1,76 @@
+//! Restarts and deaths.
+
+use dags::time::Span;
+use engine::dispatch::Outcome;
+
+use super::{
+    Bench, Harness,
+    bench::{dead, pids, until},
+};
+use crate::Executor as _;
+
+pub(super) async fn a_restarted_client_misses_nothing<H: Harness>(mut bench: Bench<H>) {
+    let pipe = bench.pipe("go");
+    bench.restart_client().await;
+    let work = bench.bash("echo before; read < go; echo after; echo 7 > $UPDRAFT_RESULT; exit 0");
+    let id = bench.submit(work.clone()).await;
+    bench.restart_client().await;
+    let pid = bench.started(id).await;
+    assert_eq!(bench.harness.executor().list().await.unwrap().len(), 1);
+    bench.wait_for_line(id, "before").await;
+    // A scheduler that isn't sure submits again.
+    bench.submit(work).await;
+    bench.release(pipe).await;
+    let end = bench.ended(id).await;
+    bench.restart_client().await;
+    assert_eq!(bench.started(id).await, pid);
+    assert_eq!(bench.ended(id).await, end);
+    assert_eq!((end.outcome, end.exit_code), (Outcome::Success, Some(0)));
+    assert_eq!(bench.texts(id).await, ["before", "after"]);
+    bench.harness.executor().confirm(id, 0).await.unwrap();
+    bench.restart_client().await;
+    assert_eq!(bench.harness.executor().list().await.unwrap(), []);
+}
+
+pub(super) async fn attempts_die_with_their_runtime_and_are_lost<H: Harness>(mut bench: Bench<H>) {
+    let command = "echo $$ > pids; sleep 1000 & echo $! >> pids
+        (setsid bash -c 'echo $$ >> pids; touch daemon; exec sleep 1000' >/dev/null 2>&1 </dev/null &)
+        until [ -e daemon ]; do sleep 0.01; done; echo ready; wait";
+    let id = bench.submit(bench.bash(command)).await;
+    bench.wait_for_line(id, "ready").await;
+    bench.harness.kill_runtime().await;
+    let end = bench.ended(id).await;
+    assert_eq!((&end.outcome, end.exit_code), (&Outcome::Lost, None), "{end:?}");
+    assert!(end.reason.is_some());
+    let pids = pids(&bench.file("pids"));
+    assert_eq!(pids.len(), 3);
+    for pid in pids {
+        dead(pid).await;
+    }
+    assert_eq!(bench.texts(id).await, ["ready"], "the log is still there");
+    let (_, end) = bench.run("true").await;
+    assert_eq!(end.outcome, Outcome::Success, "it runs again");
+}
+
+pub(super) async fn what_had_ended_survives_its_runtime<H: Harness>(mut bench: Bench<H>) {
+    let (id, end) = bench.run("echo [1] > $UPDRAFT_RESULT; echo done").await;
+    let pid = bench.started(id).await;
+    bench.harness.kill_runtime().await;
+    bench.restart_client().await;
+    assert_eq!(bench.started(id).await, pid);
+    assert_eq!(bench.ended(id).await, end);
+    assert_eq!(bench.texts(id).await, ["done"]);
+    bench.harness.executor().confirm(id, 0).await.unwrap();
+    bench.harness.kill_runtime().await;
+    until("an empty list", async || bench.harness.executor().list().await.unwrap().is_empty()).await;
+}
+
+pub(super) async fn kills_are_remembered_without_the_runtime<H: Harness>(mut bench: Bench<H>) {
+    let work = bench.bash("touch started");
+    let id = work.dispatch.id;
+    bench.kill(id, Span::ZERO).await;
+    bench.harness.kill_runtime().await;
+    bench.submit(work).await;
+    assert_eq!(bench.ended(id).await.outcome, Outcome::Killed);
+    assert!(!bench.file("started").exists());
+}

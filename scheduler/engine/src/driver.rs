@@ -1,0 +1,363 @@
+//! The driver: makes batches of what the engine decides, has each committed, and only then lets its effects out.
+//!
+//! As free of IO as the engine: [`Driver::next`] takes what happened and says what to do. A shell of a few hundred lines does
+//! it against a database and executors; the simulator does it with faults. What wasn't committed wasn't dispatched; what
+//! was committed is dispatched again after a crash, and the other side ignores a repeat.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use dags::{
+    ids::{DispatchId, ExecutorName},
+    time::{Span, Timestamp},
+};
+
+use crate::{
+    command::Refusal,
+    dispatch::{Dispatch, Kill, News, Outcome, Report},
+    engine::{Alert, Answer, Config, Effects, Engine, Fate, Fault, Question},
+    journal::{Commit, Inbox, Load, Loaded, Position},
+    rows::{Batch, ResultRow, Snapshot},
+};
+
+/// The first wait after a commit that failed; doubled up to [`BACKOFF_MAX`].
+const BACKOFF_MIN: Span = Span::millis(20);
+/// The longest wait between two tries of a commit.
+const BACKOFF_MAX: Span = Span::seconds(1);
+/// Steps without anything to store that are made in a row before other input is looked at.
+const IDLE_STEPS_MAX: usize = 64;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// Nothing but time.
+    Tick,
+    /// Requests, read with [`Driver::taken`] left out.
+    Inbox(Inbox),
+    /// Reports of executors.
+    Reports(Vec<Report>),
+    /// The answer to a question.
+    Answer(DispatchId, Answer),
+    /// A run that was asked for.
+    Loaded(Box<Loaded>),
+    /// How the commit ended.
+    Committed(Commit),
+    /// Where the shard stands, after [`Action::ReadPosition`].
+    Position(Position),
+    /// What an executor holds, and the engine's clock when it was asked.
+    Holdings {
+        /// The executor.
+        executor: ExecutorName,
+        /// What it holds, ended or not.
+        held: Vec<DispatchId>,
+        /// The engine's clock when it was asked.
+        as_of: Timestamp,
+    },
+    /// How many attempts an executor may run at once; none if it is gone.
+    Executor(ExecutorName, Option<u32>),
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Commit this batch and say how it ended.
+    Commit(Arc<Batch>),
+    /// Read where the shard stands and say so.
+    ReadPosition,
+    /// Read a run and hand it in.
+    Load(Load),
+    /// Hand attempts over to their executors.
+    Dispatch(Vec<Dispatch>),
+    /// End dispatches.
+    Kill(Vec<Kill>),
+    /// Find answers and hand them in.
+    Ask(Vec<Question>),
+    /// These reports are durable: their senders may forget them.
+    Confirm(Vec<Receipt>),
+    /// Send notifications.
+    Alert(Vec<Alert>),
+    /// Log bugs.
+    Fault(Vec<Fault>),
+    /// These requests have their outcome.
+    Answered(Vec<i64>),
+    /// Drop the engine. Nothing follows.
+    Stop(Stop),
+}
+
+/// A report that is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Receipt {
+    /// The dispatch.
+    pub dispatch: DispatchId,
+    /// The member.
+    pub member: u32,
+    /// The report's number.
+    pub seq: u32,
+    /// Whether it was the last of the member.
+    pub ended: bool,
+}
+
+/// Why a driver can't go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// Another owner holds the shard.
+    Fenced,
+    /// The database isn't as the engine believes: rebuild it. Says where.
+    Conflict(String),
+}
+
+/// Counts for figures and metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Batches committed.
+    pub batches: u64,
+    /// Reports that changed something.
+    pub reports: u64,
+    /// Reports about dispatches that weren't current.
+    pub stale: u64,
+    /// Reports that were here before.
+    pub repeats: u64,
+    /// Commits that had to be sent again.
+    pub retried: u64,
+}
+
+#[derive(Debug)]
+struct Flight {
+    batch: Arc<Batch>,
+    effects: Effects,
+    receipts: Vec<Receipt>,
+    /// When to send it again; none while an answer is awaited.
+    again: Option<Timestamp>,
+    backoff: Span,
+}
+
+/// An engine with its place in the journal.
+#[derive(Debug)]
+pub struct Driver {
+    engine: Engine,
+    batch: u64,
+    flight: Option<Flight>,
+    results: Vec<ResultRow>,
+    receipts: Vec<Receipt>,
+    taken: BTreeSet<i64>,
+    counts: Counts,
+    stopped: bool,
+}
+
+impl Driver {
+    /// A driver that goes on where the snapshot ends. Call [`Driver::next`] with [`Input::Tick`] to set it going.
+    pub fn new(config: Config, snapshot: Snapshot) -> Result<Self, Refusal> {
+        let batch = snapshot.batch;
+        let engine = Engine::restore(config, snapshot)?;
+        Ok(Self {
+            engine,
+            batch,
+            flight: None,
+            results: Vec::new(),
+            receipts: Vec::new(),
+            taken: BTreeSet::new(),
+            counts: Counts::default(),
+            stopped: false,
+        })
+    }
+
+    /// The engine, to be looked at.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Counts since the driver was made.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Requests that were taken and whose outcome isn't stored yet: they must not be read again.
+    pub fn taken(&self) -> Vec<i64> {
+        self.taken.iter().copied().collect()
+    }
+
+    /// When to call [`Driver::next`] with [`Input::Tick`] if nothing else happens before.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let again = self.flight.as_ref().and_then(|flight| flight.again);
+        // While a commit is under way only its end lets anything out, but what is due may be worked on.
+        [again, self.engine.deadline()].into_iter().flatten().min()
+    }
+
+    /// Whether it would go on by itself, were it called.
+    pub fn is_busy(&self) -> bool {
+        self.flight.is_some() || self.engine.has_work() || self.engine.has_changes()
+    }
+
+    /// Whether [`Input::Tick`] would get something done now.
+    pub fn wants_step(&self) -> bool {
+        match &self.flight {
+            Some(_) => self.engine.has_work() && !self.engine.has_changes(),
+            None => self.engine.has_work() || self.engine.has_changes(),
+        }
+    }
+
+    /// Something happened: what is to be done, in this order.
+    pub fn next(&mut self, now: Timestamp, input: Input) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.stopped {
+            return actions;
+        }
+        self.engine.advance(now);
+        match input {
+            Input::Tick => {}
+            Input::Inbox(inbox) => {
+                for row in inbox.rows {
+                    if self.taken.insert(row.id) {
+                        self.engine.request(row, &inbox.versions);
+                    }
+                }
+            }
+            Input::Reports(reports) => reports.into_iter().for_each(|report| self.report(report)),
+            Input::Answer(id, answer) => {
+                self.engine.answer(id, answer);
+            }
+            Input::Loaded(loaded) => self.engine.loaded(*loaded),
+            Input::Committed(commit) => self.committed(now, commit, &mut actions),
+            Input::Position(position) => self.position(position, &mut actions),
+            Input::Holdings { executor, held, as_of } => self.engine.holdings(&executor, &held, as_of),
+            Input::Executor(name, slots) => self.engine.set_executor(&name, slots),
+        }
+        self.pump(now, &mut actions);
+        actions
+    }
+
+    fn report(&mut self, report: Report) {
+        let Report { dispatch, member, seq, .. } = report;
+        let ended = matches!(report.news, News::Ended(_));
+        self.receipts.push(Receipt { dispatch, member, seq, ended });
+        let place = self.engine.place_of(dispatch);
+        match self.engine.report(&report) {
+            Fate::Taken => self.counts.reports += 1,
+            Fate::Stale => self.counts.stale += 1,
+            Fate::Repeat => self.counts.repeats += 1,
+        }
+        if let (News::Ended(end), Some(place)) = (report.news, place)
+            && end.outcome == Outcome::Success
+            && let Some(value) = end.result
+            && self.engine.is_over(dispatch.attempt)
+        {
+            let (tenant, run, task, map_index) = place;
+            self.results.push(ResultRow { tenant, run, task, map_index, attempt: dispatch.attempt, value });
+        }
+    }
+
+    fn committed(&mut self, now: Timestamp, commit: Commit, actions: &mut Vec<Action>) {
+        let Some(flight) = &mut self.flight else { return };
+        match commit {
+            Commit::Done => self.land(actions),
+            Commit::Failed(_) => {
+                flight.again = Some(now.after(flight.backoff));
+                flight.backoff = Span((flight.backoff.0 * 2).min(BACKOFF_MAX.0));
+                self.counts.retried += 1;
+            }
+            Commit::Unknown(_) => actions.push(Action::ReadPosition),
+            Commit::Fenced => self.stop(Stop::Fenced, actions),
+            Commit::Conflict(what) => self.stop(Stop::Conflict(what), actions),
+        }
+    }
+
+    fn position(&mut self, position: Position, actions: &mut Vec<Action>) {
+        let Some(flight) = &mut self.flight else { return };
+        if !position.ours {
+            self.stop(Stop::Fenced, actions);
+        } else if position.batch == flight.batch.number {
+            self.land(actions);
+        } else if position.batch + 1 == flight.batch.number {
+            self.counts.retried += 1;
+            actions.push(Action::Commit(flight.batch.clone()));
+        } else {
+            let what = format!("the shard is at batch {}, we are at {}", position.batch, flight.batch.number);
+            self.stop(Stop::Conflict(what), actions);
+        }
+    }
+
+    fn stop(&mut self, why: Stop, actions: &mut Vec<Action>) {
+        self.stopped = true;
+        actions.push(Action::Stop(why));
+    }
+
+    /// The batch is durable: its effects may leave.
+    fn land(&mut self, actions: &mut Vec<Action>) {
+        let Some(flight) = self.flight.take() else { return };
+        self.batch = flight.batch.number;
+        self.counts.batches += 1;
+        let answered: Vec<i64> = flight.batch.inbox.iter().map(|outcome| outcome.id).collect();
+        for id in &answered {
+            self.taken.remove(id);
+        }
+        if !answered.is_empty() {
+            actions.push(Action::Answered(answered));
+        }
+        Self::let_out(flight.effects, flight.receipts, actions);
+    }
+
+    fn let_out(effects: Effects, receipts: Vec<Receipt>, actions: &mut Vec<Action>) {
+        let Effects { dispatches, kills, questions, alerts, faults } = effects;
+        if !dispatches.is_empty() {
+            actions.push(Action::Dispatch(dispatches));
+        }
+        if !kills.is_empty() {
+            actions.push(Action::Kill(kills));
+        }
+        if !questions.is_empty() {
+            actions.push(Action::Ask(questions));
+        }
+        if !receipts.is_empty() {
+            actions.push(Action::Confirm(receipts));
+        }
+        if !alerts.is_empty() {
+            actions.push(Action::Alert(alerts));
+        }
+        if !faults.is_empty() {
+            actions.push(Action::Fault(faults));
+        }
+    }
+
+    /// Works, and starts the next commit if none is under way.
+    fn pump(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        if self.stopped {
+            return;
+        }
+        if let Some(flight) = &mut self.flight {
+            if flight.again.is_some_and(|again| again <= now) {
+                flight.again = None;
+                actions.push(Action::Commit(flight.batch.clone()));
+            }
+            // One step ahead of the commit, no more: what piles up meanwhile is the next batch.
+            if self.engine.has_work() && !self.engine.has_changes() {
+                self.engine.step();
+            }
+        } else {
+            for _ in 0..IDLE_STEPS_MAX {
+                if !self.engine.has_work() {
+                    break;
+                }
+                self.engine.step();
+                if self.engine.has_changes() {
+                    break;
+                }
+            }
+            if self.engine.has_changes() || !self.results.is_empty() || !self.receipts.is_empty() {
+                self.take_off(actions);
+            }
+        }
+        actions.extend(self.engine.take_loads().into_iter().map(Action::Load));
+    }
+
+    fn take_off(&mut self, actions: &mut Vec<Action>) {
+        let (mut batch, effects) = self.engine.cut(self.batch + 1);
+        batch.results = std::mem::take(&mut self.results);
+        let receipts = std::mem::take(&mut self.receipts);
+        if batch.is_empty() {
+            Self::let_out(effects, receipts, actions);
+            return;
+        }
+        let batch = Arc::new(batch);
+        actions.push(Action::Commit(batch.clone()));
+        self.flight = Some(Flight { batch, effects, receipts, again: None, backoff: BACKOFF_MIN });
+    }
+}

@@ -1,0 +1,459 @@
+//! The engine: everything that is scheduled, in memory, as one value.
+//!
+//! Events come in by [`Engine::advance`], [`Engine::request`], [`Engine::report`], [`Engine::answer`], [`Engine::loaded`] and
+//! [`Engine::holdings`]; each does a little at once and leaves the rest as work. [`Engine::step`] does a bounded part of the
+//! work; [`Engine::cut`] takes what changed as one batch, with the effects that may leave the process once it is stored.
+//! Work is proportional to what changed: a finished instance touches its successors, nothing scans what exists.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
+    sync::Arc,
+};
+
+use dags::{
+    ids::{
+        AttemptId, BundleId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId,
+    },
+    model::Dag,
+    time::{Span, Timestamp},
+    timetable::{Planned, Timetable},
+};
+
+use crate::{
+    command::InboxRow,
+    dispatch::{Dispatch, Kill},
+    journal::Load,
+    map::FixedMap,
+    plan::{Plan, TaskIdx},
+    queue::{Queue, Ticket},
+    rows::{
+        AssetEventRow, AttemptRow, BackfillRow, ContinuationRow, DagRow, InboxOutcome, PendingAssetRow,
+        PoolRow,
+    },
+    run::{Run, RunIdx, TiRef},
+    transition::Refused,
+};
+
+/// What can be set about an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Transitions per step and so, roughly, per batch.
+    pub step_transitions: usize,
+    /// The most instances that a task may be expanded to.
+    pub map_length_max: u32,
+    /// The executor of tasks that name none.
+    pub default_executor: ExecutorName,
+    /// The slots of a tenant's `default_pool` if nobody set them; -1 for no limit.
+    pub default_pool_slots: i32,
+    /// The time between TERM and KILL.
+    pub kill_grace: Span,
+}
+
+impl Config {
+    /// The defaults, with this executor for tasks that name none.
+    pub fn new(default_executor: ExecutorName) -> Self {
+        Self {
+            step_transitions: 2_000,
+            map_length_max: 1_024,
+            default_executor,
+            default_pool_slots: 128,
+            kill_grace: Span::seconds(30),
+        }
+    }
+}
+
+/// A question that the engine can't decide itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// The fence: an answer to a question that is no longer open is dropped.
+    pub id: DispatchId,
+    /// What is asked.
+    pub ask: Ask,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The run.
+    pub run: RunId,
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run's name.
+    pub run_name: RunName,
+    /// The version that the run is pinned to.
+    pub version: DagVersion,
+    /// The bundle that the run is pinned to.
+    pub bundle: BundleId,
+    /// The task.
+    pub task_id: TaskId,
+    /// The map index.
+    pub map_index: i32,
+    /// The try that the answer belongs to.
+    pub try_number: u32,
+    /// When the try started, for waits that are counted from there.
+    pub started_at: Option<Timestamp>,
+}
+
+/// What a question is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Whether the task's `when` holds; answered by [`Answer::Holds`].
+    When,
+    /// What the task, which the engine runs itself, comes to; answered by anything else.
+    Task,
+}
+
+/// The answer to a question.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// Whether the `when` holds.
+    Holds(bool),
+    /// The task is done.
+    Done,
+    /// A branch follows these of its direct downstream tasks.
+    Follow(Vec<TaskId>),
+    /// A short circuit: skip all that follow, or with `direct` only the direct downstream tasks.
+    Stop {
+        /// Leave the tasks further down to their trigger rules.
+        direct: bool,
+    },
+    /// Make a run; the task is done when it is made.
+    Trigger(Box<crate::command::Trigger>),
+    /// Ask again then.
+    Again(Timestamp),
+    /// The task is skipped, for that reason.
+    Skip(String),
+    /// It couldn't be evaluated; the task fails.
+    Error(String),
+}
+
+/// What may leave the process once the batch is stored.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Effects {
+    /// Attempts to hand over.
+    pub dispatches: Vec<Dispatch>,
+    /// Dispatches to end.
+    pub kills: Vec<Kill>,
+    /// Questions to answer.
+    pub questions: Vec<Question>,
+    /// Notifications to send.
+    pub alerts: Vec<Alert>,
+    /// Pairs of state and event that must not happen: bugs, to be logged. Nothing was written for them.
+    pub faults: Vec<Fault>,
+}
+
+/// A notification to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alert {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The route.
+    pub route: String,
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run.
+    pub run_name: RunName,
+    /// The task and map index, if it is about one.
+    pub task: Option<(TaskId, i32)>,
+    /// What happened: `failure`, `success`, `retry`, `deadline`.
+    pub what: &'static str,
+    /// Why, where that isn't plain.
+    pub reason: Option<Arc<str>>,
+}
+
+/// Something that must not happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The run.
+    pub run: RunId,
+    /// The task and map index.
+    pub task: (TaskId, i32),
+    /// The pair.
+    pub refused: Refused,
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It changed something, or confirmed what was known.
+    Taken,
+    /// It is about a dispatch that isn't current.
+    Stale,
+    /// It was here before.
+    Repeat,
+}
+
+/// A DAG in memory.
+#[derive(Debug)]
+pub(crate) struct DagState {
+    pub(crate) row: DagRow,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) timetable: Option<Timetable>,
+    pub(crate) next: Option<Planned>,
+    /// Unfinished runs, and finished ones that are still in memory.
+    pub(crate) runs: BTreeMap<RunName, RunIdx>,
+    /// Runs that wait to start: backfill runs last, then by age.
+    pub(crate) queued: BTreeSet<(bool, Timestamp, u64, RunIdx)>,
+    /// Running runs, without those of backfills.
+    pub(crate) running: u32,
+    /// Queued and running runs, without those of backfills.
+    pub(crate) active: u32,
+    /// Whether it is on the list of DAGs to look at.
+    pub(crate) has_work: bool,
+    /// Active instances of tasks that have a limit over all runs.
+    pub(crate) limited: BTreeMap<TaskId, Limited>,
+    pub(crate) deleted: bool,
+    pub(crate) dirty: bool,
+    /// Grows with every change of the schedule; timers of before are void.
+    pub(crate) generation: u32,
+}
+
+/// Instances of a task with a limit of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Limited {
+    pub(crate) active: u32,
+    pub(crate) parked: BTreeSet<crate::queue::Pending>,
+}
+
+/// Something that happens at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// An instance's `wake_at`.
+    Ti { at: TiRef, seq: u64 },
+    /// A run's `run_after`.
+    RunDue { run: RunIdx, seq: u64 },
+    /// A run's timeout.
+    RunTimeout { run: RunIdx, seq: u64, generation: u32 },
+    /// A run's deadline number `n`.
+    Deadline { run: RunIdx, seq: u64, generation: u32, n: u32 },
+    /// A DAG's next scheduled run.
+    Dag { dag: u32, generation: u32 },
+}
+
+/// Who a dispatch belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holder {
+    pub(crate) at: TiRef,
+    pub(crate) n: u32,
+}
+
+/// A dispatch that is being ended and whose instance went on without it.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    pub(crate) ticket: Option<Ticket>,
+    pub(crate) executor: ExecutorName,
+}
+
+/// What is to be written and done, apart from what runs and instances hold themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Out {
+    pub(crate) effects: Effects,
+    pub(crate) attempts: Vec<AttemptRow>,
+    pub(crate) removed_tasks: Vec<crate::rows::Changed<crate::state::TaskState, crate::rows::TaskRow>>,
+    pub(crate) pools: Vec<PoolRow>,
+    pub(crate) deleted_pools: Vec<(TenantId, dags::ids::PoolName)>,
+    pub(crate) deleted_runs: Vec<(TenantId, RunId)>,
+    pub(crate) deleted_dags: Vec<(TenantId, DagId)>,
+    pub(crate) asset_events: Vec<AssetEventRow>,
+    pub(crate) pending_assets: Vec<PendingAssetRow>,
+    pub(crate) consumed_assets: Vec<(TenantId, DagId)>,
+    pub(crate) backfills: BTreeMap<(TenantId, i64), BackfillRow>,
+    pub(crate) inbox: Vec<InboxOutcome>,
+    pub(crate) continuations: BTreeMap<i64, ContinuationRow>,
+}
+
+/// Everything that is scheduled, in memory.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) config: Config,
+    pub(crate) now: Timestamp,
+    pub(crate) dags: Vec<DagState>,
+    pub(crate) dag_index: BTreeMap<(TenantId, DagId), u32>,
+    pub(crate) plans: BTreeMap<DagVersion, Arc<Plan>>,
+    pub(crate) runs: Vec<Option<Box<Run>>>,
+    pub(crate) free_runs: Vec<RunIdx>,
+    pub(crate) run_seq: u64,
+    pub(crate) attempts: FixedMap<AttemptId, Holder>,
+    pub(crate) ending: BTreeMap<DispatchId, Ending>,
+    pub(crate) queue: Queue,
+    pub(crate) timers: BinaryHeap<Reverse<(Timestamp, Timer)>>,
+    pub(crate) busy_runs: VecDeque<RunIdx>,
+    pub(crate) busy_dags: VecDeque<u32>,
+    pub(crate) dirty_runs: Vec<RunIdx>,
+    pub(crate) dirty_dags: Vec<u32>,
+    pub(crate) budget: usize,
+    pub(crate) out: Out,
+    pub(crate) loads: Vec<Load>,
+    pub(crate) awaited: BTreeMap<Load, Awaited>,
+    pub(crate) assets: crate::assets::Assets,
+    pub(crate) backfills: BTreeMap<(TenantId, i64), crate::backfill::State>,
+    pub(crate) last_backfill: BTreeMap<TenantId, i64>,
+    pub(crate) next_continuation: i64,
+    /// Transitions made, ever: for figures.
+    pub(crate) transitions: u64,
+}
+
+/// Who waits for a run that is being loaded.
+#[derive(Debug, Default)]
+pub(crate) struct Awaited {
+    pub(crate) requests: Vec<InboxRow>,
+    pub(crate) pasts: Vec<(RunIdx, u64)>,
+    pub(crate) backfills: Vec<(TenantId, i64)>,
+}
+
+impl Engine {
+    /// An engine that knows nothing yet.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            now: Timestamp(0),
+            dags: Vec::new(),
+            dag_index: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            runs: Vec::new(),
+            free_runs: Vec::new(),
+            run_seq: 0,
+            attempts: FixedMap::default(),
+            ending: BTreeMap::new(),
+            queue: Queue::default(),
+            timers: BinaryHeap::new(),
+            busy_runs: VecDeque::new(),
+            busy_dags: VecDeque::new(),
+            dirty_runs: Vec::new(),
+            dirty_dags: Vec::new(),
+            budget: 0,
+            out: Out::default(),
+            loads: Vec::new(),
+            awaited: BTreeMap::new(),
+            assets: crate::assets::Assets::default(),
+            backfills: BTreeMap::new(),
+            last_backfill: BTreeMap::new(),
+            next_continuation: 1,
+            transitions: 0,
+        }
+    }
+
+    /// The engine's clock, which never runs back.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// How many transitions of task instances it made since it was built.
+    pub fn transitions(&self) -> u64 {
+        self.transitions
+    }
+
+    /// Runs that are in memory.
+    pub fn runs_in_memory(&self) -> usize {
+        self.runs.iter().flatten().count()
+    }
+
+    /// The instant at which something happens by itself, if nothing else does before.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// How many attempts an executor may run at once; none if it isn't there.
+    pub fn set_executor(&mut self, name: &ExecutorName, slots: Option<u32>) {
+        self.queue.executor_mut(name).slots = slots;
+    }
+
+    /// Runs that must be read before something can go on; each is asked for once.
+    pub fn take_loads(&mut self) -> Vec<Load> {
+        std::mem::take(&mut self.loads)
+    }
+
+    /// Time passes. What is due becomes work, at most a step's worth at once.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        self.fire();
+    }
+
+    pub(crate) fn run(&self, run: RunIdx) -> &Run {
+        self.runs[run as usize].as_deref().expect("invariant: a run that is referred to is in memory")
+    }
+
+    pub(crate) fn run_mut(&mut self, run: RunIdx) -> &mut Run {
+        self.runs[run as usize].as_deref_mut().expect("invariant: a run that is referred to is in memory")
+    }
+
+    /// The run, if it is still the one that was meant.
+    pub(crate) fn is_run(&self, run: RunIdx, seq: u64) -> bool {
+        self.runs.get(run as usize).and_then(Option::as_deref).is_some_and(|known| known.seq == seq)
+    }
+
+    pub(crate) fn find_dag(&self, tenant: TenantId, dag_id: &DagId) -> Option<u32> {
+        self.dag_index.get(&(tenant, dag_id.clone())).copied()
+    }
+
+    pub(crate) fn plan(&mut self, version: &DagVersion, dag: &Arc<Dag>) -> Arc<Plan> {
+        self.plans
+            .entry(version.clone())
+            .or_insert_with(|| Arc::new(Plan::new(version.clone(), dag.clone())))
+            .clone()
+    }
+
+    pub(crate) fn touch_dag(&mut self, dag: u32) {
+        let state = &mut self.dags[dag as usize];
+        if !std::mem::replace(&mut state.dirty, true) {
+            self.dirty_dags.push(dag);
+        }
+    }
+
+    /// Puts a run on the list of those with something to write.
+    pub(crate) fn list_run(&mut self, run: RunIdx) {
+        if !std::mem::replace(&mut self.run_mut(run).listed, true) {
+            self.dirty_runs.push(run);
+        }
+    }
+
+    /// Notes that a run's own row changed.
+    pub(crate) fn touch_run(&mut self, run: RunIdx) {
+        self.run_mut(run).dirty = true;
+        self.list_run(run);
+    }
+
+    pub(crate) fn dag_work(&mut self, dag: u32) {
+        if !std::mem::replace(&mut self.dags[dag as usize].has_work, true) {
+            self.busy_dags.push_back(dag);
+        }
+    }
+
+    pub(crate) fn at(&mut self, when: Timestamp, timer: Timer) {
+        self.timers.push(Reverse((when, timer)));
+    }
+
+    pub(crate) fn ask_load(&mut self, load: Load) -> &mut Awaited {
+        if !self.awaited.contains_key(&load) {
+            self.loads.push(load.clone());
+        }
+        self.awaited.entry(load).or_default()
+    }
+
+    pub(crate) fn task_name(&self, at: TiRef) -> (TaskId, i32) {
+        let run = self.run(at.run);
+        let ti = &run.tis[at.ti as usize];
+        (run.plan.model(ti.task).task_id.clone(), ti.map_index)
+    }
+
+    pub(crate) fn attempt_id(&self, at: TiRef) -> AttemptId {
+        let run = self.run(at.run);
+        let ti = &run.tis[at.ti as usize];
+        AttemptId::derive(run.row.run, &run.plan.model(ti.task).task_id, ti.map_index, ti.try_number)
+    }
+
+    pub(crate) fn model_of(&self, run: RunIdx, task: TaskIdx) -> &dags::model::Task {
+        self.run(run).plan.model(task)
+    }
+
+    /// Whose and which task instance a dispatch that is current belongs to.
+    pub(crate) fn place_of(&self, id: DispatchId) -> Option<(TenantId, RunId, TaskId, i32)> {
+        let at = self.attempts.get(&id.attempt).filter(|holder| holder.n == id.n)?.at;
+        let run = &self.run(at.run).row;
+        let (task, map_index) = self.task_name(at);
+        Some((run.tenant, run.run, task, map_index))
+    }
+
+    /// Whether an attempt has ended, as far as the engine knows.
+    pub(crate) fn is_over(&self, attempt: AttemptId) -> bool {
+        !self.attempts.contains_key(&attempt)
+    }
+}

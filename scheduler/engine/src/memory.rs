@@ -1,0 +1,323 @@
+//! A journal in memory: for the local runner, whose runs end with the process, and for the simulator.
+//!
+//! As strict as the database: a row that isn't in the expected state, a name or a date that exists twice is a conflict.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    sync::Arc,
+};
+
+use dags::{
+    ids::{DagId, DagVersion, PoolName, RunId, RunName, TaskId, TenantId},
+    model::Dag,
+    time::Timestamp,
+};
+
+use crate::{
+    command::{Command, InboxRow, Refusal},
+    journal::{Commit, Inbox, Journal, Load, Loaded, Position},
+    rows::{
+        AssetEventRow, AttemptRow, BackfillRow, Batch, ContinuationRow, DagRow, EventRow, PendingAssetRow,
+        PoolRow, ResultRow, RunRow, Snapshot, TaskRow,
+    },
+};
+
+/// The key of a task instance.
+pub type TaskKey = (RunId, TaskId, i32);
+
+/// All tables, in memory.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct MemoryJournal {
+    /// The shard's clock.
+    pub now: Timestamp,
+    /// The number of the last batch.
+    pub batch: u64,
+    /// Stored models.
+    pub versions: BTreeMap<DagVersion, Arc<Dag>>,
+    /// DAGs.
+    pub dags: BTreeMap<(TenantId, DagId), DagRow>,
+    /// Runs.
+    pub runs: BTreeMap<RunId, RunRow>,
+    names: BTreeMap<(TenantId, DagId, RunName), RunId>,
+    dates: BTreeMap<(TenantId, DagId, Timestamp), RunId>,
+    unfinished: BTreeSet<RunId>,
+    /// Task instances.
+    pub tasks: BTreeMap<TaskKey, TaskRow>,
+    /// Tries that are over.
+    pub attempts: Vec<AttemptRow>,
+    /// Results of current attempts.
+    pub results: BTreeMap<TaskKey, ResultRow>,
+    /// Pools.
+    pub pools: BTreeMap<(TenantId, PoolName), PoolRow>,
+    /// Asset events.
+    pub asset_events: Vec<AssetEventRow>,
+    /// Pending asset events.
+    pub pending_assets: BTreeMap<(TenantId, DagId, Arc<str>), PendingAssetRow>,
+    /// Backfills.
+    pub backfills: BTreeMap<(TenantId, i64), BackfillRow>,
+    /// History, in order.
+    pub events: Vec<EventRow>,
+    /// Unfinished work.
+    pub continuations: BTreeMap<i64, ContinuationRow>,
+    /// Requests that weren't taken.
+    pub waiting: BTreeMap<i64, InboxRow>,
+    /// Outcomes of requests.
+    pub outcomes: BTreeMap<i64, Result<serde_json::Value, Refusal>>,
+    next_request: i64,
+}
+
+impl MemoryJournal {
+    /// Puts a request into the inbox and says its number.
+    pub fn request(&mut self, tenant: TenantId, actor: &str, command: Command) -> i64 {
+        self.next_request += 1;
+        let id = self.next_request;
+        self.waiting.insert(id, InboxRow { id, tenant, actor: actor.to_owned(), command });
+        id
+    }
+
+    /// The task instances of a run.
+    pub fn tasks_of(&self, run: RunId) -> impl Iterator<Item = &TaskRow> {
+        let first = TaskId::parse("-").expect("invariant: a hyphen is a name");
+        self.tasks
+            .range((run, first, i32::MIN)..)
+            .take_while(move |((owner, ..), _)| *owner == run)
+            .map(|(_, row)| row)
+    }
+
+    /// Writes a batch if it follows the last one and everything is as it expects.
+    pub fn write(&mut self, batch: &Batch) -> Commit {
+        if batch.number != self.batch + 1 {
+            return Commit::Fenced;
+        }
+        if let Err(conflict) = self.check(batch) {
+            return Commit::Conflict(conflict);
+        }
+        self.apply(batch);
+        Commit::Done
+    }
+
+    fn check(&self, batch: &Batch) -> Result<(), String> {
+        let mut names = BTreeSet::new();
+        for row in &batch.new_runs {
+            let name = (row.tenant, row.dag_id.clone(), row.run_name.clone());
+            let date = row.logical_date.map(|date| (row.tenant, row.dag_id.clone(), date));
+            if self.runs.contains_key(&row.run) || self.names.contains_key(&name) || !names.insert(name) {
+                return Err(format!("run {} of {} exists already", row.run_name, row.dag_id));
+            }
+            if date.is_some_and(|date| self.dates.contains_key(&date)) {
+                return Err(format!(
+                    "a run of {} with the date of {} exists already",
+                    row.dag_id, row.run_name
+                ));
+            }
+        }
+        for changed in &batch.runs {
+            match self.runs.get(&changed.row.run) {
+                Some(row) if row.state == changed.before => {}
+                Some(row) => {
+                    return Err(format!("run {} is {}, not {}", row.run_name, row.state, changed.before));
+                }
+                None => return Err(format!("run {} isn't there", changed.row.run_name)),
+            }
+        }
+        let gone: BTreeSet<TaskKey> =
+            batch.deleted_tasks.iter().map(|(_, run, task, index)| (*run, task.clone(), *index)).collect();
+        let mut keys = BTreeSet::new();
+        for row in &batch.new_tasks {
+            let key = (row.run, row.task.clone(), row.map_index);
+            if self.tasks.contains_key(&key) && !gone.contains(&key) || !keys.insert(key) {
+                return Err(format!("task {}[{}] exists already", row.task, row.map_index));
+            }
+        }
+        for changed in &batch.tasks {
+            let key = (changed.row.run, changed.row.task.clone(), changed.row.map_index);
+            match self.tasks.get(&key) {
+                Some(row) if row.state == changed.before => {}
+                Some(row) => {
+                    return Err(format!(
+                        "task {}[{}] is {}, not {}",
+                        row.task, row.map_index, row.state, changed.before
+                    ));
+                }
+                None => {
+                    return Err(format!("task {}[{}] isn't there", changed.row.task, changed.row.map_index));
+                }
+            }
+            if !keys.insert(key) {
+                return Err(format!("task {}[{}] is written twice", changed.row.task, changed.row.map_index));
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, batch: &Batch) {
+        self.batch = batch.number;
+        self.now = batch.now;
+        for (_, run, task, index) in &batch.deleted_tasks {
+            self.tasks.remove(&(*run, task.clone(), *index));
+        }
+        for row in batch.new_runs.iter().chain(batch.runs.iter().map(|changed| &changed.row)) {
+            self.put_run(row);
+        }
+        for row in batch.new_tasks.iter().chain(batch.tasks.iter().map(|changed| &changed.row)) {
+            self.tasks.insert((row.run, row.task.clone(), row.map_index), row.clone());
+        }
+        self.attempts.extend(batch.attempts.iter().cloned());
+        for row in &batch.results {
+            self.results.insert((row.run, row.task.clone(), row.map_index), row.clone());
+        }
+        for (tenant, run) in &batch.deleted_runs {
+            self.remove_run(*tenant, *run);
+        }
+        for row in &batch.dags {
+            self.dags.insert((row.tenant, row.dag_id.clone()), row.clone());
+        }
+        for (tenant, dag_id) in &batch.deleted_dags {
+            self.dags.remove(&(*tenant, dag_id.clone()));
+            let of = |row: &&RunRow| row.tenant == *tenant && row.dag_id == *dag_id;
+            for run in self.runs.values().filter(of).map(|row| row.run).collect::<Vec<_>>() {
+                self.remove_run(*tenant, run);
+            }
+        }
+        for (tenant, name) in &batch.deleted_pools {
+            self.pools.remove(&(*tenant, name.clone()));
+        }
+        for row in &batch.pools {
+            self.pools.insert((row.tenant, row.name.clone()), row.clone());
+        }
+        self.asset_events.extend(batch.asset_events.iter().cloned());
+        for (tenant, dag_id) in &batch.consumed_assets {
+            self.pending_assets.retain(|(owner, dag, _), _| (owner, dag) != (tenant, dag_id));
+        }
+        for row in &batch.pending_assets {
+            self.pending_assets.insert((row.tenant, row.dag_id.clone(), row.asset.clone()), row.clone());
+        }
+        for row in &batch.backfills {
+            self.backfills.insert((row.tenant, row.id), row.clone());
+        }
+        self.events.extend(batch.events.iter().cloned());
+        for row in &batch.continuations {
+            match row.work {
+                Some(_) => self.continuations.insert(row.id, row.clone()),
+                None => self.continuations.remove(&row.id),
+            };
+        }
+        for outcome in &batch.inbox {
+            self.waiting.remove(&outcome.id);
+            self.outcomes.insert(outcome.id, outcome.outcome.clone());
+        }
+    }
+
+    fn put_run(&mut self, row: &RunRow) {
+        self.names.insert((row.tenant, row.dag_id.clone(), row.run_name.clone()), row.run);
+        if let Some(date) = row.logical_date {
+            self.dates.insert((row.tenant, row.dag_id.clone(), date), row.run);
+        }
+        if row.state.is_finished() {
+            self.unfinished.remove(&row.run)
+        } else {
+            self.unfinished.insert(row.run)
+        };
+        self.runs.insert(row.run, row.clone());
+    }
+
+    fn remove_run(&mut self, tenant: TenantId, run: RunId) {
+        let Some(row) = self.runs.remove(&run) else { return };
+        self.names.remove(&(tenant, row.dag_id.clone(), row.run_name));
+        if let Some(date) = row.logical_date {
+            self.dates.remove(&(tenant, row.dag_id, date));
+        }
+        self.unfinished.remove(&run);
+        self.tasks.retain(|(owner, ..), _| *owner != run);
+        self.results.retain(|(owner, ..), _| *owner != run);
+        self.attempts.retain(|attempt| attempt.row.run != run);
+    }
+
+    /// Everything that an engine is rebuilt from.
+    pub fn read(&self) -> Snapshot {
+        let mut last_backfill = BTreeMap::new();
+        for (tenant, id) in self.backfills.keys() {
+            last_backfill.insert(*tenant, *id);
+        }
+        Snapshot {
+            now: self.now,
+            batch: self.batch,
+            dags: self.dags.values().cloned().collect(),
+            versions: self.versions.clone(),
+            runs: self
+                .unfinished
+                .iter()
+                .map(|run| (self.runs[run].clone(), self.tasks_of(*run).cloned().collect()))
+                .collect(),
+            pools: self.pools.values().cloned().collect(),
+            pending_assets: self.pending_assets.values().cloned().collect(),
+            backfills: self.backfills.values().filter(|row| row.ended_at.is_none()).cloned().collect(),
+            last_backfill,
+            continuations: self.continuations.values().cloned().collect(),
+        }
+    }
+
+    /// A run that isn't in the engine's memory.
+    pub fn find(&self, load: Load) -> Loaded {
+        let found = match &load {
+            Load::Run(tenant, dag_id, name) => {
+                self.names.get(&(*tenant, dag_id.clone(), name.clone())).copied()
+            }
+            Load::ById(run) => self.runs.contains_key(run).then_some(*run),
+            Load::At(tenant, dag_id, date) => self.dates.get(&(*tenant, dag_id.clone(), *date)).copied(),
+            Load::Before(tenant, dag_id, date) => self
+                .dates
+                .range((*tenant, dag_id.clone(), Timestamp::MIN)..(*tenant, dag_id.clone(), *date))
+                .next_back()
+                .map(|(_, run)| *run),
+        };
+        let run = found.and_then(|run| {
+            let row = self.runs.get(&run)?;
+            let model = self.versions.get(&row.version)?;
+            Some((row.clone(), self.tasks_of(run).cloned().collect(), model.clone()))
+        });
+        Loaded { load, run }
+    }
+
+    /// Requests that weren't taken.
+    pub fn requests(&self, skip: &[i64], limit: usize) -> Inbox {
+        let rows: Vec<InboxRow> =
+            self.waiting.values().filter(|row| !skip.contains(&row.id)).take(limit).cloned().collect();
+        let mut versions = BTreeMap::new();
+        for row in &rows {
+            if let Command::ActivateBundle { dags, .. } = &row.command {
+                for dag in dags {
+                    if let Some(model) = self.versions.get(&dag.version) {
+                        versions.insert(dag.version.clone(), model.clone());
+                    }
+                }
+            }
+        }
+        Inbox { rows, versions }
+    }
+}
+
+impl Journal for MemoryJournal {
+    type Error = Infallible;
+
+    async fn snapshot(&mut self) -> Result<Snapshot, Infallible> {
+        Ok(self.read())
+    }
+
+    async fn inbox(&mut self, skip: &[i64], limit: usize) -> Result<Inbox, Infallible> {
+        Ok(self.requests(skip, limit))
+    }
+
+    async fn load(&mut self, load: Load) -> Result<Loaded, Infallible> {
+        Ok(self.find(load))
+    }
+
+    async fn commit(&mut self, batch: &Batch) -> Commit {
+        self.write(batch)
+    }
+
+    async fn position(&mut self) -> Result<Position, Infallible> {
+        Ok(Position { ours: true, batch: self.batch })
+    }
+}

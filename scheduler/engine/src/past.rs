@@ -1,0 +1,158 @@
+//! `depends_on_past` and `wait_for_downstream`: what a run must know of the one before it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use dags::{
+    ids::TaskId,
+    model::{Dag, Missed},
+    time::Timestamp,
+};
+
+use crate::{
+    engine::Engine,
+    journal::Load,
+    rows::{RunRow, RunType, TaskRow},
+    run::{Past, Run, RunIdx, TiRef, flag},
+    state::TaskState,
+    work::RunWork,
+};
+
+/// The tasks of a finished run that a later run's past dependency would stumble over.
+fn blocking(tasks: impl Iterator<Item = (TaskId, TaskState)>) -> BTreeSet<TaskId> {
+    tasks
+        .filter(|(_, state)| !matches!(state, TaskState::Success | TaskState::Skipped | TaskState::Removed))
+        .map(|(task, _)| task)
+        .collect()
+}
+
+/// Whether runs of that type count as the run before, under the DAG's policy for missed runs.
+fn counts(dag: &Dag, kind: RunType) -> bool {
+    dag.schedule.missed != Missed::All || kind != RunType::Manual
+}
+
+impl Engine {
+    /// Whether a skip or block may happen now, for tasks that want their past settled first.
+    pub(crate) fn past_allows_skip(&mut self, at: TiRef) -> bool {
+        let task = self.run(at.run).tis[at.ti as usize].task;
+        !self.model_of(at.run, task).wait_for_past_before_skipping || self.past_allows(at)
+    }
+
+    /// Whether the past dependencies are met. If not, the instance is looked at again when they may be.
+    pub(crate) fn past_allows(&mut self, at: TiRef) -> bool {
+        let run = self.run(at.run);
+        let task = run.tis[at.ti as usize].task;
+        if !run.plan.tasks[task as usize].past {
+            return true;
+        }
+        self.find_past(at.run);
+        let allowed = match &self.run(at.run).past {
+            Past::Unknown | Past::Loading => false,
+            Past::None => true,
+            Past::Over(blocked) => !self.looks_at(at).iter().any(|name| blocked.contains(name)),
+            Past::Run(before) => {
+                let before = self.run(*before);
+                self.looks_at(at)
+                    .iter()
+                    .filter_map(|name| before.plan.find(name))
+                    .all(|task| settled(before, task))
+            }
+        };
+        let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
+        if allowed {
+            ti.unset(flag::WAITS_FOR_PAST)
+        } else {
+            ti.set(flag::WAITS_FOR_PAST)
+        }
+        allowed
+    }
+
+    /// The tasks of the run before that must have ended well.
+    fn looks_at(&self, at: TiRef) -> Vec<TaskId> {
+        let run = self.run(at.run);
+        let task = run.tis[at.ti as usize].task;
+        let mut tasks = vec![run.plan.model(task).task_id.clone()];
+        if run.plan.model(task).wait_for_downstream {
+            tasks.extend(run.plan.downs.of(task).iter().map(|down| run.plan.model(*down).task_id.clone()));
+        }
+        tasks
+    }
+
+    /// Finds out about the run before: first in memory, then in the database.
+    fn find_past(&mut self, run: RunIdx) {
+        if !matches!(self.run(run).past, Past::Unknown) {
+            return;
+        }
+        let state = self.run(run);
+        let Some(date) = state.row.logical_date else {
+            self.run_mut(run).past = Past::None;
+            return;
+        };
+        let (tenant, dag_id, seq) = (state.row.tenant, state.row.dag_id.clone(), state.seq);
+        self.run_mut(run).past = Past::Loading;
+        self.ask_load(Load::Before(tenant, dag_id, date)).pasts.push((run, seq));
+    }
+
+    /// The database's answer; runs in memory that it may not have yet count too.
+    pub(crate) fn past_found(&mut self, run: RunIdx, found: Option<&(RunRow, Vec<TaskRow>, Arc<Dag>)>) {
+        let state = self.run(run);
+        let Some(date) = state.row.logical_date else { return };
+        let dag = &self.dags[state.dag as usize];
+        let model = state.plan.dag().clone();
+        let in_memory: Option<(Timestamp, RunIdx)> = dag
+            .runs
+            .values()
+            .filter_map(|other| self.run(*other).row.logical_date.map(|when| (when, *other)))
+            .filter(|(when, other)| *when < date && counts(&model, self.run(*other).row.run_type))
+            .max();
+        let stored = found.filter(|(row, ..)| counts(&model, row.run_type));
+        let past = match (in_memory, stored) {
+            (Some((when, other)), stored)
+                if stored.is_none_or(|(row, ..)| row.logical_date.is_none_or(|date| date <= when)) =>
+            {
+                self.run_mut(other).followers.push(run);
+                Past::Run(other)
+            }
+            (_, Some((_, tasks, _))) => {
+                let blocked = blocking(tasks.iter().map(|row| (row.task.clone(), row.state)));
+                Past::Over(Arc::new(blocked))
+            }
+            (_, None) => Past::None,
+        };
+        self.run_mut(run).past = past;
+        self.push_work(run, RunWork::Everything { next: 0 });
+    }
+
+    /// Something that later runs look at has changed.
+    pub(crate) fn wake_followers(&mut self, run: RunIdx) {
+        for follower in self.run(run).followers.clone() {
+            if self.runs[follower as usize].is_some() {
+                self.push_work(follower, RunWork::Everything { next: 0 });
+            }
+        }
+    }
+
+    /// A run leaves memory: those that look at it keep what they need.
+    pub(crate) fn past_is_over(&mut self, run: RunIdx) {
+        let followers = std::mem::take(&mut self.run_mut(run).followers);
+        if followers.is_empty() {
+            return;
+        }
+        let state = self.run(run);
+        let tasks = state.tis.iter().filter(|ti| !ti.has(flag::DEAD));
+        let blocked =
+            Arc::new(blocking(tasks.map(|ti| (state.plan.model(ti.task).task_id.clone(), ti.state))));
+        for follower in followers {
+            if let Some(state) = self.runs[follower as usize].as_deref_mut()
+                && matches!(state.past, Past::Run(before) if before == run)
+            {
+                state.past = Past::Over(blocked.clone());
+            }
+        }
+    }
+}
+
+fn settled(run: &Run, task: u32) -> bool {
+    run.instances(task).all(|ti| {
+        matches!(run.tis[ti as usize].state, TaskState::Success | TaskState::Skipped | TaskState::Removed)
+    })
+}

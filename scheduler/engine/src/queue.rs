@@ -1,0 +1,308 @@
+//! Admission: which scheduled task instances get slots next.
+//!
+//! Waiting instances lie in **lanes**; all of one lane ask for the same (tenant, pool, executor, slots, members), so a lane
+//! that doesn't fit is passed over as a whole and a smaller request behind it may pass. Between tenants the one that
+//! holds least goes first; inside a tenant the order is priority, logical date, age, map index.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use dags::{
+    ids::{ExecutorName, PoolName, TenantId},
+    time::Timestamp,
+};
+
+use crate::{rows::PoolRow, run::TiRef};
+
+/// A task instance that waits, in the order of admission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pending {
+    pub(crate) weight: Reverse<i32>,
+    pub(crate) date: Timestamp,
+    pub(crate) run_seq: u64,
+    pub(crate) map_index: i32,
+    pub(crate) at: TiRef,
+}
+
+/// What an admitted instance holds until its end is confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(crate) lane: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LaneKey {
+    pub(crate) tenant: u32,
+    pub(crate) pool: u32,
+    pub(crate) executor: u32,
+    pub(crate) slots: u32,
+    pub(crate) members: u32,
+}
+
+#[derive(Debug)]
+struct Lane {
+    key: LaneKey,
+    pending: BTreeSet<Pending>,
+}
+
+/// A pool and what is taken of it.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) tenant: TenantId,
+    pub(crate) name: PoolName,
+    /// None while tasks name a pool that doesn't exist.
+    pub(crate) row: Option<PoolRow>,
+    pub(crate) used: i64,
+    pub(crate) deferred: i64,
+    pub(crate) waiting: u32,
+}
+
+impl Pool {
+    /// Free slots; `i64::MAX` without limit.
+    pub(crate) fn open(&self) -> i64 {
+        match &self.row {
+            None => 0,
+            Some(row) if row.slots < 0 => i64::MAX,
+            Some(row) => {
+                i64::from(row.slots) - self.used - if row.include_deferred { self.deferred } else { 0 }
+            }
+        }
+    }
+}
+
+/// An executor and how much of it is taken.
+#[derive(Debug)]
+pub(crate) struct ExecutorState {
+    pub(crate) name: ExecutorName,
+    /// Members that may run at once; none while tasks name an executor that isn't there.
+    pub(crate) slots: Option<u32>,
+    pub(crate) used: u32,
+}
+
+#[derive(Debug)]
+struct Tenant {
+    id: TenantId,
+    used: u64,
+    lanes: BTreeSet<u32>,
+}
+
+/// All waiting instances and all capacity.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    lanes: Vec<Lane>,
+    lane_index: BTreeMap<LaneKey, u32>,
+    pools: Vec<Pool>,
+    pool_index: BTreeMap<(TenantId, PoolName), u32>,
+    executors: Vec<ExecutorState>,
+    executor_index: BTreeMap<ExecutorName, u32>,
+    tenants: Vec<Tenant>,
+    tenant_index: BTreeMap<TenantId, u32>,
+    /// Tenants that have something waiting, least served first.
+    ready: BTreeSet<(u64, u32)>,
+    /// Something was freed or came in since admission last found nothing.
+    pub(crate) changed: bool,
+}
+
+impl Queue {
+    fn tenant(&mut self, id: TenantId) -> u32 {
+        *self.tenant_index.entry(id).or_insert_with(|| {
+            self.tenants.push(Tenant { id, used: 0, lanes: BTreeSet::new() });
+            self.tenants.len() as u32 - 1
+        })
+    }
+
+    pub(crate) fn pool(&mut self, tenant: TenantId, name: &PoolName) -> u32 {
+        if let Some(pool) = self.pool_index.get(&(tenant, name.clone())) {
+            return *pool;
+        }
+        let index = self.pools.len() as u32;
+        self.pools.push(Pool { tenant, name: name.clone(), row: None, used: 0, deferred: 0, waiting: 0 });
+        self.pool_index.insert((tenant, name.clone()), index);
+        index
+    }
+
+    pub(crate) fn pool_mut(&mut self, tenant: TenantId, name: &PoolName) -> &mut Pool {
+        self.changed = true;
+        let index = self.pool(tenant, name);
+        &mut self.pools[index as usize]
+    }
+
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.pools.iter()
+    }
+
+    pub(crate) fn executor_mut(&mut self, name: &ExecutorName) -> &mut ExecutorState {
+        self.changed = true;
+        let index = self.executor(name);
+        &mut self.executors[index as usize]
+    }
+
+    fn executor(&mut self, name: &ExecutorName) -> u32 {
+        if let Some(executor) = self.executor_index.get(name) {
+            return *executor;
+        }
+        let index = self.executors.len() as u32;
+        self.executors.push(ExecutorState { name: name.clone(), slots: None, used: 0 });
+        self.executor_index.insert(name.clone(), index);
+        index
+    }
+
+    pub(crate) fn executors(&self) -> impl Iterator<Item = &ExecutorState> {
+        self.executors.iter()
+    }
+
+    /// The lane for such requests.
+    pub(crate) fn lane(
+        &mut self,
+        tenant: TenantId,
+        pool: &PoolName,
+        executor: &ExecutorName,
+        slots: u32,
+        members: u32,
+    ) -> u32 {
+        let key = LaneKey {
+            tenant: self.tenant(tenant),
+            pool: self.pool(tenant, pool),
+            executor: self.executor(executor),
+            slots,
+            members,
+        };
+        if let Some(lane) = self.lane_index.get(&key) {
+            return *lane;
+        }
+        let index = self.lanes.len() as u32;
+        self.lanes.push(Lane { key: key.clone(), pending: BTreeSet::new() });
+        self.lane_index.insert(key, index);
+        index
+    }
+
+    pub(crate) fn executor_of(&self, lane: u32) -> &ExecutorName {
+        &self.executors[self.lanes[lane as usize].key.executor as usize].name
+    }
+
+    pub(crate) fn push(&mut self, lane: u32, pending: Pending) {
+        let Lane { key, pending: set } = &mut self.lanes[lane as usize];
+        if set.insert(pending) {
+            self.pools[key.pool as usize].waiting += 1;
+            let tenant = &mut self.tenants[key.tenant as usize];
+            if tenant.lanes.is_empty() {
+                self.ready.insert((tenant.used, key.tenant));
+            }
+            tenant.lanes.insert(lane);
+            self.changed = true;
+        }
+    }
+
+    pub(crate) fn remove(&mut self, lane: u32, pending: &Pending) -> bool {
+        let Lane { key, pending: set } = &mut self.lanes[lane as usize];
+        if !set.remove(pending) {
+            return false;
+        }
+        self.pools[key.pool as usize].waiting -= 1;
+        if set.is_empty() {
+            let tenant = &mut self.tenants[key.tenant as usize];
+            tenant.lanes.remove(&lane);
+            if tenant.lanes.is_empty() {
+                self.ready.remove(&(tenant.used, key.tenant));
+            }
+        }
+        true
+    }
+
+    /// The next instance to admit, with its lane; it is taken out of the queue but holds nothing yet.
+    pub(crate) fn pop(&mut self) -> Option<(u32, Pending)> {
+        let mut found = None;
+        for (_, tenant) in &self.ready {
+            let mut best: Option<(Pending, u32)> = None;
+            for lane in &self.tenants[*tenant as usize].lanes {
+                let Lane { key, pending } = &self.lanes[*lane as usize];
+                let executor = &self.executors[key.executor as usize];
+                let fits = self.pools[key.pool as usize].open() >= i64::from(key.slots)
+                    && executor.slots.is_some_and(|slots| slots.saturating_sub(executor.used) >= key.members);
+                if let (true, Some(head)) = (fits, pending.first())
+                    && best.is_none_or(|(known, _)| *head < known)
+                {
+                    best = Some((*head, *lane));
+                }
+            }
+            if best.is_some() {
+                found = best;
+                break;
+            }
+        }
+        let (pending, lane) = found?;
+        self.remove(lane, &pending);
+        Some((lane, pending))
+    }
+
+    /// Takes what an instance of the lane needs.
+    pub(crate) fn take(&mut self, lane: u32) -> Ticket {
+        let key = self.lanes[lane as usize].key.clone();
+        self.pools[key.pool as usize].used += i64::from(key.slots);
+        self.executors[key.executor as usize].used += key.members;
+        self.count_tenant(key.tenant, i64::from(key.slots.max(1)));
+        Ticket { lane }
+    }
+
+    /// Gives it back.
+    pub(crate) fn release(&mut self, ticket: Ticket) {
+        let key = self.lanes[ticket.lane as usize].key.clone();
+        self.pools[key.pool as usize].used -= i64::from(key.slots);
+        self.executors[key.executor as usize].used -= key.members;
+        self.count_tenant(key.tenant, -i64::from(key.slots.max(1)));
+        self.changed = true;
+    }
+
+    /// Counts an instance that waits without running against a pool that counts those.
+    pub(crate) fn count_deferred(&mut self, tenant: TenantId, pool: &PoolName, slots: i64) {
+        let index = self.pool(tenant, pool) as usize;
+        self.pools[index].deferred += slots;
+        self.changed = true;
+    }
+
+    fn count_tenant(&mut self, tenant: u32, slots: i64) {
+        let state = &mut self.tenants[tenant as usize];
+        let waiting = !state.lanes.is_empty();
+        if waiting {
+            self.ready.remove(&(state.used, tenant));
+        }
+        state.used = state.used.saturating_add_signed(slots);
+        if waiting {
+            self.ready.insert((state.used, tenant));
+        }
+    }
+
+    /// How many of the same tenant would be admitted before this one, and why its lane doesn't move.
+    pub(crate) fn standing(&self, lane: u32, pending: &Pending) -> Standing<'_> {
+        let Lane { key, .. } = &self.lanes[lane as usize];
+        let ahead = self.tenants[key.tenant as usize]
+            .lanes
+            .iter()
+            .map(|lane| self.lanes[*lane as usize].pending.range(..pending).count())
+            .sum();
+        Standing {
+            ahead,
+            pool: &self.pools[key.pool as usize],
+            executor: &self.executors[key.executor as usize],
+            slots: key.slots,
+            members: key.members,
+        }
+    }
+
+    /// What every tenant holds, for invariants.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (TenantId, u64)> {
+        self.tenants.iter().map(|tenant| (tenant.id, tenant.used))
+    }
+}
+
+/// Where a waiting instance stands.
+#[derive(Debug)]
+pub(crate) struct Standing<'a> {
+    pub(crate) ahead: usize,
+    pub(crate) pool: &'a Pool,
+    pub(crate) executor: &'a ExecutorState,
+    pub(crate) slots: u32,
+    pub(crate) members: u32,
+}

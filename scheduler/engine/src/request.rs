@@ -1,0 +1,562 @@
+//! Requests that come in by the inbox.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use dags::{
+    ids::{DagId, DagVersion, RunName, TaskId, TenantId},
+    model::Dag,
+    timetable::DataInterval,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    command::{Clear, Command, InboxRow, Refusal, Selection, Trigger},
+    engine::Engine,
+    journal::{Load, Loaded},
+    plan::TaskIdx,
+    rows::{InboxOutcome, PoolRow, RunRow, RunType, TaskRow},
+    run::{RunIdx, TiIdx, TiRef, flag},
+    runs::NewRun,
+    state::{RunState, TaskState},
+    transition::Event,
+    work::{Bulk, BulkKind},
+};
+
+/// What becomes of a request: an outcome, or it waits until a run has been read.
+enum Step {
+    Done(Result<Value, Refusal>),
+    Wait(Load),
+}
+
+impl From<Result<Value, Refusal>> for Step {
+    fn from(outcome: Result<Value, Refusal>) -> Self {
+        Self::Done(outcome)
+    }
+}
+
+impl Engine {
+    /// A request. Its outcome is part of the batch in which it takes effect.
+    pub fn request(&mut self, row: InboxRow, versions: &BTreeMap<DagVersion, Arc<Dag>>) {
+        match self.carry_out(&row, versions) {
+            Step::Done(outcome) => self.out.inbox.push(InboxOutcome { id: row.id, outcome }),
+            Step::Wait(load) => self.ask_load(load).requests.push(row),
+        }
+    }
+
+    /// A run that was asked for has been read.
+    pub fn loaded(&mut self, loaded: Loaded) {
+        let Some(awaited) = self.awaited.remove(&loaded.load) else { return };
+        for (run, seq) in awaited.pasts {
+            if self.is_run(run, seq) {
+                self.past_found(run, loaded.run.as_ref());
+            }
+        }
+        let found = match loaded.run {
+            Some((row, tasks, model)) if !awaited.requests.is_empty() || !awaited.backfills.is_empty() => {
+                self.bring_back(row, tasks, &model)
+            }
+            Some(_) | None => None,
+        };
+        for key in awaited.backfills {
+            let row = found.map(|run| self.run(run).row.clone());
+            self.backfill_found(key, row, found);
+        }
+        for row in awaited.requests {
+            let step = match found {
+                Some(_) => self.carry_out(&row, &BTreeMap::new()),
+                None => self.carry_out_without(&row, &loaded.load),
+            };
+            match step {
+                Step::Done(outcome) => self.out.inbox.push(InboxOutcome { id: row.id, outcome }),
+                Step::Wait(load) => self.ask_load(load).requests.push(row),
+            }
+        }
+        if let Some(run) = found {
+            // A run that nothing was done with leaves memory again.
+            self.touch_run(run);
+        }
+    }
+
+    /// A request about a run that exists neither in memory nor in the database.
+    fn carry_out_without(&mut self, row: &InboxRow, load: &Load) -> Step {
+        match &row.command {
+            Command::Trigger(trigger) => match (load, trigger.logical_date) {
+                (Load::Run(..), Some(date)) => Step::Wait(Load::At(row.tenant, trigger.dag_id.clone(), date)),
+                _ => self.make_triggered(row.tenant, trigger, Some(row.actor.as_str().into())).into(),
+            },
+            Command::Clear(Clear { select, .. }) | Command::MarkTasks { select, .. } => {
+                Err(no_run(&select.dag_id, &select.run_name)).into()
+            }
+            Command::MarkRun { dag_id, run_name, .. } | Command::DeleteRun { dag_id, run_name } => {
+                Err(no_run(dag_id, run_name)).into()
+            }
+            Command::ActivateBundle { .. }
+            | Command::PauseDag { .. }
+            | Command::SetPool { .. }
+            | Command::DeletePool { .. }
+            | Command::AssetEvent { .. }
+            | Command::Backfill(_)
+            | Command::ChangeBackfill { .. }
+            | Command::DeleteDag { .. } => {
+                Err(Refusal::new("request.internal", "this request needs no run")).into()
+            }
+        }
+    }
+
+    fn carry_out(&mut self, row: &InboxRow, versions: &BTreeMap<DagVersion, Arc<Dag>>) -> Step {
+        let tenant = row.tenant;
+        let actor: Arc<str> = row.actor.as_str().into();
+        match &row.command {
+            Command::ActivateBundle { bundle, dags } => {
+                for dag in dags {
+                    let Some(model) = versions.get(&dag.version) else {
+                        let message = format!("version {} of `{}` isn't stored", dag.version, dag.dag_id);
+                        return Err(Refusal::new("dag_version.not_found", message)).into();
+                    };
+                    let bundle = dag.bundle.as_ref().unwrap_or(bundle);
+                    self.activate_dag(tenant, bundle, &dag.version, model, dag.paused_upon_creation);
+                }
+                let gone: Vec<u32> = self
+                    .dag_index
+                    .range((tenant, smallest())..)
+                    .take_while(|((owner, _), _)| *owner == tenant)
+                    .filter(|((_, dag_id), _)| !dags.iter().any(|dag| dag.dag_id == *dag_id))
+                    .map(|(_, dag)| *dag)
+                    .collect();
+                for dag in &gone {
+                    self.retire_dag(*dag);
+                }
+                Ok(json!({ "active": dags.len(), "stale": gone.len() })).into()
+            }
+            Command::Trigger(trigger) => self.trigger(tenant, trigger, actor),
+            Command::PauseDag { dag_id, paused } => self
+                .known_dag(tenant, dag_id)
+                .map(|dag| {
+                    self.pause_dag(dag, *paused);
+                    json!({ "paused": paused })
+                })
+                .into(),
+            Command::Clear(clear) => self.clear(tenant, clear, actor),
+            Command::MarkTasks { select, state } => self.mark_tasks(tenant, select, *state, actor),
+            Command::MarkRun { dag_id, run_name, state } => {
+                self.mark_run(tenant, dag_id, run_name, *state, actor)
+            }
+            Command::SetPool { name, slots, include_deferred } => {
+                if *slots < -1 {
+                    return Err(Refusal::new("pool.slots", "slots must be -1 (no limit), 0 or more")).into();
+                }
+                let row = PoolRow {
+                    tenant,
+                    name: name.clone(),
+                    slots: *slots,
+                    include_deferred: *include_deferred,
+                };
+                self.queue.pool_mut(tenant, name).row = Some(row.clone());
+                self.out.deleted_pools.retain(|key| *key != (tenant, name.clone()));
+                self.out.pools.retain(|known| (known.tenant, &known.name) != (tenant, name));
+                self.out.pools.push(row);
+                Ok(json!({ "name": name, "slots": slots })).into()
+            }
+            Command::DeletePool { name } => {
+                if name.as_str() == "default_pool" {
+                    return Err(Refusal::new("pool.default", "`default_pool` can't be deleted")).into();
+                }
+                let known = self.queue.pool_mut(tenant, name).row.take();
+                if known.is_none() {
+                    return Err(Refusal::new("pool.not_found", format!("there is no pool `{name}`"))).into();
+                }
+                self.out.pools.retain(|row| (row.tenant, &row.name) != (tenant, name));
+                self.out.deleted_pools.push((tenant, name.clone()));
+                Ok(json!({ "name": name })).into()
+            }
+            Command::AssetEvent { asset, extra } => {
+                self.asset_event(tenant, asset, None, extra.clone());
+                Ok(json!({ "asset": asset })).into()
+            }
+            Command::Backfill(spec) => self.create_backfill(tenant, spec).into(),
+            Command::ChangeBackfill { id, change } => self.change_backfill(tenant, *id, *change).into(),
+            Command::DeleteRun { dag_id, run_name } => self.delete_run(tenant, dag_id, run_name),
+            Command::DeleteDag { dag_id } => self.delete_dag(tenant, dag_id).into(),
+        }
+    }
+
+    /// The run if it is in memory, otherwise what must be read.
+    fn wanted_run(&self, tenant: TenantId, dag_id: &DagId, run_name: &RunName) -> Result<RunIdx, Step> {
+        let dag = match self.known_dag(tenant, dag_id) {
+            Ok(dag) => dag,
+            Err(refusal) => return Err(Step::Done(Err(refusal))),
+        };
+        match self.dags[dag as usize].runs.get(run_name) {
+            Some(run) => Ok(*run),
+            None => Err(Step::Wait(Load::Run(tenant, dag_id.clone(), run_name.clone()))),
+        }
+    }
+
+    fn trigger(&mut self, tenant: TenantId, trigger: &Trigger, actor: Arc<str>) -> Step {
+        let dag = match self.known_dag(tenant, &trigger.dag_id) {
+            Ok(dag) => dag,
+            Err(refusal) => return Err(refusal).into(),
+        };
+        if trigger.logical_date.is_some_and(|date| self.date_taken(dag, date)) {
+            return Err(date_taken(&trigger.dag_id)).into();
+        }
+        // A name or date that a finished run has is known to the database only.
+        if let Some(name) = self.fixed_name(dag, trigger) {
+            if self.dags[dag as usize].runs.contains_key(&name) {
+                return Err(taken(&trigger.dag_id, &name)).into();
+            }
+            return Step::Wait(Load::Run(tenant, trigger.dag_id.clone(), name));
+        }
+        if let Some(date) = trigger.logical_date {
+            return Step::Wait(Load::At(tenant, trigger.dag_id.clone(), date));
+        }
+        self.make_triggered(tenant, trigger, Some(actor)).into()
+    }
+
+    /// The name that the run will have, if an older run may have it.
+    fn fixed_name(&self, dag: u32, trigger: &Trigger) -> Option<RunName> {
+        match (&trigger.run_name, trigger.run_after) {
+            (Some(name), _) => Some(name.clone()),
+            (None, Some(run_after)) => self.free_name(dag, RunType::Manual, trigger.logical_date, run_after),
+            (None, None) => None,
+        }
+    }
+
+    /// Makes a run by hand; that its name and date are free in the database is known.
+    pub(crate) fn make_triggered(
+        &mut self,
+        tenant: TenantId,
+        trigger: &Trigger,
+        by: Option<Arc<str>>,
+    ) -> Result<Value, Refusal> {
+        let dag = self.known_dag(tenant, &trigger.dag_id)?;
+        let state = &self.dags[dag as usize];
+        if state.row.stale {
+            let message = format!("the newest bundle no longer has `{}`", trigger.dag_id);
+            return Err(Refusal::new("dag.stale", message));
+        }
+        let run_after = trigger.run_after.unwrap_or(self.now);
+        let interval = state
+            .timetable
+            .as_ref()
+            .and_then(|timetable| timetable.manual_interval(trigger.logical_date.unwrap_or(run_after)))
+            .filter(|_| trigger.logical_date.is_some())
+            .map(|DataInterval { start, end }| (start, end));
+        let name = match &trigger.run_name {
+            Some(name) if state.runs.contains_key(name) => return Err(taken(&trigger.dag_id, name)),
+            Some(name) => name.clone(),
+            None => self
+                .free_name(dag, RunType::Manual, trigger.logical_date, run_after)
+                .ok_or_else(|| Refusal::new("run.exists", "a run of that date exists already"))?,
+        };
+        if trigger.logical_date.is_some_and(|date| self.date_taken(dag, date)) {
+            return Err(date_taken(&trigger.dag_id));
+        }
+        let new = NewRun {
+            name: name.clone(),
+            kind: RunType::Manual,
+            logical_date: trigger.logical_date,
+            interval,
+            run_after,
+            conf: Arc::new(trigger.conf.clone()),
+            note: trigger.note.as_deref().map(Into::into),
+            backfill: None,
+            by,
+        };
+        self.reserve(dag, new.logical_date);
+        let run = self.make_run(dag, new);
+        Ok(json!({ "run_id": name, "id": self.run(run).row.run }))
+    }
+
+    /// A task asked for a run of another DAG.
+    pub(crate) fn trigger_from_task(&mut self, at: TiRef, trigger: &Trigger) {
+        let run = self.run(at.run);
+        let tenant = run.row.tenant;
+        let by: Arc<str> = format!("{}/{}", run.row.dag_id, run.row.run_name).into();
+        match self.make_triggered(tenant, trigger, Some(by)) {
+            Ok(_) => {
+                self.apply(at, Event::Succeed, None);
+            }
+            Err(refusal) => self.failed(at, true, Some(refusal.message.into())),
+        }
+    }
+
+    /// The instances that a selection names, in order of task and index.
+    fn selected(&self, run: RunIdx, select: &Selection) -> Result<Vec<TiIdx>, Refusal> {
+        let state = self.run(run);
+        let plan = &state.plan;
+        let mut chosen: BTreeMap<TaskIdx, Option<Vec<i32>>> = BTreeMap::new();
+        for (name, index) in &select.tasks {
+            let task = plan.find(name).ok_or_else(|| no_task(name))?;
+            match (chosen.entry(task).or_insert_with(|| Some(Vec::new())), index) {
+                (Some(list), Some(index)) => list.push(*index),
+                (all, _) => *all = None,
+            }
+        }
+        if select.tasks.is_empty() {
+            chosen.extend((0..plan.tasks.len() as TaskIdx).map(|task| (task, None)));
+        }
+        let named: Vec<TaskIdx> = chosen.keys().copied().collect();
+        let mut more = Vec::new();
+        if select.upstream {
+            more.extend(plan.closure(&named, &plan.ups));
+        }
+        if select.downstream {
+            more.extend(plan.closure(&named, &plan.downs));
+        }
+        for task in more {
+            chosen.entry(task).or_insert(None);
+        }
+        // What surrounds a task that runs again is needed again: its setups, and what cleans up after them.
+        if !select.tasks.is_empty() {
+            for task in chosen.keys().copied().collect::<Vec<_>>() {
+                for setup in &plan.tasks[task as usize].setups {
+                    chosen.entry(*setup).or_insert(None);
+                    let name = &plan.model(*setup).task_id;
+                    for (end, model) in plan.dag().tasks.iter().enumerate() {
+                        if model.teardown_of.contains(name) {
+                            chosen.entry(end as TaskIdx).or_insert(None);
+                        }
+                    }
+                }
+            }
+        }
+        let mut instances = Vec::new();
+        for (task, indexes) in chosen {
+            for ti in state.instances(task) {
+                let index = state.tis[ti as usize].map_index;
+                if indexes.as_ref().is_none_or(|list| list.contains(&index)) {
+                    instances.push(ti);
+                }
+            }
+        }
+        Ok(instances)
+    }
+
+    fn clear(&mut self, tenant: TenantId, clear: &Clear, actor: Arc<str>) -> Step {
+        let run = match self.wanted_run(tenant, &clear.select.dag_id, &clear.select.run_name) {
+            Ok(run) => run,
+            Err(step) => return step,
+        };
+        let mut instances = match self.selected(run, &clear.select) {
+            Ok(instances) => instances,
+            Err(refusal) => return Err(refusal).into(),
+        };
+        let state = self.run(run);
+        instances.retain(|ti| {
+            let ti = &state.tis[*ti as usize].state;
+            (!clear.only_failed || matches!(ti, TaskState::Failed | TaskState::UpstreamFailed))
+                && (!clear.only_running || ti.holds_slots())
+        });
+        let list: Vec<(TaskId, i32)> =
+            instances.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
+        let cleared = list.len();
+        if cleared > 0 {
+            if clear.run_on_latest_version
+                && let Err(refusal) = self.move_to_latest(run)
+            {
+                return Err(refusal).into();
+            }
+            self.reopen(run);
+            self.start_bulk(run, Bulk { id: 0, kind: BulkKind::Clear, list, by: Some(actor), reason: None });
+        }
+        Ok(json!({ "cleared": cleared })).into()
+    }
+
+    fn mark_tasks(&mut self, tenant: TenantId, select: &Selection, to: TaskState, actor: Arc<str>) -> Step {
+        let kind = match to {
+            TaskState::Success => BulkKind::MarkSuccess,
+            TaskState::Failed => BulkKind::MarkFailed,
+            TaskState::Skipped => BulkKind::MarkSkipped,
+            TaskState::None
+            | TaskState::Scheduled
+            | TaskState::Queued
+            | TaskState::Running
+            | TaskState::Restarting
+            | TaskState::UpForRetry
+            | TaskState::UpForReschedule
+            | TaskState::Deferred
+            | TaskState::AwaitingInput
+            | TaskState::UpstreamFailed
+            | TaskState::Removed => {
+                let message = format!("a task can be marked `success`, `failed` or `skipped`, not `{to}`");
+                return Err(Refusal::new("task.mark", message)).into();
+            }
+        };
+        let run = match self.wanted_run(tenant, &select.dag_id, &select.run_name) {
+            Ok(run) => run,
+            Err(step) => return step,
+        };
+        let instances = match self.selected(run, select) {
+            Ok(instances) => instances,
+            Err(refusal) => return Err(refusal).into(),
+        };
+        let state = self.run(run);
+        let changing: Vec<TiIdx> =
+            instances.into_iter().filter(|ti| state.tis[*ti as usize].state != to).collect();
+        let tasks: Vec<TaskIdx> = changing.iter().map(|ti| state.tis[*ti as usize].task).collect();
+        // What failed only because of them gets another chance.
+        let below: Vec<(TaskId, i32)> = if to == TaskState::Failed {
+            Vec::new()
+        } else {
+            let plan = state.plan.clone();
+            plan.closure(&tasks, &plan.downs)
+                .into_iter()
+                .flat_map(|task| state.instances(task))
+                .filter(|ti| !changing.contains(ti))
+                .filter(|ti| state.tis[*ti as usize].state == TaskState::UpstreamFailed)
+                .map(|ti| self.task_name(TiRef { run, ti }))
+                .collect()
+        };
+        let list: Vec<(TaskId, i32)> =
+            changing.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
+        let marked = list.len();
+        if marked > 0 {
+            let reason: Arc<str> = format!("marked {to} by {actor}").into();
+            self.reopen(run);
+            self.start_bulk(run, Bulk { id: 0, kind, list, by: Some(actor.clone()), reason: Some(reason) });
+            if !below.is_empty() {
+                let bulk = Bulk { id: 0, kind: BulkKind::Clear, list: below, by: Some(actor), reason: None };
+                self.start_bulk(run, bulk);
+            }
+        }
+        Ok(json!({ "marked": marked })).into()
+    }
+
+    fn mark_run(
+        &mut self,
+        tenant: TenantId,
+        dag_id: &DagId,
+        run_name: &RunName,
+        to: RunState,
+        actor: Arc<str>,
+    ) -> Step {
+        let run = match self.wanted_run(tenant, dag_id, run_name) {
+            Ok(run) => run,
+            Err(step) => return step,
+        };
+        let was = self.run(run).row.state;
+        let reason: Arc<str> = format!("run marked {to} by {actor}").into();
+        match to {
+            RunState::Success | RunState::Failed if was.is_finished() => {
+                if was != to {
+                    let state = self.run_mut(run);
+                    state.row.state = to;
+                    state.row.reason = Some(reason.clone());
+                    self.note_run(run, Some(reason));
+                }
+            }
+            RunState::Success => {
+                let state = self.run(run);
+                let list = (0..state.tis.len() as TiIdx)
+                    .filter(|ti| !state.tis[*ti as usize].has(flag::DEAD))
+                    .filter(|ti| state.tis[*ti as usize].state != TaskState::Success)
+                    .map(|ti| self.task_name(TiRef { run, ti }))
+                    .collect();
+                let (by, kind) = (Some(actor), BulkKind::MarkSuccess);
+                self.start_bulk(run, Bulk { id: 0, kind, list, by, reason: Some(reason) });
+            }
+            RunState::Failed => self.end_run(run, BulkKind::EndFailed, Some(actor), reason),
+            RunState::Queued => self.reopen(run),
+            RunState::Running => {
+                let message = "a run can be marked `success`, `failed` or `queued`";
+                return Err(Refusal::new("run.mark", message)).into();
+            }
+        }
+        Ok(json!({ "state": to })).into()
+    }
+
+    fn delete_run(&mut self, tenant: TenantId, dag_id: &DagId, run_name: &RunName) -> Step {
+        let run = match self.wanted_run(tenant, dag_id, run_name) {
+            Ok(run) => run,
+            Err(step) => return step,
+        };
+        let state = self.run(run);
+        if !state.row.state.is_finished() || state.unfinished > 0 {
+            let message = format!("run `{run_name}` isn't finished");
+            return Err(Refusal::new("run.unfinished", message)).into();
+        }
+        let id = state.row.run;
+        self.past_is_over(run);
+        self.out.deleted_runs.push((tenant, id));
+        self.forget_run(run);
+        Ok(json!({ "deleted": run_name })).into()
+    }
+
+    fn delete_dag(&mut self, tenant: TenantId, dag_id: &DagId) -> Result<Value, Refusal> {
+        let dag = self.known_dag(tenant, dag_id)?;
+        let state = &self.dags[dag as usize];
+        if state.runs.values().any(|run| self.run(*run).unfinished > 0) {
+            return Err(Refusal::new("dag.has_runs", format!("`{dag_id}` has unfinished runs")));
+        }
+        for run in state.runs.values().copied().collect::<Vec<_>>() {
+            self.forget_run(run);
+        }
+        let state = &mut self.dags[dag as usize];
+        (state.deleted, state.next) = (true, None);
+        state.generation += 1;
+        self.listen(dag);
+        self.dag_index.remove(&(tenant, dag_id.clone()));
+        self.out.deleted_dags.push((tenant, dag_id.clone()));
+        Ok(json!({ "deleted": dag_id }))
+    }
+
+    /// Puts a finished run, as the database has it, back into memory.
+    fn bring_back(&mut self, row: RunRow, tasks: Vec<TaskRow>, model: &Arc<Dag>) -> Option<RunIdx> {
+        let dag = self.find_dag(row.tenant, &row.dag_id)?;
+        if let Some(known) = self.dags[dag as usize].runs.get(&row.run_name) {
+            return Some(*known);
+        }
+        let plan = self.plan(&row.version, model);
+        let run = self.restore_run(dag, plan, row, tasks);
+        Some(run)
+    }
+
+    /// Moves a run to its DAG's newest version: tasks that are gone become removed, new ones are created.
+    fn move_to_latest(&mut self, run: RunIdx) -> Result<(), Refusal> {
+        let state = self.run(run);
+        let dag = state.dag;
+        let newest = self.dags[dag as usize].plan.clone();
+        if newest.version == state.plan.version {
+            return Ok(());
+        }
+        if state.tis.iter().any(|ti| ti.state.holds_slots()) {
+            let message = "tasks of the run are running: wait for them, or clear on the run's own version";
+            return Err(Refusal::new("run.busy", message));
+        }
+        let bundle = self.dags[dag as usize].row.bundle.clone();
+        self.take_from_queue(run);
+        self.rebuild_run(run, newest, bundle);
+        Ok(())
+    }
+
+    /// Takes a run's instances out of the queue; they come back when they are looked at again.
+    fn take_from_queue(&mut self, run: RunIdx) {
+        let waiting: Vec<TiIdx> = (0..self.run(run).tis.len() as TiIdx)
+            .filter(|ti| self.run(run).tis[*ti as usize].has(flag::PENDING))
+            .collect();
+        for ti in &waiting {
+            self.dequeue(TiRef { run, ti: *ti });
+        }
+    }
+}
+
+fn smallest() -> DagId {
+    DagId::parse("-").expect("invariant: a hyphen is a name")
+}
+
+fn no_run(dag_id: &DagId, run_name: &RunName) -> Refusal {
+    Refusal::new("run.not_found", format!("`{dag_id}` has no run `{run_name}`"))
+}
+
+fn no_task(name: &TaskId) -> Refusal {
+    Refusal::new("task.not_found", format!("the DAG has no task `{name}`"))
+}
+
+fn date_taken(dag_id: &DagId) -> Refusal {
+    Refusal::new("run.date_exists", format!("`{dag_id}` has a run with that logical date already"))
+}
+
+fn taken(dag_id: &DagId, name: &RunName) -> Refusal {
+    Refusal::new("run.exists", format!("`{dag_id}` has a run `{name}` already"))
+}

@@ -1,0 +1,357 @@
+//! What is still to be done, and doing a bounded part of it.
+//!
+//! A run's work is done in order, so that what was begun about it is seen through before the next request; runs with work
+//! take turns, so that a run of 100,000 instances doesn't hold up the others.
+
+use dags::{ids::TaskId, time::Timestamp};
+
+use crate::{
+    engine::{Engine, Timer},
+    plan::TaskIdx,
+    run::{RunIdx, TiIdx, TiRef, flag},
+    state::TaskState,
+    transition::Event,
+};
+
+/// A piece of work of one run.
+#[derive(Debug, Clone)]
+pub(crate) enum RunWork {
+    /// Store and look at the first instances of tasks from here on.
+    Create { next: TaskIdx },
+    /// Look at what comes after an instance that ended, from this edge and unit on.
+    Below { ti: TiIdx, edge: u32, unit: u32 },
+    /// Look at every undecided instance, from here on.
+    Everything { next: TiIdx },
+    /// Decide the rest of a unit's instances.
+    Unit { task: TaskIdx, unit: u32, next: TiIdx },
+    /// Give a mapped task its instances.
+    Expand { task: TaskIdx },
+    /// Bring instances to an end or back to the start, one after the other.
+    Bulk(Bulk),
+}
+
+/// One change of many instances.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Bulk {
+    /// Its number in the table of continuations, while it is there.
+    pub(crate) id: i64,
+    pub(crate) kind: BulkKind,
+    /// What is left to do, last first.
+    pub(crate) list: Vec<(TaskId, i32)>,
+    pub(crate) by: Option<std::sync::Arc<str>>,
+    pub(crate) reason: Option<std::sync::Arc<str>>,
+}
+
+/// What happens to each instance of a [`Bulk`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) enum BulkKind {
+    Clear,
+    MarkSuccess,
+    MarkFailed,
+    MarkSkipped,
+    /// The end of a run: running ones fail, the others are skipped; teardowns are left alone.
+    FailFast,
+    /// A run's timeout: everything unfinished is skipped.
+    SkipUnfinished,
+    /// A run in which nothing can go on: everything unfinished counts as blocked.
+    EndStuck,
+    /// A run marked as failed: running ones fail, the others are skipped; teardowns are left alone.
+    EndFailed,
+}
+
+impl Engine {
+    /// Whether there is work to do without a new event.
+    pub fn has_work(&self) -> bool {
+        !self.busy_runs.is_empty()
+            || !self.busy_dags.is_empty()
+            || self.queue.changed
+            || self.deadline().is_some_and(|at| at <= self.now)
+    }
+
+    /// Does a bounded part of the work: about as many transitions as the configuration says.
+    pub fn step(&mut self) {
+        self.budget = self.config.step_transitions;
+        self.fire();
+        while self.budget > 0 {
+            if let Some(run) = self.busy_runs.pop_front() {
+                self.run_step(run);
+            } else if let Some(dag) = self.busy_dags.pop_front() {
+                self.dags[dag as usize].has_work = false;
+                self.budget -= 1;
+                self.look_at_dag(dag);
+            } else if self.queue.changed {
+                self.admit();
+            } else {
+                break;
+            }
+        }
+    }
+
+    pub(crate) fn push_work(&mut self, run: RunIdx, work: RunWork) {
+        let state = self.run_mut(run);
+        state.work.push_back(work);
+        if !std::mem::replace(&mut state.has_work, true) {
+            self.busy_runs.push_back(run);
+        }
+    }
+
+    /// Works on one run until its work or a share of the budget is used up.
+    fn run_step(&mut self, run: RunIdx) {
+        let floor = self.budget.saturating_sub((self.config.step_transitions / 4).max(1));
+        while self.budget > floor {
+            let Some(work) = self.run_mut(run).work.pop_front() else {
+                self.settle(run);
+                if self.run(run).work.is_empty() {
+                    self.run_mut(run).has_work = false;
+                    return;
+                }
+                continue;
+            };
+            self.budget = self.budget.saturating_sub(1);
+            if let Some(rest) = self.do_work(run, work) {
+                self.run_mut(run).work.push_front(rest);
+            }
+        }
+        self.busy_runs.push_back(run);
+    }
+
+    /// Does some of it and returns what is left.
+    fn do_work(&mut self, run: RunIdx, work: RunWork) -> Option<RunWork> {
+        match work {
+            RunWork::Create { next } => self.create_tasks(run, next),
+            RunWork::Below { ti, edge, unit } => self.look_below(run, ti, edge, unit),
+            RunWork::Everything { next } => self.look_at_everything(run, next),
+            RunWork::Unit { task, unit, next } => self.decide_unit(run, task, unit, next),
+            RunWork::Expand { task } => {
+                self.expand(run, task);
+                None
+            }
+            RunWork::Bulk(bulk) => self.bulk(run, bulk),
+        }
+    }
+
+    fn create_tasks(&mut self, run: RunIdx, mut next: TaskIdx) -> Option<RunWork> {
+        let plan = self.run(run).plan.clone();
+        while (next as usize) < plan.tasks.len() {
+            if self.budget == 0 {
+                return Some(RunWork::Create { next });
+            }
+            let span = self.run(run).spans[next as usize];
+            for ti in self.run(run).instances(next) {
+                self.touch(TiRef { run, ti });
+            }
+            self.budget = self.budget.saturating_sub(span.len as usize);
+            next += 1;
+            let state = self.run_mut(run);
+            state.row.created_tasks = next;
+            self.touch_run(run);
+            for unit in span.first_unit..span.first_unit + span.units {
+                if let Some(rest) = self.decide_unit(run, next - 1, unit, span.first) {
+                    self.push_work(run, rest);
+                }
+            }
+        }
+        None
+    }
+
+    fn look_below(&mut self, run: RunIdx, ti: TiIdx, mut edge: u32, mut from: u32) -> Option<RunWork> {
+        let plan = self.run(run).plan.clone();
+        let task = self.run(run).tis[ti as usize].task;
+        let lists = [plan.downs.of(task), plan.covered_by.of(task), plan.serves.of(task)];
+        let total: usize = lists.iter().map(|list| list.len()).sum();
+        while (edge as usize) < total {
+            let mut at = edge as usize;
+            let mut down = None;
+            for list in lists {
+                if at < list.len() {
+                    down = Some(list[at]);
+                    break;
+                }
+                at -= list.len();
+            }
+            let Some(down) = down else { break };
+            let units = self.run(run).units_below(ti, down);
+            for unit in units.start.max(from)..units.end {
+                if self.budget == 0 {
+                    return Some(RunWork::Below { ti, edge, unit });
+                }
+                self.budget = self.budget.saturating_sub(usize::from(unit > units.start));
+                let first = self.run(run).unit_instances(down, unit).start;
+                if let Some(rest) = self.decide_unit(run, down, unit, first) {
+                    self.push_work(run, rest);
+                }
+            }
+            from = 0;
+            edge += 1;
+        }
+        self.wake_deciders(run, task);
+        None
+    }
+
+    /// A short circuit skips what isn't its direct successor too.
+    fn wake_deciders(&mut self, run: RunIdx, task: TaskIdx) {
+        let plan = self.run(run).plan.clone();
+        if plan.model(task).operator != "short_circuit" {
+            return;
+        }
+        for down in plan.closure(plan.downs.of(task), &plan.downs) {
+            let span = self.run(run).spans[down as usize];
+            for unit in span.first_unit..span.first_unit + span.units {
+                let next = self.run(run).unit_instances(down, unit).start;
+                self.push_work(run, RunWork::Unit { task: down, unit, next });
+            }
+        }
+    }
+
+    fn look_at_everything(&mut self, run: RunIdx, next: TiIdx) -> Option<RunWork> {
+        let mut ti = next;
+        while (ti as usize) < self.run(run).tis.len() {
+            if self.budget == 0 {
+                return Some(RunWork::Everything { next: ti });
+            }
+            self.consider(TiRef { run, ti });
+            ti += 1;
+            if ti.is_multiple_of(64) {
+                self.budget = self.budget.saturating_sub(1);
+            }
+        }
+        None
+    }
+
+    fn bulk(&mut self, run: RunIdx, mut bulk: Bulk) -> Option<RunWork> {
+        while let Some((task, map_index)) = bulk.list.pop() {
+            if self.budget == 0 {
+                bulk.list.push((task, map_index));
+                self.save_bulk(run, &bulk);
+                return Some(RunWork::Bulk(bulk));
+            }
+            self.budget -= 1;
+            let found = self.run(run).plan.find(&task).and_then(|task| {
+                self.run(run)
+                    .instances(task)
+                    .find(|ti| self.run(run).tis[*ti as usize].map_index == map_index)
+            });
+            if let Some(ti) = found {
+                self.bulk_one(TiRef { run, ti }, &bulk);
+            }
+        }
+        if bulk.id != 0 {
+            let row = crate::rows::ContinuationRow { id: bulk.id, work: None };
+            self.out.continuations.insert(bulk.id, row);
+        }
+        if bulk.kind == BulkKind::Clear {
+            self.push_work(run, RunWork::Everything { next: 0 });
+        }
+        None
+    }
+
+    fn bulk_one(&mut self, at: TiRef, bulk: &Bulk) {
+        let ti = &self.run(at.run).tis[at.ti as usize];
+        let state = ti.state;
+        let teardown = self.run(at.run).plan.tasks[ti.task as usize].teardown;
+        let (by, reason) = (bulk.by.clone(), bulk.reason.clone());
+        let running = matches!(state, TaskState::Running | TaskState::Restarting);
+        let event = match bulk.kind {
+            BulkKind::Clear => return self.clear_one(at, by),
+            BulkKind::MarkSuccess => Event::MarkSuccess,
+            BulkKind::MarkFailed => Event::MarkFailed,
+            BulkKind::MarkSkipped => Event::MarkSkipped,
+            BulkKind::FailFast | BulkKind::EndFailed if teardown || state.is_finished() => return,
+            BulkKind::FailFast | BulkKind::EndFailed if running => Event::MarkFailed,
+            BulkKind::SkipUnfinished | BulkKind::EndStuck if state.is_finished() => return,
+            BulkKind::EndStuck => Event::MarkFailed,
+            BulkKind::FailFast | BulkKind::EndFailed | BulkKind::SkipUnfinished => Event::MarkSkipped,
+        };
+        self.end_by_hand(at, event, by, reason);
+    }
+
+    /// Stores what is left, so that a crash doesn't lose it.
+    pub(crate) fn save_bulk(&mut self, run: RunIdx, bulk: &Bulk) {
+        if bulk.id != 0 {
+            let work = serde_json::json!({ "run": self.run(run).row.run, "bulk": bulk });
+            let row = crate::rows::ContinuationRow { id: bulk.id, work: Some(work) };
+            self.out.continuations.insert(bulk.id, row);
+        }
+    }
+
+    /// Starts a change of many instances.
+    pub(crate) fn start_bulk(&mut self, run: RunIdx, mut bulk: Bulk) {
+        bulk.list.reverse();
+        if bulk.list.len() >= self.config.step_transitions / 4 {
+            bulk.id = self.next_continuation;
+            self.next_continuation += 1;
+            self.save_bulk(run, &bulk);
+        }
+        self.push_work(run, RunWork::Bulk(bulk));
+    }
+
+    /// What is due becomes work.
+    pub(crate) fn fire(&mut self) {
+        let mut left = self.config.step_transitions;
+        while left > 0
+            && let Some(std::cmp::Reverse((when, _))) = self.timers.peek()
+            && *when <= self.now
+        {
+            left -= 1;
+            if let Some(std::cmp::Reverse((when, timer))) = self.timers.pop() {
+                self.fire_one(when, timer);
+            }
+        }
+    }
+
+    fn fire_one(&mut self, when: Timestamp, timer: Timer) {
+        match timer {
+            Timer::Ti { at, seq } => {
+                if self.is_run(at.run, seq) {
+                    self.wake(at, when);
+                }
+            }
+            Timer::RunDue { run, seq } => {
+                if self.is_run(run, seq) {
+                    self.dag_work(self.run(run).dag);
+                }
+            }
+            Timer::RunTimeout { run, seq, generation } => {
+                if self.is_run(run, seq) && self.run(run).generation == generation {
+                    self.time_out_run(run);
+                }
+            }
+            Timer::Deadline { run, seq, generation, n } => {
+                if self.is_run(run, seq) && self.run(run).generation == generation {
+                    self.miss_deadline(run, n);
+                }
+            }
+            Timer::Dag { dag, generation } => {
+                if self.dags[dag as usize].generation == generation {
+                    self.dag_work(dag);
+                }
+            }
+        }
+    }
+
+    /// An instance's time has come: its retry or next call is due, or its wait is over.
+    fn wake(&mut self, at: TiRef, when: Timestamp) {
+        let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
+        if ti.live.as_ref().and_then(|live| live.wake_at) != Some(when) {
+            return;
+        }
+        match ti.state {
+            TaskState::UpForRetry | TaskState::UpForReschedule => {
+                ti.set(flag::DUE);
+                self.consider(at);
+            }
+            TaskState::Deferred => self.resume(at),
+            TaskState::None
+            | TaskState::Scheduled
+            | TaskState::Queued
+            | TaskState::Running
+            | TaskState::Restarting
+            | TaskState::AwaitingInput
+            | TaskState::Success
+            | TaskState::Failed
+            | TaskState::Skipped
+            | TaskState::UpstreamFailed
+            | TaskState::Removed => {}
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `make run`: from a fresh checkout to a running single-node service.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::process::say;
+use crate::workspace::Workspace;
+
+/// Builds `updraft` and the helper programs that it looks for beside itself.
+pub(crate) fn build(workspace: &Workspace) -> Result<bool> {
+    let mut builds = vec![workspace.cargo(&["build", "--locked", "--bin", "updraft"])];
+    for manifest in workspace.own_workspaces() {
+        builds.push(workspace.cargo(&["build", "--locked", "--manifest-path", &manifest]));
+    }
+    for mut build in builds {
+        if !build.status().context("failed to start cargo build")?.success() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Builds what the service needs and becomes the service, so that signals reach it directly.
+///
+/// A debug build, because the first run should not wait for the optimiser.
+pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<bool> {
+    say("building Updraft (a few minutes the first time)");
+    if !build(workspace)? {
+        return Ok(false);
+    }
+    let program = workspace.binary("updraft");
+    let default = ["standalone", "--dags", "dags/examples", "--data", "var"].map(str::to_owned);
+    let arguments = if arguments.is_empty() { &default[..] } else { arguments };
+    say(&format!("starting: target/debug/updraft {}", arguments.join(" ")));
+    say("to see its runs, in a second terminal: target/debug/updraft runs list");
+    say("Ctrl-C stops it");
+    let error = Command::new(&program).args(arguments).current_dir(&workspace.root).exec();
+    Err(error).with_context(|| format!("failed to start {}", program.display()))
+}
