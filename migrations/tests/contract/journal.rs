@@ -194,7 +194,6 @@ async fn requests_are_taken_once_with_outcome_and_audit(test: TestDb) {
         bundle: fixture::bundle_id("b1"),
         dags: vec![ActivatedDag {
             dag_id: fixture::dag_id("d"),
-            bundle: None,
             version: fixture::version("d", "one"),
             bundle: None,
             paused_upon_creation: false,
