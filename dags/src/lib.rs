@@ -8,6 +8,7 @@ pub mod amount;
 pub mod canonical;
 pub mod catalog;
 pub mod compile;
+pub mod conf;
 pub mod diagnostic;
 pub mod graph;
 pub mod ids;

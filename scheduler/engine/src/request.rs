@@ -283,45 +283,8 @@ impl Engine {
     /// The instances that a selection names, in order of task and index.
     fn selected(&self, run: RunIdx, select: &Selection) -> Result<Vec<TiIdx>, Refusal> {
         let state = self.run(run);
-        let plan = &state.plan;
-        let mut chosen: BTreeMap<TaskIdx, Option<Vec<i32>>> = BTreeMap::new();
-        for (name, index) in &select.tasks {
-            let task = plan.find(name).ok_or_else(|| no_task(name))?;
-            match (chosen.entry(task).or_insert_with(|| Some(Vec::new())), index) {
-                (Some(list), Some(index)) => list.push(*index),
-                (all, _) => *all = None,
-            }
-        }
-        if select.tasks.is_empty() {
-            chosen.extend((0..plan.tasks.len() as TaskIdx).map(|task| (task, None)));
-        }
-        let named: Vec<TaskIdx> = chosen.keys().copied().collect();
-        let mut more = Vec::new();
-        if select.upstream {
-            more.extend(plan.closure(&named, &plan.ups));
-        }
-        if select.downstream {
-            more.extend(plan.closure(&named, &plan.downs));
-        }
-        for task in more {
-            chosen.entry(task).or_insert(None);
-        }
-        // What surrounds a task that runs again is needed again: its setups, and what cleans up after them.
-        if !select.tasks.is_empty() {
-            for task in chosen.keys().copied().collect::<Vec<_>>() {
-                for setup in &plan.tasks[task as usize].setups {
-                    chosen.entry(*setup).or_insert(None);
-                    let name = &plan.model(*setup).task_id;
-                    for (end, model) in plan.dag().tasks.iter().enumerate() {
-                        if model.teardown_of.contains(name) {
-                            chosen.entry(end as TaskIdx).or_insert(None);
-                        }
-                    }
-                }
-            }
-        }
         let mut instances = Vec::new();
-        for (task, indexes) in chosen {
+        for (task, indexes) in state.plan.chosen(select)? {
             for ti in state.instances(task) {
                 let index = state.tis[ti as usize].map_index;
                 if indexes.as_ref().is_none_or(|list| list.contains(&index)) {
@@ -342,11 +305,7 @@ impl Engine {
             Err(refusal) => return Err(refusal).into(),
         };
         let state = self.run(run);
-        instances.retain(|ti| {
-            let ti = &state.tis[*ti as usize].state;
-            (!clear.only_failed || matches!(ti, TaskState::Failed | TaskState::UpstreamFailed))
-                && (!clear.only_running || ti.holds_slots())
-        });
+        instances.retain(|ti| clear.takes(state.tis[*ti as usize].state));
         let list: Vec<(TaskId, i32)> =
             instances.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
         let cleared = list.len();
@@ -546,10 +505,6 @@ fn smallest() -> DagId {
 
 fn no_run(dag_id: &DagId, run_name: &RunName) -> Refusal {
     Refusal::new("run.not_found", format!("`{dag_id}` has no run `{run_name}`"))
-}
-
-fn no_task(name: &TaskId) -> Refusal {
-    Refusal::new("task.not_found", format!("the DAG has no task `{name}`"))
 }
 
 fn date_taken(dag_id: &DagId) -> Refusal {
