@@ -32,7 +32,8 @@ pub async fn ownership(db: &Db, scope: TenantScope) -> Result<Ownership, Error> 
     let backend = db.read().get_database_backend();
     let statement = Statement::from_sql_and_values(backend, sql, [scope.tenant().0.into()]);
     let row = db.read().query_one_raw(statement).await.doing(doing)?;
-    let row = row.ok_or_else(|| Error::corrupt("tenant", format!("there is no tenant {}", scope.tenant())))?;
+    let row =
+        row.ok_or_else(|| Error::corrupt("tenant", format!("there is no tenant {}", scope.tenant())))?;
     let owner: Option<String> = row.try_get("", "owner").doing(doing)?;
     let batch: i64 = row.try_get("", "batch").doing(doing)?;
     let expires_at = Timestamp(row.try_get("", "expires_at").doing(doing)?);

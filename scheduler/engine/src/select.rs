@@ -12,10 +12,7 @@ use crate::{
 
 impl Plan {
     /// The tasks that a selection names, each with its map indexes or all of them, in the order of the plan.
-    pub(crate) fn chosen(
-        &self,
-        select: &Selection,
-    ) -> Result<BTreeMap<TaskIdx, Option<Vec<i32>>>, Refusal> {
+    pub(crate) fn chosen(&self, select: &Selection) -> Result<BTreeMap<TaskIdx, Option<Vec<i32>>>, Refusal> {
         let mut chosen: BTreeMap<TaskIdx, Option<Vec<i32>>> = BTreeMap::new();
         for (name, index) in &select.tasks {
             let task = self.find(name).ok_or_else(|| no_task(name))?;
