@@ -60,7 +60,9 @@ impl Engine {
         match verdict {
             Verdict::Wait => {}
             Verdict::UpstreamFailed => {
-                if self.past_allows_skip(at) && self.run(at.run).tis[at.ti as usize].state != TaskState::UpForReschedule {
+                if self.past_allows_skip(at)
+                    && self.run(at.run).tis[at.ti as usize].state != TaskState::UpForReschedule
+                {
                     self.apply(at, Event::Block, reason);
                 }
             }
@@ -261,7 +263,9 @@ impl Engine {
     }
 
     pub(crate) fn lane_of(&mut self, at: TiRef) -> u32 {
-        let run = self.runs[at.run as usize].as_deref_mut().expect("invariant: a run that is referred to is in memory");
+        let run = self.runs[at.run as usize]
+            .as_deref_mut()
+            .expect("invariant: a run that is referred to is in memory");
         let task = run.tis[at.ti as usize].task;
         let known = run.lanes[task as usize];
         if known != u32::MAX {
@@ -269,7 +273,8 @@ impl Engine {
         }
         let model = run.plan.model(task);
         let executor = model.executor.as_ref().unwrap_or(&self.config.default_executor);
-        let lane = self.queue.lane(run.row.tenant, &model.pool, executor, model.pool_slots, model.gang.max(1));
+        let lane =
+            self.queue.lane(run.row.tenant, &model.pool, executor, model.pool_slots, model.gang.max(1));
         run.lanes[task as usize] = lane;
         lane
     }
@@ -348,11 +353,15 @@ impl Engine {
             if limited.active < most { limited.parked.pop_first() } else { None }
         };
         let mut freed = Vec::new();
-        if let (Some(most), Some(limited)) = (model.max_active_per_run, self.run_mut(run).limited.get_mut(&task)) {
+        if let (Some(most), Some(limited)) =
+            (model.max_active_per_run, self.run_mut(run).limited.get_mut(&task))
+        {
             freed.extend(next(limited, most));
         }
         let dag = self.run(run).dag as usize;
-        if let (Some(most), Some(limited)) = (model.max_active, self.dags[dag].limited.get_mut(&model.task_id)) {
+        if let (Some(most), Some(limited)) =
+            (model.max_active, self.dags[dag].limited.get_mut(&model.task_id))
+        {
             freed.extend(next(limited, most));
         }
         for pending in freed {

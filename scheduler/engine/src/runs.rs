@@ -307,7 +307,13 @@ impl Engine {
     }
 
     /// Ends every instance that isn't finished, in one of the ways of [`BulkKind`].
-    pub(crate) fn end_all(&mut self, run: RunIdx, kind: BulkKind, by: Option<Arc<str>>, reason: Option<Arc<str>>) {
+    pub(crate) fn end_all(
+        &mut self,
+        run: RunIdx,
+        kind: BulkKind,
+        by: Option<Arc<str>>,
+        reason: Option<Arc<str>>,
+    ) {
         let state = self.run(run);
         let list = state
             .tis
@@ -326,7 +332,12 @@ impl Engine {
             return;
         }
         let (task, _) = self.task_name(at);
-        self.end_all(at.run, BulkKind::FailFast, None, Some(format!("`{task}` failed and the DAG fails fast").into()));
+        self.end_all(
+            at.run,
+            BulkKind::FailFast,
+            None,
+            Some(format!("`{task}` failed and the DAG fails fast").into()),
+        );
     }
 
     /// When a run's work is done: is it over, is it stuck?
@@ -357,7 +368,8 @@ impl Engine {
     fn is_stuck(&self, run: RunIdx) -> bool {
         let state = self.run(run);
         let halted = self.dags[state.dag as usize].halted();
-        let limits = state.plan.dag().tasks.iter().any(|t| t.max_active.is_some() || t.max_active_per_run.is_some());
+        let limits =
+            state.plan.dag().tasks.iter().any(|t| t.max_active.is_some() || t.max_active_per_run.is_some());
         !halted && !state.plan.has_past && !limits
     }
 
