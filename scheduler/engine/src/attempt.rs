@@ -16,6 +16,7 @@ use crate::{
     run::{TiRef, flag},
     state::TaskState,
     transition::Event,
+    work::RunWork,
 };
 
 /// A dispatch that is being ended, as it is stored.
@@ -534,7 +535,8 @@ impl Engine {
         let run = self.run(at.run);
         let ti = &run.tis[at.ti as usize];
         let retries = run.plan.model(ti.task).retries;
-        let (state, tries) = (ti.state, ti.try_number);
+        let (task, state, tries) = (ti.task, ti.state, ti.try_number);
+        let unexpanded = ti.map_index == -1 && run.plan.tasks[task as usize].mapped;
         let has_ticket = ti.live.as_ref().is_some_and(|live| live.ticket.is_some());
         if state == TaskState::None && !ti.has(flag::ASKING) {
             return;
@@ -566,6 +568,9 @@ impl Engine {
             ti.unset(flag::DUE | flag::WHEN_HOLDS);
             let live = ti.live();
             *live = crate::run::Live { marked_by: by, ..Default::default() };
+            if unexpanded {
+                self.push_work(at.run, RunWork::Expand { task });
+            }
         }
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
         ti.max_tries = tries + retries;

@@ -45,16 +45,12 @@ impl Engine {
         let ti = self.run(run).spans[task as usize].first;
         let at = TiRef { run, ti };
         if length == 0 {
-            self.run_mut(run).spans[task as usize].expanded = true;
-            self.expansion_known(run, task);
             self.apply(at, Event::Skip, Some("what it is repeated over is empty".into()));
             return;
         }
         if length > u64::from(self.config.map_length_max) {
             let most = self.config.map_length_max;
             let reason = format!("it would be repeated {length} times; at most {most} are allowed");
-            self.run_mut(run).spans[task as usize].expanded = true;
-            self.expansion_known(run, task);
             self.apply(at, Event::MarkFailed, Some(reason.into()));
             return;
         }
