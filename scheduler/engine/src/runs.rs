@@ -332,6 +332,9 @@ impl Engine {
                 self.finish(run, RunState::Failed, Some("all_tasks_deadlocked".into()));
                 self.end_all(run, BulkKind::SkipUnfinished, None, Some("nothing in the run can go on".into()));
             }
+        } else if state.row.state.is_finished() && state.unfinished > 0 {
+            // Cleared while the run was being ended: nothing would look at it again.
+            self.end_all(run, BulkKind::SkipUnfinished, None, Some("its run has ended".into()));
         }
     }
 

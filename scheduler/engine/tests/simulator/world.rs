@@ -30,7 +30,7 @@ use crate::simulator::{
 /// When histories begin.
 const EPOCH: Timestamp = Timestamp(1_767_225_600_000_000);
 /// Events that a history may need to come to rest.
-const CALM_EVENTS: u64 = 60_000;
+const CALM_EVENTS: u64 = 20_000;
 
 pub(crate) type Outcomes = Result<(), String>;
 
