@@ -147,8 +147,9 @@ impl Engine {
             // Dates have no way back: the last one of the range is found by walking to it.
             (spec.from <= to).then(|| timetable.ticks_between(spec.from, to).last())?
         } else {
-            let from = after.map_or(spec.from, |date| date.after(dags::time::Span(1)));
-            timetable.ticks_between(from, spec.to).next()
+            // A fixed period without start date counts from where it is asked: that is the date before.
+            let from = after.unwrap_or(spec.from);
+            timetable.ticks_between(from, spec.to).find(|planned| planned.logical_date > after)
         }
     }
 

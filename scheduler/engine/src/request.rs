@@ -116,7 +116,9 @@ impl Engine {
         match &row.command {
             Command::Trigger(trigger) => match self.must_be_absent(row.tenant, trigger, Some(load)) {
                 Ok(Some(load)) => Step::Wait(load),
-                Ok(None) => self.make_triggered(row.tenant, trigger, Some(row.actor.as_str().into())).into(),
+                Ok(None) => {
+                    self.make_triggered(row.tenant, trigger, Some(row.actor.as_str().into()), Some(load)).into()
+                }
                 Err(refusal) => Err(refusal).into(),
             },
             Command::Clear(Clear { select, .. }) | Command::MarkTasks { select, .. } => {
@@ -221,7 +223,7 @@ impl Engine {
     fn trigger(&mut self, tenant: TenantId, trigger: &Trigger, actor: Arc<str>) -> Step {
         match self.must_be_absent(tenant, trigger, None) {
             Ok(Some(load)) => Step::Wait(load),
-            Ok(None) => self.make_triggered(tenant, trigger, Some(actor)).into(),
+            Ok(None) => self.make_triggered(tenant, trigger, Some(actor), None).into(),
             Err(refusal) => Err(refusal).into(),
         }
     }
@@ -243,11 +245,13 @@ impl Engine {
             return Err(date_taken(&trigger.dag_id));
         }
         let at = trigger.logical_date.map(|date| Load::At(tenant, trigger.dag_id.clone(), date));
-        let name = self.fixed_name(dag, trigger);
-        if let Some(name) = name.as_ref().filter(|name| self.dags[dag as usize].runs.contains_key(name.as_str())) {
+        let runs = &self.dags[dag as usize].runs;
+        if let Some(name) = trigger.run_name.as_ref().filter(|name| runs.contains_key(name.as_str())) {
             return Err(taken(&trigger.dag_id, name));
         }
-        Ok(match (absent, name) {
+        // Looked up, and taken since by another.
+        let absent = absent.filter(|load| !matches!(load, Load::Run(.., name) if runs.contains_key(name)));
+        Ok(match (absent, self.fixed_name(dag, trigger)) {
             (None, Some(name)) => Some(Load::Run(tenant, trigger.dag_id.clone(), name)),
             (None, None) | (Some(Load::Run(..)), _) => at,
             (Some(_), _) => None,
@@ -263,12 +267,13 @@ impl Engine {
         }
     }
 
-    /// Makes a run by hand; that its name and date are free in the database is known.
+    /// Makes a run by hand; that its name and date are free in the database is known, by `absent` if it was looked up.
     pub(crate) fn make_triggered(
         &mut self,
         tenant: TenantId,
         trigger: &Trigger,
         by: Option<Arc<str>>,
+        absent: Option<&Load>,
     ) -> Result<Value, Refusal> {
         let dag = self.known_dag(tenant, &trigger.dag_id)?;
         let state = &self.dags[dag as usize];
@@ -283,10 +288,10 @@ impl Engine {
             .and_then(|timetable| timetable.manual_interval(trigger.logical_date.unwrap_or(run_after)))
             .filter(|_| trigger.logical_date.is_some())
             .map(|DataInterval { start, end }| (start, end));
-        let name = match &trigger.run_name {
-            Some(name) if state.runs.contains_key(name) => return Err(taken(&trigger.dag_id, name)),
-            Some(name) => name.clone(),
-            None => self
+        let name = match (&trigger.run_name, absent) {
+            (Some(name), _) if state.runs.contains_key(name) => return Err(taken(&trigger.dag_id, name)),
+            (Some(name), _) | (None, Some(Load::Run(.., name))) => name.clone(),
+            (None, _) => self
                 .free_name(dag, RunType::Manual, trigger.logical_date, run_after)
                 .ok_or_else(|| Refusal::new("run.exists", "a run of that date exists already"))?,
         };
@@ -322,7 +327,7 @@ impl Engine {
                 self.ask_load(load).tasks.push((id, trigger));
                 return;
             }
-            Ok(None) => self.make_triggered(tenant, &trigger, Some(by)),
+            Ok(None) => self.make_triggered(tenant, &trigger, Some(by), absent),
             Err(refusal) => Err(refusal),
         };
         self.attempts.swap_remove(&id.attempt);

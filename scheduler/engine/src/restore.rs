@@ -361,7 +361,8 @@ impl Engine {
                 self.set_run_timers(run);
                 self.look_again(run);
             }
-            RunState::Success | RunState::Failed => {}
+            // What is left of it is ended.
+            RunState::Success | RunState::Failed => self.push_work(run, RunWork::Everything { next: 0 }),
         }
     }
 

@@ -335,6 +335,9 @@ impl Engine {
                 self.finish(run, RunState::Failed, Some("all_tasks_deadlocked".into()));
                 self.end_all(run, BulkKind::SkipUnfinished, None, Some("nothing in the run can go on".into()));
             }
+        } else if state.row.state.is_finished() && state.unfinished > 0 {
+            // Cleared while the run was being ended: nothing would look at it again.
+            self.end_all(run, BulkKind::SkipUnfinished, None, Some("its run has ended".into()));
         }
     }
 
@@ -544,7 +547,9 @@ impl Run {
             for ti in self.instances_above(task, unit, *source) {
                 match self.tis[ti as usize].state {
                     TaskState::Failed | TaskState::UpstreamFailed => fresh.sources_failed += 1,
-                    TaskState::Skipped | TaskState::Removed => fresh.sources_skipped += 1,
+                    TaskState::Skipped | TaskState::Removed => {
+                        fresh.sources_skipped += u32::from(!plan.tasks[*source as usize].mapped);
+                    }
                     TaskState::Success => {}
                     TaskState::None
                     | TaskState::Scheduled

@@ -114,7 +114,7 @@ fn a_list_that_is_too_long_fails_the_task_that_made_it() {
     let (lab, run) = mapped_run(1_025);
     assert_eq!(lab.states(&run), "m=upstream_failed src=failed z=upstream_failed");
     let (lab, run) = mapped_run(1_024);
-    assert_eq!(lab.states(&run).matches("=queued").count(), 1_000, "as many as the run may have");
+    assert_eq!(lab.states(&run).matches("=queued").count(), 128, "as many as the pool has");
     assert_eq!(lab.states(&run).matches("m[").count(), 1_024);
 }
 
@@ -265,8 +265,12 @@ fn early_rules_do_not_decide_before_expansion() {
         if fails { lab.run("x").fails() } else { lab.run("x").succeeds() }
         assert!(lab.states(&run).starts_with("m=none"), "{rule}: {}", lab.states(&run));
         lab.run("src").returns(2);
-        let expected = if rule == TriggerRule::NoneFailedMinOneSuccess { "upstream_failed" } else { "queued" };
-        assert_eq!(lab.states(&run).matches(expected).count(), 2, "{rule}: {}", lab.states(&run));
+        // When both have ended, the placeholder may be decided, too.
+        let expected = match rule {
+            TriggerRule::NoneFailedMinOneSuccess => "m=upstream_failed ",
+            _ => "m[0]=queued m[1]=queued ",
+        };
+        assert!(lab.states(&run).starts_with(expected), "{rule}: {}", lab.states(&run));
     }
 }
 

@@ -156,8 +156,8 @@ impl World {
             }
             20 => Some(Command::Backfill(Backfill {
                 dag_id,
-                from: now.before(Span::seconds(self.rng.within(0, 900))),
-                to: now.before(Span::seconds(self.rng.within(0, 600))),
+                from: now.before(Span::seconds(self.rng.within(0, 150))),
+                to: now.before(Span::seconds(self.rng.within(0, 100))),
                 reprocess: *self.rng.pick(&[Reprocess::None, Reprocess::Failed, Reprocess::Completed]),
                 reverse: self.rng.mill(300),
                 max_active_runs: self.rng.within(0, 3) as u32,
