@@ -212,6 +212,11 @@ impl Engine {
         }
     }
 
+    /// Whether it is known how many instances a task has.
+    pub(crate) fn has_length(&self, run: RunIdx, task: TaskIdx) -> bool {
+        matches!(self.length_of(run, task), Length::Known(_))
+    }
+
     /// How many instances a task has: the product over its own map and its groups'.
     fn length_of(&self, run: RunIdx, task: TaskIdx) -> Length {
         let state = self.run(run);

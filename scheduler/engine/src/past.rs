@@ -97,13 +97,20 @@ impl Engine {
             .filter_map(|other| self.run(*other).row.logical_date.map(|when| (when, *other)))
             .filter(|(when, other)| *when < date && counts(&model, self.run(*other).row.run_type))
             .max();
-        let stored = found.filter(|(row, ..)| counts(&model, row.run_type));
-        let past = match (in_memory, stored) {
-            (Some((when, other)), stored)
-                if stored.is_none_or(|(row, ..)| row.logical_date.is_none_or(|date| date <= when)) =>
+        let past = match (in_memory, found) {
+            (Some((when, other)), found)
+                if found.is_none_or(|(row, ..)| row.logical_date.is_none_or(|date| date <= when)) =>
             {
                 self.run_mut(other).followers.push(run);
                 Past::Run(other)
+            }
+            (_, Some((row, ..))) if !counts(&model, row.run_type) => {
+                // It is passed over: the one before it is looked up.
+                if let Some(date) = row.logical_date {
+                    let (load, seq) = (Load::Before(row.tenant, row.dag_id.clone(), date), self.run(run).seq);
+                    self.ask_load(load).pasts.push((run, seq));
+                }
+                return;
             }
             (_, Some((_, tasks, _))) => {
                 let blocked = blocking(tasks.iter().map(|row| (row.task.clone(), row.state)));
@@ -119,6 +126,19 @@ impl Engine {
     pub(crate) fn wake_followers(&mut self, run: RunIdx) {
         for follower in self.run(run).followers.clone() {
             if self.runs[follower as usize].is_some() {
+                self.push_work(follower, RunWork::Everything { next: 0 });
+            }
+        }
+    }
+
+    /// A run is deleted: others have another past now.
+    pub(crate) fn past_is_gone(&mut self, run: RunIdx) {
+        self.past_changed(run);
+        for follower in std::mem::take(&mut self.run_mut(run).followers) {
+            if let Some(state) = self.runs[follower as usize].as_deref_mut()
+                && matches!(state.past, Past::Run(before) if before == run)
+            {
+                state.past = Past::Unknown;
                 self.push_work(follower, RunWork::Everything { next: 0 });
             }
         }

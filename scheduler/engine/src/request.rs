@@ -548,7 +548,7 @@ impl Engine {
             return Err(Refusal::new("run.unfinished", message)).into();
         }
         let id = state.row.run;
-        self.past_is_over(run);
+        self.past_is_gone(run);
         self.drop_rows(run);
         self.out.deleted_runs.push((tenant, id));
         self.forget_run(run);
@@ -558,7 +558,8 @@ impl Engine {
     fn delete_dag(&mut self, tenant: TenantId, dag_id: &DagId) -> Result<Value, Refusal> {
         let dag = self.known_dag(tenant, dag_id)?;
         let state = &self.dags[dag as usize];
-        if state.runs.values().any(|run| self.run(*run).unfinished > 0) {
+        let open = |run: &RunIdx| !self.run(*run).row.state.is_finished() || self.run(*run).unfinished > 0;
+        if state.runs.values().any(open) {
             return Err(Refusal::new("dag.has_runs", format!("`{dag_id}` has unfinished runs")));
         }
         for run in state.runs.values().copied().collect::<Vec<_>>() {
