@@ -102,6 +102,8 @@ impl Engine {
         }
         self.out.backfills.insert((tenant, id), state.row.clone());
         if change == BackfillChange::Cancel {
+            // Its running runs end by themselves, without it.
+            self.backfills.remove(&(tenant, id));
             let queued: Vec<RunIdx> = self.runs_of_backfill(tenant, id, RunState::Queued);
             for run in queued {
                 self.finish(run, RunState::Failed, Some("its backfill was cancelled".into()));
