@@ -48,7 +48,9 @@ impl Engine {
     /// Carries out one transition. A pair that must not happen is noted as a fault and changes nothing.
     pub(crate) fn apply(&mut self, at: TiRef, event: Event, reason: Option<Arc<str>>) -> bool {
         let now = self.now;
-        let run = self.runs[at.run as usize].as_deref_mut().expect("invariant: a run that is referred to is in memory");
+        let run = self.runs[at.run as usize]
+            .as_deref_mut()
+            .expect("invariant: a run that is referred to is in memory");
         let ti = &mut run.tis[at.ti as usize];
         let from = ti.state;
         let to = match transition::next(from, event) {
@@ -95,6 +97,10 @@ impl Engine {
             let (pool, slots) = (model.pool.clone(), i64::from(model.pool_slots));
             self.queue.count_deferred(tenant, &pool, if to == TaskState::Deferred { slots } else { -slots });
         }
+        if event == Event::Fail {
+            // Before what follows is looked at: that is skipped, too. What a person marks as failed ends nothing else.
+            self.fail_fast(at);
+        }
         if to.is_finished() {
             self.ended(at, to);
         }
@@ -120,10 +126,6 @@ impl Engine {
             self.emit_assets(at);
         }
         self.notify_task(at, state);
-        let failed = matches!(state, TaskState::Failed);
-        if failed && plan.dag().fail_fast && !plan.tasks[task as usize].teardown {
-            self.fail_fast(at);
-        }
     }
 
     /// Counts instances of tasks that have limits of their own.

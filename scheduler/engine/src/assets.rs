@@ -33,7 +33,9 @@ fn names(condition: &AssetCondition, into: &mut BTreeSet<String>) {
         AssetCondition::Asset(name) => {
             into.insert(name.clone());
         }
-        AssetCondition::Any(list) | AssetCondition::All(list) => list.iter().for_each(|inner| names(inner, into)),
+        AssetCondition::Any(list) | AssetCondition::All(list) => {
+            list.iter().for_each(|inner| names(inner, into))
+        }
     }
 }
 
@@ -94,7 +96,13 @@ impl Engine {
     ) {
         let name: Arc<str> = asset.into();
         let at = self.now;
-        self.out.asset_events.push(AssetEventRow { tenant, asset: name.clone(), at, source, extra: Arc::new(extra) });
+        self.out.asset_events.push(AssetEventRow {
+            tenant,
+            asset: name.clone(),
+            at,
+            source,
+            extra: Arc::new(extra),
+        });
         let listeners = self.assets.listeners.get(&(tenant, asset.to_owned())).cloned().unwrap_or_default();
         for dag in listeners {
             // While a consumer is paused, nothing is kept for it: unpausing fires nothing by itself.
@@ -126,7 +134,9 @@ impl Engine {
     pub(crate) fn run_for_assets(&mut self, dag: u32) {
         let state = &self.dags[dag as usize];
         let Some(wanted) = condition(&state.plan.dag().schedule.when) else { return };
-        let Some(pending) = self.assets.pending.get(&dag).filter(|pending| holds(wanted, pending)) else { return };
+        let Some(pending) = self.assets.pending.get(&dag).filter(|pending| holds(wanted, pending)) else {
+            return;
+        };
         if state.row.paused || state.row.stale || state.active >= state.plan.dag().max_active_runs {
             return;
         }

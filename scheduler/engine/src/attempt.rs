@@ -93,6 +93,7 @@ impl Engine {
         let ti = &run.tis[at.ti as usize];
         let model = run.plan.model(ti.task);
         let executor = ti.live.as_ref().and_then(|live| live.executor.clone());
+        let started = ti.live.as_ref().and_then(|live| live.started_at);
         let dispatch = Dispatch {
             id: DispatchId { attempt, n: ti.dispatch_n },
             tenant: run.row.tenant,
@@ -107,6 +108,7 @@ impl Engine {
             members: model.gang.max(1),
             executor: executor.unwrap_or_else(|| self.config.default_executor.clone()),
             timeout: model.timeout,
+            waited: started.map_or(Span::ZERO, |started| self.now.since(started)),
         };
         let n = dispatch.id.n;
         self.attempts.insert(attempt, Holder { at, n, since: Timestamp::MAX });
@@ -383,6 +385,7 @@ impl Engine {
 
     /// A condition that can't be evaluated is an error of the DAG: the task fails, visibly, without a try.
     fn fail_when(&mut self, at: TiRef, reason: &str) {
+        self.fail_fast(at);
         self.apply(at, Event::MarkFailed, Some(format!("its `when` can't be evaluated: {reason}").into()));
     }
 
@@ -462,11 +465,8 @@ impl Engine {
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
         if ti.has(flag::ASKING) {
             ti.unset(flag::ASKING);
-            ti.try_number += 1;
-            let attempt = self.attempt_id(at);
-            let run = self.run_mut(at.run);
-            run.tis[at.ti as usize].try_number -= 1;
-            run.moving -= 1;
+            let attempt = self.attempt_of(at, true);
+            self.run_mut(at.run).moving -= 1;
             self.attempts.swap_remove(&attempt);
         }
     }
@@ -538,7 +538,7 @@ impl Engine {
         let (task, state, tries) = (ti.task, ti.state, ti.try_number);
         let unexpanded = ti.map_index == -1 && run.plan.tasks[task as usize].mapped;
         let has_ticket = ti.live.as_ref().is_some_and(|live| live.ticket.is_some());
-        if state == TaskState::None && !ti.has(flag::ASKING) {
+        if state == TaskState::None {
             return;
         }
         if state.holds_slots() && has_ticket {
@@ -555,8 +555,9 @@ impl Engine {
             }
         } else {
             self.let_go(at, "cleared");
-            if tries > 0 && (state.is_finished() || state == TaskState::Running) {
-                self.archive(at, state);
+            // What waits for a retry was kept when its try failed.
+            if tries > 0 && state != TaskState::UpForRetry {
+                self.archive(at, if state.is_finished() { state } else { TaskState::Failed });
             }
             // A task that the engine was about to run holds nothing that must be waited for.
             let event = if state.holds_slots() { Event::Requeue } else { Event::Clear };
@@ -568,12 +569,11 @@ impl Engine {
             ti.unset(flag::DUE | flag::WHEN_HOLDS);
             let live = ti.live();
             *live = crate::run::Live { marked_by: by, ..Default::default() };
+            ti.max_tries = tries + retries;
             if unexpanded {
                 self.push_work(at.run, RunWork::Expand { task });
             }
         }
-        let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
-        ti.max_tries = tries + retries;
         self.touch(at);
     }
 
@@ -592,6 +592,11 @@ impl Engine {
             }
         }
         for (_, at) in lost {
+            if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued {
+                // It never got there: whoever was to hand it over died, or still waits for what it needs.
+                self.hand_over(at);
+                continue;
+            }
             let end = End {
                 outcome: Outcome::Lost,
                 duration: Span::ZERO,

@@ -206,6 +206,13 @@ pub(crate) struct DagState {
     pub(crate) generation: u32,
 }
 
+impl DagState {
+    /// Whether its runs stand still, but for what is running: it is paused, or the newest bundle no longer has it.
+    pub(crate) fn halted(&self) -> bool {
+        self.row.paused || self.row.stale
+    }
+}
+
 /// Instances of a task with a limit of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Limited {
@@ -469,10 +476,17 @@ impl Engine {
         (run.plan.model(ti.task).task_id.clone(), ti.map_index)
     }
 
+    /// The identity of an instance's current attempt.
     pub(crate) fn attempt_id(&self, at: TiRef) -> AttemptId {
+        self.attempt_of(at, false)
+    }
+
+    /// The identity of an instance's current attempt or of the `next` one, which questions about its `when` carry.
+    pub(crate) fn attempt_of(&self, at: TiRef, next: bool) -> AttemptId {
         let run = self.run(at.run);
         let ti = &run.tis[at.ti as usize];
-        AttemptId::derive(run.row.run, &run.plan.model(ti.task).task_id, ti.map_index, ti.try_number)
+        let number = ti.try_number + u32::from(next);
+        AttemptId::derive(run.row.run, &run.plan.model(ti.task).task_id, ti.map_index, number)
     }
 
     pub(crate) fn model_of(&self, run: RunIdx, task: TaskIdx) -> &dags::model::Task {

@@ -8,7 +8,7 @@ use crate::{
     engine::{Ask, Engine, Question},
     plan::{EngineTask, TaskIdx},
     queue::Pending,
-    run::{RunIdx, TiIdx, TiRef, flag},
+    run::{RunIdx, TiRef, flag},
     state::{RunState, TaskState},
     transition::Event,
     trigger_rule::{Upstream, Verdict, verdict},
@@ -19,33 +19,27 @@ use crate::{
 type Decision = (Verdict, Option<Arc<str>>);
 
 impl Engine {
-    /// Decides the instances of one unit, from `next` on. Returns what is left if the budget runs out.
-    pub(crate) fn decide_unit(&mut self, run: RunIdx, task: TaskIdx, unit: u32, next: TiIdx) -> Option<RunWork> {
-        let span = self.run(run).spans[task as usize];
-        if !(span.first_unit..span.first_unit + span.units).contains(&unit) {
-            // The task was expanded since this was noted: it has other units now.
-            for unit in span.first_unit..span.first_unit + span.units {
-                let next = self.run(run).unit_instances(task, unit).start;
-                self.push_work(run, RunWork::Unit { task, unit, next });
-            }
-            return None;
-        }
+    /// Decides the instances of one unit. Returns what is left if the budget runs out.
+    pub(crate) fn decide_unit(&mut self, run: RunIdx, task: TaskIdx, unit: u32) -> Option<RunWork> {
         let range = self.run(run).unit_instances(task, unit);
-        let (start, end) = (next.max(range.start), range.end);
-        if start + 1 >= end {
-            if start < end {
-                self.consider(TiRef { run, ti: start });
-            }
+        if range.len() == 1 {
+            self.consider(TiRef { run, ti: range.start });
             return None;
         }
-        if self.decision(run, task, unit).0 == Verdict::Wait {
+        self.decide_task(run, task, 0)
+    }
+
+    /// Decides the instances of a task, but for the first `done`. Returns what is left if the budget runs out.
+    pub(crate) fn decide_task(&mut self, run: RunIdx, task: TaskIdx, done: u32) -> Option<RunWork> {
+        let span = self.run(run).spans[task as usize];
+        if span.units == 1 && span.len > 1 && self.decision(run, task, span.first_unit).0 == Verdict::Wait {
             return None;
         }
-        for ti in start..end {
+        for done in done..span.len {
             if self.budget == 0 {
-                return Some(RunWork::Unit { task, unit, next: ti });
+                return Some(RunWork::Task { task, done });
             }
-            self.consider(TiRef { run, ti });
+            self.consider(TiRef { run, ti: span.first + done });
         }
         None
     }
@@ -57,10 +51,11 @@ impl Engine {
         if !ti.undecided() || ti.flags & (flag::DEAD | flag::ASKING) != 0 {
             return;
         }
-        if run.row.state != RunState::Running || self.dags[run.dag as usize].row.paused {
+        let task = ti.task;
+        let ending = run.row.reason.is_some() && !run.plan.tasks[task as usize].teardown;
+        if run.row.state != RunState::Running || ending || self.dags[run.dag as usize].halted() {
             return;
         }
-        let task = ti.task;
         let (verdict, reason) = self.decision(at.run, task, self.run(at.run).unit_of(at.ti));
         match verdict {
             Verdict::Wait => {}
@@ -184,9 +179,7 @@ impl Engine {
         run.moving += 1;
         let ti = &mut run.tis[at.ti as usize];
         ti.set(flag::ASKING);
-        ti.try_number += 1;
-        let attempt = self.attempt_id(at);
-        self.run_mut(at.run).tis[at.ti as usize].try_number -= 1;
+        let attempt = self.attempt_of(at, true);
         self.attempts.insert(attempt, crate::engine::Holder { at, n: 0, since: Timestamp::MAX });
         self.ask(at, Ask::When, dags::ids::DispatchId { attempt, n: 0 });
     }
@@ -243,15 +236,13 @@ impl Engine {
     }
 
     pub(crate) fn enqueue_pending(&mut self, pending: Pending) {
-        let paused = self.dags[self.run(pending.at.run).dag as usize].row.paused;
+        let halted = self.dags[self.run(pending.at.run).dag as usize].halted();
         let run = self.run_mut(pending.at.run);
         run.tis[pending.at.ti as usize].set(flag::PENDING);
-        if paused {
-            run.parked.insert(pending);
-            return;
-        }
         let limit = run.plan.dag().max_active_tasks.saturating_sub(run.active) as usize;
-        if run.window.len() < limit {
+        if halted {
+            run.parked.insert(pending);
+        } else if run.window.len() < limit {
             run.window.insert(pending);
             self.into_lane(pending);
         } else if run.window.last().is_some_and(|last| pending < *last) {
@@ -376,10 +367,10 @@ impl Engine {
     /// Moves parked instances into the queue as far as the run's limit allows.
     pub(crate) fn refill(&mut self, run: RunIdx) {
         loop {
-            let paused = self.dags[self.run(run).dag as usize].row.paused;
+            let halted = self.dags[self.run(run).dag as usize].halted();
             let state = self.run_mut(run);
             let limit = state.plan.dag().max_active_tasks.saturating_sub(state.active) as usize;
-            if paused || state.window.len() >= limit {
+            if halted || state.window.len() >= limit {
                 return;
             }
             let Some(pending) = state.parked.pop_first() else { return };
@@ -388,7 +379,7 @@ impl Engine {
         }
     }
 
-    /// Takes all of a run's instances out of the queue, when its DAG is paused.
+    /// Takes all of a run's instances out of the queue, when its DAG is halted.
     pub(crate) fn park_all(&mut self, run: RunIdx) {
         let window = std::mem::take(&mut self.run_mut(run).window);
         for pending in window {

@@ -32,11 +32,7 @@ impl Engine {
                 self.expand_now(run, task);
             }
         }
-        let span = self.run(run).spans[task as usize];
-        for unit in span.first_unit..span.first_unit + span.units {
-            let next = self.run(run).unit_instances(task, unit).start;
-            self.push_work(run, RunWork::Unit { task, unit, next });
-        }
+        self.push_work(run, RunWork::Task { task, done: 0 });
     }
 
     /// Gives a task its instances if their number is known.
@@ -51,6 +47,7 @@ impl Engine {
         if length > u64::from(self.config.map_length_max) {
             let most = self.config.map_length_max;
             let reason = format!("it would be repeated {length} times; at most {most} are allowed");
+            self.fail_fast(at);
             self.apply(at, Event::MarkFailed, Some(reason.into()));
             return;
         }
@@ -64,13 +61,13 @@ impl Engine {
         let grouped = plan.tasks[task as usize].scope.is_some();
         let old = state.spans[task as usize];
         let (first, first_unit, units);
-        let was_dirty = state.tis[old.first as usize].has(flag::DIRTY);
         state.tis[old.first as usize].map_index = 0;
         if length == 1 {
             (first, first_unit, units) = (old.first, old.first_unit, 1);
         } else {
             first = state.tis.len() as TiIdx;
-            let placeholder = std::mem::replace(&mut state.tis[old.first as usize], Ti::new(task, -1, retries));
+            let placeholder =
+                std::mem::replace(&mut state.tis[old.first as usize], Ti::new(task, -1, retries));
             // The placeholder's row becomes that of instance 0; what is left in its place is never looked at again.
             let dead = &mut state.tis[old.first as usize];
             (dead.state, dead.stored, dead.flags) = (TaskState::Removed, TaskState::Removed, flag::DEAD);
@@ -78,18 +75,7 @@ impl Engine {
             for index in 1..length {
                 state.tis.push(Ti::new(task, index as i32, retries));
             }
-            if was_dirty {
-                for ti in &mut state.dirty_tis {
-                    if *ti == old.first {
-                        *ti = first;
-                    }
-                }
-            }
-            for step in &mut state.steps {
-                if step.ti == old.first {
-                    step.ti = first;
-                }
-            }
+            state.follow_move(old.first, 1, first);
             if grouped {
                 first_unit = state.units.len() as u32;
                 units = length;
@@ -99,7 +85,8 @@ impl Engine {
             }
             state.unfinished += length - 1;
         }
-        state.spans[task as usize] = crate::run::Span { first, len: length, first_unit, units, expanded: true };
+        state.spans[task as usize] =
+            crate::run::Span { first, len: length, first_unit, units, expanded: true };
         let stored_placeholder = state.tis[first as usize].has(flag::STORED);
         if stored_placeholder {
             // The database knows it under index -1: that row goes, this one comes.
@@ -116,11 +103,12 @@ impl Engine {
     /// Everything that looks at a task counts its instances afresh.
     fn expansion_known(&mut self, run: RunIdx, task: TaskIdx) {
         let plan = self.run(run).plan.clone();
-        for list in [plan.downs.of(task), plan.covered_by.of(task), plan.serves.of(task), plan.repeats.of(task)] {
+        for list in
+            [plan.downs.of(task), plan.covered_by.of(task), plan.serves.of(task), plan.repeats.of(task)]
+        {
             for down in list {
                 self.recount(run, *down);
-                let span = self.run(run).spans[*down as usize];
-                self.push_work(run, RunWork::Unit { task: *down, unit: span.first_unit, next: span.first });
+                self.push_work(run, RunWork::Task { task: *down, done: 0 });
             }
         }
     }
@@ -152,16 +140,7 @@ impl Engine {
                 let moved = std::mem::replace(&mut state.tis[ti as usize], dead);
                 state.tis.push(moved);
             }
-            for ti in &mut state.dirty_tis {
-                if (span.first..span.first + span.len).contains(ti) {
-                    *ti = first + (*ti - span.first);
-                }
-            }
-            for step in &mut state.steps {
-                if (span.first..span.first + span.len).contains(&step.ti) {
-                    step.ti = first + (step.ti - span.first);
-                }
-            }
+            state.follow_move(span.first, span.len, first);
             for index in span.len..length {
                 state.tis.push(Ti::new(task, index as i32, retries));
             }
@@ -173,7 +152,8 @@ impl Engine {
             } else {
                 (span.first_unit, 1)
             };
-            state.spans[task as usize] = crate::run::Span { first, len: length, first_unit, units, expanded: true };
+            state.spans[task as usize] =
+                crate::run::Span { first, len: length, first_unit, units, expanded: true };
             self.moved(run, span.first, span.len, first);
             for ti in first + span.len..first + length {
                 self.touch(TiRef { run, ti });
@@ -196,9 +176,14 @@ impl Engine {
                 wakes.push((when, k));
             }
         }
-        for holder in self.attempts.values_mut() {
-            if holder.at.run == run && (from..from + len).contains(&holder.at.ti) {
-                holder.at.ti = to + (holder.at.ti - from);
+        for ti in to..to + len {
+            let known = &self.run(run).tis[ti as usize];
+            let asking = known.has(flag::ASKING);
+            if asking || known.state.holds_slots() {
+                let attempt = self.attempt_of(TiRef { run, ti }, asking);
+                if let Some(holder) = self.attempts.get_mut(&attempt) {
+                    holder.at.ti = ti;
+                }
             }
         }
         for (when, k) in wakes {

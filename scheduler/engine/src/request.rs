@@ -148,6 +148,7 @@ impl Engine {
                         let message = format!("version {} of `{}` isn't stored", dag.version, dag.dag_id);
                         return Err(Refusal::new("dag_version.not_found", message)).into();
                     };
+                    let bundle = dag.bundle.as_ref().unwrap_or(bundle);
                     self.activate_dag(tenant, bundle, &dag.version, model, dag.paused_upon_creation);
                 }
                 let gone: Vec<u32> = self
@@ -339,13 +340,15 @@ impl Engine {
         }
     }
 
-    /// The instances that a selection names, in order of task and index.
-    fn selected(&self, run: RunIdx, select: &Selection) -> Result<Vec<TiIdx>, Refusal> {
+    /// The instances that a selection names, in order of task and index. Names that the run's version doesn't have are
+    /// left out. What surrounds a task that runs again is needed again: `with_setups` adds its setups, and what cleans up
+    /// after them.
+    fn selected(&self, run: RunIdx, select: &Selection, with_setups: bool) -> Vec<TiIdx> {
         let state = self.run(run);
         let plan = &state.plan;
         let mut chosen: BTreeMap<TaskIdx, Option<Vec<i32>>> = BTreeMap::new();
         for (name, index) in &select.tasks {
-            let task = plan.find(name).ok_or_else(|| no_task(name))?;
+            let Some(task) = plan.find(name) else { continue };
             match (chosen.entry(task).or_insert_with(|| Some(Vec::new())), index) {
                 (Some(list), Some(index)) => list.push(*index),
                 (all, _) => *all = None,
@@ -365,8 +368,7 @@ impl Engine {
         for task in more {
             chosen.entry(task).or_insert(None);
         }
-        // What surrounds a task that runs again is needed again: its setups, and what cleans up after them.
-        if !select.tasks.is_empty() {
+        if with_setups && !select.tasks.is_empty() {
             for task in chosen.keys().copied().collect::<Vec<_>>() {
                 for setup in &plan.tasks[task as usize].setups {
                     chosen.entry(*setup).or_insert(None);
@@ -388,7 +390,21 @@ impl Engine {
                 }
             }
         }
-        Ok(instances)
+        instances
+    }
+
+    /// The instances that are to be cleared.
+    fn to_clear(&self, run: RunIdx, clear: &Clear) -> Vec<(TaskId, i32)> {
+        let state = self.run(run);
+        self.selected(run, &clear.select, true)
+            .into_iter()
+            .filter(|ti| {
+                let state = state.tis[*ti as usize].state;
+                (!clear.only_failed || matches!(state, TaskState::Failed | TaskState::UpstreamFailed))
+                    && (!clear.only_running || state.holds_slots())
+            })
+            .map(|ti| self.task_name(TiRef { run, ti }))
+            .collect()
     }
 
     fn clear(&mut self, tenant: TenantId, clear: &Clear, actor: Arc<str>) -> Step {
@@ -396,27 +412,25 @@ impl Engine {
             Ok(run) => run,
             Err(step) => return step,
         };
-        let mut instances = match self.selected(run, &clear.select) {
-            Ok(instances) => instances,
-            Err(refusal) => return Err(refusal).into(),
-        };
-        let state = self.run(run);
-        instances.retain(|ti| {
-            let ti = &state.tis[*ti as usize].state;
-            (!clear.only_failed || matches!(ti, TaskState::Failed | TaskState::UpstreamFailed))
-                && (!clear.only_running || ti.holds_slots())
-        });
-        let list: Vec<(TaskId, i32)> = instances.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
-        let cleared = list.len();
-        if cleared > 0 {
-            if clear.run_on_latest_version
-                && let Err(refusal) = self.move_to_latest(run)
-            {
+        let newest = &self.dags[self.run(run).dag as usize].plan;
+        let target = if clear.run_on_latest_version { newest } else { &self.run(run).plan };
+        if let Some((name, _)) = clear.select.tasks.iter().find(|(name, _)| target.find(name).is_none()) {
+            return Err(no_task(name)).into();
+        }
+        let new_ones = clear.select.tasks.iter().any(|(name, _)| self.run(run).plan.find(name).is_none());
+        let mut list = self.to_clear(run, clear);
+        if list.is_empty() && !new_ones {
+            return Ok(json!({ "cleared": 0 })).into();
+        }
+        if clear.run_on_latest_version {
+            if let Err(refusal) = self.move_to_latest(run) {
                 return Err(refusal).into();
             }
-            self.reopen(run);
-            self.start_bulk(run, Bulk { id: 0, kind: BulkKind::Clear, list, by: Some(actor), reason: None });
+            list = self.to_clear(run, clear);
         }
+        let cleared = list.len();
+        self.reopen(run);
+        self.start_bulk(run, Bulk { id: 0, kind: BulkKind::Clear, list, by: Some(actor), reason: None });
         Ok(json!({ "cleared": cleared })).into()
     }
 
@@ -444,11 +458,11 @@ impl Engine {
             Ok(run) => run,
             Err(step) => return step,
         };
-        let instances = match self.selected(run, select) {
-            Ok(instances) => instances,
-            Err(refusal) => return Err(refusal).into(),
-        };
         let state = self.run(run);
+        if let Some((name, _)) = select.tasks.iter().find(|(name, _)| state.plan.find(name).is_none()) {
+            return Err(no_task(name)).into();
+        }
+        let instances = self.selected(run, select, false);
         let changing: Vec<TiIdx> =
             instances.into_iter().filter(|ti| state.tis[*ti as usize].state != to).collect();
         let tasks: Vec<TaskIdx> = changing.iter().map(|ti| state.tis[*ti as usize].task).collect();
@@ -494,27 +508,25 @@ impl Engine {
         let was = self.run(run).row.state;
         let reason: Arc<str> = format!("run marked {to} by {actor}").into();
         match to {
-            RunState::Success | RunState::Failed => {
-                let teardowns = state_has_open_teardown(self.run(run));
-                if to == RunState::Failed && !was.is_finished() && teardowns {
-                    // The run goes on for its teardowns; that it was marked decides how it ends.
-                    self.run_mut(run).row.reason = Some(reason.clone());
-                    self.touch_run(run);
-                } else if was != to {
-                    if was.is_finished() {
-                        let now = self.now;
-                        let state = self.run_mut(run);
-                        state.row.state = to;
-                        state.row.ended_at = state.row.ended_at.or(Some(now));
-                        state.row.reason = Some(reason.clone());
-                        self.note_run(run, Some(reason.clone()));
-                    } else {
-                        self.finish(run, to, Some(reason.clone()));
-                    }
+            RunState::Success | RunState::Failed if was.is_finished() => {
+                if was != to {
+                    let state = self.run_mut(run);
+                    state.row.state = to;
+                    state.row.reason = Some(reason.clone());
+                    self.note_run(run, Some(reason));
                 }
-                let kind = if to == RunState::Success { BulkKind::MarkSuccess } else { BulkKind::EndFailed };
-                self.end_all(run, kind, Some(actor), Some(reason));
             }
+            RunState::Success => {
+                let state = self.run(run);
+                let list = (0..state.tis.len() as TiIdx)
+                    .filter(|ti| !state.tis[*ti as usize].has(crate::run::flag::DEAD))
+                    .filter(|ti| !matches!(state.tis[*ti as usize].state, TaskState::Success | TaskState::Removed))
+                    .map(|ti| self.task_name(TiRef { run, ti }))
+                    .collect();
+                let (by, kind) = (Some(actor), BulkKind::MarkSuccess);
+                self.start_bulk(run, Bulk { id: 0, kind, list, by, reason: Some(reason) });
+            }
+            RunState::Failed => self.end_run(run, BulkKind::EndFailed, Some(actor), reason),
             RunState::Queued => self.reopen(run),
             RunState::Running => {
                 let message = "a run can be marked `success`, `failed` or `queued`";
@@ -605,10 +617,6 @@ fn no_run(dag_id: &DagId, run_name: &RunName) -> Refusal {
 fn reserved_kind(name: &RunName) -> Option<RunType> {
     let kind = RunType::parse(name.as_str().split_once("__")?.0)?;
     (kind != RunType::Manual).then_some(kind)
-}
-
-fn state_has_open_teardown(run: &crate::run::Run) -> bool {
-    run.tis.iter().any(|ti| !ti.state.is_finished() && run.plan.tasks[ti.task as usize].teardown)
 }
 
 fn no_task(name: &TaskId) -> Refusal {

@@ -276,6 +276,24 @@ pub(crate) struct Step {
 }
 
 impl Run {
+    /// Instances have new places: what is noted about them follows.
+    pub(crate) fn follow_move(&mut self, from: TiIdx, len: u32, to: TiIdx) {
+        let work = self.work.iter_mut().filter_map(|work| match work {
+            crate::work::RunWork::Below { ti, .. } => Some(ti),
+            crate::work::RunWork::Create { .. }
+            | crate::work::RunWork::Everything { .. }
+            | crate::work::RunWork::Task { .. }
+            | crate::work::RunWork::Expand { .. }
+            | crate::work::RunWork::Bulk(_) => None,
+        });
+        let steps = self.steps.iter_mut().map(|step| &mut step.ti);
+        for ti in self.dirty_tis.iter_mut().chain(steps).chain(work) {
+            if (from..from + len).contains(ti) {
+                *ti = to + (*ti - from);
+            }
+        }
+    }
+
     /// The instances of a task.
     pub(crate) fn instances(&self, task: TaskIdx) -> std::ops::Range<TiIdx> {
         let span = self.spans[task as usize];
@@ -345,7 +363,9 @@ impl Run {
             return Some((true, true));
         }
         let chain = |task: TaskIdx| {
-            std::iter::successors(self.plan.tasks[task as usize].scope, |s| self.plan.scopes[*s as usize].parent)
+            std::iter::successors(self.plan.tasks[task as usize].scope, |s| {
+                self.plan.scopes[*s as usize].parent
+            })
         };
         let inner_a = self.plan.tasks[a as usize].scope?;
         let inner_b = self.plan.tasks[b as usize].scope?;

@@ -189,7 +189,7 @@ impl Engine {
     /// Starts queued runs as far as the limits allow.
     pub(crate) fn start_runs(&mut self, dag: u32) {
         let state = &self.dags[dag as usize];
-        if state.row.paused {
+        if state.halted() {
             return;
         }
         let most = state.plan.dag().max_active_runs;
@@ -294,8 +294,16 @@ impl Engine {
         }
         let timeout = self.run(run).plan.dag().run_timeout.unwrap_or_default();
         let reason: Arc<str> = format!("the run took longer than {timeout}").into();
-        self.finish(run, RunState::Failed, Some(reason.clone()));
-        self.end_all(run, BulkKind::SkipUnfinished, None, Some(reason));
+        self.end_run(run, BulkKind::SkipUnfinished, None, reason);
+    }
+
+    /// Brings a run to an early, failed end: first its instances, then the run itself, so that a finished run never has
+    /// unfinished instances, whatever happens in between.
+    pub(crate) fn end_run(&mut self, run: RunIdx, kind: BulkKind, by: Option<Arc<str>>, reason: Arc<str>) {
+        let state = self.run_mut(run);
+        state.row.reason = Some(reason.clone());
+        self.touch_run(run);
+        self.end_all(run, kind, by, Some(reason));
     }
 
     /// Ends every instance that isn't finished, in one of the ways of [`BulkKind`].
@@ -310,39 +318,50 @@ impl Engine {
         self.start_bulk(run, Bulk { id: 0, kind, list, by, reason });
     }
 
+    /// An instance fails: if its DAG wants that, everything else in the run ends but its teardowns.
     pub(crate) fn fail_fast(&mut self, at: TiRef) {
-        if self.run(at.run).row.state.is_finished() {
+        let run = self.run(at.run);
+        let teardown = run.plan.tasks[run.tis[at.ti as usize].task as usize].teardown;
+        if run.row.state.is_finished() || teardown || !run.plan.dag().fail_fast {
             return;
         }
         let (task, _) = self.task_name(at);
         self.end_all(at.run, BulkKind::FailFast, None, Some(format!("`{task}` failed and the DAG fails fast").into()));
     }
 
-    /// When a run's work is done: is it over, is it stuck, can it leave memory?
+    /// When a run's work is done: is it over, is it stuck?
     pub(crate) fn settle(&mut self, run: RunIdx) {
         let state = self.run(run);
-        if state.row.state == RunState::Running {
-            let created = state.row.created_tasks as usize >= state.plan.tasks.len();
-            if created && state.unfinished == 0 {
-                let reason = state.row.reason.clone();
-                let ended_early = reason.is_some() || state.plan.dag().fail_fast && failed_task(state);
-                let failed = state.failed_leaves > 0 || ended_early;
-                self.finish(run, if failed { RunState::Failed } else { RunState::Success }, reason);
-            } else if created && state.moving == 0 && self.is_stuck(run) {
-                self.finish(run, RunState::Failed, Some("all_tasks_deadlocked".into()));
-                self.end_all(run, BulkKind::SkipUnfinished, None, Some("nothing in the run can go on".into()));
+        if state.row.state.is_finished() {
+            if state.unfinished > 0 {
+                self.end_all(run, BulkKind::SkipUnfinished, None, Some("its run has ended".into()));
             }
-        } else if state.row.state.is_finished() && state.unfinished > 0 {
-            // Cleared while the run was being ended: nothing would look at it again.
-            self.end_all(run, BulkKind::SkipUnfinished, None, Some("its run has ended".into()));
+            return;
+        }
+        if state.unfinished == 0 {
+            let reason = state.row.reason.clone();
+            let ended_early = reason.is_some() || state.plan.dag().fail_fast && failed_task(state);
+            let failed = state.failed_leaves > 0 || ended_early;
+            self.finish(run, if failed { RunState::Failed } else { RunState::Success }, reason);
+        } else if let Some(reason) = state.row.reason.clone()
+            && state.moving == 0
+        {
+            // The process ended in the middle of ending the run, or something came back to the start meanwhile.
+            self.end_all(run, BulkKind::SkipUnfinished, None, Some(reason));
+        } else if state.row.state == RunState::Running
+            && state.row.created_tasks as usize >= state.plan.tasks.len()
+            && state.moving == 0
+            && self.is_stuck(run)
+        {
+            self.end_run(run, BulkKind::SkipUnfinished, None, "all_tasks_deadlocked".into());
         }
     }
 
     fn is_stuck(&self, run: RunIdx) -> bool {
         let state = self.run(run);
-        let paused = self.dags[state.dag as usize].row.paused;
+        let halted = self.dags[state.dag as usize].halted();
         let limits = state.plan.dag().tasks.iter().any(|t| t.max_active.is_some() || t.max_active_per_run.is_some());
-        !paused && !state.plan.has_past && !limits
+        !halted && !state.plan.has_past && !limits
     }
 
     /// Brings a run to its end.
@@ -360,7 +379,7 @@ impl Engine {
             self.look_at_backfill(tenant, id);
         }
         self.wake_followers(run);
-        self.count_failures(dag, to);
+        self.count_failures(run, to);
         self.notify_run(run, to);
         self.dag_work(dag);
     }
@@ -390,12 +409,19 @@ impl Engine {
         }
     }
 
-    fn count_failures(&mut self, dag: u32, ended: RunState) {
+    /// Pauses the DAG when so many of its last runs, by date, failed. One that is later and still open isn't failed.
+    fn count_failures(&mut self, run: RunIdx, ended: RunState) {
+        let (dag, date) = (self.run(run).dag, self.run(run).row.run_after);
+        let later_open = |other: &RunIdx| {
+            let other = &self.run(*other).row;
+            other.run_after > date && !other.state.is_finished()
+        };
+        let open = self.dags[dag as usize].runs.values().any(later_open);
         let state = &mut self.dags[dag as usize];
         let most = state.plan.dag().max_consecutive_failed_runs;
         let before = state.row.failed_in_row;
         state.row.failed_in_row = if ended == RunState::Failed { before + 1 } else { 0 };
-        if most > 0 && state.row.failed_in_row >= most && !state.row.paused {
+        if most > 0 && state.row.failed_in_row >= most && !open && !state.row.paused {
             self.pause_dag(dag, true);
         } else if state.row.failed_in_row != before {
             self.touch_dag(dag);
@@ -408,6 +434,8 @@ impl Engine {
         let state = self.run_mut(run);
         state.row.clear_number += 1;
         if !state.row.state.is_finished() {
+            // Whoever clears tasks of a run that is being ended wants it to go on.
+            state.row.reason = None;
             self.touch_run(run);
             return;
         }

@@ -65,7 +65,8 @@ impl Engine {
         match self.find_dag(tenant, &model.dag_id) {
             Some(dag) => {
                 let state = &mut self.dags[dag as usize];
-                let same = state.row.version == *version && !state.row.stale;
+                let was_stale = state.row.stale;
+                let same = state.row.version == *version && !was_stale;
                 state.row.bundle = bundle.clone();
                 (state.row.version, state.row.stale) = (version.clone(), false);
                 state.plan = plan;
@@ -73,6 +74,9 @@ impl Engine {
                     self.take_timetable(dag);
                     self.plan_next(dag);
                     self.dag_work(dag);
+                }
+                if was_stale {
+                    self.set_runs_going(dag);
                 }
                 self.touch_dag(dag);
             }
@@ -86,7 +90,7 @@ impl Engine {
                     paused: paused_upon_creation,
                     stale: false,
                     cursor: None,
-                    next_run_after: None,
+                    next: None,
                     listening_since: Some(self.now),
                     failed_in_row: 0,
                     reserved: std::collections::BTreeSet::new(),
@@ -118,7 +122,22 @@ impl Engine {
             self.listen(dag);
             self.plan_next(dag);
             self.touch_dag(dag);
+            for run in self.dags[dag as usize].runs.values().copied().collect::<Vec<_>>() {
+                self.park_all(run);
+            }
         }
+    }
+
+    /// A DAG goes on: its runs are looked at again.
+    fn set_runs_going(&mut self, dag: u32) {
+        if self.dags[dag as usize].halted() {
+            return;
+        }
+        for run in self.dags[dag as usize].runs.values().copied().collect::<Vec<_>>() {
+            self.push_work(run, RunWork::Everything { next: 0 });
+            self.refill(run);
+        }
+        self.dag_work(dag);
     }
 
     /// Finds out when the next scheduled run is due, and sets the timer.
@@ -126,11 +145,7 @@ impl Engine {
         let now = self.now;
         let state = &mut self.dags[dag as usize];
         state.generation += 1;
-        let last = state.row.cursor.map(|cursor| Planned {
-            run_after: cursor.run_after,
-            logical_date: cursor.logical_date,
-            interval: cursor.interval.map(|(start, end)| DataInterval { start, end }),
-        });
+        let last = state.row.cursor.map(planned);
         let off = state.row.stale || state.deleted || state.row.paused;
         let continuous = state.plan.dag().schedule.when == When::Continuous;
         let waits = continuous && state.active > 0;
@@ -138,14 +153,30 @@ impl Engine {
             Some(timetable) if !off && !waits => timetable.next(last.as_ref(), now),
             Some(_) | None => None,
         };
-        let due = state.next.map(|planned| planned.run_after);
-        if state.row.next_run_after != due {
-            state.row.next_run_after = due;
+        let next = state.next.map(|planned| Cursor {
+            run_after: planned.run_after,
+            logical_date: planned.logical_date,
+            interval: planned.interval.map(|DataInterval { start, end }| (start, end)),
+        });
+        if state.row.next != next {
+            state.row.next = next;
             self.touch_dag(dag);
         }
-        let generation = self.dags[dag as usize].generation;
-        if let Some(due) = due {
-            self.at(due, Timer::Dag { dag, generation });
+        self.set_dag_timer(dag);
+    }
+
+    /// What was planned before a restart stays planned.
+    pub(crate) fn keep_plan(&mut self, dag: u32) {
+        let state = &mut self.dags[dag as usize];
+        state.next = state.row.next.map(planned);
+        self.set_dag_timer(dag);
+    }
+
+    fn set_dag_timer(&mut self, dag: u32) {
+        let state = &self.dags[dag as usize];
+        let generation = state.generation;
+        if let Some(next) = state.next {
+            self.at(next.run_after, Timer::Dag { dag, generation });
         }
     }
 
@@ -182,7 +213,9 @@ impl Engine {
             Some(Cursor { run_after: planned.run_after, logical_date: planned.logical_date, interval });
         self.touch_dag(dag);
         let free = self.free_name(dag, RunType::Scheduled, planned.logical_date, planned.run_after);
-        let date_taken = planned.logical_date.is_some_and(|date| self.date_taken(dag, date) || self.is_reserved(dag, date));
+        let date_taken = planned
+            .logical_date
+            .is_some_and(|date| self.date_taken(dag, date) || self.is_reserved(dag, date));
         if let (Some(name), false) = (free, date_taken) {
             let new = NewRun {
                 name,
@@ -210,7 +243,9 @@ impl Engine {
     ) -> Option<RunName> {
         let taken = &self.dags[dag as usize].runs;
         let most = if logical_date.is_some() { 1 } else { 10_000 };
-        (0..most).map(|nth| run_name_nth(kind, logical_date, run_after, nth)).find(|name| !taken.contains_key(name))
+        (0..most)
+            .map(|nth| run_name_nth(kind, logical_date, run_after, nth))
+            .find(|name| !taken.contains_key(name))
     }
 
     /// Remembers a date that the schedule has yet to come to, so that it leaves it out.
@@ -242,18 +277,12 @@ impl Engine {
             return;
         }
         state.row.paused = paused;
-        if !paused {
-            state.row.failed_in_row = 0;
-        }
         let runs: Vec<_> = state.runs.values().copied().collect();
         self.touch_dag(dag);
-        for run in runs {
-            if paused {
-                self.park_all(run);
-            } else {
-                self.push_work(run, RunWork::Everything { next: 0 });
-                self.refill(run);
-            }
+        if paused {
+            runs.into_iter().for_each(|run| self.park_all(run));
+        } else {
+            self.set_runs_going(dag);
         }
         self.plan_next(dag);
         self.dag_work(dag);
@@ -261,7 +290,16 @@ impl Engine {
 
     /// The DAG of that name.
     pub(crate) fn known_dag(&self, tenant: TenantId, dag_id: &DagId) -> Result<u32, crate::command::Refusal> {
-        self.find_dag(tenant, dag_id)
-            .ok_or_else(|| crate::command::Refusal::new("dag.not_found", format!("there is no DAG `{dag_id}`")))
+        self.find_dag(tenant, dag_id).ok_or_else(|| {
+            crate::command::Refusal::new("dag.not_found", format!("there is no DAG `{dag_id}`"))
+        })
+    }
+}
+
+fn planned(cursor: Cursor) -> Planned {
+    Planned {
+        run_after: cursor.run_after,
+        logical_date: cursor.logical_date,
+        interval: cursor.interval.map(|(start, end)| DataInterval { start, end }),
     }
 }

@@ -22,8 +22,8 @@ pub(crate) enum RunWork {
     Below { ti: TiIdx, edge: u32, unit: u32 },
     /// Look at every undecided instance, from here on.
     Everything { next: TiIdx },
-    /// Decide the rest of a unit's instances.
-    Unit { task: TaskIdx, unit: u32, next: TiIdx },
+    /// Look at a task's undecided instances, but for the first `done`.
+    Task { task: TaskIdx, done: u32 },
     /// Give a mapped task its instances.
     Expand { task: TaskIdx },
     /// Bring instances to an end or back to the start, one after the other.
@@ -98,8 +98,11 @@ impl Engine {
         let floor = self.budget.saturating_sub((self.config.step_transitions / 4).max(1));
         while self.budget > floor {
             let Some(work) = self.run_mut(run).work.pop_front() else {
-                self.run_mut(run).has_work = false;
                 self.settle(run);
+                if !self.run(run).work.is_empty() {
+                    continue;
+                }
+                self.run_mut(run).has_work = false;
                 // What is listed is let go when it is stored.
                 if !self.run(run).listed {
                     self.let_run_go(run);
@@ -120,7 +123,7 @@ impl Engine {
             RunWork::Create { next } => self.create_tasks(run, next),
             RunWork::Below { ti, edge, unit } => self.look_below(run, ti, edge, unit),
             RunWork::Everything { next } => self.look_at_everything(run, next),
-            RunWork::Unit { task, unit, next } => self.decide_unit(run, task, unit, next),
+            RunWork::Task { task, done } => self.decide_task(run, task, done),
             RunWork::Expand { task } => {
                 self.expand(run, task);
                 None
@@ -144,10 +147,8 @@ impl Engine {
             let state = self.run_mut(run);
             state.row.created_tasks = next;
             self.touch_run(run);
-            for unit in span.first_unit..span.first_unit + span.units {
-                if let Some(rest) = self.decide_unit(run, next - 1, unit, span.first) {
-                    self.push_work(run, rest);
-                }
+            if let Some(rest) = self.decide_task(run, next - 1, 0) {
+                self.push_work(run, rest);
             }
         }
         None
@@ -180,8 +181,7 @@ impl Engine {
                     return Some(RunWork::Below { ti, edge, unit });
                 }
                 self.budget = self.budget.saturating_sub(usize::from(unit > units.start));
-                let first = self.run(run).unit_instances(down, unit).start;
-                if let Some(rest) = self.decide_unit(run, down, unit, first) {
+                if let Some(rest) = self.decide_unit(run, down, unit) {
                     self.push_work(run, rest);
                 }
             }
@@ -199,11 +199,7 @@ impl Engine {
             return;
         }
         for down in plan.closure(plan.downs.of(task), &plan.downs) {
-            let span = self.run(run).spans[down as usize];
-            for unit in span.first_unit..span.first_unit + span.units {
-                let next = self.run(run).unit_instances(down, unit).start;
-                self.push_work(run, RunWork::Unit { task: down, unit, next });
-            }
+            self.push_work(run, RunWork::Task { task: down, done: 0 });
         }
     }
 

@@ -5,5 +5,10 @@ mod support {
     pub(crate) mod lab;
 }
 mod rules {
+    mod branching;
+    mod clearing;
+    mod retries;
+    mod runs;
     mod states;
+    mod trigger_rules;
 }

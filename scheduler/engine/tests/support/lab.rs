@@ -105,6 +105,8 @@ impl Lab {
             for action in self.driver.next(self.now, input) {
                 self.act(action, &mut inputs);
             }
+            // Each batch moves the engine's clock by a microsecond.
+            self.now = self.now.max(self.driver.engine().now());
             if inputs.is_empty() && self.stopped.is_none() && self.driver.is_busy() {
                 inputs.push_back(Input::Tick);
             }
@@ -171,7 +173,12 @@ impl Lab {
         self.bundles += 1;
         let bundle = BundleId(format!("{:064x}", self.bundles).into());
         let dags = self.active.iter().filter(|((owner, _), _)| *owner == tenant).map(|((_, dag_id), version)| {
-            ActivatedDag { dag_id: dag_id.clone(), version: version.clone(), paused_upon_creation }
+            ActivatedDag {
+                dag_id: dag_id.clone(),
+                version: version.clone(),
+                bundle: None,
+                paused_upon_creation,
+            }
         });
         let command = Command::ActivateBundle { bundle, dags: dags.collect() };
         self.request_as(tenant, command).unwrap();
@@ -358,6 +365,19 @@ impl Lab {
             self.put(Input::Executor(name, Some(slots)));
         }
         self.put(Input::Tick);
+    }
+
+    /// Several ends that arrive together.
+    pub(crate) fn report_together<const N: usize>(&mut self, ends: [(&str, Outcome); N]) {
+        let mut reports = Vec::new();
+        for (name, outcome) in ends {
+            let dispatch = self.run(name).dispatch().id;
+            self.held.retain(|held| held.id != dispatch);
+            let seq = self.seqs.entry((dispatch, 0)).or_insert(0);
+            *seq += 1;
+            reports.push(Report { dispatch, member: 0, seq: *seq, news: News::Ended(end(outcome)) });
+        }
+        self.put(Input::Reports(reports));
     }
 
     /// Sends a report with the next number of its member.
