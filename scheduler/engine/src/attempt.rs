@@ -248,7 +248,9 @@ impl Engine {
 
     fn succeeded(&mut self, at: TiRef, end: &End) {
         let ti = &self.run(at.run).tis[at.ti as usize];
-        let source = self.run(at.run).plan.tasks[ti.task as usize].is_source;
+        let plan = &self.run(at.run).plan.tasks[ti.task as usize];
+        // What is repeated over a task that is repeated itself takes the list of its results, whatever each of them is.
+        let source = plan.is_source && !plan.mapped;
         let most = self.config.map_length_max;
         match end.mapped_length {
             Some(length) if source && length > most => {

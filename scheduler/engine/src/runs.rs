@@ -565,7 +565,9 @@ impl Run {
             for ti in self.instances_above(task, unit, *source) {
                 match self.tis[ti as usize].state {
                     TaskState::Failed | TaskState::UpstreamFailed => fresh.sources_failed += 1,
-                    TaskState::Skipped | TaskState::Removed => fresh.sources_skipped += 1,
+                    TaskState::Skipped | TaskState::Removed => {
+                        fresh.sources_skipped += u32::from(!plan.tasks[*source as usize].mapped);
+                    }
                     TaskState::Success => {}
                     TaskState::None
                     | TaskState::Scheduled

@@ -7,8 +7,10 @@ mod support {
 mod rules {
     mod branching;
     mod clearing;
+    mod mapping;
     mod retries;
     mod runs;
+    mod schedules;
     mod states;
     mod trigger_rules;
 }
