@@ -153,7 +153,8 @@ impl Engine {
         state.next = match &state.timetable {
             Some(timetable) if !off && !waits => {
                 // Without a start date and a last run nothing but what was planned says that a tick has come meanwhile.
-                let came = state.row.next_run_after.filter(|due| last.is_none() && *due <= now);
+                let due = state.row.next.map(|next| next.run_after);
+                let came = due.filter(|due| last.is_none() && *due <= now);
                 let came = came.filter(|_| state.plan.dag().schedule.missed != Missed::None);
                 let came = came.and_then(|due| timetable.next(None, due).filter(|planned| planned.run_after == due));
                 let next = timetable.next(last.as_ref(), now);
