@@ -160,7 +160,7 @@ fn check(operator: &Operator) -> Result<Validator, InvalidCatalog> {
         }
     }
     json_schema::compile(&operator.schema)
-        .map_err(|reason| InvalidCatalog::Schema { operator: name.clone(), reason })
+        .map_err(|error| InvalidCatalog::Schema { operator: name.clone(), reason: error.to_string() })
 }
 
 impl TryFrom<Vec<Operator>> for Catalog {

@@ -26,9 +26,12 @@ mod task;
 use std::collections::BTreeMap;
 
 use self::context::Context;
-pub use self::files::{FileLookup, FileProblem, NoFiles};
+pub use self::{
+    files::{FileLookup, FileProblem, NoFiles},
+    keys::{DAG_KEYS, GROUP_KEYS, TASK_KEYS},
+};
 pub(crate) use self::{
-    keys::{DAG_KEYS, GROUP_KEYS, POLICY_KEYS, TASK_KEYS},
+    keys::POLICY_KEYS,
     resources::{GPU_KEYS, RESOURCE_KEYS},
     schedule::SCHEDULE_KEYS,
 };
@@ -37,7 +40,7 @@ use crate::{
     diagnostic::{Diagnostic, Draft, Reporter, Severity, Source, code},
     ids::DagId,
     model::Dag,
-    tree::{ByteRange, Node},
+    tree::{ByteRange, DEPTH_MAX, Kind, Node},
     yaml,
 };
 
@@ -80,9 +83,42 @@ pub fn compile(source: &Source, catalog: &Catalog, files: &dyn FileLookup) -> Co
     finish(reporter, trees, catalog, files)
 }
 
-/// Compiles a tree that was not made from YAML. Its spans refer to the source, which is the script.
+/// Compiles trees that weren't made from YAML. Their spans refer to the source, which is the script.
+/// They may come from another process, so they are checked for what YAML's parser guarantees.
 pub fn compile_tree(source: &Source, trees: &[Node], catalog: &Catalog, files: &dyn FileLookup) -> Compiled {
-    finish(Reporter::new(source), trees.iter().map(|tree| (tree, true)), catalog, files)
+    let mut reporter = Reporter::new(source);
+    let mut sound = Vec::new();
+    for tree in trees {
+        let errors = reporter.errors();
+        check_tree(tree, 1, &mut reporter);
+        if reporter.errors() == errors {
+            sound.push((tree, true));
+        }
+    }
+    finish(reporter, sound.into_iter(), catalog, files)
+}
+
+// The recursion is bounded by the check of the depth.
+fn check_tree(node: &Node, depth: usize, reporter: &mut Reporter<'_>) {
+    if depth > DEPTH_MAX {
+        let message = format!("values are nested more than {DEPTH_MAX} deep");
+        return reporter.push(Draft::error(code::DAG_LIMIT, message).at(node.span, "here"));
+    }
+    match &node.kind {
+        Kind::Seq(nodes) => nodes.iter().for_each(|node| check_tree(node, depth + 1, reporter)),
+        Kind::Map(entries) => {
+            let mut seen = BTreeMap::new();
+            for entry in entries {
+                if let Some(before) = seen.insert(entry.key.text.as_str(), entry.key.span) {
+                    let message = format!("`{}` is defined twice", entry.key.text);
+                    let draft = Draft::error(code::DAG_DUPLICATE, message);
+                    reporter.push(draft.at(entry.key.span, "again here").at(before, "first here"));
+                }
+                check_tree(&entry.value, depth + 1, reporter);
+            }
+        }
+        Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) | Kind::Str(_) => {}
+    }
 }
 
 fn finish<'n>(

@@ -15,8 +15,18 @@ use crate::{
 /// Memory for one compiled pattern.
 const PATTERN_BYTES_MAX: usize = 1024 * 1024;
 
-/// Checks a schema and prepares it. The error is a sentence without its subject.
-pub fn compile(schema: &Value) -> Result<Validator, String> {
+/// Why a schema can't be used, as a sentence without its subject.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct InvalidSchema {
+    /// Where in the schema.
+    pub path: Vec<String>,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+/// Checks a schema and prepares it.
+pub fn compile(schema: &Value) -> Result<Validator, InvalidSchema> {
     jsonschema::options()
         .offline()
         .with_pattern_options(
@@ -27,12 +37,51 @@ pub fn compile(schema: &Value) -> Result<Validator, String> {
         .with_format("timestamp", |text: &str| text.parse::<Timestamp>().is_ok())
         .with_format("size", |text: &str| amount::bytes(text).is_ok())
         .build(schema)
-        .map_err(|error| match error.kind() {
-            ValidationErrorKind::Referencing(_) => {
-                "refers to another document; `$ref` may only point inside of the schema itself".to_owned()
-            }
-            _ => explain(&error),
-        })
+        .map_err(|error| InvalidSchema { path: path(&error), reason: explain_schema(&error) })
+}
+
+fn explain_schema(error: &ValidationError<'_>) -> String {
+    if matches!(error.kind(), ValidationErrorKind::Referencing(_)) {
+        return "refers to another document; `$ref` may only point inside of the schema itself".to_owned();
+    }
+    if path(error).last().is_some_and(|key| key == "type") {
+        let kinds = ["string", "integer", "number", "boolean", "array", "object", "null"];
+        return format!(
+            "must be one of {}, but is {}",
+            suggest::list(kinds, "or"),
+            describe(error.instance())
+        );
+    }
+    explain(error)
+}
+
+/// Where in the value the error is.
+pub(crate) fn path(error: &ValidationError<'_>) -> Vec<String> {
+    error.instance_path().iter().map(|segment| segment.to_string()).collect()
+}
+
+/// What to write instead, where that is known.
+pub(crate) fn help(error: &ValidationError<'_>, schema: Option<&Value>) -> Option<String> {
+    let format = schema.and_then(|schema| schema.get("format")).and_then(Value::as_str);
+    let text = match error.instance().as_ref() {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Bool(value) => value.to_string(),
+        Value::Null | Value::Array(_) | Value::Object(_) => return None,
+    };
+    match (format, error.kind()) {
+        (Some("span"), _) => text.parse::<Span>().err().map(|error| error.to_string()),
+        (Some("size"), _) => amount::bytes(&text).err().map(|error| error.to_string()),
+        (_, ValidationErrorKind::Type { kind: TypeKind::Single(kind) }) if kind.as_str() == "string" => {
+            Some(format!("put it into quotes: `\"{text}\"`"))
+        }
+        (_, ValidationErrorKind::Type { .. })
+            if error.instance().is_string() && text.parse::<f64>().is_ok() =>
+        {
+            Some("remove the quotes".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// What is wrong with a value, as a sentence without its subject.
@@ -58,15 +107,11 @@ pub(crate) fn explain(error: &ValidationError<'_>) -> String {
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
             format!("has no field {}", suggest::list(unexpected.iter().map(String::as_str), "or"))
         }
-        Kind::Format { format } => match (format.as_str(), error.instance().as_str()) {
-            ("span", Some(text)) => {
-                text.parse::<Span>().err().map_or_else(|| error.to_string(), |error| error.to_string())
-            }
-            ("size", Some(text)) => {
-                amount::bytes(text).err().map_or_else(|| error.to_string(), |error| error.to_string())
-            }
-            ("timestamp", _) => "must be a time such as `2026-01-31T06:00:00Z`".to_owned(),
-            (format, _) => format!("is {}, which isn't a valid {format}", describe(error.instance())),
+        Kind::Format { format } => match format.as_str() {
+            "span" => format!("isn't a duration, but {}", describe(error.instance())),
+            "size" => format!("isn't a size, but {}", describe(error.instance())),
+            "timestamp" => "must be a time such as `2026-01-31T06:00:00Z`".to_owned(),
+            format => format!("is {}, which isn't a valid {format}", describe(error.instance())),
         },
         Kind::Minimum { limit } => format!("must be at least {limit}, but is {}", describe(error.instance())),
         Kind::Maximum { limit } => format!("must be at most {limit}, but is {}", describe(error.instance())),
@@ -167,6 +212,6 @@ mod tests {
             explain(json!({"enum": ["eu", "us"]}), json!("ue")),
             "must be one of `eu` or `us`, but is the text `ue`; did you mean `eu`?"
         );
-        assert!(explain(json!({"type": "string", "format": "span"}), json!("30")).contains("write the unit"));
+        assert_eq!(explain(json!({"format": "span"}), json!("30")), "isn't a duration, but the text `30`");
     }
 }

@@ -60,6 +60,27 @@ impl Timestamp {
     }
 }
 
+/// Why a text isn't a time of day.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTimeOfDay {
+    /// Neither `06:30` nor `06:30:15`.
+    #[error("{0:?} is neither an RFC 3339 time nor a time of day such as `06:30`")]
+    Syntax(String),
+    /// No such zone.
+    #[error("there is no time zone {0:?}")]
+    Zone(String),
+}
+
+/// The instant of a time of day, in a zone, on the day that `day` falls on there. A local time that doesn't exist is
+/// moved forward by the gap; of one that exists twice it is the first.
+pub fn time_of_day(text: &str, zone: &str, day: Timestamp) -> Result<Timestamp, InvalidTimeOfDay> {
+    let time: jiff::civil::Time = text.parse().map_err(|_| InvalidTimeOfDay::Syntax(text.to_owned()))?;
+    let zone = jiff::tz::TimeZone::get(zone).map_err(|_| InvalidTimeOfDay::Zone(zone.to_owned()))?;
+    let date = day.to_jiff().to_zoned(zone.clone()).date();
+    let instant = zone.to_ambiguous_timestamp(date.to_datetime(time)).compatible();
+    instant.map(Timestamp::from_jiff).map_err(|_| InvalidTimeOfDay::Syntax(text.to_owned()))
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.to_jiff(), f)
@@ -257,6 +278,19 @@ mod tests {
         fn an_instant_survives_its_text_form(micros in -10_i64.pow(16)..10_i64.pow(16)) {
             proptest::prop_assert_eq!(Timestamp(micros).to_string().parse::<Timestamp>().ok(), Some(Timestamp(micros)));
         }
+    }
+
+    #[test]
+    fn times_of_day_are_local() {
+        let day = "2026-03-29T12:00:00Z".parse().unwrap();
+        let at = |text| time_of_day(text, "Europe/Berlin", day).map(|at| at.to_string());
+        assert_eq!(at("06:30"), Ok("2026-03-29T04:30:00Z".into()));
+        assert_eq!(at("02:30"), Ok("2026-03-29T01:30:00Z".into()));
+        assert_eq!(at("six"), Err(InvalidTimeOfDay::Syntax("six".into())));
+        assert_eq!(
+            time_of_day("06:30", "Europe/Bärlin", day),
+            Err(InvalidTimeOfDay::Zone("Europe/Bärlin".into()))
+        );
     }
 
     #[test]

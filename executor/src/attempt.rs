@@ -18,7 +18,7 @@ use plugins::{
     context::AttemptContext,
     operator::{self, Exec, Finished, Step},
 };
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::folder::Folder;
@@ -101,6 +101,9 @@ fn read_envelope() -> Result<Envelope<'static>, Error> {
     // Before anything else: from here on this process can't outlive its supervisor.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|e| Error::Setup("bind the attempt to its supervisor", e.into()))?;
+    // The context holds secrets. A program that this process becomes is dumpable again.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|e| Error::Setup("turn off core dumps", e.into()))?;
     let mut text = Vec::new();
     io::stdin().lock().read_to_end(&mut text).map_err(Error::Envelope)?;
     let envelope: Envelope<'static> = serde_json::from_slice(&text).map_err(|e| Error::Envelope(e.into()))?;
@@ -123,8 +126,7 @@ fn run_in(envelope: &Envelope<'_>) -> Result<ExitCode, Error> {
             if let Some(bytes) = envelope.memory_backstop {
                 lower(Resource::Data, bytes)?;
             }
-            let error = become_program(&exec, &folder, &envelope.context)?;
-            let reason = format!("failed to start `{}`: {error}", exec.program);
+            let reason = become_program(&exec, &folder, &envelope.context)?;
             conclude(&folder, &Verdict { outcome: Outcome::Failed, reason: Some(reason) })
         }
         Ok(Step::Done(finished)) => {
@@ -170,8 +172,8 @@ fn lower(resource: Resource, bytes: u64) -> Result<Rlimit, Error> {
     Ok(before)
 }
 
-/// Becomes the program; returns the error if it couldn't be started.
-fn become_program(exec: &Exec, folder: &Folder, context: &AttemptContext) -> Result<io::Error, Error> {
+/// Becomes the program; returns the reason if it couldn't be started.
+fn become_program(exec: &Exec, folder: &Folder, context: &AttemptContext) -> Result<String, Error> {
     for (path, content) in &exec.files {
         let path = folder.work().join(path);
         if let Some(parent) = path.parent() {
@@ -180,12 +182,20 @@ fn become_program(exec: &Exec, folder: &Folder, context: &AttemptContext) -> Res
         write_private(&path, content)?;
     }
     let cwd = exec.cwd.clone().unwrap_or_else(|| folder.work());
+    if let Err(error) = std::env::set_current_dir(&cwd) {
+        return Ok(format!("failed to enter the folder {}: {error}", cwd.display()));
+    }
     let mut command = Command::new(&exec.program);
     command.args(&exec.args).env_clear().envs(base_environment(folder, context)).envs(&exec.env);
-    Ok(command.current_dir(cwd).stdin(Stdio::null()).exec())
+    let error = command.stdin(Stdio::null()).exec();
+    Ok(format!("failed to start `{}`: {error}", exec.program))
 }
 
 /// What every program finds in its environment, before its operator adds to it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the supervisor's environment, which is this process's, is the base"
+)]
 fn base_environment(folder: &Folder, context: &AttemptContext) -> BTreeMap<&'static str, OsString> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
     let mut env = BTreeMap::from([

@@ -74,6 +74,7 @@ cases!(
     running::an_attempt_starts_and_succeeds,
     running::a_dispatch_that_is_submitted_twice_starts_once,
     running::a_program_finds_its_folder_and_a_clean_environment,
+    running::operators_without_a_program_run_in_the_attempt,
     running::members_of_a_gang_are_apart,
     running::what_is_held_is_listed_until_it_is_confirmed,
     running::hundreds_of_short_attempts_all_end,
@@ -99,6 +100,7 @@ cases!(
     results::a_long_result_is_stored,
     robust::a_restarted_client_misses_nothing,
     robust::attempts_die_with_their_runtime_and_are_lost,
+    robust::nothing_starts_twice_whatever_dies,
     robust::what_had_ended_survives_its_runtime,
     robust::kills_are_remembered_without_the_runtime,
 );

@@ -4,6 +4,7 @@
 //! [`attempt`] for the process of one attempt, at [`local`] for the executor of this machine.
 
 pub mod attempt;
+mod clock;
 #[cfg(feature = "test-support")]
 pub mod conformance;
 pub mod contract;
@@ -17,4 +18,4 @@ mod result;
 pub mod supervise;
 mod wire;
 
-pub use contract::{Capacity, Error, Executor, Work};
+pub use contract::{Capacity, Error, Executor, Executors, Work};

@@ -65,6 +65,11 @@ fn read(path: &str) -> String {
 }
 
 impl Limits {
+    /// What is left without cgroups.
+    pub(crate) fn without_cgroups() -> Self {
+        Self { memory: Memory::Watch, cpu: Cpu::None }
+    }
+
     /// Makes the cgroup of an attempt with limits (0 is none), if there is to be one.
     pub(crate) fn cgroup(&self, name: &str, memory_bytes: u64, cpu_milli: u64) -> io::Result<Option<Cgroup>> {
         let memory = (memory_bytes > 0).then_some(&self.memory);
@@ -85,7 +90,7 @@ impl Limits {
         }
         match cpu {
             Some(Cpu::V2(parent)) => {
-                cgroup.add(&parent.join(name), &[("cpu.max", format!("{} 100000", cpu_milli * 100))], &[])?
+                cgroup.add(&parent.join(name), &[("cpu.max", format!("{} 100000", cpu_milli * 100))], &[])?;
             }
             Some(Cpu::V1(parent)) => {
                 let quota = ("cpu.cfs_quota_us", (cpu_milli * 100).max(1_000).to_string());
@@ -107,14 +112,45 @@ impl fmt::Display for Limits {
         match &self.memory {
             Memory::V2(folder) => write!(f, "memory by the kernel (cgroup v2, {})", folder.display())?,
             Memory::V1(folder) => write!(f, "memory by the kernel (cgroup v1, {})", folder.display())?,
-            Memory::Watch => {
-                f.write_str("memory by looking every 200 ms (no cgroup that this user may write to)")?
-            }
+            Memory::Watch => f.write_str("memory by looking every 200 ms")?,
         }
         match &self.cpu {
             Cpu::V2(folder) => write!(f, "; CPU by the kernel (cgroup v2, {})", folder.display()),
             Cpu::V1(folder) => write!(f, "; CPU by the kernel (cgroup v1, {})", folder.display()),
-            Cpu::None => f.write_str("; CPU not limited (no cgroup that this user may write to)"),
+            Cpu::None => f.write_str("; CPU not limited (this needs a cgroup that this user may write to)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_force_is_said_in_words() {
+        assert_eq!(
+            Limits::without_cgroups().to_string(),
+            "memory by looking every 200 ms; CPU not limited (this needs a cgroup that this user may write to)"
+        );
+        let mixed = Limits { memory: Memory::V1("/m".into()), cpu: Cpu::V2("/c".into()) };
+        assert_eq!(
+            mixed.to_string(),
+            "memory by the kernel (cgroup v1, /m); CPU by the kernel (cgroup v2, /c)"
+        );
+    }
+
+    #[test]
+    fn a_cgroup_is_made_for_an_attempt_with_a_limit_only_and_leaves_nothing() {
+        let limits = detect();
+        let name = format!("test-{}", std::process::id());
+        assert!(limits.cgroup(&name, 0, 0).unwrap().is_none());
+        if let Some(mut cgroup) = limits.cgroup(&name, 64 << 20, 500).unwrap() {
+            assert!(cgroup.processes().is_empty() && cgroup.out_of_memory_kills() == 0);
+            let doors = cgroup.doors();
+            assert!(!doors.is_empty() && doors.iter().all(|door| door.exists()));
+            assert!(cgroup.remove() && !doors.iter().any(|door| door.exists()));
+        } else {
+            assert_eq!(limits, Limits::without_cgroups(), "only a machine without cgroups makes none");
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
 };
 
 use dags::{
@@ -14,6 +13,7 @@ use engine::dispatch::{End, Held, Kill, News, Outcome, Report};
 use tokio::sync::mpsc;
 
 use crate::{
+    clock,
     contract::{Capacity, Error, Executor, Work},
     log::LogChunk,
 };
@@ -41,8 +41,7 @@ impl NoopExecutor {
 
     /// Whether this is the first we hear of it.
     fn take(&self, key: Key) -> bool {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let since = Timestamp(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
+        let since = clock::wall();
         let mut held = self.held();
         let new = !held.contains_key(&key);
         held.entry(key).or_insert(since);
@@ -58,14 +57,21 @@ fn end(outcome: Outcome, exit_code: Option<i32>, reason: Option<String>) -> News
     News::Ended(End { outcome, duration: Span::ZERO, exit_code, reason, result: None, mapped_length: None })
 }
 
-impl Executor for NoopExecutor {
-    async fn submit(&self, work: Work) -> Result<(), Error> {
-        let key = (work.dispatch.id, work.context.member);
+impl NoopExecutor {
+    /// Takes a member of a dispatch, whose context it has no use for.
+    pub async fn accept(&self, dispatch: DispatchId, member: u32) -> Result<(), Error> {
+        let key = (dispatch, member);
         if self.take(key) {
             self.report(key, 1, News::Started { host: "nowhere".to_owned(), pid: None }).await?;
             self.report(key, 2, end(Outcome::Success, Some(0), None)).await?;
         }
         Ok(())
+    }
+}
+
+impl Executor for NoopExecutor {
+    async fn submit(&self, work: Work) -> Result<(), Error> {
+        self.accept(work.dispatch.id, work.context.member).await
     }
 
     async fn kill(&self, kill: Kill) -> Result<(), Error> {
@@ -98,5 +104,42 @@ impl Executor for NoopExecutor {
 
     async fn capacity(&self) -> Result<Capacity, Error> {
         Ok(Capacity { cpu_milli: u64::from(u32::MAX), memory_bytes: 1 << 50, slots: u32::MAX })
+    }
+}
+
+#[cfg(all(test, feature = "test-support"))]
+mod tests {
+    use dags::ids::ExecutorName;
+
+    use super::*;
+    use crate::conformance::work;
+
+    #[tokio::test]
+    async fn what_is_submitted_succeeds_once_and_what_is_killed_before_never_starts() {
+        let (sender, mut reports) = mpsc::channel(16);
+        let executor = NoopExecutor::new(sender);
+        let (run, killed) = (work("/".into(), "true"), work("/".into(), "true"));
+        executor.submit(run.clone()).await.unwrap();
+        executor.submit(run.clone()).await.unwrap();
+        let kill = |id| Kill {
+            id,
+            executor: ExecutorName::parse("noop").unwrap(),
+            grace: Span::ZERO,
+            reason: "asked".to_owned(),
+        };
+        executor.kill(kill(killed.dispatch.id)).await.unwrap();
+        executor.kill(kill(run.dispatch.id)).await.unwrap();
+        executor.submit(killed.clone()).await.unwrap();
+        let mut outcomes = Vec::new();
+        while let Ok(report) = reports.try_recv() {
+            if let News::Ended(end) = report.news {
+                outcomes.push((report.dispatch, end.outcome));
+            }
+        }
+        assert_eq!(outcomes, [(run.dispatch.id, Outcome::Success), (killed.dispatch.id, Outcome::Killed)]);
+        assert_eq!(executor.list().await.unwrap().len(), 2);
+        executor.confirm(run.dispatch.id, 0).await.unwrap();
+        assert!(matches!(executor.logs(run.dispatch.id, 0, 0).await, Err(Error::Unknown { .. })));
+        assert!(executor.logs(killed.dispatch.id, 0, 0).await.unwrap().complete);
     }
 }

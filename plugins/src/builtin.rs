@@ -14,9 +14,11 @@ use crate::{
 };
 
 mod bash;
+mod email;
 mod file;
 mod http;
 mod python;
+pub(crate) mod rhai;
 pub(crate) mod sensor;
 mod simple;
 mod sql;
@@ -53,8 +55,11 @@ pub(crate) struct Builtin {
     pub(crate) connections: &'static [&'static str],
     pub(crate) runner: Runner,
     pub(crate) schema: fn() -> Value,
-    pub(crate) step: fn(&Builtin, Map<String, Value>, &Job<'_>) -> Result<Step, Failure>,
+    pub(crate) step: Run,
 }
+
+/// Runs an operator with its rendered parameters.
+type Run = fn(&Builtin, Map<String, Value>, &Job<'_>) -> Result<Step, Failure>;
 
 const fn entry<P: Operator>() -> Builtin {
     Builtin {
@@ -77,12 +82,14 @@ const fn entry<P: Operator>() -> Builtin {
 pub(crate) static ALL: &[Builtin] = &[
     entry::<bash::Bash>(),
     entry::<flow::Branch>(),
+    entry::<email::Email>(),
     entry::<flow::Empty>(),
     entry::<simple::Fail>(),
     entry::<file::FileSensor>(),
     entry::<http::Http>(),
     entry::<http::HttpSensor>(),
     entry::<python::Python>(),
+    entry::<rhai::Rhai>(),
     entry::<flow::ShortCircuit>(),
     entry::<simple::Sleep>(),
     entry::<sql::Sql>(),
@@ -108,13 +115,22 @@ mod tests {
         for operator in ALL {
             let schema = (operator.schema)();
             let properties = schema["properties"].as_object().cloned().unwrap_or_default();
-            let named = operator.main.iter().chain(operator.templated).chain(operator.files).chain(operator.connections);
+            let named = operator
+                .main
+                .iter()
+                .chain(operator.templated)
+                .chain(operator.files)
+                .chain(operator.connections);
             for field in named {
                 assert!(properties.contains_key(*field), "{}: `{field}` isn't a parameter", operator.name);
             }
             assert!(operator.code.iter().all(|f| operator.templated.contains(f)), "{}", operator.name);
             assert_eq!(schema["additionalProperties"], false, "{}", operator.name);
-            assert!(schema["description"].as_str().is_some_and(|d| d.len() > 20), "{} has no doc", operator.name);
+            assert!(
+                schema["description"].as_str().is_some_and(|d| d.len() > 20),
+                "{} has no doc",
+                operator.name
+            );
             for (name, property) in &properties {
                 assert!(property["description"].is_string(), "{}.{name} has no doc", operator.name);
             }

@@ -92,7 +92,7 @@ pub struct TriggerDag {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
     /// What the run stands for; nothing if absent. An RFC 3339 time.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::instant")]
     pub logical_date: Option<String>,
     /// What happens if a run of that name or logical date exists.
@@ -102,7 +102,7 @@ pub struct TriggerDag {
     #[serde(default)]
     pub wait: bool,
     /// With `wait`: how long, before the task fails.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::duration")]
     pub timeout: Option<Span>,
 }
@@ -130,7 +130,7 @@ pub struct TimeSensor {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
     /// So long after the end of the run's data interval; after the time at which the run was due if it has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::duration")]
     pub after: Option<Span>,
 }
@@ -149,7 +149,7 @@ pub struct TaskSensor {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<Names>,
     /// Wait for the run whose logical date lies this much earlier than this run's.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::duration")]
     pub offset: Option<Span>,
     /// States that end the wait with success.
@@ -163,7 +163,7 @@ pub struct TaskSensor {
     pub check_existence: bool,
     /// How long to wait before the sensor fails, without retries.
     #[serde(default = "crate::builtin::sensor::week")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "7d"))]
+    #[schemars(schema_with = "schema::duration")]
     pub timeout: Span,
     /// Be skipped instead of failed when the time is over.
     #[serde(default)]

@@ -52,7 +52,11 @@ pub fn length(map: &model::Map, outputs: &BTreeMap<TaskId, Value>) -> Result<u64
 }
 
 /// The values of the mapped variables for one index.
-pub fn values(map: &model::Map, outputs: &BTreeMap<TaskId, Value>, index: u64) -> Result<Map<String, Value>, Error> {
+pub fn values(
+    map: &model::Map,
+    outputs: &BTreeMap<TaskId, Value>,
+    index: u64,
+) -> Result<Map<String, Value>, Error> {
     let lengths = lengths(map, outputs)?;
     let length = combine(map, &lengths)?;
     if index >= length {
@@ -85,7 +89,9 @@ fn lengths(map: &model::Map, outputs: &BTreeMap<TaskId, Value>) -> Result<Vec<u6
         MapSource::Output(task) => match output(variable, task, outputs)? {
             Value::Array(list) => Ok(list.len() as u64),
             Value::Object(object) => Ok(object.len() as u64),
-            other => Err(Error::NotAList { variable: variable.clone(), task: task.clone(), found: kind(other) }),
+            other => {
+                Err(Error::NotAList { variable: variable.clone(), task: task.clone(), found: kind(other) })
+            }
         },
     };
     map.over.iter().map(length).collect()
@@ -101,18 +107,27 @@ fn element(
         MapSource::Literal(list) => list.get(at).cloned(),
         MapSource::Output(task) => match output(variable, task, outputs)? {
             Value::Array(list) => list.get(at).cloned(),
-            Value::Object(object) => {
-                object.iter().nth(at).map(|(key, value)| Value::Array(vec![key.as_str().into(), value.clone()]))
-            }
+            Value::Object(object) => object
+                .iter()
+                .nth(at)
+                .map(|(key, value)| Value::Array(vec![key.as_str().into(), value.clone()])),
             other => {
-                return Err(Error::NotAList { variable: variable.to_owned(), task: task.clone(), found: kind(other) });
+                return Err(Error::NotAList {
+                    variable: variable.to_owned(),
+                    task: task.clone(),
+                    found: kind(other),
+                });
             }
         },
     };
     Ok(found.expect("invariant: the index was checked against the lengths"))
 }
 
-fn output<'a>(variable: &str, task: &TaskId, outputs: &'a BTreeMap<TaskId, Value>) -> Result<&'a Value, Error> {
+fn output<'a>(
+    variable: &str,
+    task: &TaskId,
+    outputs: &'a BTreeMap<TaskId, Value>,
+) -> Result<&'a Value, Error> {
     outputs.get(task).ok_or_else(|| Error::Missing { variable: variable.to_owned(), task: task.clone() })
 }
 
@@ -138,7 +153,7 @@ mod tests {
         TaskId::parse(name).unwrap()
     }
 
-    fn literal(name: &str, list: Value) -> (String, MapSource) {
+    fn literal(name: &str, list: &Value) -> (String, MapSource) {
         (name.to_owned(), MapSource::Literal(list.as_array().unwrap().clone()))
     }
 
@@ -148,7 +163,10 @@ mod tests {
 
     #[test]
     fn the_first_declared_varies_slowest() {
-        let map = model::Map { over: vec![literal("z", json!([1, 2])), literal("a", json!(["x", "y", "w"]))], zip: false };
+        let map = model::Map {
+            over: vec![literal("z", &json!([1, 2])), literal("a", &json!(["x", "y", "w"]))],
+            zip: false,
+        };
         let expected = json!([
             {"z": 1, "a": "x"}, {"z": 1, "a": "y"}, {"z": 1, "a": "w"},
             {"z": 2, "a": "x"}, {"z": 2, "a": "y"}, {"z": 2, "a": "w"},
@@ -158,7 +176,10 @@ mod tests {
 
     #[test]
     fn zip_ends_with_the_shortest() {
-        let map = model::Map { over: vec![literal("a", json!([1, 2, 3])), literal("b", json!(["x", "y"]))], zip: true };
+        let map = model::Map {
+            over: vec![literal("a", &json!([1, 2, 3])), literal("b", &json!(["x", "y"]))],
+            zip: true,
+        };
         assert_eq!(Value::from(all(&map, &BTreeMap::new())), json!([{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]));
     }
 
@@ -171,7 +192,8 @@ mod tests {
 
     #[test]
     fn an_empty_list_empties_the_map() {
-        let map = model::Map { over: vec![literal("a", json!([1, 2])), literal("b", json!([]))], zip: false };
+        let map =
+            model::Map { over: vec![literal("a", &json!([1, 2])), literal("b", &json!([]))], zip: false };
         assert_eq!(length(&map, &BTreeMap::new()), Ok(0));
         assert_eq!(values(&map, &BTreeMap::new(), 0), Err(Error::Index { index: 0, length: 0 }));
     }
@@ -182,13 +204,16 @@ mod tests {
         let error = length(&map, &BTreeMap::new()).unwrap_err();
         assert_eq!(error.to_string(), "`v` maps over the result of `up`, which has none");
         let error = length(&map, &BTreeMap::from([(task("up"), json!("text"))])).unwrap_err();
-        assert_eq!(error.to_string(), "`v` maps over the result of `up`, which is a text: return a list or an object");
+        assert_eq!(
+            error.to_string(),
+            "`v` maps over the result of `up`, which is a text: return a list or an object"
+        );
     }
 
     proptest! {
         #[test]
         fn a_product_is_nested_loops(sizes in prop::collection::vec(0_usize..5, 1..4)) {
-            let over = sizes.iter().enumerate().map(|(i, n)| literal(&format!("v{i}"), (0..*n).collect())).collect();
+            let over = sizes.iter().enumerate().map(|(i, n)| literal(&format!("v{i}"), &(0..*n).collect())).collect();
             let map = model::Map { over, zip: false };
             let mut expected = vec![Map::new()];
             for (i, n) in sizes.iter().enumerate() {

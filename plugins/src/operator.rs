@@ -18,6 +18,7 @@ use crate::{
     builtin::{self, Builtin},
     context::{AttemptContext, Connection},
     template::Renderer,
+    user,
 };
 
 mod exit;
@@ -133,24 +134,29 @@ impl Finished {
 /// to, success or not, is in [`Step::Done`].
 pub fn prepare(ctx: &AttemptContext, dirs: &Dirs) -> Result<Step, Failure> {
     let renderer = Renderer::new(ctx);
-    let Some(operator) = builtin::find(&ctx.task.operator) else {
-        return Err(Failure::UnknownOperator(ctx.task.operator.clone()));
-    };
-    let args = render_args(ctx, &renderer, operator.templated, operator.code)?;
     let job = Job { ctx, dirs, renderer: &renderer };
-    (operator.step)(operator, args, &job)
+    match builtin::find(&ctx.task.operator) {
+        Some(operator) => {
+            let (templated, code) = (operator.templated, operator.code);
+            let args =
+                render_args(ctx, &renderer, |name| templated.contains(&name), |name| code.contains(&name))?;
+            (operator.step)(operator, args, &job)
+        }
+        None => user::step(&job),
+    }
 }
 
-fn render_args(
+/// The task's parameters, those rendered that are templates; of these, some are code.
+pub(crate) fn render_args(
     ctx: &AttemptContext,
     renderer: &Renderer<'_>,
-    templated: &[&str],
-    code: &[&str],
+    templated: impl Fn(&str) -> bool,
+    code: impl Fn(&str) -> bool,
 ) -> Result<Map<String, Value>, Failure> {
     let mut args = ctx.task.args.clone();
-    for name in ctx.task.templated.iter().map(String::as_str).filter(|name| templated.contains(name)) {
+    for name in ctx.task.templated.iter().filter(|name| templated(name)) {
         if let Some(value) = args.get_mut(name) {
-            renderer.render_in_place(name, value, code.contains(&name))?;
+            renderer.render_in_place(name, value, code(name))?;
         }
     }
     Ok(args)
@@ -177,15 +183,6 @@ impl Job<'_> {
     /// A connection that the task names.
     pub(crate) fn connection(&self, name: &str) -> Result<&Connection, Failure> {
         self.ctx.connections.get(name).ok_or_else(|| Failure::NoConnection(name.to_owned()))
-    }
-
-    /// Runs asynchronous work to its end, in a runtime that lives as long.
-    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|source| Failure::Machine { what: "start the runtime", source })?;
-        Ok(runtime.block_on(work))
     }
 
     /// The path of a file of the bundle; it lies inside, also after links are followed.
@@ -273,6 +270,15 @@ fn identity(ctx: &AttemptContext, dirs: &Dirs) -> BTreeMap<String, String> {
         env.insert("WORLD_SIZE".to_owned(), ctx.members.to_string());
     }
     env
+}
+
+/// Runs asynchronous work to its end, in a runtime that lives as long.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Failure::Machine { what: "start the runtime", source })?;
+    Ok(runtime.block_on(work))
 }
 
 /// Reads rendered parameters into an operator's struct.

@@ -70,7 +70,8 @@ pub fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Erro
     if ["host", "content-length", "transfer-encoding", "connection"].contains(&parsed.as_str()) {
         return Err(bad("is set by the client itself"));
     }
-    let value = HeaderValue::from_str(value).map_err(|_| bad("has a value with line breaks or control characters"))?;
+    let value = HeaderValue::from_str(value)
+        .map_err(|_| bad("has a value with line breaks or control characters"))?;
     Ok((parsed, value))
 }
 
@@ -80,7 +81,9 @@ pub async fn send(mut request: Request, policy: &Policy) -> Result<Response, Err
     let all = async {
         for _ in 0..=REDIRECTS_MAX {
             let response = hop(&request, policy).await?;
-            let Some(next) = redirected(&response, &request.url, policy)? else { return Ok(Response { inner: response }) };
+            let Some(next) = redirected(&response, &request.url, policy)? else {
+                return Ok(Response { inner: response });
+            };
             follow(&mut request, response.status(), next);
         }
         Err(Error::Redirects)
@@ -108,18 +111,20 @@ async fn hop(request: &Request, policy: &Policy) -> Result<reqwest::Response, Er
         .resolve_to_addrs(bare, &addresses)
         .user_agent(concat!("updraft/", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(Error::from_client)?;
-    let mut builder = client.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
+        .map_err(|e| Error::from_client(&e))?;
+    let mut builder =
+        client.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
     if let Some(body) = &request.body {
         builder = builder.body(body.clone());
     }
-    builder.send().await.map_err(Error::from_client)
+    builder.send().await.map_err(|e| Error::from_client(&e))
 }
 
 fn redirected(response: &reqwest::Response, from: &Url, policy: &Policy) -> Result<Option<Url>, Error> {
     let follow = [301, 302, 303, 307, 308].contains(&response.status().as_u16());
     let Some(location) = response.headers().get(LOCATION).filter(|_| follow) else { return Ok(None) };
-    let location = location.to_str().map_err(|_| Error::Url("the redirect's target isn't a URL".to_owned()))?;
+    let location =
+        location.to_str().map_err(|_| Error::Url("the redirect's target isn't a URL".to_owned()))?;
     let next = from.join(location).map_err(|_| Error::Url("the redirect's target isn't a URL".to_owned()))?;
     url(next.as_str(), policy).map(Some)
 }
@@ -153,7 +158,7 @@ impl Response {
 
     /// The next piece of the body.
     pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.inner.chunk().await.map_err(Error::from_client)?.map(Into::into))
+        Ok(self.inner.chunk().await.map_err(|e| Error::from_client(&e))?.map(Into::into))
     }
 
     /// The body, if it isn't larger than this many bytes.

@@ -29,6 +29,8 @@ pub struct Policy {
     pub allow: Vec<Opening>,
     /// Folders beside the attempt's own and the bundle where SQLite databases may lie.
     pub data_dirs: Vec<PathBuf>,
+    /// The program `updraft-script`; beside the executable that asks if absent.
+    pub script_program: Option<PathBuf>,
 }
 
 impl Default for Policy {
@@ -40,6 +42,7 @@ impl Default for Policy {
             deny: Vec::new(),
             allow: Vec::new(),
             data_dirs: Vec::new(),
+            script_program: None,
         }
     }
 }
@@ -67,7 +70,8 @@ impl Policy {
         if never(address) || self.deny.iter().any(|net| net.contains(address)) {
             return false;
         }
-        let opened = |o: &Opening| o.network.contains(address) && (o.ports.is_empty() || o.ports.contains(&port));
+        let opened =
+            |o: &Opening| o.network.contains(address) && (o.ports.is_empty() || o.ports.contains(&port));
         if self.allow.iter().any(opened) {
             return true;
         }
@@ -81,9 +85,10 @@ fn unwrap_embedded(address: IpAddr) -> IpAddr {
     let s = v6.segments();
     let v4 = |high: u16, low: u16| IpAddr::V4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
     match s {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => v4(high, low),
         [0x64, 0xff9b, 1, ..] => v4(s[6], s[7]),
-        [0x2002, high, low, ..] => v4(high, low),
         _ => address,
     }
 }
@@ -223,7 +228,17 @@ mod tests {
 
     #[test]
     fn the_shared_policy_closes_loopback_and_private_ranges() {
-        let closed = ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "fd12::1", "100.64.0.1"];
+        let closed = [
+            "127.0.0.1",
+            "127.8.8.8",
+            "::1",
+            "::ffff:127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "fd12::1",
+            "100.64.0.1",
+        ];
         for address in closed {
             assert!(!permits(&Policy::shared(), address), "{address}");
             assert!(permits(&Policy::default(), address), "{address}");

@@ -13,7 +13,40 @@ pub(crate) fn of<P: JsonSchema>() -> Value {
     schema.remove("title");
     let mut schema = schema.to_value();
     drop_null(&mut schema);
+    join_choices(&mut schema);
     schema
+}
+
+/// A choice between documented words becomes a plain `enum`, which validation explains with a suggestion; what the words
+/// mean moves into the parameter's description.
+fn join_choices(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            let words = object.get("oneOf").and_then(Value::as_array).and_then(|choices| {
+                choices
+                    .iter()
+                    .map(|choice| {
+                        Some((choice.get("const")?.clone(), choice.get("description")?.as_str()?.to_owned()))
+                    })
+                    .collect::<Option<Vec<_>>>()
+            });
+            if let Some(words) = words {
+                object.remove("oneOf");
+                let mut text =
+                    object.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
+                for (word, meaning) in &words {
+                    let word = word.as_str().unwrap_or_default();
+                    text = format!("{text} `{word}`: {meaning}");
+                }
+                object.insert("description".to_owned(), text.into());
+                object.insert("type".to_owned(), "string".into());
+                object.insert("enum".to_owned(), words.into_iter().map(|(word, _)| word).collect());
+            }
+            object.values_mut().for_each(join_choices);
+        }
+        Value::Array(list) => list.iter_mut().for_each(join_choices),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// An optional parameter is left out, never `null`: authors read `string`, not `string or null`.

@@ -27,6 +27,15 @@ impl<'a> Renderer<'a> {
         self.names.get_or_init(|| airflow_context(&facts(self.ctx)))
     }
 
+    /// The same, with more names.
+    pub(crate) fn with<const N: usize>(&self, more: [(&str, Value); N]) -> Self {
+        let mut names = self.names().clone();
+        if let Value::Object(names) = &mut names {
+            names.extend(more.map(|(name, value)| (name.to_owned(), value)));
+        }
+        Self { ctx: self.ctx, names: OnceCell::from(names), templates: OnceCell::new() }
+    }
+
     /// Renders every text inside of a value; a text that is one whole expression becomes that expression's value.
     pub(crate) fn render_in_place(&self, field: &str, value: &mut Value, code: bool) -> Result<(), Failure> {
         match value {
@@ -64,14 +73,11 @@ impl<'a> Renderer<'a> {
         expression: &str,
         more: [(&str, Value); N],
     ) -> Result<bool, Failure> {
-        let mut names = self.names().clone();
-        if let Value::Object(names) = &mut names {
-            names.extend(more.map(|(name, value)| (name.to_owned(), value)));
-        }
+        let names = self.with(more);
         let value = self
             .templates
             .get_or_init(Templates::new)
-            .eval(expression, &names)
+            .eval(expression, names.names())
             .map_err(|source| Failure::Render { field: field.to_owned(), source })?;
         Ok(truthy(&value))
     }
@@ -84,8 +90,13 @@ impl<'a> Renderer<'a> {
     }
 }
 
+/// The names that the attempt's templates and expressions see, as JSON; `conn` among them holds secrets.
+pub fn names(ctx: &AttemptContext) -> Value {
+    airflow_context(&facts(ctx))
+}
+
 /// Whether a value counts as true, as Python and Jinja see it.
-pub(crate) fn truthy(value: &Value) -> bool {
+pub fn truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(b) => *b,

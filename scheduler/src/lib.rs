@@ -1,1 +1,16 @@
-//! The shell around the engine's driver: leases, inbox, timers, bundles, repair.
+//! The shell around the engine's driver: leases, inbox, timers, bundles, executors, questions.
+//!
+//! Start at [`shell`] for the loop that does what the driver says, at [`facts`] for what it must look up, at [`bundle`] for
+//! how a folder of DAG files becomes what the engine runs.
+
+pub mod bundle;
+pub mod clock;
+pub mod compile;
+pub mod context;
+mod desk;
+pub mod executors;
+pub mod facts;
+mod keeper;
+pub mod objects;
+pub mod shell;
+pub mod watch;

@@ -37,7 +37,11 @@ impl Context<'_, '_> {
     }
 
     fn case<'n>(&mut self, node: &'n Node, last: bool, read: &mut Args<'n>) -> Option<Value> {
+        let errors = self.reporter.errors();
         let object = self.object(node, "a case of `branch`", &["when", "run", "else"])?;
+        if self.reporter.errors() > errors {
+            return None;
+        }
         match (object.get("when"), object.get("run"), object.get("else")) {
             (Some(when), Some(run), None) => {
                 let when = self.condition(when, "when", &mut read.found);

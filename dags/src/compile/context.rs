@@ -60,7 +60,8 @@ impl Context<'_, '_> {
         if let Kind::Bool(value) = node.kind {
             return Some(value);
         }
-        self.expected(node, what, "`true` or `false`", None);
+        let quoted = matches!(node.as_str(), Some("true" | "false"));
+        self.expected(node, what, "`true` or `false`", quoted.then(|| "remove the quotes".to_owned()));
         None
     }
 
@@ -159,11 +160,14 @@ impl Context<'_, '_> {
 
     /// One of a few words.
     pub(super) fn choice<T: Copy>(&mut self, node: &Node, what: &str, all: &[(&str, T)]) -> Option<T> {
-        let text = self.text(node, what)?;
+        let words = || all.iter().map(|(word, _)| *word);
+        let Some(text) = node.as_str() else {
+            self.expected(node, what, &suggest::list(words(), "or"), None);
+            return None;
+        };
         if let Some((_, choice)) = all.iter().find(|(word, _)| *word == text) {
             return Some(*choice);
         }
-        let words = || all.iter().map(|(word, _)| *word);
         let meant = self.reporter.did_you_mean(text, words());
         let help = meant.unwrap_or_else(|| format!("write {}", suggest::list(words(), "or")));
         let message = format!("`{what}` can't be `{text}`");
@@ -182,7 +186,9 @@ impl Context<'_, '_> {
             Ok(name) => Some(name),
             Err(error) => {
                 let message = format!("`{what}`: the name {error}");
-                self.push(Draft::error(code::DAG_NAME, message).at(node.span, "this name"));
+                self.push(
+                    Draft::error(code::DAG_NAME, message).at(node.span, "this name").help(allowed(text)),
+                );
                 None
             }
         }
@@ -201,4 +207,15 @@ impl Context<'_, '_> {
             }
         }
     }
+}
+
+/// The name with what isn't allowed taken out.
+pub(super) fn allowed(name: &str) -> Option<String> {
+    let kept: String = name
+        .chars()
+        .map(|c| if c.is_alphanumeric() || "_-.".contains(c) { c } else { '_' })
+        .take(60)
+        .collect();
+    let some = kept.chars().any(char::is_alphanumeric);
+    some.then(|| format!("write for example `{kept}`"))
 }

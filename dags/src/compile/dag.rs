@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Context, DAG_KEYS, POLICY_KEYS, TASK_KEYS, TASKS_MAX, groups::GroupDraft, link, object::Object,
+    Context, DAG_KEYS, POLICY_KEYS, TASK_KEYS, TASKS_MAX, groups::GroupDraft, keys, link, object::Object,
     policy::Policy, task::TaskDraft,
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     ids::DagId,
     model::{Dag, FORMAT},
     timetable::Bounds,
-    tree::{ByteRange, Kind, Node},
+    tree::{ByteRange, Entry, Kind, Node},
 };
 
 const ACTIVE_MAX: u32 = 100_000;
@@ -21,17 +21,37 @@ const DOC_BYTES_MAX: usize = 256 * 1024;
 
 /// Reads a document; yields the DAG and where its name stands. A DAG with errors is only good for naming it.
 pub(super) fn read(context: &mut Context<'_, '_>, tree: &Node) -> Option<(Dag, ByteRange)> {
-    let of = "a DAG: `dag: name`, `tasks: ...`";
-    let object = context.open_object(tree, "file", of)?;
+    if !matches!(tree.kind, Kind::Map(_)) {
+        let message = format!("expected a DAG, found {}", tree.describe());
+        let help = "start with `dag: name` and `tasks:`".to_owned();
+        context.push(Draft::error(code::DAG_TYPE, message).at(tree.span, "not a DAG").help(help));
+        return None;
+    }
+    let object = context.open_object(tree, "dag", "a DAG")?;
     context.dag_keys(&object);
-    let name = context
-        .required(&object, "dag", "file")
-        .and_then(|node| Some((context.name(node, "dag")?, node.span)));
+    let name =
+        context.of_document(&object, "dag").and_then(|node| Some((context.name(node, "dag")?, node.span)));
+
     let dag = context.dag(&object, name.as_ref().map(|(name, _): &(DagId, ByteRange)| name.clone()))?;
     Some((dag, name?.1))
 }
 
 impl Context<'_, '_> {
+    /// A key that every DAG must have, unless another system's word for it is there, which is reported already.
+    fn of_document<'n>(&mut self, object: &Object<'n>, key: &str) -> Option<&'n Node> {
+        let meant = |entry: &Entry| keys::foreign(&entry.key.text).is_some_and(|(_, ours, _)| ours == key);
+        if object.entry(key).is_none() && !object.entries().iter().any(meant) {
+            let help =
+                if key == "dag" { "add `dag: name`" } else { "add `tasks:` and below it at least one task" };
+            self.push(
+                Draft::error(code::DAG_MISSING_KEY, format!("the DAG has no `{key}`"))
+                    .at(object.span, format!("`{key}` must be here"))
+                    .help(help.to_owned()),
+            );
+        }
+        object.get(key)
+    }
+
     fn dag_keys(&mut self, object: &Object<'_>) {
         self.refuse_catchup(object);
         for entry in object.entries() {
@@ -65,6 +85,7 @@ impl Context<'_, '_> {
         if let Some(node) = get("schedule") {
             let at = ["cron", "crons", "every"].iter().find_map(|key| node.get(key)).unwrap_or(node).span;
             self.check_timetable(&schedule, Bounds { start_date, end_date }, at);
+            self.check_start(&schedule, get("start_date").is_some(), at);
         }
         let params = get("params").map(|n| self.params(n, &schedule.when)).unwrap_or_default();
         let defaults = self.defaults(object);
@@ -149,7 +170,7 @@ impl Context<'_, '_> {
     }
 
     fn tasks<'n>(&mut self, object: &Object<'n>, defaults: &Policy) -> Vec<TaskDraft<'n>> {
-        let Some(node) = self.required(object, "tasks", "file") else { return Vec::new() };
+        let Some(node) = self.of_document(object, "tasks") else { return Vec::new() };
         let entries = match &node.kind {
             Kind::Map(entries) => entries,
             Kind::Seq(_) => {

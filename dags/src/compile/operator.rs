@@ -123,7 +123,8 @@ impl Context<'_, '_> {
         let Some(validator) = catalog.validator(&operator.name) else { return };
         let instance = Value::Object(args.clone());
         for error in validator.iter_errors(&instance) {
-            let path: Vec<String> = error.instance_path().iter().map(|segment| segment.to_string()).collect();
+            let path = json_schema::path(&error);
+
             let at_root = path.is_empty();
             if at_root
                 && matches!(
@@ -143,9 +144,18 @@ impl Context<'_, '_> {
                 .map(|(_, _, node)| path[1..].iter().fold(*node, |node, segment| step(node, segment)));
             let what =
                 if at_root { operator.name.clone() } else { format!("{}.{}", operator.name, path.join(".")) };
-            let message = format!("`{what}` {}", json_schema::explain(&error));
+            let exclusive = matches!(
+                error.kind(),
+                ValidationErrorKind::OneOfNotValid { .. } | ValidationErrorKind::OneOfMultipleValid { .. }
+            );
+            let message = match alternatives(&operator.schema).filter(|_| at_root && exclusive) {
+                Some(names) => format!("`{what}` needs exactly one of {}", suggest::list(names, "or")),
+                None => format!("`{what}` {}", json_schema::explain(&error)),
+            };
             let at = node.map_or(entry.key.span, |node| node.span);
-            self.push(Draft::error(code::DAG_PARAMETER, message).at(at, "this value"));
+            let schema = path.first().filter(|_| path.len() == 1).and_then(|name| operator.parameter(name));
+            let help = json_schema::help(&error, schema);
+            self.push(Draft::error(code::DAG_PARAMETER, message).at(at, "this value").help(help));
         }
     }
 
@@ -178,7 +188,7 @@ impl Context<'_, '_> {
     }
 
     // The recursion is bounded by the depth of the tree.
-    fn warn_inside(&mut self, node: &Node, what: &str) {
+    pub(super) fn warn_inside(&mut self, node: &Node, what: &str) {
         match &node.kind {
             Kind::Str(text) => self.warn_if_expression(text, node, what),
             Kind::Seq(nodes) => nodes.iter().for_each(|node| self.warn_inside(node, what)),
@@ -186,6 +196,11 @@ impl Context<'_, '_> {
             Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) => {}
         }
     }
+}
+
+/// The parameters of a schema's `oneOf` whose branches only require one each.
+fn alternatives(schema: &Value) -> Option<Vec<&str>> {
+    schema.get("oneOf")?.as_array()?.iter().map(|branch| branch.get("required")?.get(0)?.as_str()).collect()
 }
 
 fn step<'n>(node: &'n Node, segment: &str) -> &'n Node {

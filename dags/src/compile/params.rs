@@ -37,12 +37,11 @@ impl Context<'_, '_> {
             if !matches!(node.kind, Kind::Map(_)) {
                 let value = node.to_json();
                 let kind = match value {
-                    Value::String(_) => "string",
                     Value::Number(ref number) if number.is_f64() => "number",
                     Value::Number(_) => "integer",
                     Value::Bool(_) => "boolean",
                     Value::Array(_) => "array",
-                    Value::Null | Value::Object(_) => "string",
+                    Value::String(_) | Value::Null | Value::Object(_) => "string",
                 };
                 let help = if value.is_null() {
                     format!("write `{name}: {{ type: {kind} }}`")
@@ -62,9 +61,15 @@ impl Context<'_, '_> {
     fn param(&mut self, name: &str, node: &Node, schema: &Value, when: &When) {
         let validator = match json_schema::compile(schema) {
             Ok(validator) => validator,
-            Err(why) => {
-                let message = format!("the schema of param `{name}` {why}");
-                self.push(Draft::error(code::DAG_PARAM, message).at(node.span, "this schema").help(
+            Err(error) => {
+                let at = error.path.iter().fold(node, |node, key| node.get(key).unwrap_or(node));
+                let inside = if error.path.is_empty() {
+                    String::new()
+                } else {
+                    format!("`{}` in ", error.path.join("."))
+                };
+                let message = format!("{inside}the schema of param `{name}` {error}");
+                self.push(Draft::error(code::DAG_PARAM, message).at(at.span, "in this schema").help(
                     "it is a JSON Schema, such as `{ type: string, enum: [eu, us], default: eu }`".to_owned(),
                 ));
                 return;

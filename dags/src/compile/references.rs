@@ -25,19 +25,26 @@ impl Context<'_, '_> {
         early: bool,
         found: &mut Vec<Found>,
     ) -> bool {
+        let mut any = false;
         match &node.kind {
             Kind::Str(text) if template::has_expression(text) => {
                 self.template(text, node, what, early, found);
-                true
+                any = true;
             }
+            // No short cut: every text is to be looked at.
             Kind::Seq(nodes) => {
-                nodes.iter().fold(false, |any, node| self.expressions(node, what, early, found) || any)
+                for node in nodes {
+                    any |= self.expressions(node, what, early, found);
+                }
             }
-            Kind::Map(entries) => entries
-                .iter()
-                .fold(false, |any, entry| self.expressions(&entry.value, what, early, found) || any),
-            Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) | Kind::Str(_) => false,
+            Kind::Map(entries) => {
+                for entry in entries {
+                    any |= self.expressions(&entry.value, what, early, found);
+                }
+            }
+            Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) | Kind::Str(_) => {}
         }
+        any
     }
 
     fn template(&mut self, text: &str, node: &Node, what: &str, early: bool, found: &mut Vec<Found>) {
@@ -68,6 +75,11 @@ impl Context<'_, '_> {
     }
 
     fn unknown_name(&mut self, name: &str, at: ByteRange) {
+        if template::AIRFLOW_ONLY.contains(&name) {
+            let message = format!("Airflow's `{name}` doesn't exist in Updraft's templates");
+            self.push(Draft::error(code::TEMPLATE_NAME, message).at(at, "not here"));
+            return;
+        }
         let removed = template::REMOVED.iter().find(|(old, _)| *old == name);
         let help = removed
             .map(|(_, new)| format!("write `{new}`"))

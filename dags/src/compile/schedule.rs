@@ -291,10 +291,25 @@ impl Context<'_, '_> {
 
     fn asset_list(&mut self, nodes: &[Node], node: &Node, left: &mut usize) -> Option<Vec<AssetCondition>> {
         if nodes.is_empty() {
-            self.expected(node, "assets", "a list of at least one asset", None);
+            self.refused(node, "assets", "must name at least one asset");
             return None;
         }
         nodes.iter().map(|node| self.asset_condition(node, left)).collect()
+    }
+
+    /// Without a start date there is no first interval to begin with.
+    pub(super) fn check_start(&mut self, schedule: &Schedule, has_start: bool, at: ByteRange) {
+        let repeats = matches!(schedule.when, When::Every(_) | When::Crons(_) | When::AssetsOrCrons { .. });
+        let from_the_start = schedule.missed == Missed::All && schedule.timetable == TimetableKind::Interval;
+        if repeats && from_the_start && !has_start {
+            let message =
+                "a schedule of intervals with `missed: all` has nowhere to begin, so it would never run";
+            self.push(
+                Draft::error(code::SCHEDULE_INVALID, message)
+                    .at(at, "which interval is the first?")
+                    .help("add `start_date: 2026-01-01` beside `schedule`".to_owned()),
+            );
+        }
     }
 
     /// Asks the timetable, which knows cron and the calendar.

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::Map as JsonMap;
 
 use super::{
-    Context, TASK_KEYS, keys, map::MapDraft, object::Object, operator::Args, policy::Policy,
-    references::Found,
+    Context, TASK_KEYS, context::allowed, keys, map::MapDraft, object::Object, operator::Args,
+    policy::Policy, references::Found,
 };
 use crate::{
     diagnostic::{Draft, code},
     ids::{PoolName, TaskId},
-    model::{Jitter, Resources, Runner, Task, TriggerRule, WeightRule},
+    model::{Runner, Task, TriggerRule},
     suggest,
     time::Span,
     tree::{ByteRange, Entry, Node},
@@ -29,6 +29,8 @@ pub(super) struct TaskDraft<'n> {
     pub(super) needs: Vec<(&'n str, ByteRange)>,
     pub(super) teardown_of: Vec<(&'n str, ByteRange)>,
     pub(super) map: Option<MapDraft<'n>>,
+    /// Whether it has a map that couldn't be read.
+    pub(super) map_broken: bool,
     pub(super) targets: Vec<(&'n str, ByteRange)>,
     pub(super) found: Vec<Found>,
     pub(super) files: Vec<(String, &'n Node)>,
@@ -40,12 +42,12 @@ impl Context<'_, '_> {
             Ok(id) => Some(id),
             Err(error) => {
                 let message = format!("the task name {error}");
-                self.push(Draft::error(code::DAG_NAME, message).at(entry.key.span, "this name"));
+                let help = allowed(&entry.key.text);
+                self.push(Draft::error(code::DAG_NAME, message).at(entry.key.span, "this name").help(help));
                 None
             }
         };
-        let of = "an operator and perhaps `needs`, `retries`, ...";
-        let object = self.open_object(&entry.value, &entry.key.text, of)?;
+        let object = self.task_object(entry)?;
         let operators = self.operators(&object, entry);
         let mut found = Vec::new();
         let catalog = self.catalog;
@@ -63,15 +65,39 @@ impl Context<'_, '_> {
         };
         let needs = names(self, "needs");
         let teardown_of = names(self, "teardown_of");
+        let errors = self.reporter.errors();
         let map =
             object.entry("map").filter(|_| object.get("map").is_some()).and_then(|entry| self.map(entry));
+        let map_broken = self.reporter.errors() > errors;
+
         let task = self.assemble(id?, &object, policy, defaults, when, !teardown_of.is_empty());
         let (operator, args) = args?;
         let Args { args, templated, found: in_args, targets, files } = args;
         found.extend(in_args);
         let (runner, operator) = (self.catalog.get(operator)?.runner, operator.to_owned());
-        let task = Task { operator, runner, args, templated, ..task };
-        Some(TaskDraft { task, at: entry.key.span, needs, teardown_of, map, targets, found, files })
+        let task = Task { operator, args, runner, templated, ..task };
+        Some(TaskDraft {
+            task,
+            at: entry.key.span,
+            needs,
+            teardown_of,
+            map,
+            map_broken,
+            targets,
+            found,
+            files,
+        })
+    }
+
+    fn task_object<'n>(&mut self, entry: &'n Entry) -> Option<Object<'n>> {
+        let of = "an operator and perhaps `needs`, `retries` and so on";
+        if let (Some(text), Some(_)) = (entry.value.as_str(), self.catalog.get("bash")) {
+            let start: String = text.lines().next().unwrap_or_default().chars().take(40).collect();
+            let help = format!("say what does it: `{}: {{ bash: \"{start}\" }}`", entry.key.text);
+            self.expected(&entry.value, &entry.key.text, of, Some(help));
+            return None;
+        }
+        self.open_object(&entry.value, &entry.key.text, of)
     }
 
     /// Finds the one operator key and reports every unknown one.
@@ -206,13 +232,13 @@ impl Context<'_, '_> {
             retries: policy.retries.unwrap_or(0),
             retry_delay: policy.retry_delay.unwrap_or(RETRY_DELAY),
             retry_backoff: policy.retry_backoff.unwrap_or(0.0),
-            retry_jitter: policy.retry_jitter.unwrap_or(Jitter::default()),
+            retry_jitter: policy.retry_jitter.unwrap_or_default(),
             max_retry_delay: policy.max_retry_delay,
             timeout: policy.timeout,
             pool: policy.pool.unwrap_or_else(default_pool),
             pool_slots: policy.pool_slots.unwrap_or(1),
             priority: policy.priority.unwrap_or(1),
-            weight_rule: policy.weight_rule.unwrap_or(WeightRule::default()),
+            weight_rule: policy.weight_rule.unwrap_or_default(),
             depends_on_past: policy.depends_on_past.unwrap_or(false),
             wait_for_downstream: policy.wait_for_downstream.unwrap_or(false),
             wait_for_past_before_skipping: policy.wait_for_past_before_skipping.unwrap_or(false),
@@ -220,7 +246,7 @@ impl Context<'_, '_> {
             max_active_per_run: policy.max_active_per_run,
             executor: policy.executor,
             queue: policy.queue,
-            resources: policy.resources.unwrap_or(Resources::default()),
+            resources: policy.resources.unwrap_or_default(),
             gang: get("gang").and_then(|n| self.count(n, "gang", 1, GANG_MAX)).unwrap_or(1),
             preemptible: policy.preemptible.unwrap_or(true),
             env: policy.env.unwrap_or_default(),

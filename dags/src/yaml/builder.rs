@@ -94,7 +94,11 @@ impl<'t> Builder<'t> {
                     .at(span, "this is an alias")
                     .help(format!("put a text that starts with `*` into quotes, or define `&{name}` before")),
                 );
-                self.value(Node { span, kind: Kind::Null }, Weight::default(), reporter)
+                // Its place stays empty: what it should have been is not to be guessed.
+                if let Some(Frame { container: Container::Map { key, .. }, .. }) = self.stack.last_mut() {
+                    *key = None;
+                }
+                Ok(())
             }
             // Starts and ends of streams and documents; comments, if another crate turns that feature on.
             _ => Ok(()),
@@ -137,12 +141,7 @@ impl<'t> Builder<'t> {
                         .at(span, "ambiguous")
                         .help(ambiguous.instead),
                 );
-                // As other readers would, so that the rest can be checked.
-                match text.to_ascii_lowercase().as_str() {
-                    "yes" | "on" => Kind::Bool(true),
-                    "no" | "off" => Kind::Bool(false),
-                    _ => Kind::Str(text.to_owned()),
-                }
+                ambiguous.likely
             })
         } else {
             Kind::Str(text.to_owned())

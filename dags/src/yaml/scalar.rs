@@ -3,8 +3,10 @@
 use crate::tree::Kind;
 
 /// An unquoted scalar that readers understand differently.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Ambiguous {
+    /// What it most likely means, so that the rest can be checked.
+    pub(super) likely: Kind,
     /// Why, as a sentence without its subject.
     pub(super) why: &'static str,
     /// What to write instead.
@@ -16,8 +18,8 @@ pub(super) fn resolve(text: &str) -> Result<Kind, Ambiguous> {
         "" | "~" | "null" | "Null" | "NULL" => return Ok(Kind::Null),
         "true" | "True" | "TRUE" => return Ok(Kind::Bool(true)),
         "false" | "False" | "FALSE" => return Ok(Kind::Bool(false)),
-        "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Err(word(text, "true")),
-        "no" | "No" | "NO" | "off" | "Off" | "OFF" => return Err(word(text, "false")),
+        "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Err(word(text, true)),
+        "no" | "No" | "NO" | "off" | "Off" | "OFF" => return Err(word(text, false)),
         _ => {}
     }
     let first = text.as_bytes()[0];
@@ -27,8 +29,9 @@ pub(super) fn resolve(text: &str) -> Result<Kind, Ambiguous> {
     Ok(Kind::Str(text.to_owned()))
 }
 
-fn word(text: &str, meaning: &str) -> Ambiguous {
+fn word(text: &str, meaning: bool) -> Ambiguous {
     Ambiguous {
+        likely: Kind::Bool(meaning),
         why: "without quotes means true or false to some YAML readers and a word to others",
         instead: format!("write `{meaning}`, or `\"{text}\"` if you mean the word"),
     }
@@ -47,6 +50,7 @@ fn number(text: &str) -> Result<Kind, Ambiguous> {
             let decimal = unsigned.trim_start_matches('0');
             let decimal = if decimal.is_empty() { "0" } else { decimal };
             return Err(Ambiguous {
+                likely: text.parse().map_or(Kind::Null, Kind::Int),
                 why: "starts with 0, which means octal to some YAML readers and decimal to others",
                 instead: format!("write `{decimal}`, or `\"{text}\"` if you mean the text"),
             });
@@ -56,13 +60,16 @@ fn number(text: &str) -> Result<Kind, Ambiguous> {
     if unsigned.starts_with(|c: char| c.is_ascii_digit())
         && all(unsigned, |b| b.is_ascii_digit() || b == b'_')
     {
+        let digits = text.replace('_', "");
         return Err(Ambiguous {
+            likely: digits.parse().map_or(Kind::Null, Kind::Int),
             why: "is a number to some YAML readers and a text to others",
-            instead: format!("write `{}`, or `\"{text}\"` if you mean the text", text.replace('_', "")),
+            instead: format!("write `{digits}`, or `\"{text}\"` if you mean the text"),
         });
     }
     if matches!(unsigned, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN") {
         return Err(Ambiguous {
+            likely: Kind::Float(0.0),
             why: "isn't a finite number",
             instead: format!("write a number, or `\"{text}\"` if you mean the text"),
         });
@@ -79,6 +86,7 @@ fn number(text: &str) -> Result<Kind, Ambiguous> {
 fn too_large(text: &str) -> Ambiguous {
     let shown: String = text.chars().take(30).collect();
     Ambiguous {
+        likely: Kind::Str(text.to_owned()),
         why: "is a number too large to be kept exactly",
         instead: format!("put it into quotes if you mean the text: `\"{shown}\"`"),
     }

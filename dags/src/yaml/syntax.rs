@@ -19,15 +19,47 @@ pub(super) fn explain(error: &ScanError, text: &str) -> Draft {
         ErrorKind::RecursionLimitExceeded => {
             (code::YAML_LIMIT, format!("values are nested more than {DEPTH_MAX} deep"))
         }
-        kind => (code::YAML_SYNTAX, kind.to_string()),
+        kind => (code::YAML_SYNTAX, message(kind, &text[at..end])),
     };
     Draft::error(code, message).at(ByteRange::new(at, end), "here").help(help(error.kind(), at, text))
+}
+
+/// The commoner errors in our words.
+fn message(kind: &ErrorKind, here: &str) -> String {
+    let text = match kind {
+        ErrorKind::UnexpectedCharacter { .. } => return format!("a value can't start with `{here}`"),
+        ErrorKind::MappingValueNotAllowed => "a second `: ` in a value without quotes",
+        ErrorKind::InvalidColonPlacement => "a `:` where no key can stand",
+        ErrorKind::ExpectedBlockMappingKey | ErrorKind::InvalidIndentation => {
+            "this line doesn't continue what stands above it"
+        }
+        ErrorKind::ExpectedBlockSequenceEntry | ErrorKind::BlockSequenceEntryNotAllowed => {
+            "this line doesn't continue the list above it"
+        }
+        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => {
+            "this line is neither a key nor part of a text"
+        }
+        ErrorKind::UnclosedQuotedScalar
+        | ErrorKind::InvalidQuotedScalarIndent
+        | ErrorKind::DocumentIndicatorInQuotedScalar => "a text in quotes doesn't end",
+        ErrorKind::UnclosedFlowCollection { .. }
+        | ErrorKind::UnexpectedEofFlowSequence
+        | ErrorKind::UnexpectedEofFlowMapping
+        | ErrorKind::UnexpectedEofImplicitFlowMapping => "a bracket isn't closed",
+        ErrorKind::ExpectedFlowSequenceSeparator | ErrorKind::ExpectedFlowMappingSeparator => {
+            "a `,` or the closing bracket is missing"
+        }
+        ErrorKind::UnknownQuotedScalarEscape => "an unknown escape in a text with double quotes",
+        ErrorKind::DirectiveDisallowed => "a `%` line, which is a directive to YAML",
+        kind => return kind.to_string(),
+    };
+    text.to_owned()
 }
 
 fn help(kind: &ErrorKind, at: usize, text: &str) -> Option<String> {
     let line_start = text[..at].rfind('\n').map_or(0, |n| n + 1);
     let line = text[line_start..].lines().next().unwrap_or_default();
-    if line[..line.floor_char_boundary(at - line_start)].trim_start_matches([' ', '\t', '-']).contains("\t")
+    if line[..line.floor_char_boundary(at - line_start)].trim_start_matches([' ', '\t', '-']).contains('\t')
         || line.trim_start_matches(' ').starts_with('\t')
     {
         return Some("replace the tab by blanks".to_owned());
@@ -44,12 +76,17 @@ fn help(kind: &ErrorKind, at: usize, text: &str) -> Option<String> {
         | ErrorKind::TabInIndentation
         | ErrorKind::TabAtBlockScalarStart
         | ErrorKind::TabInPlainScalar => "replace the tab by blanks",
-        ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => {
+        ErrorKind::MappingValueNotAllowed => {
             "put a value that contains `: ` into quotes, or check the indentation"
         }
+        ErrorKind::InvalidColonPlacement => {
+            "a closing `]` or `}` is missing above, or quotes around the value"
+        }
         ErrorKind::UnexpectedCharacter { .. } => "put a value that starts with this character into quotes",
-        ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => {
-            "the closing quote is missing"
+        ErrorKind::UnclosedQuotedScalar
+        | ErrorKind::InvalidQuotedScalarIndent
+        | ErrorKind::DocumentIndicatorInQuotedScalar => {
+            "the closing quote is missing above, or the lines of the text must be indented"
         }
         ErrorKind::UnclosedFlowCollection { .. }
         | ErrorKind::UnexpectedEofFlowSequence

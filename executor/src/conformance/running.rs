@@ -2,7 +2,9 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use engine::dispatch::Outcome;
+use dags::time::Span;
+use engine::dispatch::{Outcome, ResultRef};
+use serde_json::{Value, json};
 
 use super::{Bench, Harness, bench::is_unknown};
 use crate::{Error, Executor as _};
@@ -118,4 +120,36 @@ pub(super) async fn the_capacity_is_that_of_a_machine<H: Harness>(bench: Bench<H
         capacity.cpu_milli >= 1000 && capacity.memory_bytes > 1 << 28 && capacity.slots > 0,
         "{capacity:?}"
     );
+}
+
+pub(super) async fn operators_without_a_program_run_in_the_attempt<H: Harness>(mut bench: Bench<H>) {
+    let with = |operator: &str, args: Value| {
+        let mut work = bench.bash("");
+        operator.clone_into(&mut work.context.task.operator);
+        work.context.task.args = args.as_object().cloned().unwrap_or_default();
+        work
+    };
+    let path = bench.file("awaited");
+    let sensor = json!({ "path": path, "mode": "reschedule", "interval": "3s", "timeout": "1h" });
+    let works = [
+        with("fail", json!({ "reason": "no such luck", "for_good": true })),
+        with("file_sensor", sensor.clone()),
+        with("sleep", json!({ "duration": "1h" })),
+        with("file_sensor", sensor),
+    ];
+    let [fail, early, sleep, late] = works;
+    let id = bench.submit(fail).await;
+    let end = bench.ended(id).await;
+    assert_eq!((end.outcome, end.reason.as_deref()), (Outcome::FailedForGood, Some("no such luck")));
+    let id = bench.submit(early).await;
+    assert_eq!(bench.ended(id).await.outcome, Outcome::Reschedule { after: Span::seconds(3) });
+    assert!(bench.texts(id).await.iter().any(|line| line.contains("not yet")));
+    std::fs::write(&path, "").unwrap();
+    let id = bench.submit(late).await;
+    let end = bench.ended(id).await;
+    assert_eq!((end.outcome, end.result), (Outcome::Success, Some(ResultRef::Inline(json!([path])))));
+    let id = bench.submit(sleep).await;
+    bench.started(id).await;
+    bench.kill(id, Span::seconds(60)).await;
+    assert_eq!(bench.ended(id).await.outcome, Outcome::Killed);
 }

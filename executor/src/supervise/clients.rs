@@ -26,7 +26,7 @@ const OUT_BYTES_MAX: usize = 256 * 1024 * 1024;
 const LOG_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How much is read from a client at once.
-const READ_BYTES: usize = 256 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 
 /// One client.
 #[derive(Debug)]
@@ -150,7 +150,7 @@ impl Supervisor {
         match gone {
             Gone::Closed => {}
             Gone::Io(_) | Gone::Wire(_) | Gone::Behind(_) => {
-                tracing::warn!(reason = %gone, "a client was let go")
+                tracing::warn!(reason = %gone, "a client was let go");
             }
         }
     }
@@ -169,7 +169,7 @@ impl Supervisor {
             Ask::Start(work) => self.start(*work),
             Ask::Kill { dispatch, grace, reason } => {
                 let running: Vec<Key> = self.members(dispatch).map(|(key, _)| *key).collect();
-                if running.is_empty() && !self.was_forgotten(dispatch) {
+                if running.is_empty() && !self.has_forgotten(dispatch) {
                     self.kill_unseen(dispatch, &reason);
                 }
                 for key in running {
@@ -227,7 +227,7 @@ impl Supervisor {
             }
         }
         self.attempts.remove(&key);
-        self.remember_forgotten(key.0);
+        self.remember_forgotten(key);
         Answer::Done
     }
 

@@ -3,10 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     os::{fd::OwnedFd, unix::net::UnixListener},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use dags::{ids::DispatchId, time::Timestamp};
+use dags::{
+    ids::{DispatchId, TenantId},
+    time::Timestamp,
+};
 use engine::dispatch::{End, News, Outcome, Report};
 use plugins::context::AttemptContext;
 use rustix::{event::epoll, process::Pid};
@@ -22,6 +25,7 @@ use super::{
     sweep::Sweeper,
 };
 use crate::{
+    clock,
     folder::Folder,
     limits::{Cgroup, Limits},
     log,
@@ -31,7 +35,7 @@ use crate::{
 /// A member of a dispatch.
 pub(super) type Key = (DispatchId, u32);
 
-/// How many dispatches are remembered after they were forgotten, so that a late repeat doesn't start them again.
+/// How many members are remembered after they were forgotten, so that a late repeat doesn't start them again.
 const FORGOTTEN_MAX: usize = 65_536;
 
 /// How often the removal of a cgroup is tried whose last processes are still ending.
@@ -142,6 +146,8 @@ pub(super) struct Supervisor {
     /// The soft limit of open files that programs get.
     pub(super) open_files: Option<u64>,
     pub(super) host: String,
+    /// Whose attempts run here: those of the first that came.
+    pub(super) tenant: Option<TenantId>,
     pub(super) clients: BTreeMap<u64, Client>,
     pub(super) next_client: u64,
     pub(super) attempts: BTreeMap<Key, Attempt>,
@@ -155,8 +161,8 @@ pub(super) struct Supervisor {
     pub(super) timers: BTreeSet<(Instant, Key)>,
     pub(super) old_cgroups: Vec<Cgroup>,
     pub(super) sweeper: Sweeper,
-    forgotten: BTreeSet<DispatchId>,
-    forgotten_order: VecDeque<DispatchId>,
+    forgotten: BTreeSet<Key>,
+    forgotten_order: VecDeque<Key>,
     pub(super) retired: bool,
 }
 
@@ -179,6 +185,7 @@ impl Supervisor {
             limits,
             open_files,
             host: host.trim().to_owned(),
+            tenant: None,
             clients: BTreeMap::new(),
             next_client: 0,
             attempts,
@@ -198,7 +205,7 @@ impl Supervisor {
     /// When something is due, if nothing happens before.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|timer| timer.0);
-        let cgroups = (!self.old_cgroups.is_empty()).then(|| Instant::now() + CGROUP_RETRY);
+        let cgroups = (!self.old_cgroups.is_empty()).then(|| clock::monotonic() + CGROUP_RETRY);
         timer.into_iter().chain(cgroups).min()
     }
 
@@ -250,15 +257,20 @@ impl Supervisor {
         }
     }
 
-    /// Whether the dispatch was forgotten not long ago.
-    pub(super) fn was_forgotten(&self, dispatch: DispatchId) -> bool {
-        self.forgotten.contains(&dispatch)
+    /// Whether the member was forgotten not long ago.
+    pub(super) fn was_forgotten(&self, key: Key) -> bool {
+        self.forgotten.contains(&key)
     }
 
-    /// Remembers that a dispatch was forgotten.
-    pub(super) fn remember_forgotten(&mut self, dispatch: DispatchId) {
-        if self.forgotten.insert(dispatch) {
-            self.forgotten_order.push_back(dispatch);
+    /// Whether any member of the dispatch was forgotten not long ago.
+    pub(super) fn has_forgotten(&self, dispatch: DispatchId) -> bool {
+        self.forgotten.range((dispatch, 0)..=(dispatch, u32::MAX)).next().is_some()
+    }
+
+    /// Remembers that a member was forgotten.
+    pub(super) fn remember_forgotten(&mut self, key: Key) {
+        if self.forgotten.insert(key) {
+            self.forgotten_order.push_back(key);
         }
         if self.forgotten_order.len() > FORGOTTEN_MAX
             && let Some(oldest) = self.forgotten_order.pop_front()
@@ -266,10 +278,4 @@ impl Supervisor {
             self.forgotten.remove(&oldest);
         }
     }
-}
-
-/// The wall clock. For people only: durations are counted on the monotonic one.
-pub(super) fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

@@ -33,11 +33,11 @@ pub(crate) struct FileSensor {
     mode: Mode,
     /// The time between two looks.
     #[serde(default = "minute")]
-    #[schemars(schema_with = "crate::schema::duration", extend("default" = "1m"))]
+    #[schemars(schema_with = "crate::schema::duration")]
     interval: Span,
     /// How long to wait before the sensor fails, without retries, counted from the try's first start.
     #[serde(default = "week")]
-    #[schemars(schema_with = "crate::schema::duration", extend("default" = "7d"))]
+    #[schemars(schema_with = "crate::schema::duration")]
     timeout: Span,
     /// Be skipped instead of failed when the time is over.
     #[serde(default)]
@@ -61,7 +61,12 @@ impl Operator for FileSensor {
         if folder.to_string_lossy().contains(['*', '?']) {
             return Err(invalid(format!("`path: {}` may have `*` and `?` in its last part only", self.path)));
         }
-        let wait = Wait { mode: self.mode, interval: self.interval, timeout: self.timeout, soft_fail: self.soft_fail };
+        let wait = Wait {
+            mode: self.mode,
+            interval: self.interval,
+            timeout: self.timeout,
+            soft_fail: self.soft_fail,
+        };
         wait.run(job, || {
             let mut found = find(folder, name, self.min_bytes)
                 .map_err(|source| Failure::File { path: self.path.clone(), source })?;

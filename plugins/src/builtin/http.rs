@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::Write as _, path::PathBuf, time::Duration};
 use dags::time::Span;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     log,
-    operator::{Failure, Finished, Job, Step, scratch_file},
+    operator::{Failure, Finished, Job, Step, block_on, scratch_file},
     outbound::{self, Request, Response},
     schema,
 };
@@ -66,12 +66,12 @@ pub(crate) struct Http {
     save: Option<String>,
     /// The time for everything.
     #[serde(default = "minute")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "1m"))]
+    #[schemars(schema_with = "schema::duration")]
     timeout: Span,
 }
 
 /// A method of HTTP.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 enum Method {
     #[default]
@@ -113,22 +113,22 @@ pub(crate) struct HttpSensor {
     json: Option<Value>,
     /// The status codes that may be right; 200 to 299 if absent.
     expect: Option<Vec<u16>>,
-    /// What must hold for the answer, an expression such as `{{ response.state == 'done' }}`.
+    /// What must hold for the answer, an expression without braces: `response.state == 'done'`.
     until: Option<String>,
     /// The time for one request.
     #[serde(default = "minute")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "1m"))]
+    #[schemars(schema_with = "schema::duration")]
     request_timeout: Span,
     /// How to wait between two looks.
     #[serde(default)]
     mode: Mode,
     /// The time between two looks.
     #[serde(default = "minute")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "1m"))]
+    #[schemars(schema_with = "schema::duration")]
     interval: Span,
     /// How long to wait before the sensor fails, without retries, counted from the try's first start.
     #[serde(default = "week")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "7d"))]
+    #[schemars(schema_with = "schema::duration")]
     timeout: Span,
     /// Be skipped instead of failed when the time is over.
     #[serde(default)]
@@ -151,7 +151,8 @@ struct Parts {
 
 impl Parts {
     fn request(&self, job: &Job<'_>) -> Result<Request, Failure> {
-        let invalid = |e: outbound::Error| Failure::Invalid { operator: self.operator.to_owned(), why: e.to_string() };
+        let invalid =
+            |e: outbound::Error| Failure::Invalid { operator: self.operator.to_owned(), why: e.to_string() };
         let target = match (&self.connection, &self.url) {
             (Some(name), None) => target::of_connection(job, name, self.path.as_deref().unwrap_or("/"))?,
             (None, Some(_)) if self.path.is_some() => {
@@ -161,7 +162,9 @@ impl Parts {
                 url: outbound::url(url, &job.ctx.policy).map_err(invalid)?,
                 headers: HeaderMap::new(),
             },
-            (Some(_), Some(_)) | (None, None) => return Err(self.invalid("give either `url` or `connection`")),
+            (Some(_), Some(_)) | (None, None) => {
+                return Err(self.invalid("give either `url` or `connection`"));
+            }
         };
         let mut url = target.url;
         for (name, value) in &self.query {
@@ -223,7 +226,12 @@ impl Operator for Http {
         };
         let request = parts.request(job)?;
         let save = self.save.as_deref().map(|path| scratch_file(job.dirs, path)).transpose()?;
-        log(&format!("{} {}{}", request.method, request.url.origin().ascii_serialization(), request.url.path()));
+        log(&format!(
+            "{} {}{}",
+            request.method,
+            request.url.origin().ascii_serialization(),
+            request.url.path()
+        ));
         let work = async {
             let response = outbound::send(request, &job.ctx.policy).await?;
             let status = response.status();
@@ -240,7 +248,7 @@ impl Operator for Http {
                 }),
             }
         };
-        let finished = match job.block_on(work)? {
+        let finished = match block_on(work)? {
             Ok(finished) => finished,
             Err(error) if error.for_good() => Finished::failed_for_good(error.to_string()),
             Err(error) => Finished::failed(error.to_string()),
@@ -296,8 +304,12 @@ impl Operator for HttpSensor {
     const CONNECTIONS: &'static [&'static str] = &["connection"];
 
     fn step(self, job: &Job<'_>) -> Result<Step, Failure> {
-        let wait =
-            Wait { mode: self.mode, interval: self.interval, timeout: self.timeout, soft_fail: self.soft_fail };
+        let wait = Wait {
+            mode: self.mode,
+            interval: self.interval,
+            timeout: self.timeout,
+            soft_fail: self.soft_fail,
+        };
         let parts = Parts {
             operator: Self::NAME,
             url: self.url,
@@ -316,7 +328,7 @@ impl Operator for HttpSensor {
                 let response = outbound::send(request.clone(), &job.ctx.policy).await?;
                 Ok((response.status(), body_value(response).await?))
             };
-            let (status, body) = match job.block_on(work)? {
+            let (status, body) = match block_on(work)? {
                 Ok(answer) => answer,
                 Err(error @ (outbound::Error::Url(_) | outbound::Error::Refused)) => {
                     return Ok(Look::Never(error.to_string()));

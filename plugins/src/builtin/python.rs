@@ -41,6 +41,10 @@ pub(crate) struct Python {
     /// Connections that the code may ask for.
     #[serde(default)]
     pub(crate) connections: Vec<String>,
+    /// Variables that the code uses, as `var.value.name` or `var.json.name`.
+    #[serde(default)]
+    #[expect(dead_code, reason = "read by `needs`, before the attempt")]
+    pub(crate) variables: Vec<String>,
     /// The exit code, or codes, that skip the task.
     #[serde(default)]
     #[expect(dead_code, reason = "read by `operator::exited`, after Python has replaced this process")]
@@ -73,7 +77,8 @@ impl Operator for Python {
         };
         let mut connections = serde_json::Map::new();
         for name in &self.connections {
-            let connection = serde_json::to_value(job.connection(name)?).expect("invariant: a connection is JSON");
+            let connection =
+                serde_json::to_value(job.connection(name)?).expect("invariant: a connection is JSON");
             connections.insert(name.clone(), connection);
         }
         let body = json!({

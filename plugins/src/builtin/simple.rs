@@ -55,8 +55,11 @@ impl Operator for Fail {
     const TEMPLATED: &'static [&'static str] = &["reason"];
 
     fn step(self, _: &Job<'_>) -> Result<Step, Failure> {
-        let finished =
-            if self.for_good { Finished::failed_for_good(self.reason) } else { Finished::failed(self.reason) };
+        let finished = if self.for_good {
+            Finished::failed_for_good(self.reason)
+        } else {
+            Finished::failed(self.reason)
+        };
         Ok(Step::Done(finished))
     }
 }

@@ -60,7 +60,7 @@ pub(crate) struct Sql {
     limit: u32,
     /// After how long the database ends the query.
     #[serde(default = "hour")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "1h"))]
+    #[schemars(schema_with = "schema::duration")]
     timeout: Span,
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct SqlCheck {
     expect: Option<String>,
     /// After how long the database ends the query.
     #[serde(default = "hour")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "1h"))]
+    #[schemars(schema_with = "schema::duration")]
     timeout: Span,
 }
 
@@ -112,18 +112,18 @@ pub(crate) struct SqlSensor {
     expect: Option<String>,
     /// After how long the database ends one query.
     #[serde(default = "minute")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "1m"))]
+    #[schemars(schema_with = "schema::duration")]
     query_timeout: Span,
     /// How to wait between two looks.
     #[serde(default)]
     mode: Mode,
     /// The time between two looks.
     #[serde(default = "minute")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "1m"))]
+    #[schemars(schema_with = "schema::duration")]
     interval: Span,
     /// How long to wait before the sensor fails, without retries, counted from the try's first start.
     #[serde(default = "week")]
-    #[schemars(schema_with = "schema::duration", extend("default" = "7d"))]
+    #[schemars(schema_with = "schema::duration")]
     timeout: Span,
     /// Be skipped instead of failed when the time is over.
     #[serde(default)]
@@ -143,9 +143,10 @@ fn text(operator: &str, job: &Job<'_>, query: Option<String>, file: Option<&str>
     match (query, file) {
         (Some(query), None) => Ok(query),
         (None, Some(file)) => job.rendered_file(file),
-        (Some(_), Some(_)) | (None, None) => {
-            Err(Failure::Invalid { operator: operator.to_owned(), why: "give either `query` or `file`".to_owned() })
-        }
+        (Some(_), Some(_)) | (None, None) => Err(Failure::Invalid {
+            operator: operator.to_owned(),
+            why: "give either `query` or `file`".to_owned(),
+        }),
     }
 }
 
@@ -173,7 +174,8 @@ impl Operator for Sql {
             }
             Some(path) => {
                 let created = Saved::create(scratch_file(job.dirs, path)?);
-                let created = created.ok_or_else(|| query.invalid("`save` must end with `.csv` or `.jsonl`"))?;
+                let created =
+                    created.ok_or_else(|| query.invalid("`save` must end with `.csv` or `.jsonl`"))?;
                 let mut saved = created.map_err(|source| Failure::File { path: path.clone(), source })?;
                 query.run(job, &mut saved)?.and_then(|changed| Ok((changed, saved.finish()?)))
             }
@@ -201,7 +203,8 @@ enum Found {
 impl Check {
     fn new(operator: &str, expect: Option<String>) -> Result<Self, Failure> {
         let invalid = |why| Failure::Invalid { operator: operator.to_owned(), why };
-        let expect = expect.map(|text| Expect::parse(&text).map(|e| (text, e))).transpose().map_err(invalid)?;
+        let expect =
+            expect.map(|text| Expect::parse(&text).map(|e| (text, e))).transpose().map_err(invalid)?;
         Ok(Self { expect })
     }
 
@@ -289,8 +292,12 @@ impl Operator for SqlSensor {
             timeout: self.query_timeout.to_std(),
         };
         let check = Check::new(Self::NAME, self.expect)?;
-        let wait =
-            Wait { mode: self.mode, interval: self.interval, timeout: self.timeout, soft_fail: self.soft_fail };
+        let wait = Wait {
+            mode: self.mode,
+            interval: self.interval,
+            timeout: self.timeout,
+            soft_fail: self.soft_fail,
+        };
         wait.run(job, || {
             Ok(match check.look(&query, job)? {
                 Ok(Found::Holds(row)) => Look::There(Some(row)),

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use super::{Dirs, Outcome};
-use crate::context::AttemptContext;
+use crate::{context::AttemptContext, user};
 
 /// The exit code with which a program asks to be skipped, unless the task sets `skip_on_exit_code`.
 pub const SKIP_EXIT_CODE: i32 = 99;
@@ -21,11 +21,18 @@ pub fn exited(ctx: &AttemptContext, dirs: &Dirs, code: i32) -> Outcome {
         return Outcome::Success;
     }
     let said = reason(dirs);
-    if skip_codes(ctx).contains(&i64::from(code)) {
-        return Outcome::Skipped { reason: said.unwrap_or_else(|| format!("exited with code {code}, which means skip")) };
+    let given = ctx.task.args.get("skip_on_exit_code");
+    let (operator, skip) = match user::exit_codes(&ctx.bundle_dir, &ctx.task.operator) {
+        Some((operator, skip)) => (operator, skip_codes(Some(&skip))),
+        None => (ctx.task.operator.as_str(), skip_codes(given)),
+    };
+    if skip.contains(&i64::from(code)) {
+        return Outcome::Skipped {
+            reason: said.unwrap_or_else(|| format!("exited with code {code}, which means skip")),
+        };
     }
     let reason = said.unwrap_or_else(|| describe(code));
-    if code == GIVE_UP_EXIT_CODE && ctx.task.operator == "python" {
+    if code == GIVE_UP_EXIT_CODE && operator == "python" {
         Outcome::FailedForGood { reason }
     } else {
         Outcome::Failed { reason }
@@ -33,9 +40,9 @@ pub fn exited(ctx: &AttemptContext, dirs: &Dirs, code: i32) -> Outcome {
 }
 
 /// One code or a list of them; the operator's struct has checked the form.
-fn skip_codes(ctx: &AttemptContext) -> Vec<i64> {
-    match ctx.task.args.get("skip_on_exit_code") {
-        None => vec![i64::from(SKIP_EXIT_CODE)],
+fn skip_codes(given: Option<&serde_json::Value>) -> Vec<i64> {
+    match given {
+        None | Some(serde_json::Value::Null) => vec![i64::from(SKIP_EXIT_CODE)],
         Some(serde_json::Value::Array(codes)) => codes.iter().filter_map(serde_json::Value::as_i64).collect(),
         Some(code) => code.as_i64().into_iter().collect(),
     }

@@ -37,6 +37,14 @@ pub enum Failure {
         /// What is wrong and what to write instead.
         why: String,
     },
+    /// The plugin of the operator can't be used.
+    #[error("the plugin of operator `{operator}` can't be used: {why}")]
+    Plugin {
+        /// The operator.
+        operator: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The connection isn't there for this task.
     #[error("connection `{0}` isn't available to this task: create it, or grant it to the DAG")]
     NoConnection(String),
@@ -80,6 +88,7 @@ impl Failure {
             Self::Render { .. } => "template.render",
             Self::Params { .. } => "operator.params",
             Self::Invalid { .. } => "operator.invalid",
+            Self::Plugin { .. } => "operator.plugin",
             Self::NoConnection(_) => "connection.missing",
             Self::Connection { .. } => "connection.invalid",
             Self::Outside(_) => "file.outside",
@@ -96,6 +105,7 @@ impl Failure {
             | Self::EngineOperator(_)
             | Self::Params { .. }
             | Self::Invalid { .. }
+            | Self::Plugin { .. }
             | Self::Outside(_) => true,
             Self::Render { .. }
             | Self::NoConnection(_)

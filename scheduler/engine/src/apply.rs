@@ -48,7 +48,9 @@ impl Engine {
     /// Carries out one transition. A pair that must not happen is noted as a fault and changes nothing.
     pub(crate) fn apply(&mut self, at: TiRef, event: Event, reason: Option<Arc<str>>) -> bool {
         let now = self.now;
-        let run = self.runs[at.run as usize].as_deref_mut().expect("invariant: a run that is referred to is in memory");
+        let run = self.runs[at.run as usize]
+            .as_deref_mut()
+            .expect("invariant: a run that is referred to is in memory");
         let ti = &mut run.tis[at.ti as usize];
         let from = ti.state;
         let to = match transition::next(from, event) {

@@ -6,8 +6,9 @@ use std::{
 };
 
 use dags::{
-    ids::TenantId,
+    ids::{RunName, TenantId},
     model::{AssetCondition, When},
+    run_name::run_name_nth,
     time::Timestamp,
 };
 use serde_json::{Map, Value};
@@ -32,7 +33,9 @@ fn names(condition: &AssetCondition, into: &mut BTreeSet<String>) {
         AssetCondition::Asset(name) => {
             into.insert(name.clone());
         }
-        AssetCondition::Any(list) | AssetCondition::All(list) => list.iter().for_each(|inner| names(inner, into)),
+        AssetCondition::Any(list) | AssetCondition::All(list) => {
+            list.iter().for_each(|inner| names(inner, into))
+        }
     }
 }
 
@@ -93,7 +96,13 @@ impl Engine {
     ) {
         let name: Arc<str> = asset.into();
         let at = self.now;
-        self.out.asset_events.push(AssetEventRow { tenant, asset: name.clone(), at, source, extra: Arc::new(extra) });
+        self.out.asset_events.push(AssetEventRow {
+            tenant,
+            asset: name.clone(),
+            at,
+            source,
+            extra: Arc::new(extra),
+        });
         let listeners = self.assets.listeners.get(&(tenant, asset.to_owned())).cloned().unwrap_or_default();
         for dag in listeners {
             // While a consumer is paused, nothing is kept for it: unpausing fires nothing by itself.
@@ -125,13 +134,15 @@ impl Engine {
     pub(crate) fn run_for_assets(&mut self, dag: u32) {
         let state = &self.dags[dag as usize];
         let Some(wanted) = condition(&state.plan.dag().schedule.when) else { return };
-        let Some(pending) = self.assets.pending.get(&dag).filter(|pending| holds(wanted, pending)) else { return };
+        let Some(pending) = self.assets.pending.get(&dag).filter(|pending| holds(wanted, pending)) else {
+            return;
+        };
         if state.row.paused || state.row.stale || state.active >= state.plan.dag().max_active_runs {
             return;
         }
         let newest = pending.values().copied().max().unwrap_or(self.now);
         let (tenant, dag_id) = (state.row.tenant, state.row.dag_id.clone());
-        let Some(name) = self.free_name(dag, RunType::AssetTriggered, None, newest) else { return };
+        let name = self.asset_run_name(dag, newest);
         self.assets.pending.remove(&dag);
         self.out.pending_assets.retain(|row| (row.tenant, &row.dag_id) != (tenant, &dag_id));
         self.out.consumed_assets.push((tenant, dag_id));
@@ -149,6 +160,16 @@ impl Engine {
             by: None,
         };
         self.make_run(dag, new);
+    }
+
+    /// A name that no run in memory has and, by the distance from the newest event to now, none that has left it.
+    fn asset_run_name(&self, dag: u32, newest: Timestamp) -> RunName {
+        let first = (self.now.since(newest).0 as u32).wrapping_mul(1 << 12);
+        let taken = &self.dags[dag as usize].runs;
+        (0..=u32::MAX)
+            .map(|k| run_name_nth(RunType::AssetTriggered, None, newest, first.wrapping_add(k)))
+            .find(|name| !taken.contains_key(name))
+            .expect("invariant: fewer runs than numbers")
     }
 
     /// What waits for a consumer, by asset, with the time of the newest event.

@@ -93,6 +93,7 @@ impl Engine {
         let ti = &run.tis[at.ti as usize];
         let model = run.plan.model(ti.task);
         let executor = ti.live.as_ref().and_then(|live| live.executor.clone());
+        let started = ti.live.as_ref().and_then(|live| live.started_at);
         let dispatch = Dispatch {
             id: DispatchId { attempt, n: ti.dispatch_n },
             tenant: run.row.tenant,
@@ -107,6 +108,7 @@ impl Engine {
             members: model.gang.max(1),
             executor: executor.unwrap_or_else(|| self.config.default_executor.clone()),
             timeout: model.timeout,
+            waited: started.map_or(Span::ZERO, |started| self.now.since(started)),
         };
         let n = dispatch.id.n;
         self.attempts.insert(attempt, Holder { at, n, since: Timestamp::MAX });
@@ -592,6 +594,11 @@ impl Engine {
             }
         }
         for (_, at) in lost {
+            if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued {
+                // It never got there: whoever was to hand it over died, or still waits for what it needs.
+                self.hand_over(at);
+                continue;
+            }
             let end = End {
                 outcome: Outcome::Lost,
                 duration: Span::ZERO,

@@ -34,12 +34,19 @@ pub(crate) struct State {
 impl Engine {
     pub(crate) fn create_backfill(&mut self, tenant: TenantId, spec: &Backfill) -> Result<Value, Refusal> {
         let dag = self.known_dag(tenant, &spec.dag_id)?;
-        let periodic = self.dags[dag as usize].timetable.as_ref().is_some_and(dags::timetable::Timetable::is_periodic);
+        let periodic =
+            self.dags[dag as usize].timetable.as_ref().is_some_and(dags::timetable::Timetable::is_periodic);
         if !periodic {
-            return Err(Refusal::new("backfill.not_periodic", format!("`{}` has no periodic schedule", spec.dag_id)));
+            return Err(Refusal::new(
+                "backfill.not_periodic",
+                format!("`{}` has no periodic schedule", spec.dag_id),
+            ));
         }
         if spec.from > spec.to {
-            return Err(Refusal::new("backfill.range", format!("`from` ({}) is after `to` ({})", spec.from, spec.to)));
+            return Err(Refusal::new(
+                "backfill.range",
+                format!("`from` ({}) is after `to` ({})", spec.from, spec.to),
+            ));
         }
         if spec.to > self.now {
             return Err(Refusal::new("backfill.future", format!("`to` ({}) lies in the future", spec.to)));
@@ -47,9 +54,10 @@ impl Engine {
         if spec.max_active_runs == 0 {
             return Err(Refusal::new("backfill.max_active_runs", "`max_active_runs` must be 1 or more"));
         }
-        let active = self.backfills.values().find(|b| {
-            b.row.tenant == tenant && b.row.spec.dag_id == spec.dag_id && b.row.ended_at.is_none()
-        });
+        let active = self
+            .backfills
+            .values()
+            .find(|b| b.row.tenant == tenant && b.row.spec.dag_id == spec.dag_id && b.row.ended_at.is_none());
         if let Some(active) = active {
             let message = format!("backfill {} of `{}` isn't finished", active.row.id, spec.dag_id);
             return Err(Refusal::new("backfill.active", message));
@@ -91,7 +99,10 @@ impl Engine {
     ) -> Result<Value, Refusal> {
         let now = self.now;
         let Some(state) = self.backfills.get_mut(&(tenant, id)).filter(|b| b.row.ended_at.is_none()) else {
-            return Err(Refusal::new("backfill.not_found", format!("no active backfill has the number {id}")));
+            return Err(Refusal::new(
+                "backfill.not_found",
+                format!("no active backfill has the number {id}"),
+            ));
         };
         match change {
             BackfillChange::Pause => state.row.paused = true,
@@ -102,10 +113,11 @@ impl Engine {
         }
         self.out.backfills.insert((tenant, id), state.row.clone());
         if change == BackfillChange::Cancel {
+            // Its running runs end by themselves, without it.
+            self.backfills.remove(&(tenant, id));
             let queued: Vec<RunIdx> = self.runs_of_backfill(tenant, id, RunState::Queued);
             for run in queued {
-                self.finish(run, RunState::Failed, Some("its backfill was cancelled".into()));
-                self.end_all(run, BulkKind::MarkSkipped, None, Some("its backfill was cancelled".into()));
+                self.end_run(run, BulkKind::SkipUnfinished, None, "its backfill was cancelled".into());
             }
         } else {
             self.look_at_backfill(tenant, id);
@@ -133,14 +145,21 @@ impl Engine {
 
     fn runs_of_backfill(&self, tenant: TenantId, id: i64, state: RunState) -> Vec<RunIdx> {
         let of = |run: &crate::run::Run| {
-            run.row.tenant == tenant && run.row.state == state && run.row.backfill.is_some_and(|(b, _)| b == id)
+            run.row.tenant == tenant
+                && run.row.state == state
+                && run.row.backfill.is_some_and(|(b, _)| b == id)
         };
         let runs = self.runs.iter().enumerate();
         runs.filter(|(_, run)| run.as_deref().is_some_and(of)).map(|(index, _)| index as RunIdx).collect()
     }
 
     /// The first date, or the one after another.
-    fn backfill_date(&self, dag: u32, spec: &Backfill, after: Option<dags::time::Timestamp>) -> Option<Planned> {
+    fn backfill_date(
+        &self,
+        dag: u32,
+        spec: &Backfill,
+        after: Option<dags::time::Timestamp>,
+    ) -> Option<Planned> {
         let timetable = self.dags[dag as usize].timetable.as_ref()?;
         if spec.reverse {
             let to = after.map_or(spec.to, |date| date.before(dags::time::Span(1)));
@@ -154,7 +173,9 @@ impl Engine {
     }
 
     pub(crate) fn backfill_has_room(&self, tenant: TenantId, id: i64, more: u32) -> bool {
-        self.backfills.get(&(tenant, id)).is_none_or(|b| !b.row.paused && b.running + more < b.row.spec.max_active_runs)
+        self.backfills
+            .get(&(tenant, id))
+            .is_none_or(|b| !b.row.paused && b.running + more < b.row.spec.max_active_runs)
     }
 
     pub(crate) fn count_backfill(&mut self, tenant: TenantId, id: i64, delta: i32) {
@@ -189,7 +210,12 @@ impl Engine {
     }
 
     /// It is known whether the next date has a run.
-    pub(crate) fn backfill_found(&mut self, key: (TenantId, i64), loaded: Option<RunRow>, index: Option<RunIdx>) {
+    pub(crate) fn backfill_found(
+        &mut self,
+        key: (TenantId, i64),
+        loaded: Option<RunRow>,
+        index: Option<RunIdx>,
+    ) {
         let Some(state) = self.backfills.get_mut(&key) else { return };
         state.looking = false;
         let (spec, date) = (state.row.spec.clone(), state.row.next_date);
@@ -197,7 +223,8 @@ impl Engine {
         if self.backfills[&key].row.paused {
             return;
         }
-        let planned = self.dags[dag as usize].timetable.as_ref().and_then(|t| t.ticks_between(date, date).next());
+        let planned =
+            self.dags[dag as usize].timetable.as_ref().and_then(|t| t.ticks_between(date, date).next());
         let following = self.backfill_date(dag, &spec, Some(date)).and_then(|planned| planned.logical_date);
         let ordinal = self.backfills[&key].row.made + 1;
         let mut made = false;
@@ -233,7 +260,8 @@ impl Engine {
         planned: Planned,
         ordinal: u32,
     ) -> bool {
-        let Some(name) = self.free_name(dag, RunType::Backfill, planned.logical_date, planned.run_after) else {
+        let Some(name) = self.free_name(dag, RunType::Backfill, planned.logical_date, planned.run_after)
+        else {
             return false;
         };
         let new = NewRun {

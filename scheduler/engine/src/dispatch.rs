@@ -36,6 +36,9 @@ pub struct Dispatch {
     pub executor: ExecutorName,
     /// How long the attempt may run, counted by whoever runs it.
     pub timeout: Option<Span>,
+    /// How long ago this try first started; more than zero for a later call of a sensor.
+    #[serde(default)]
+    pub waited: Span,
 }
 
 /// Ask an executor to end a dispatch: TERM, then KILL after the grace period.

@@ -51,10 +51,11 @@ impl Engine {
         if !ti.undecided() || ti.flags & (flag::DEAD | flag::ASKING) != 0 {
             return;
         }
-        if run.row.state != RunState::Running || self.dags[run.dag as usize].halted() {
+        let task = ti.task;
+        let ending = run.row.reason.is_some() && !run.plan.tasks[task as usize].teardown;
+        if run.row.state != RunState::Running || ending || self.dags[run.dag as usize].halted() {
             return;
         }
-        let task = ti.task;
         let (verdict, reason) = self.decision(at.run, task, self.run(at.run).unit_of(at.ti));
         match verdict {
             Verdict::Wait => {}

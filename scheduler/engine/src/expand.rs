@@ -87,7 +87,8 @@ impl Engine {
             (first, first_unit, units) = (old.first, old.first_unit, 1);
         } else {
             first = state.tis.len() as TiIdx;
-            let placeholder = std::mem::replace(&mut state.tis[old.first as usize], Ti::new(task, -1, retries));
+            let placeholder =
+                std::mem::replace(&mut state.tis[old.first as usize], Ti::new(task, -1, retries));
             // The placeholder's row becomes that of instance 0; what is left in its place is never looked at again.
             let dead = &mut state.tis[old.first as usize];
             (dead.state, dead.stored, dead.flags) = (TaskState::Removed, TaskState::Removed, flag::DEAD);
@@ -105,7 +106,8 @@ impl Engine {
             }
             state.unfinished += length - 1;
         }
-        state.spans[task as usize] = crate::run::Span { first, len: length, first_unit, units, expanded: true };
+        state.spans[task as usize] =
+            crate::run::Span { first, len: length, first_unit, units, expanded: true };
         let stored_placeholder = state.tis[first as usize].has(flag::STORED);
         if stored_placeholder {
             // The database knows it under index -1: that row goes, this one comes.
@@ -121,7 +123,9 @@ impl Engine {
     /// Everything that looks at a task counts its instances afresh.
     fn expansion_known(&mut self, run: RunIdx, task: TaskIdx) {
         let plan = self.run(run).plan.clone();
-        for list in [plan.downs.of(task), plan.covered_by.of(task), plan.serves.of(task), plan.repeats.of(task)] {
+        for list in
+            [plan.downs.of(task), plan.covered_by.of(task), plan.serves.of(task), plan.repeats.of(task)]
+        {
             for down in list {
                 self.recount(run, *down);
                 self.push_work(run, RunWork::Task { task: *down, done: 0 });
@@ -172,7 +176,8 @@ impl Engine {
             } else {
                 (span.first_unit, 1)
             };
-            state.spans[task as usize] = crate::run::Span { first, len: length, first_unit, units, expanded: true };
+            state.spans[task as usize] =
+                crate::run::Span { first, len: length, first_unit, units, expanded: true };
             self.moved(run, span.first, span.len, first);
             self.recount(run, task);
             self.expansion_known(run, task);

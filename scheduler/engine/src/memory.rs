@@ -223,16 +223,7 @@ impl MemoryJournal {
     }
 
     /// Everything that an engine is rebuilt from.
-    ///
-    /// Runs count as unfinished while one of their task instances is, even if the run itself was ended.
     pub fn read(&self) -> Snapshot {
-        let open: BTreeSet<RunId> = self
-            .tasks
-            .values()
-            .filter(|row| !row.state.is_finished())
-            .map(|row| row.run)
-            .chain(self.unfinished.iter().copied())
-            .collect();
         let mut last_backfill = BTreeMap::new();
         for (tenant, id) in self.backfills.keys() {
             last_backfill.insert(*tenant, *id);
@@ -242,7 +233,7 @@ impl MemoryJournal {
             batch: self.batch,
             dags: self.dags.values().cloned().collect(),
             versions: self.versions.clone(),
-            runs: open.iter().map(|run| (self.runs[run].clone(), self.tasks_of(*run).cloned().collect())).collect(),
+            runs: self.unfinished.iter().map(|run| (self.runs[run].clone(), self.tasks_of(*run).cloned().collect())).collect(),
             pools: self.pools.values().cloned().collect(),
             pending_assets: self.pending_assets.values().cloned().collect(),
             backfills: self.backfills.values().filter(|row| row.ended_at.is_none()).cloned().collect(),

@@ -52,11 +52,18 @@ impl Engine {
             Past::Over(blocked) => !self.looks_at(at).iter().any(|name| blocked.contains(name)),
             Past::Run(before) => {
                 let before = self.run(*before);
-                self.looks_at(at).iter().filter_map(|name| before.plan.find(name)).all(|task| settled(before, task))
+                self.looks_at(at)
+                    .iter()
+                    .filter_map(|name| before.plan.find(name))
+                    .all(|task| settled(before, task))
             }
         };
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
-        if allowed { ti.unset(flag::WAITS_FOR_PAST) } else { ti.set(flag::WAITS_FOR_PAST) }
+        if allowed {
+            ti.unset(flag::WAITS_FOR_PAST)
+        } else {
+            ti.set(flag::WAITS_FOR_PAST)
+        }
         allowed
     }
 
@@ -200,7 +207,8 @@ impl Engine {
         }
         let state = self.run(run);
         let tasks = state.tis.iter().filter(|ti| !ti.has(flag::DEAD));
-        let blocked = Arc::new(blocking(tasks.map(|ti| (state.plan.model(ti.task).task_id.clone(), ti.state))));
+        let blocked =
+            Arc::new(blocking(tasks.map(|ti| (state.plan.model(ti.task).task_id.clone(), ti.state))));
         for follower in followers {
             if let Some(state) = self.runs[follower as usize].as_deref_mut()
                 && matches!(state.past, Past::Run(before) if before == run)

@@ -263,13 +263,17 @@ type ScopeOfGroup = BTreeMap<GroupId, Option<u32>>;
 
 /// The mapped groups, parents first, and for each group the innermost mapped one around it.
 fn scopes(dag: &Dag) -> (Vec<Scope>, ScopeOfGroup) {
-    let groups: BTreeMap<&GroupId, &dags::model::Group> = dag.groups.iter().map(|g| (&g.group_id, g)).collect();
+    let groups: BTreeMap<&GroupId, &dags::model::Group> =
+        dag.groups.iter().map(|g| (&g.group_id, g)).collect();
     let mut scopes = Vec::new();
     let mut of_group = ScopeOfGroup::new();
     for group in &dag.groups {
         let mut chain = vec![group];
-        while let Some(parent) =
-            chain.last().and_then(|g| g.parent.as_ref()).and_then(|id| groups.get(id)).filter(|_| chain.len() <= groups.len())
+        while let Some(parent) = chain
+            .last()
+            .and_then(|g| g.parent.as_ref())
+            .and_then(|id| groups.get(id))
+            .filter(|_| chain.len() <= groups.len())
         {
             chain.push(parent);
         }
@@ -293,7 +297,8 @@ fn scopes(dag: &Dag) -> (Vec<Scope>, ScopeOfGroup) {
 fn setups(dag: &Dag, ups: &[Vec<TaskIdx>], downs: &[Vec<TaskIdx>], order: &[TaskIdx]) -> Vec<Vec<TaskIdx>> {
     let mut lists = vec![Vec::new(); dag.tasks.len()];
     for (s, setup) in dag.tasks.iter().enumerate().filter(|(_, task)| task.setup) {
-        let ends: Vec<bool> = dag.tasks.iter().map(|task| task.teardown_of.contains(&setup.task_id)).collect();
+        let ends: Vec<bool> =
+            dag.tasks.iter().map(|task| task.teardown_of.contains(&setup.task_id)).collect();
         let has_teardown = ends.iter().any(|end| *end);
         let mut reached = vec![false; dag.tasks.len()];
         reached[s] = true;
@@ -383,7 +388,9 @@ fn weights(dag: &Dag, ups: &[Vec<TaskIdx>], downs: &[Vec<TaskIdx>], order: &[Tas
     if !plain {
         let own = weights.clone();
         let words = n.div_ceil(64);
-        for (rule, edges, forward) in [(WeightRule::Downstream, downs, false), (WeightRule::Upstream, ups, true)] {
+        for (rule, edges, forward) in
+            [(WeightRule::Downstream, downs, false), (WeightRule::Upstream, ups, true)]
+        {
             if !dag.tasks.iter().any(|task| task.weight_rule == rule) {
                 continue;
             }

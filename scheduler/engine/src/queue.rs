@@ -75,7 +75,9 @@ impl Pool {
         match &self.row {
             None => 0,
             Some(row) if row.slots < 0 => i64::MAX,
-            Some(row) => i64::from(row.slots) - self.used - if row.include_deferred { self.deferred } else { 0 },
+            Some(row) => {
+                i64::from(row.slots) - self.used - if row.include_deferred { self.deferred } else { 0 }
+            }
         }
     }
 }

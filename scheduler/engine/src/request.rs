@@ -148,6 +148,7 @@ impl Engine {
                         let message = format!("version {} of `{}` isn't stored", dag.version, dag.dag_id);
                         return Err(Refusal::new("dag_version.not_found", message)).into();
                     };
+                    let bundle = dag.bundle.as_ref().unwrap_or(bundle);
                     self.activate_dag(tenant, bundle, &dag.version, model, dag.paused_upon_creation);
                 }
                 let gone: Vec<u32> = self
@@ -507,27 +508,25 @@ impl Engine {
         let was = self.run(run).row.state;
         let reason: Arc<str> = format!("run marked {to} by {actor}").into();
         match to {
-            RunState::Success | RunState::Failed => {
-                let teardowns = state_has_open_teardown(self.run(run));
-                if to == RunState::Failed && !was.is_finished() && teardowns {
-                    // The run goes on for its teardowns; that it was marked decides how it ends.
-                    self.run_mut(run).row.reason = Some(reason.clone());
-                    self.touch_run(run);
-                } else if was != to {
-                    if was.is_finished() {
-                        let now = self.now;
-                        let state = self.run_mut(run);
-                        state.row.state = to;
-                        state.row.ended_at = state.row.ended_at.or(Some(now));
-                        state.row.reason = Some(reason.clone());
-                        self.note_run(run, Some(reason.clone()));
-                    } else {
-                        self.finish(run, to, Some(reason.clone()));
-                    }
+            RunState::Success | RunState::Failed if was.is_finished() => {
+                if was != to {
+                    let state = self.run_mut(run);
+                    state.row.state = to;
+                    state.row.reason = Some(reason.clone());
+                    self.note_run(run, Some(reason));
                 }
-                let kind = if to == RunState::Success { BulkKind::MarkSuccess } else { BulkKind::EndFailed };
-                self.end_all(run, kind, Some(actor), Some(reason));
             }
+            RunState::Success => {
+                let state = self.run(run);
+                let list = (0..state.tis.len() as TiIdx)
+                    .filter(|ti| !state.tis[*ti as usize].has(crate::run::flag::DEAD))
+                    .filter(|ti| !matches!(state.tis[*ti as usize].state, TaskState::Success | TaskState::Removed))
+                    .map(|ti| self.task_name(TiRef { run, ti }))
+                    .collect();
+                let (by, kind) = (Some(actor), BulkKind::MarkSuccess);
+                self.start_bulk(run, Bulk { id: 0, kind, list, by, reason: Some(reason) });
+            }
+            RunState::Failed => self.end_run(run, BulkKind::EndFailed, Some(actor), reason),
             RunState::Queued => self.reopen(run),
             RunState::Running => {
                 let message = "a run can be marked `success`, `failed` or `queued`";
@@ -618,10 +617,6 @@ fn no_run(dag_id: &DagId, run_name: &RunName) -> Refusal {
 fn reserved_kind(name: &RunName) -> Option<RunType> {
     let kind = RunType::parse(name.as_str().split_once("__")?.0)?;
     (kind != RunType::Manual).then_some(kind)
-}
-
-fn state_has_open_teardown(run: &crate::run::Run) -> bool {
-    run.tis.iter().any(|ti| !ti.state.is_finished() && run.plan.tasks[ti.task as usize].teardown)
 }
 
 fn no_task(name: &TaskId) -> Refusal {

@@ -72,7 +72,7 @@ impl Engine {
             }
         }
         for dag in 0..engine.dags.len() as u32 {
-            engine.plan_next(dag);
+            engine.keep_plan(dag);
             engine.dag_work(dag);
         }
         for (tenant, id) in engine.backfills.keys().copied().collect::<Vec<_>>() {
@@ -102,7 +102,13 @@ impl Engine {
     }
 
     /// Puts a stored run into memory, and everything about it in motion.
-    pub(crate) fn restore_run(&mut self, dag: u32, plan: Arc<Plan>, row: RunRow, tasks: Vec<TaskRow>) -> RunIdx {
+    pub(crate) fn restore_run(
+        &mut self,
+        dag: u32,
+        plan: Arc<Plan>,
+        row: RunRow,
+        tasks: Vec<TaskRow>,
+    ) -> RunIdx {
         let mut by_task: BTreeMap<TaskIdx, Vec<Ti>> = BTreeMap::new();
         let mut gone = Vec::new();
         for task in tasks {
@@ -183,8 +189,9 @@ impl Engine {
         // Everything else is found again by looking at everything.
         fresh.work = old.work.into_iter().filter(|work| matches!(work, RunWork::Bulk(_))).collect();
         self.assemble(run, by_task);
-        let dirty: Vec<TiIdx> =
-            (0..self.run(run).tis.len() as TiIdx).filter(|ti| self.run(run).tis[*ti as usize].has(flag::DIRTY)).collect();
+        let dirty: Vec<TiIdx> = (0..self.run(run).tis.len() as TiIdx)
+            .filter(|ti| self.run(run).tis[*ti as usize].has(flag::DIRTY))
+            .collect();
         self.run_mut(run).dirty_tis = dirty;
         for ti in 0..self.run(run).tis.len() as TiIdx {
             let it = &self.run(run).tis[ti as usize];
@@ -316,7 +323,8 @@ impl Engine {
         }
         let alive = || state.tis.iter().filter(|ti| !ti.has(flag::DEAD));
         state.unfinished = alive().filter(|ti| !ti.state.is_finished()).count() as u32;
-        state.moving = alive().filter(|ti| !ti.state.is_finished() && ti.state != TaskState::None).count() as u32;
+        state.moving =
+            alive().filter(|ti| !ti.state.is_finished() && ti.state != TaskState::None).count() as u32;
         state.failed_leaves = alive()
             .filter(|ti| plan.tasks[ti.task as usize].leaf)
             .filter(|ti| matches!(ti.state, TaskState::Failed | TaskState::UpstreamFailed))

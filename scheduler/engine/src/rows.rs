@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+pub use dags::run_name::RunType;
 use dags::{
     ids::{
         AttemptId, BundleId, DagId, DagVersion, ExecutorName, PoolName, RunId, RunName, ShardId, TaskId,
@@ -16,7 +17,6 @@ use dags::{
     model::Dag,
     time::Timestamp,
 };
-pub use dags::run_name::RunType;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -174,8 +174,9 @@ pub struct DagRow {
     pub stale: bool,
     /// The last automated run: the schedule's cursor, never derived from run rows.
     pub cursor: Option<Cursor>,
-    /// When the next automated run is due, for people.
-    pub next_run_after: Option<Timestamp>,
+    /// The next automated run. It stays what it was when it was planned: asked again after a pause in service, the
+    /// timetable would count it as missed.
+    pub next: Option<Cursor>,
     /// From when asset events count for this consumer.
     pub listening_since: Option<Timestamp>,
     /// How many runs in a row failed last.

@@ -364,7 +364,9 @@ impl Run {
             return Some((true, true));
         }
         let chain = |task: TaskIdx| {
-            std::iter::successors(self.plan.tasks[task as usize].scope, |s| self.plan.scopes[*s as usize].parent)
+            std::iter::successors(self.plan.tasks[task as usize].scope, |s| {
+                self.plan.scopes[*s as usize].parent
+            })
         };
         let inner_a = self.plan.tasks[a as usize].scope?;
         let inner_b = self.plan.tasks[b as usize].scope?;

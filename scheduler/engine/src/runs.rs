@@ -294,8 +294,16 @@ impl Engine {
         }
         let timeout = self.run(run).plan.dag().run_timeout.unwrap_or_default();
         let reason: Arc<str> = format!("the run took longer than {timeout}").into();
-        self.finish(run, RunState::Failed, Some(reason.clone()));
-        self.end_all(run, BulkKind::SkipUnfinished, None, Some(reason));
+        self.end_run(run, BulkKind::SkipUnfinished, None, reason);
+    }
+
+    /// Brings a run to an early, failed end: first its instances, then the run itself, so that a finished run never has
+    /// unfinished instances, whatever happens in between.
+    pub(crate) fn end_run(&mut self, run: RunIdx, kind: BulkKind, by: Option<Arc<str>>, reason: Arc<str>) {
+        let state = self.run_mut(run);
+        state.row.reason = Some(reason.clone());
+        self.touch_run(run);
+        self.end_all(run, kind, by, Some(reason));
     }
 
     /// Ends every instance that isn't finished, in one of the ways of [`BulkKind`].
@@ -321,23 +329,31 @@ impl Engine {
         self.end_all(at.run, BulkKind::FailFast, None, Some(format!("`{task}` failed and the DAG fails fast").into()));
     }
 
-    /// When a run's work is done: is it over, is it stuck, can it leave memory?
+    /// When a run's work is done: is it over, is it stuck?
     pub(crate) fn settle(&mut self, run: RunIdx) {
         let state = self.run(run);
-        if state.row.state == RunState::Running {
-            let created = state.row.created_tasks as usize >= state.plan.tasks.len();
-            if created && state.unfinished == 0 {
-                let reason = state.row.reason.clone();
-                let ended_early = reason.is_some() || state.plan.dag().fail_fast && failed_task(state);
-                let failed = state.failed_leaves > 0 || ended_early;
-                self.finish(run, if failed { RunState::Failed } else { RunState::Success }, reason);
-            } else if created && state.moving == 0 && self.is_stuck(run) {
-                self.finish(run, RunState::Failed, Some("all_tasks_deadlocked".into()));
-                self.end_all(run, BulkKind::SkipUnfinished, None, Some("nothing in the run can go on".into()));
+        if state.row.state.is_finished() {
+            if state.unfinished > 0 {
+                self.end_all(run, BulkKind::SkipUnfinished, None, Some("its run has ended".into()));
             }
-        } else if state.row.state.is_finished() && state.unfinished > 0 {
-            // Cleared while the run was being ended: nothing would look at it again.
-            self.end_all(run, BulkKind::SkipUnfinished, None, Some("its run has ended".into()));
+            return;
+        }
+        if state.unfinished == 0 {
+            let reason = state.row.reason.clone();
+            let ended_early = reason.is_some() || state.plan.dag().fail_fast && failed_task(state);
+            let failed = state.failed_leaves > 0 || ended_early;
+            self.finish(run, if failed { RunState::Failed } else { RunState::Success }, reason);
+        } else if let Some(reason) = state.row.reason.clone()
+            && state.moving == 0
+        {
+            // The process ended in the middle of ending the run, or something came back to the start meanwhile.
+            self.end_all(run, BulkKind::SkipUnfinished, None, Some(reason));
+        } else if state.row.state == RunState::Running
+            && state.row.created_tasks as usize >= state.plan.tasks.len()
+            && state.moving == 0
+            && self.is_stuck(run)
+        {
+            self.end_run(run, BulkKind::SkipUnfinished, None, "all_tasks_deadlocked".into());
         }
     }
 
@@ -418,6 +434,8 @@ impl Engine {
         let state = self.run_mut(run);
         state.row.clear_number += 1;
         if !state.row.state.is_finished() {
+            // Whoever clears tasks of a run that is being ended wants it to go on.
+            state.row.reason = None;
             self.touch_run(run);
             return;
         }

@@ -91,7 +91,7 @@ impl Engine {
                     paused: paused_upon_creation,
                     stale: false,
                     cursor: None,
-                    next_run_after: None,
+                    next: None,
                     listening_since: Some(self.now),
                     failed_in_row: 0,
                     reserved: std::collections::BTreeSet::new(),
@@ -146,18 +146,15 @@ impl Engine {
         let now = self.now;
         let state = &mut self.dags[dag as usize];
         state.generation += 1;
-        let last = state.row.cursor.map(|cursor| Planned {
-            run_after: cursor.run_after,
-            logical_date: cursor.logical_date,
-            interval: cursor.interval.map(|(start, end)| DataInterval { start, end }),
-        });
+        let last = state.row.cursor.map(planned);
         let off = state.row.stale || state.deleted || state.row.paused;
         let continuous = state.plan.dag().schedule.when == When::Continuous;
         let waits = continuous && state.active > 0;
         state.next = match &state.timetable {
             Some(timetable) if !off && !waits => {
                 // Without a start date and a last run nothing but what was planned says that a tick has come meanwhile.
-                let came = state.row.next_run_after.filter(|due| last.is_none() && *due <= now);
+                let due = state.row.next.map(|next| next.run_after);
+                let came = due.filter(|due| last.is_none() && *due <= now);
                 let came = came.filter(|_| state.plan.dag().schedule.missed != Missed::None);
                 let came = came.and_then(|due| timetable.next(None, due).filter(|planned| planned.run_after == due));
                 let next = timetable.next(last.as_ref(), now);
@@ -165,14 +162,30 @@ impl Engine {
             }
             Some(_) | None => None,
         };
-        let due = state.next.map(|planned| planned.run_after);
-        if state.row.next_run_after != due {
-            state.row.next_run_after = due;
+        let next = state.next.map(|planned| Cursor {
+            run_after: planned.run_after,
+            logical_date: planned.logical_date,
+            interval: planned.interval.map(|DataInterval { start, end }| (start, end)),
+        });
+        if state.row.next != next {
+            state.row.next = next;
             self.touch_dag(dag);
         }
-        let generation = self.dags[dag as usize].generation;
-        if let Some(due) = due {
-            self.at(due, Timer::Dag { dag, generation });
+        self.set_dag_timer(dag);
+    }
+
+    /// What was planned before a restart stays planned.
+    pub(crate) fn keep_plan(&mut self, dag: u32) {
+        let state = &mut self.dags[dag as usize];
+        state.next = state.row.next.map(planned);
+        self.set_dag_timer(dag);
+    }
+
+    fn set_dag_timer(&mut self, dag: u32) {
+        let state = &self.dags[dag as usize];
+        let generation = state.generation;
+        if let Some(next) = state.next {
+            self.at(next.run_after, Timer::Dag { dag, generation });
         }
     }
 
@@ -216,7 +229,9 @@ impl Engine {
             Some(Cursor { run_after: planned.run_after, logical_date: planned.logical_date, interval });
         self.touch_dag(dag);
         let free = self.free_name(dag, RunType::Scheduled, planned.logical_date, planned.run_after);
-        let date_taken = planned.logical_date.is_some_and(|date| self.date_taken(dag, date) || self.is_reserved(dag, date));
+        let date_taken = planned
+            .logical_date
+            .is_some_and(|date| self.date_taken(dag, date) || self.is_reserved(dag, date));
         if let (Some(name), false) = (free, date_taken) {
             let new = NewRun {
                 name,
@@ -244,7 +259,9 @@ impl Engine {
     ) -> Option<RunName> {
         let taken = &self.dags[dag as usize].runs;
         let most = if logical_date.is_some() { 1 } else { 10_000 };
-        (0..most).map(|nth| run_name_nth(kind, logical_date, run_after, nth)).find(|name| !taken.contains_key(name))
+        (0..most)
+            .map(|nth| run_name_nth(kind, logical_date, run_after, nth))
+            .find(|name| !taken.contains_key(name))
     }
 
     /// Remembers a date that the schedule has yet to come to, so that it leaves it out.
@@ -289,7 +306,16 @@ impl Engine {
 
     /// The DAG of that name.
     pub(crate) fn known_dag(&self, tenant: TenantId, dag_id: &DagId) -> Result<u32, crate::command::Refusal> {
-        self.find_dag(tenant, dag_id)
-            .ok_or_else(|| crate::command::Refusal::new("dag.not_found", format!("there is no DAG `{dag_id}`")))
+        self.find_dag(tenant, dag_id).ok_or_else(|| {
+            crate::command::Refusal::new("dag.not_found", format!("there is no DAG `{dag_id}`"))
+        })
+    }
+}
+
+fn planned(cursor: Cursor) -> Planned {
+    Planned {
+        run_after: cursor.run_after,
+        logical_date: cursor.logical_date,
+        interval: cursor.interval.map(|(start, end)| DataInterval { start, end }),
     }
 }

@@ -84,16 +84,27 @@ pub const fn next(state: TaskState, event: Event) -> Result<TaskState, Refused> 
     use Event as E;
     use TaskState as S;
     let after = match (event, state) {
-        (E::Schedule, S::None | S::UpForRetry | S::UpForReschedule | S::Deferred | S::AwaitingInput) => S::Scheduled,
+        (E::Schedule, S::None | S::UpForRetry | S::UpForReschedule | S::Deferred | S::AwaitingInput) => {
+            S::Scheduled
+        }
         (E::Admit, S::Scheduled) => S::Queued,
         (E::Start, S::Queued | S::Running) => S::Running,
         (E::Succeed, S::None | S::Running) => S::Success,
-        (E::Fail, S::Queued | S::Running | S::Restarting | S::Deferred | S::AwaitingInput | S::UpForReschedule) => S::Failed,
-        (E::Retry, S::Queued | S::Running | S::Restarting | S::Deferred | S::AwaitingInput | S::UpForReschedule) => S::UpForRetry,
+        (
+            E::Fail,
+            S::Queued | S::Running | S::Restarting | S::Deferred | S::AwaitingInput | S::UpForReschedule,
+        ) => S::Failed,
+        (
+            E::Retry,
+            S::Queued | S::Running | S::Restarting | S::Deferred | S::AwaitingInput | S::UpForReschedule,
+        ) => S::UpForRetry,
         (E::Reschedule, S::Running) => S::UpForReschedule,
         (E::Defer, S::None | S::Running) => S::Deferred,
         (E::Requeue, S::Queued | S::Running) => S::Scheduled,
-        (E::Skip, S::None | S::UpForRetry | S::Running | S::Deferred | S::AwaitingInput | S::UpForReschedule) => S::Skipped,
+        (
+            E::Skip,
+            S::None | S::UpForRetry | S::Running | S::Deferred | S::AwaitingInput | S::UpForReschedule,
+        ) => S::Skipped,
         (E::Block, S::None | S::UpForRetry) => S::UpstreamFailed,
         (E::Clear, S::Queued | S::Running | S::Restarting) => S::Restarting,
         (E::Clear, _) => S::None,
@@ -104,23 +115,86 @@ pub const fn next(state: TaskState, event: Event) -> Result<TaskState, Refused> 
         (E::Schedule, S::Scheduled | S::Queued | S::Running | S::Restarting)
         | (E::Schedule, S::Success | S::Failed | S::Skipped | S::UpstreamFailed | S::Removed)
         | (E::Admit, S::None | S::Queued | S::Running | S::Restarting | S::UpForRetry | S::UpForReschedule)
-        | (E::Admit, S::Deferred | S::AwaitingInput | S::Success | S::Failed | S::Skipped | S::UpstreamFailed | S::Removed)
+        | (
+            E::Admit,
+            S::Deferred
+            | S::AwaitingInput
+            | S::Success
+            | S::Failed
+            | S::Skipped
+            | S::UpstreamFailed
+            | S::Removed,
+        )
         | (E::Start, S::None | S::Scheduled | S::Restarting | S::UpForRetry | S::UpForReschedule)
-        | (E::Start, S::Deferred | S::AwaitingInput | S::Success | S::Failed | S::Skipped | S::UpstreamFailed | S::Removed)
+        | (
+            E::Start,
+            S::Deferred
+            | S::AwaitingInput
+            | S::Success
+            | S::Failed
+            | S::Skipped
+            | S::UpstreamFailed
+            | S::Removed,
+        )
         | (E::Succeed, S::Scheduled | S::Queued | S::Restarting | S::UpForRetry | S::UpForReschedule)
-        | (E::Succeed, S::Deferred | S::AwaitingInput | S::Success | S::Failed | S::Skipped | S::UpstreamFailed | S::Removed)
+        | (
+            E::Succeed,
+            S::Deferred
+            | S::AwaitingInput
+            | S::Success
+            | S::Failed
+            | S::Skipped
+            | S::UpstreamFailed
+            | S::Removed,
+        )
         | (E::Fail | E::Retry, S::None | S::Scheduled | S::UpForRetry)
         | (E::Fail | E::Retry, S::Success | S::Failed | S::Skipped | S::UpstreamFailed | S::Removed)
-        | (E::Reschedule, S::None | S::Scheduled | S::Queued | S::Restarting | S::UpForRetry | S::UpForReschedule)
-        | (E::Reschedule, S::Deferred | S::AwaitingInput | S::Success | S::Failed | S::Skipped | S::UpstreamFailed | S::Removed)
+        | (
+            E::Reschedule,
+            S::None | S::Scheduled | S::Queued | S::Restarting | S::UpForRetry | S::UpForReschedule,
+        )
+        | (
+            E::Reschedule,
+            S::Deferred
+            | S::AwaitingInput
+            | S::Success
+            | S::Failed
+            | S::Skipped
+            | S::UpstreamFailed
+            | S::Removed,
+        )
         | (E::Defer, S::Scheduled | S::Queued | S::Restarting | S::UpForRetry | S::UpForReschedule)
-        | (E::Defer, S::Deferred | S::AwaitingInput | S::Success | S::Failed | S::Skipped | S::UpstreamFailed | S::Removed)
+        | (
+            E::Defer,
+            S::Deferred
+            | S::AwaitingInput
+            | S::Success
+            | S::Failed
+            | S::Skipped
+            | S::UpstreamFailed
+            | S::Removed,
+        )
         | (E::Requeue, S::None | S::Scheduled | S::Restarting | S::UpForRetry | S::UpForReschedule)
-        | (E::Requeue, S::Deferred | S::AwaitingInput | S::Success | S::Failed | S::Skipped | S::UpstreamFailed | S::Removed)
+        | (
+            E::Requeue,
+            S::Deferred
+            | S::AwaitingInput
+            | S::Success
+            | S::Failed
+            | S::Skipped
+            | S::UpstreamFailed
+            | S::Removed,
+        )
         | (E::Skip, S::Scheduled | S::Queued | S::Restarting)
         | (E::Skip, S::Success | S::Failed | S::Skipped | S::UpstreamFailed | S::Removed)
-        | (E::Block, S::Scheduled | S::Queued | S::Running | S::Restarting | S::UpForReschedule | S::Deferred)
-        | (E::Block, S::AwaitingInput | S::Success | S::Failed | S::Skipped | S::UpstreamFailed | S::Removed) => {
+        | (
+            E::Block,
+            S::Scheduled | S::Queued | S::Running | S::Restarting | S::UpForReschedule | S::Deferred,
+        )
+        | (
+            E::Block,
+            S::AwaitingInput | S::Success | S::Failed | S::Skipped | S::UpstreamFailed | S::Removed,
+        ) => {
             return Err(Refused { state, event });
         }
     };

@@ -100,8 +100,11 @@ impl Engine {
         let floor = self.budget.saturating_sub((self.config.step_transitions / 4).max(1));
         while self.budget > floor {
             let Some(work) = self.run_mut(run).work.pop_front() else {
-                self.run_mut(run).has_work = false;
                 self.settle(run);
+                if !self.run(run).work.is_empty() {
+                    continue;
+                }
+                self.run_mut(run).has_work = false;
                 // What is listed is let go when it is stored.
                 if !self.run(run).listed {
                     self.let_run_go(run);

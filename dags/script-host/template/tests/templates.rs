@@ -1,10 +1,10 @@
 //! What templates give and refuse, by the context of one attempt.
 
 use serde_json::{Value, json};
-use updraft_template::{OUTPUT_BYTES_MAX, RunFacts, Templates, airflow_context};
+use updraft_template::{RunFacts, Templates, airflow_context};
 
 fn context() -> Value {
-    let object = |value: Value| value.as_object().cloned().unwrap();
+    let object = |value: Value| value.as_object().cloned().expect("an object");
     airflow_context(&RunFacts {
         dag_id: "sales".into(),
         run_id: "scheduled__2026-01-31T06:00:00+00:00".into(),
@@ -29,12 +29,12 @@ fn context() -> Value {
 }
 
 fn render(source: &str) -> Value {
-    Templates::new().render(source, &context(), false).unwrap_or_else(|e| panic!("{source}: {e}"))
+    Templates::new().render(source, &context(), false).expect(source)
 }
 
 fn code(source: &str) -> Result<String, String> {
     match Templates::new().render(source, &context(), true) {
-        Ok(value) => Ok(value.as_str().unwrap().to_owned()),
+        Ok(value) => Ok(value.as_str().expect("code is text").to_owned()),
         Err(e) => Err(e.to_string()),
     }
 }
@@ -184,14 +184,9 @@ fn errors_teach() {
         .render_all(&json!({ "a": [{ "b": "{{ nope }} " }] }), &context(), false)
         .unwrap_err();
     assert!(error.message.starts_with("a[0].b: "), "{error}");
-    for unknown in [
-        "{{ debug() }}",
-        "{{ ds | pprint }}",
-        "{{ x is safe }}",
-        "{{ ds | safe }}",
-        "{{ namespace() }}",
-        "{{ lipsum() }}",
-    ] {
+    for unknown in
+        ["{{ debug() }}", "{{ ds | pprint }}", "{{ x is safe }}", "{{ ds | safe }}", "{{ lipsum() }}"]
+    {
         assert!(Templates::new().render(unknown, &context(), false).is_err(), "{unknown}");
     }
 }
@@ -215,5 +210,4 @@ fn bombs_meet_a_limit() {
     }
     let long = format!("{{{{ ds }}}}{}", "x".repeat(70_000));
     assert!(Templates::new().render(&long, &context(), false).unwrap_err().message.contains("limit: source"));
-    assert!(OUTPUT_BYTES_MAX >= 1 << 20);
 }

@@ -45,8 +45,10 @@ pub(super) fn of_connection(job: &Job<'_>, name: &str, path: &str) -> Result<Tar
         match (key.as_str(), value) {
             ("headers", Value::Object(given)) => {
                 for (header, value) in given {
-                    let text = value.as_str().ok_or_else(|| wrong(format!("header {header:?} isn't a text")))?;
-                    let (header, mut value) = outbound::header(header, text).map_err(|e| wrong(e.to_string()))?;
+                    let text =
+                        value.as_str().ok_or_else(|| wrong(format!("header {header:?} isn't a text")))?;
+                    let (header, mut value) =
+                        outbound::header(header, text).map_err(|e| wrong(e.to_string()))?;
                     value.set_sensitive(true);
                     headers.insert(header, value);
                 }
@@ -64,8 +66,8 @@ pub(super) fn of_connection(job: &Job<'_>, name: &str, path: &str) -> Result<Tar
 }
 
 fn secret(text: &str) -> Result<HeaderValue, String> {
-    let mut value =
-        HeaderValue::from_str(text).map_err(|_| "has credentials with line breaks or control characters".to_owned())?;
+    let mut value = HeaderValue::from_str(text)
+        .map_err(|_| "has credentials with line breaks or control characters".to_owned())?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 /// What the grammar looks like, for the schema.
-pub(super) const PATTERN: &str = r"^\s*((=|==|!=|<>|<|<=|>|>=)\s*\S.*|[bB][eE][tT][wW][eE][eE][nN]\s+\S+\s+[aA][nN][dD]\s+\S+)\s*$";
+pub(super) const PATTERN: &str =
+    r"^\s*((=|==|!=|<>|<|<=|>|>=)\s*\S.*|[bB][eE][tT][wW][eE][eE][nN]\s+\S+\s+[aA][nN][dD]\s+\S+)\s*$";
 
 /// A condition on one value.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +27,8 @@ pub(super) enum Comparison {
 
 impl Expect {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`expect: {text}` isn't a condition: write `> 0`, `= 'done'` or `between 1 and 5`");
+        let wrong =
+            || format!("`expect: {text}` isn't a condition: write `> 0`, `= 'done'` or `between 1 and 5`");
         let text_ = text.trim();
         let words: Vec<&str> = text_.split_whitespace().collect();
         if let [between, low, and, high] = words[..]
@@ -78,7 +80,8 @@ fn at_least(order: Option<Ordering>) -> bool {
 
 /// A number, `true`, `false`, `null`, or a text in single or double quotes.
 fn literal(text: &str) -> Option<Value> {
-    let quoted = |quote: char| text.strip_prefix(quote)?.strip_suffix(quote).filter(|inner| !inner.contains(quote));
+    let quoted =
+        |quote: char| text.strip_prefix(quote)?.strip_suffix(quote).filter(|inner| !inner.contains(quote));
     if let Some(inner) = quoted('\'').or_else(|| quoted('"')) {
         return Some(inner.into());
     }
@@ -99,7 +102,9 @@ fn compare(a: &Value, b: &Value) -> Option<Ordering> {
         },
         (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
         // SQLite has no booleans but 0 and 1.
-        (Value::Number(a), Value::Bool(b)) => a.as_i64().filter(|n| [0, 1].contains(n)).map(|n| n.cmp(&i64::from(*b))),
+        (Value::Number(a), Value::Bool(b)) => {
+            a.as_i64().filter(|n| [0, 1].contains(n)).map(|n| n.cmp(&i64::from(*b)))
+        }
         (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
         // Numbers that have no exact JSON form arrive as text.
         (Value::String(a), Value::Number(b)) => a.parse::<f64>().ok()?.partial_cmp(&b.as_f64()?),

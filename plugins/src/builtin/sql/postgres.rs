@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 use sqlx::{
-    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Either, Row as _, TypeInfo as _, ValueRef as _,
+    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Either, Row as _, TypeInfo as _,
+    ValueRef as _,
     postgres::{PgConnectOptions, PgRow, PgSslMode, PgValueRef},
 };
 
@@ -82,7 +83,8 @@ impl<'a> Plan<'a> {
     pub(super) async fn run(self, sink: &mut dyn Sink) -> Result<u64, Problem> {
         let address = self.address().await?;
         // A certificate is for the name; otherwise the connection goes to the address that was judged.
-        let host = if matches!(self.ssl, PgSslMode::VerifyFull) { self.host.clone() } else { address.to_string() };
+        let host =
+            if matches!(self.ssl, PgSslMode::VerifyFull) { self.host.clone() } else { address.to_string() };
         let mut connection =
             self.options.host(&host).connect().await.map_err(|e| Problem::Connect(explain(&e)))?;
         let mut changed = 0;
@@ -169,7 +171,9 @@ fn values(row: &PgRow) -> Result<Vec<Value>, Problem> {
 }
 
 fn value(raw: &PgValueRef<'_>) -> Result<Value, Problem> {
-    let text = raw.as_str().map_err(|_| Problem::Rows("a value isn't UTF-8 text: encode it in the query".to_owned()))?;
+    let text = raw
+        .as_str()
+        .map_err(|_| Problem::Rows("a value isn't UTF-8 text: encode it in the query".to_owned()))?;
     Ok(typed(raw.type_info().name(), text))
 }
 
@@ -207,7 +211,10 @@ mod tests {
         let text = |value: Value| literal(&value).unwrap();
         assert_eq!(text(json!("'; drop table t; --")), "'''; drop table t; --'");
         assert_eq!(text(json!("\\'")), "'\\'''");
-        assert_eq!((text(json!(null)), text(json!(1.5)), text(json!(true))), ("null".into(), "'1.5'".into(), "'true'".into()));
+        assert_eq!(
+            (text(json!(null)), text(json!(1.5)), text(json!(true))),
+            ("null".into(), "'1.5'".into(), "'true'".into())
+        );
         assert_eq!(text(json!({"a": "b'"})), "'{\"a\":\"b''\"}'");
         assert!(literal(&json!("a\0b")).is_err());
     }

@@ -42,7 +42,9 @@ impl Sink for Kept {
         self.bytes = 0;
         let mut seen = std::collections::BTreeSet::new();
         match columns.iter().find(|name| !seen.insert(*name)) {
-            Some(twice) => Err(Problem::Rows(format!("two columns are named `{twice}`: give one of them another name with `as`"))),
+            Some(twice) => Err(Problem::Rows(format!(
+                "two columns are named `{twice}`: give one of them another name with `as`"
+            ))),
             None => Ok(()),
         }
     }
@@ -50,13 +52,16 @@ impl Sink for Kept {
     fn row(&mut self, columns: &[String], values: Vec<Value>) -> Result<(), Problem> {
         if self.rows.len() >= self.limit as usize {
             let limit = self.limit;
-            return Err(Problem::Rows(format!("the query returned more than {limit} rows: raise `limit`, or use `save`")));
+            return Err(Problem::Rows(format!(
+                "the query returned more than {limit} rows: raise `limit`, or use `save`"
+            )));
         }
         let row: Map<String, Value> = columns.iter().cloned().zip(values).collect();
         let row = Value::Object(row);
         self.bytes += row.to_string().len() + 1;
         if self.bytes > RESULT_BYTES_MAX {
-            let why = format!("the rows are larger than {RESULT_BYTES_MAX} bytes: select less, or use `save`");
+            let why =
+                format!("the rows are larger than {RESULT_BYTES_MAX} bytes: select less, or use `save`");
             return Err(Problem::Rows(why));
         }
         self.rows.push(row);
@@ -109,7 +114,9 @@ impl Saved {
         if self.bytes > SAVED_BYTES_MAX {
             return Err(Problem::Rows(format!("the file would be larger than {SAVED_BYTES_MAX} bytes")));
         }
-        self.file.write_all(line.as_bytes()).map_err(|e| Problem::Rows(format!("failed to write the file: {e}")))
+        self.file
+            .write_all(line.as_bytes())
+            .map_err(|e| Problem::Rows(format!("failed to write the file: {e}")))
     }
 }
 

@@ -20,7 +20,8 @@ impl<'a> Script<'a> {
             if step > 0 {
                 at += step;
             } else if rest.starts_with(|c: char| c.is_alphabetic() || c == '_') {
-                let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(rest.len());
+                let end =
+                    rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(rest.len());
                 words.push(rest[..end].to_ascii_uppercase());
                 at += end;
             } else if rest.starts_with(';') && !inside_trigger(&words) {
@@ -53,7 +54,9 @@ impl<'a> Script<'a> {
             let has = |word: &str| words.iter().any(|w| w == word);
             match words.first().map(String::as_str) {
                 Some("ATTACH" | "DETACH") => Some("`ATTACH` isn't allowed: a task works with one database"),
-                Some("EXPLAIN") if has("ATTACH") => Some("`ATTACH` isn't allowed: a task works with one database"),
+                Some("EXPLAIN") if has("ATTACH") => {
+                    Some("`ATTACH` isn't allowed: a task works with one database")
+                }
                 Some("VACUUM") if has("INTO") => Some("`VACUUM INTO` isn't allowed: it writes another file"),
                 Some(_) if has("LOAD_EXTENSION") => Some("`load_extension` isn't allowed"),
                 _ => None,
@@ -64,7 +67,8 @@ impl<'a> Script<'a> {
 
 /// A trigger's body has statements of its own; it ends with the `END` that isn't of a `CASE`.
 fn inside_trigger(words: &[String]) -> bool {
-    let trigger = words.first().is_some_and(|w| w == "CREATE") && words.iter().take(4).any(|w| w == "TRIGGER");
+    let trigger =
+        words.first().is_some_and(|w| w == "CREATE") && words.iter().take(4).any(|w| w == "TRIGGER");
     let opened = words.iter().filter(|w| ["BEGIN", "CASE"].contains(&w.as_str())).count();
     trigger && opened > words.iter().filter(|w| *w == "END").count()
 }
@@ -75,8 +79,8 @@ fn skipped(text: &str, dollar_quotes: bool) -> usize {
     if text.starts_with("--") {
         return text.find('\n').unwrap_or(all);
     }
-    if text.starts_with("/*") {
-        return text[2..].find("*/").map_or(all, |i| i + 4);
+    if let Some(comment) = text.strip_prefix("/*") {
+        return comment.find("*/").map_or(all, |i| i + 4);
     }
     if dollar_quotes && text.starts_with('$') {
         return dollar_quoted(text);
@@ -110,7 +114,10 @@ mod tests {
 
     #[test]
     fn statements_end_where_the_database_ends_them() {
-        assert_eq!(statements("select 1; select ';' -- ;\n;\n/* ; */", false), ["select 1", "select ';' -- ;"]);
+        assert_eq!(
+            statements("select 1; select ';' -- ;\n;\n/* ; */", false),
+            ["select 1", "select ';' -- ;"]
+        );
         assert_eq!(statements("select 'it''s;', \";\", [;], `;`", false).len(), 1);
         assert_eq!(statements("do $a$ begin; $$ end $a$; select $1", true).len(), 2);
         assert_eq!(statements("select $1;select $2", true).len(), 2);
@@ -131,7 +138,13 @@ mod tests {
         ] {
             assert!(out(text), "{text}");
         }
-        for text in ["select 'attach'", "-- attach\nselect 1", "vacuum", "select \"load_extension\" from t", "insert into attach values (1)"] {
+        for text in [
+            "select 'attach'",
+            "-- attach\nselect 1",
+            "vacuum",
+            "select \"load_extension\" from t",
+            "insert into attach values (1)",
+        ] {
             assert!(!out(text), "{text}");
         }
     }

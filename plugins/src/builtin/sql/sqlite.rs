@@ -2,13 +2,14 @@
 
 use std::{
     path::{Component, Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 use sqlx::{
-    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Either, Row as _, TypeInfo as _, ValueRef as _,
+    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Either, Row as _, TypeInfo as _,
+    ValueRef as _,
     sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow},
 };
 
@@ -18,6 +19,7 @@ use super::{
     script::Script,
 };
 use crate::{
+    clock,
     context::Connection,
     operator::{Failure, Job, base64, inside},
 };
@@ -48,10 +50,14 @@ impl Plan {
             return Err(query.invalid("`parameters` need a query of exactly one statement"));
         }
         if let Some(key) = connection.extra.keys().next() {
-            return Err(query.wrong_connection(format!("has `extra.{key}`: SQLite connections have no options")));
+            return Err(
+                query.wrong_connection(format!("has `extra.{key}`: SQLite connections have no options"))
+            );
         }
-        let named = connection.schema.as_deref().or(connection.host.as_deref()).filter(|path| !path.is_empty());
-        let named = named.ok_or_else(|| query.wrong_connection("names no file: put its path into `schema`"))?;
+        let named =
+            connection.schema.as_deref().or(connection.host.as_deref()).filter(|path| !path.is_empty());
+        let named =
+            named.ok_or_else(|| query.wrong_connection("names no file: put its path into `schema`"))?;
         let (path, read_only) = locate(job, named).map_err(|why| query.wrong_connection(why))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -71,16 +77,16 @@ impl Plan {
     }
 
     pub(super) async fn run(self, sink: &mut dyn Sink) -> Result<u64, Problem> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = clock::now() + self.timeout;
         let problem = |error: &sqlx::Error| {
-            if Instant::now() >= deadline { Problem::Timeout } else { Problem::Query(explain(error)) }
+            if clock::now() >= deadline { Problem::Timeout } else { Problem::Query(explain(error)) }
         };
         let mut connection = self.options.connect().await.map_err(|e| Problem::Connect(explain(&e)))?;
         connection
             .lock_handle()
             .await
             .map_err(|e| Problem::Connect(explain(&e)))?
-            .set_progress_handler(STEPS_BETWEEN_LOOKS, move || Instant::now() < deadline);
+            .set_progress_handler(STEPS_BETWEEN_LOOKS, move || clock::now() < deadline);
         if self.transaction {
             sqlx::raw_sql("begin immediate").execute(&mut connection).await.map_err(|e| problem(&e))?;
         }
@@ -155,19 +161,24 @@ fn locate(job: &Job<'_>, named: &str) -> Result<(PathBuf, bool), String> {
         if let Ok(found) = inside(&job.ctx.bundle_dir, named) {
             return Ok((found, true));
         }
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).map_or(".", |p| p.to_str().unwrap_or("."));
+        let parent =
+            path.parent().filter(|p| !p.as_os_str().is_empty()).map_or(".", |p| p.to_str().unwrap_or("."));
         let folder = inside(&job.dirs.work, parent).map_err(|e| e.to_string())?;
         return Ok((folder.join(path.file_name().unwrap_or_default()), false));
     }
     // The file may not be there yet, its folder must be; links in between are followed before they are judged.
     let parent = path.parent().unwrap_or(path);
-    let real = path.canonicalize().or_else(|_| parent.canonicalize().map(|p| p.join(path.file_name().unwrap_or_default())));
+    let real = path
+        .canonicalize()
+        .or_else(|_| parent.canonicalize().map(|p| p.join(path.file_name().unwrap_or_default())));
     let real = real.map_err(|e| format!("names a file whose folder can't be opened: {}", e.kind()))?;
-    let open = job.ctx.policy.data_dirs.iter().filter_map(|d| d.canonicalize().ok()).any(|d| real.starts_with(d));
+    let open =
+        job.ctx.policy.data_dirs.iter().filter_map(|d| d.canonicalize().ok()).any(|d| real.starts_with(d));
     if open {
         Ok((real, false))
     } else {
-        Err("names a file outside of the folders that are open to tasks: a platform admin can open one".to_owned())
+        Err("names a file outside of the folders that are open to tasks: a platform admin can open one"
+            .to_owned())
     }
 }
 

@@ -313,6 +313,8 @@ fn what_an_executor_no_longer_knows_is_lost_and_tried_again() {
     lab.activate(dag("d").task(bash("a").retries(1)).task(bash("b")));
     let run = lab.trigger("d");
     lab.advance(secs(10));
+    lab.run("a").starts();
+    lab.advance(secs(10));
     let kept = lab.run("b").dispatch().id;
     let executor = lab.config.default_executor.clone();
     let as_of = lab.driver.engine().now();

@@ -25,6 +25,7 @@ impl World {
             .iter()
             .filter(|((owner, _), _)| *owner == tenant)
             .map(|((_, dag_id), (version, _))| ActivatedDag {
+                bundle: None,
                 dag_id: dag_id.clone(),
                 version: version.clone(),
                 paused_upon_creation: false,

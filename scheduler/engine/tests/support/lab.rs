@@ -185,7 +185,12 @@ impl Lab {
         self.bundles += 1;
         let bundle = BundleId(format!("{:064x}", self.bundles).into());
         let dags = self.active.iter().filter(|((owner, _), _)| *owner == tenant).map(|((_, dag_id), version)| {
-            ActivatedDag { dag_id: dag_id.clone(), version: version.clone(), paused_upon_creation }
+            ActivatedDag {
+                dag_id: dag_id.clone(),
+                version: version.clone(),
+                bundle: None,
+                paused_upon_creation,
+            }
         });
         let command = Command::ActivateBundle { bundle, dags: dags.collect() };
         self.request_as(tenant, command).unwrap();

@@ -1,0 +1,24 @@
+//! The models of DAGs, by content.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "dag_version")]
+pub(crate) struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) tenant_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) dag_id: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) version: String,
+    pub(crate) format: i32,
+    pub(crate) model: String,
+    pub(crate) created_at: i64,
+    pub(crate) bundle: String,
+    pub(crate) source: String,
+}
+
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub(crate) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

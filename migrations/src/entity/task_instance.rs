@@ -1,0 +1,40 @@
+//! Task instances with their current attempt.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "task_instance")]
+pub(crate) struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) tenant_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) run_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) task_id: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) map_index: i32,
+    pub(crate) state: String,
+    pub(crate) try_number: i32,
+    pub(crate) max_tries: i32,
+    pub(crate) dispatch_n: i32,
+    pub(crate) preempted: i32,
+    pub(crate) scheduled_at: Option<i64>,
+    pub(crate) queued_at: Option<i64>,
+    pub(crate) started_at: Option<i64>,
+    pub(crate) ended_at: Option<i64>,
+    pub(crate) wake_at: Option<i64>,
+    pub(crate) executor: Option<String>,
+    pub(crate) pool: String,
+    pub(crate) pool_slots: i32,
+    pub(crate) weight: i32,
+    pub(crate) reason: Option<String>,
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) mapped_length: Option<i32>,
+    pub(crate) skips: Option<String>,
+    pub(crate) marked_by: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub(crate) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

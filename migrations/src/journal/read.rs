@@ -1,0 +1,327 @@
+//! The way back: what the engine is rebuilt from, what waits at its door, and runs that it asks for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use dags::{
+    ids::{DagId, DagVersion, RunId, ShardId, TenantId},
+    model::Dag,
+    time::Timestamp,
+};
+use engine::{
+    command::{self, ActivatedDag, Command, InboxRow},
+    journal::{Inbox, Load, Loaded},
+    rows::{ContinuationRow, RunRow, Snapshot, TaskRow},
+};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _, Statement, Value,
+    sea_query::{Expr, ExprTrait as _, SelectStatement},
+};
+use uuid::Uuid;
+
+use crate::{
+    db::Db,
+    entity::{backfill, dag, dag_version, inbox, pending_asset, pool, run, task_instance, tenant},
+    error::{Doing as _, Error},
+    rows,
+    scope::ShardScope,
+};
+
+/// Runs whose task instances are read at once.
+const RUNS_PER_READ: usize = 256;
+/// DAG versions that are read at once.
+const VERSIONS_PER_READ: usize = 1_000;
+
+/// Where a shard stands.
+pub(super) struct ShardRow {
+    pub(super) owner: Option<String>,
+    pub(super) epoch: i64,
+    pub(super) batch: i64,
+    pub(super) now: i64,
+    pub(super) expires_at: i64,
+}
+
+/// Whether to wait for a transaction that has the row locked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lock {
+    No,
+    Yes,
+}
+
+pub(super) async fn shard(db: &Db, shard: ShardId, lock: Lock) -> Result<Option<ShardRow>, Error> {
+    type Columns = (Option<String>, i64, i64, i64, i64);
+    let found: Result<Option<Columns>, _> = match db {
+        Db::Sqlite(sqlite) => {
+            // The one writing connection: whatever was sent before is over when this is read.
+            let text = "SELECT owner, epoch, batch, now, expires_at FROM shard WHERE id = ?1";
+            sqlx::query_as(text).bind(shard.0).fetch_optional(&sqlite.writer).await
+        }
+        Db::Postgres(postgres) => {
+            let text = match lock {
+                Lock::No => "SELECT owner, epoch, batch, now, expires_at FROM shard WHERE id = $1",
+                Lock::Yes => {
+                    "SELECT owner, epoch, batch, now, expires_at FROM shard WHERE id = $1 FOR UPDATE"
+                }
+            };
+            sqlx::query_as(text).bind(shard.0).fetch_optional(&postgres.pool).await
+        }
+    };
+    let found = found.doing("read the shard")?;
+    Ok(found.map(|(owner, epoch, batch, now, expires_at)| ShardRow { owner, epoch, batch, now, expires_at }))
+}
+
+/// The tenants of the shard, as a subquery.
+fn tenants(scope: ShardScope) -> SelectStatement {
+    tenant::Entity::find()
+        .select_only()
+        .column(tenant::Column::Id)
+        .filter(tenant::Column::ShardId.eq(scope.shard().0))
+        .into_query()
+}
+
+pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Error> {
+    let doing = "read what the engine is rebuilt from";
+    let read = db.read();
+    let at = shard(db, scope.shard(), Lock::No).await?.ok_or(Error::NoShard { shard: scope.shard() })?;
+    let dags = dag::Entity::find()
+        .filter(dag::Column::TenantId.in_subquery(tenants(scope)))
+        .order_by_asc(dag::Column::TenantId)
+        .order_by_asc(dag::Column::DagId)
+        .all(read)
+        .await
+        .doing(doing)?;
+    let dags = dags.iter().map(rows::dag).collect::<Result<Vec<_>, _>>()?;
+    let runs = unfinished(db, scope).await?;
+    let mut wanted: BTreeSet<Version> =
+        dags.iter().map(|dag| (dag.tenant, dag.dag_id.clone(), dag.version.clone())).collect();
+    wanted.extend(runs.iter().map(|(run, _)| (run.tenant, run.dag_id.clone(), run.version.clone())));
+    let versions = versions(db, wanted.into_iter().collect()).await?;
+    let pools = pool::Entity::find()
+        .filter(pool::Column::TenantId.in_subquery(tenants(scope)))
+        .order_by_asc(pool::Column::TenantId)
+        .order_by_asc(pool::Column::Name)
+        .all(read)
+        .await
+        .doing(doing)?;
+    let pending = pending_asset::Entity::find()
+        .filter(pending_asset::Column::TenantId.in_subquery(tenants(scope)))
+        .order_by_asc(pending_asset::Column::TenantId)
+        .order_by_asc(pending_asset::Column::DagId)
+        .order_by_asc(pending_asset::Column::Asset)
+        .all(read)
+        .await
+        .doing(doing)?;
+    let backfills = backfill::Entity::find()
+        .filter(backfill::Column::TenantId.in_subquery(tenants(scope)))
+        .filter(backfill::Column::EndedAt.is_null())
+        .order_by_asc(backfill::Column::TenantId)
+        .order_by_asc(backfill::Column::Id)
+        .all(read)
+        .await
+        .doing(doing)?;
+    Ok(Snapshot {
+        now: Timestamp(at.now),
+        batch: at.batch as u64,
+        dags,
+        versions,
+        runs,
+        pools: pools.iter().map(rows::pool).collect::<Result<_, _>>()?,
+        pending_assets: pending.iter().map(rows::pending_asset).collect::<Result<_, _>>()?,
+        backfills: backfills.iter().map(rows::backfill).collect::<Result<_, _>>()?,
+        last_backfill: last_backfill(db, scope).await?,
+        continuations: continuations(db, scope).await?,
+    })
+}
+
+async fn last_backfill(db: &Db, scope: ShardScope) -> Result<BTreeMap<TenantId, i64>, Error> {
+    let found: Vec<(Uuid, i64)> = backfill::Entity::find()
+        .select_only()
+        .column(backfill::Column::TenantId)
+        .expr(Expr::col(backfill::Column::Id).max())
+        .filter(backfill::Column::TenantId.in_subquery(tenants(scope)))
+        .group_by(backfill::Column::TenantId)
+        .into_tuple()
+        .all(db.read())
+        .await
+        .doing("read the newest backfills")?;
+    Ok(found.into_iter().map(|(tenant, id)| (TenantId(tenant), id)).collect())
+}
+
+async fn continuations(db: &Db, scope: ShardScope) -> Result<Vec<ContinuationRow>, Error> {
+    let doing = "read the work to continue";
+    let sql = db.pick(
+        "SELECT id, work FROM continuation WHERE shard_id = ?1 ORDER BY id",
+        "SELECT id, work FROM continuation WHERE shard_id = $1 ORDER BY id",
+    );
+    let found = db.read().query_all_raw(statement(db, sql, [scope.shard().0.into()])).await.doing(doing)?;
+    found
+        .iter()
+        .map(|row| {
+            let work: String = row.try_get("", "work").doing(doing)?;
+            Ok(ContinuationRow {
+                id: row.try_get("", "id").doing(doing)?,
+                work: Some(rows::json("continuation", &work)?),
+            })
+        })
+        .collect()
+}
+
+/// Unfinished runs in the order of tenant and run, each with its task instances in the order of task and index.
+async fn unfinished(db: &Db, scope: ShardScope) -> Result<Vec<(RunRow, Vec<TaskRow>)>, Error> {
+    let found = run::Entity::find()
+        // As the partial index has it, in both databases.
+        .filter(Expr::cust("NOT finished"))
+        .filter(run::Column::TenantId.in_subquery(tenants(scope)))
+        .order_by_asc(run::Column::TenantId)
+        .order_by_asc(run::Column::RunId)
+        .all(db.read())
+        .await
+        .doing("read unfinished runs")?;
+    let found =
+        found.into_iter().map(|row| Ok(rows::Run::try_from(row)?.0)).collect::<Result<Vec<_>, Error>>()?;
+    let mut tasks: BTreeMap<RunId, Vec<TaskRow>> = BTreeMap::new();
+    for same_tenant in found.chunk_by(|a, b| a.tenant == b.tenant) {
+        for chunk in same_tenant.chunks(RUNS_PER_READ) {
+            let runs: Vec<Uuid> = chunk.iter().map(|run| run.run.0).collect();
+            for task in tasks_of(db, chunk[0].tenant, &runs).await? {
+                tasks.entry(task.run).or_default().push(task);
+            }
+        }
+    }
+    Ok(found
+        .into_iter()
+        .map(|run| (run.run, run))
+        .map(|(id, run)| (run, tasks.remove(&id).unwrap_or_default()))
+        .collect())
+}
+
+async fn tasks_of(db: &Db, tenant: TenantId, runs: &[Uuid]) -> Result<Vec<TaskRow>, Error> {
+    let found = task_instance::Entity::find()
+        .filter(task_instance::Column::TenantId.eq(tenant.0))
+        .filter(any_of(db, runs))
+        .order_by_asc(task_instance::Column::RunId)
+        .order_by_asc(task_instance::Column::TaskId)
+        .order_by_asc(task_instance::Column::MapIndex)
+        .all(db.read())
+        .await
+        .doing("read task instances")?;
+    found.into_iter().map(|row| Ok(rows::Task::try_from(row)?.0)).collect()
+}
+
+/// The run is one of these: one parameter, however many there are.
+fn any_of(db: &Db, runs: &[Uuid]) -> Expr {
+    match db {
+        Db::Sqlite(_) => {
+            let hex: Vec<String> = runs.iter().map(|id| id.simple().to_string()).collect();
+            Expr::cust_with_values("run_id IN (SELECT unhex(value) FROM json_each(?))", [rows::to_json(&hex)])
+        }
+        Db::Postgres(_) => Expr::cust_with_values("run_id = ANY($1::uuid[])", [Value::from(runs.to_vec())]),
+    }
+}
+
+type Version = (TenantId, DagId, DagVersion);
+
+/// The models of those versions. One that isn't there is an error: runs can't go on without it.
+async fn versions(db: &Db, mut wanted: Vec<Version>) -> Result<BTreeMap<DagVersion, Arc<Dag>>, Error> {
+    let mut models = BTreeMap::new();
+    wanted.sort();
+    wanted.dedup();
+    for chunk in wanted.chunks(VERSIONS_PER_READ) {
+        let found = match db {
+            Db::Sqlite(_) => {
+                let keys: Vec<_> = chunk.iter().map(|(t, d, v)| (t.0.simple().to_string(), d, v)).collect();
+                let sql = "SELECT v.* FROM json_each(?1) AS n CROSS JOIN dag_version AS v
+                    WHERE v.tenant_id = unhex(n.value ->> 0) AND v.dag_id = n.value ->> 1 AND v.version = n.value ->> 2";
+                dag_version::Entity::find().from_raw_sql(statement(db, sql, [rows::to_json(&keys).into()]))
+            }
+            Db::Postgres(_) => {
+                let sql = "SELECT v.* FROM unnest($1::uuid[], $2::text[], $3::text[]) AS n (tenant_id, dag_id, version)
+                    JOIN dag_version AS v USING (tenant_id, dag_id, version)";
+                let tenants: Vec<Uuid> = chunk.iter().map(|(tenant, ..)| tenant.0).collect();
+                let dags: Vec<String> = chunk.iter().map(|(_, dag, _)| dag.to_string()).collect();
+                let versions: Vec<String> = chunk.iter().map(|(.., version)| version.to_string()).collect();
+                let values = [Value::from(tenants), Value::from(dags), Value::from(versions)];
+                dag_version::Entity::find().from_raw_sql(statement(db, sql, values))
+            }
+        };
+        let found = found.all(db.read()).await.doing("read DAG versions")?;
+        for row in &found {
+            models.insert(DagVersion(row.version.as_str().into()), rows::model(row)?);
+        }
+    }
+    match wanted.iter().find(|(_, _, version)| !models.contains_key(version)) {
+        Some((tenant, dag, version)) => Err(Error::corrupt(
+            "dag_version",
+            format!("version {version} of DAG {dag} of tenant {tenant} is named by a row and isn't there"),
+        )),
+        None => Ok(models),
+    }
+}
+
+fn statement<const N: usize>(db: &Db, sql: &str, values: [Value; N]) -> Statement {
+    Statement::from_sql_and_values(db.read().get_database_backend(), sql, values)
+}
+
+pub(super) async fn inbox(db: &Db, scope: ShardScope, skip: &[i64], limit: usize) -> Result<Inbox, Error> {
+    let mut query = inbox::Entity::find()
+        .filter(inbox::Column::ShardId.eq(scope.shard().0))
+        .filter(inbox::Column::TakenInBatch.is_null())
+        .order_by_asc(inbox::Column::Id)
+        .limit(limit as u64);
+    if !skip.is_empty() {
+        query = query.filter(match db {
+            Db::Sqlite(_) => {
+                Expr::cust_with_values("id NOT IN (SELECT value FROM json_each(?))", [rows::to_json(&skip)])
+            }
+            Db::Postgres(_) => Expr::cust_with_values("id <> ALL($1::int8[])", [Value::from(skip.to_vec())]),
+        });
+    }
+    let found = query.all(db.read()).await.doing("read the inbox")?;
+    let mut requests = Vec::with_capacity(found.len());
+    let mut wanted = Vec::new();
+    for row in found {
+        rows::format("inbox", row.format, command::FORMAT as i32)?;
+        let command: Command = rows::json("inbox", &row.payload)?;
+        let tenant = TenantId(row.tenant_id);
+        if let Command::ActivateBundle { dags, .. } = &command {
+            wanted.extend(
+                dags.iter()
+                    .map(|ActivatedDag { dag_id, version, .. }| (tenant, dag_id.clone(), version.clone())),
+            );
+        }
+        requests.push(InboxRow { id: row.id, tenant, actor: row.actor, command });
+    }
+    Ok(Inbox { rows: requests, versions: versions(db, wanted).await? })
+}
+
+pub(super) async fn load(db: &Db, scope: ShardScope, load: Load) -> Result<Loaded, Error> {
+    let query = run::Entity::find().filter(run::Column::TenantId.in_subquery(tenants(scope)));
+    let of = |tenant: &TenantId, dag: &DagId| {
+        run::Column::TenantId.eq(tenant.0).and(run::Column::DagId.eq(dag.as_str()))
+    };
+    let query = match &load {
+        Load::ById(run) => query.filter(run::Column::RunId.eq(run.0)),
+        Load::Run(tenant, dag, name) => {
+            query.filter(of(tenant, dag)).filter(run::Column::RunName.eq(name.as_str()))
+        }
+        Load::At(tenant, dag, date) => {
+            query.filter(of(tenant, dag)).filter(run::Column::LogicalDate.eq(date.0))
+        }
+        Load::Before(tenant, dag, date) => query
+            .filter(of(tenant, dag))
+            .filter(run::Column::LogicalDate.lt(date.0))
+            .order_by_desc(run::Column::LogicalDate),
+    };
+    let Some(found) = query.one(db.read()).await.doing("load a run")? else {
+        return Ok(Loaded { load, run: None });
+    };
+    let run = rows::Run::try_from(found)?.0;
+    let tasks = tasks_of(db, run.tenant, &[run.run.0]).await?;
+    let mut models = versions(db, vec![(run.tenant, run.dag_id.clone(), run.version.clone())]).await?;
+    let model =
+        models.remove(&run.version).ok_or_else(|| Error::corrupt("dag_version", run.version.to_string()))?;
+    Ok(Loaded { load, run: Some((run, tasks, model)) })
+}

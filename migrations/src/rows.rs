@@ -1,0 +1,243 @@
+//! From what the tables hold to what the engine and the API know.
+
+use std::sync::Arc;
+
+use dags::{
+    ids::{AttemptId, BundleId, DagVersion, InvalidName, RunId, TenantId},
+    model::Dag,
+    time::Timestamp,
+};
+use engine::{
+    command::Backfill,
+    dispatch::ResultRef,
+    rows::{
+        AssetEventRow, AttemptRow, BackfillRow, Cursor, DagRow, EventRow, PendingAssetRow, PoolRow,
+        ResultRow, RunRow, RunType, TaskRow,
+    },
+    state::{RunState, TaskState},
+};
+use serde::de::DeserializeOwned;
+
+use crate::{entity, error::Error};
+
+/// The number of the format in which an event's transitions are written.
+pub(crate) const EVENT_FORMAT: i32 = 1;
+/// The number of the format in which a backfill's specification is written.
+pub(crate) const BACKFILL_FORMAT: i32 = 1;
+
+/// A checked name, read back.
+pub(crate) fn name<T: std::str::FromStr<Err = InvalidName>>(
+    table: &'static str,
+    text: &str,
+) -> Result<T, Error> {
+    text.parse().map_err(|why| Error::corrupt(table, format!("the name {text:?} {why}")))
+}
+
+/// A document, read back.
+pub(crate) fn json<T: DeserializeOwned>(table: &'static str, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text)
+        .map_err(|why| Error::corrupt(table, format!("a document can't be read: {why}")))
+}
+
+/// A document as text. Maps with keys that aren't text don't occur in ours.
+pub(crate) fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("invariant: our documents have text keys and no failing Serialize")
+}
+
+/// A document in a format that we can read.
+pub(crate) fn format(table: &'static str, stored: i32, known: i32) -> Result<(), Error> {
+    if stored == known {
+        return Ok(());
+    }
+    Err(Error::corrupt(table, format!("a document has format {stored}, this release reads format {known}")))
+}
+
+/// The model of a DAG version.
+pub(crate) fn model(row: &entity::dag_version::Model) -> Result<Arc<Dag>, Error> {
+    format("dag_version", row.format, dags::model::FORMAT as i32)?;
+    json("dag_version", &row.model)
+}
+
+fn interval(start: Option<i64>, end: Option<i64>) -> Option<(Timestamp, Timestamp)> {
+    Some((Timestamp(start?), Timestamp(end?)))
+}
+
+fn shared(text: Option<String>) -> Option<Arc<str>> {
+    text.map(Arc::from)
+}
+
+impl TryFrom<entity::run::Model> for Run {
+    type Error = Error;
+    fn try_from(row: entity::run::Model) -> Result<Self, Error> {
+        let table = "run";
+        Ok(Self(RunRow {
+            tenant: TenantId(row.tenant_id),
+            run: RunId(row.run_id),
+            dag_id: name(table, &row.dag_id)?,
+            run_name: name(table, &row.run_name)?,
+            run_type: RunType::parse(&row.run_type)
+                .ok_or_else(|| Error::corrupt(table, format!("run_type {:?}", row.run_type)))?,
+            version: DagVersion(row.version.into()),
+            bundle: BundleId(row.bundle.into()),
+            state: RunState::parse(&row.state)
+                .ok_or_else(|| Error::corrupt(table, format!("state {:?}", row.state)))?,
+            logical_date: row.logical_date.map(Timestamp),
+            interval: interval(row.interval_start, row.interval_end),
+            run_after: Timestamp(row.run_after),
+            created_at: Timestamp(row.created_at),
+            queued_at: Timestamp(row.queued_at),
+            started_at: row.started_at.map(Timestamp),
+            ended_at: row.ended_at.map(Timestamp),
+            conf: json(table, &row.conf)?,
+            reason: shared(row.reason),
+            note: shared(row.note),
+            clear_number: row.clear_number as u32,
+            created_tasks: row.created_tasks as u32,
+            backfill: row.backfill_id.zip(row.backfill_place.map(|place| place as u32)),
+            triggered_by: shared(row.triggered_by),
+        }))
+    }
+}
+
+/// Rows of the engine with the conversion from our entities; the engine's types aren't ours to convert into.
+pub(crate) struct Run(pub(crate) RunRow);
+pub(crate) struct Task(pub(crate) TaskRow);
+
+macro_rules! task_row {
+    ($table:literal, $row:ident) => {
+        TaskRow {
+            tenant: TenantId($row.tenant_id),
+            run: RunId($row.run_id),
+            task: name($table, &$row.task_id)?,
+            map_index: $row.map_index,
+            state: TaskState::parse(&$row.state)
+                .ok_or_else(|| Error::corrupt($table, format!("state {:?}", $row.state)))?,
+            try_number: $row.try_number as u32,
+            max_tries: $row.max_tries as u32,
+            dispatch_n: $row.dispatch_n as u32,
+            preempted: $row.preempted as u32,
+            scheduled_at: $row.scheduled_at.map(Timestamp),
+            queued_at: $row.queued_at.map(Timestamp),
+            started_at: $row.started_at.map(Timestamp),
+            ended_at: $row.ended_at.map(Timestamp),
+            wake_at: $row.wake_at.map(Timestamp),
+            executor: $row.executor.as_deref().map(|executor| name($table, executor)).transpose()?,
+            pool: name($table, &$row.pool)?,
+            pool_slots: $row.pool_slots as u32,
+            weight: $row.weight,
+            reason: shared($row.reason),
+            exit_code: $row.exit_code,
+            mapped_length: $row.mapped_length.map(|length| length as u32),
+            skips: $row.skips.as_deref().map(|tasks| json($table, tasks)).transpose()?,
+            marked_by: shared($row.marked_by),
+        }
+    };
+}
+
+impl TryFrom<entity::task_instance::Model> for Task {
+    type Error = Error;
+    fn try_from(row: entity::task_instance::Model) -> Result<Self, Error> {
+        Ok(Self(task_row!("task_instance", row)))
+    }
+}
+
+pub(crate) fn attempt(row: entity::attempt::Model) -> Result<AttemptRow, Error> {
+    Ok(AttemptRow { row: task_row!("attempt", row) })
+}
+
+pub(crate) fn result(row: entity::result::Model) -> Result<ResultRow, Error> {
+    let value = match (row.value, row.digest) {
+        (Some(value), None) => ResultRef::Inline(json("result", &value)?),
+        (None, Some(digest)) => ResultRef::Stored { digest, bytes: row.bytes as u64 },
+        _ => return Err(Error::corrupt("result", "neither a value nor a digest")),
+    };
+    Ok(ResultRow {
+        tenant: TenantId(row.tenant_id),
+        run: RunId(row.run_id),
+        task: name("result", &row.task_id)?,
+        map_index: row.map_index,
+        attempt: AttemptId(row.attempt_id),
+        value,
+    })
+}
+
+pub(crate) fn dag(row: &entity::dag::Model) -> Result<DagRow, Error> {
+    Ok(DagRow {
+        tenant: TenantId(row.tenant_id),
+        dag_id: name("dag", &row.dag_id)?,
+        version: DagVersion(row.version.as_str().into()),
+        bundle: BundleId(row.bundle.as_str().into()),
+        paused: row.paused,
+        stale: row.stale,
+        cursor: row.cursor_run_after.map(|run_after| Cursor {
+            run_after: Timestamp(run_after),
+            logical_date: row.cursor_logical_date.map(Timestamp),
+            interval: interval(row.cursor_start, row.cursor_end),
+        }),
+        next: row.next_run_after.map(|run_after| Cursor {
+            run_after: Timestamp(run_after),
+            logical_date: row.next_logical_date.map(Timestamp),
+            interval: interval(row.next_start, row.next_end),
+        }),
+        reserved: row.reserved.as_deref().map(|dates| json("dag", dates)).transpose()?.unwrap_or_default(),
+        listening_since: row.listening_since.map(Timestamp),
+        failed_in_row: row.failed_in_row as u32,
+    })
+}
+
+pub(crate) fn pool(row: &entity::pool::Model) -> Result<PoolRow, Error> {
+    Ok(PoolRow {
+        tenant: TenantId(row.tenant_id),
+        name: name("pool", &row.name)?,
+        slots: row.slots,
+        include_deferred: row.include_deferred,
+    })
+}
+
+pub(crate) fn pending_asset(row: &entity::pending_asset::Model) -> Result<PendingAssetRow, Error> {
+    Ok(PendingAssetRow {
+        tenant: TenantId(row.tenant_id),
+        dag_id: name("pending_asset", &row.dag_id)?,
+        asset: row.asset.as_str().into(),
+        at: Timestamp(row.at),
+    })
+}
+
+pub(crate) fn asset_event(row: &entity::asset_event::Model) -> Result<AssetEventRow, Error> {
+    let source = match (row.source_run, &row.source_task, row.source_map_index) {
+        (Some(run), Some(task), Some(map_index)) => Some((RunId(run), name("asset_event", task)?, map_index)),
+        _ => None,
+    };
+    Ok(AssetEventRow {
+        tenant: TenantId(row.tenant_id),
+        asset: row.asset.as_str().into(),
+        at: Timestamp(row.at),
+        source,
+        extra: json("asset_event", &row.extra)?,
+    })
+}
+
+pub(crate) fn backfill(row: &entity::backfill::Model) -> Result<BackfillRow, Error> {
+    format("backfill", row.format, BACKFILL_FORMAT)?;
+    Ok(BackfillRow {
+        tenant: TenantId(row.tenant_id),
+        id: row.id,
+        spec: json::<Backfill>("backfill", &row.spec)?.into(),
+        paused: row.paused,
+        created_at: Timestamp(row.created_at),
+        ended_at: row.ended_at.map(Timestamp),
+        next_date: row.next_date.map(Timestamp),
+        made: row.made as u32,
+    })
+}
+
+pub(crate) fn event(row: &entity::event::Model) -> Result<EventRow, Error> {
+    format("event", row.format, EVENT_FORMAT)?;
+    Ok(EventRow {
+        tenant: TenantId(row.tenant_id),
+        run: RunId(row.run_id),
+        dag_id: name("event", &row.dag_id)?,
+        at: Timestamp(row.at),
+        transitions: json("event", &row.body)?,
+    })
+}

@@ -1,0 +1,59 @@
+//! What the service and the API read and write, one file per aggregate.
+//!
+//! Everything takes a [`crate::TenantScope`] and adds its predicate itself. Rows that the engine owns are only read here;
+//! whatever is to change them goes through [`inbox`].
+
+pub mod asset;
+pub mod attempt_claim;
+pub mod audit;
+pub mod backfill;
+pub mod bundle;
+pub mod connection;
+pub mod dag;
+pub mod event;
+pub mod inbox;
+pub mod pool;
+pub mod result;
+pub mod run;
+pub mod task_instance;
+pub mod tenant;
+pub mod variable;
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// How many rows there are on all pages.
+    pub total: u64,
+}
+
+/// Which page of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// How many rows at most.
+    pub limit: u64,
+    /// How many rows to leave out at the start.
+    pub offset: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { limit: 50, offset: 0 }
+    }
+}
+
+/// The column has that text in it, with case as it is; nothing in the text is a pattern.
+pub(crate) fn contains(
+    db: &crate::Db,
+    column: impl sea_orm::ColumnTrait,
+    text: &str,
+) -> sea_orm::sea_query::Expr {
+    use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
+    let find = match db {
+        crate::Db::Sqlite(_) => "instr",
+        crate::Db::Postgres(_) => "strpos",
+    };
+    let column = Expr::col(column.as_column_ref());
+    Expr::expr(Func::cust(find).arg(column).arg(text)).gt(0)
+}

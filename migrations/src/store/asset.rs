@@ -1,0 +1,54 @@
+//! Events of assets as lists show them.
+
+use dags::ids::DagId;
+use engine::rows::{AssetEventRow, PendingAssetRow};
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+};
+
+use crate::{
+    db::Db,
+    entity::{asset_event, pending_asset},
+    error::{Doing as _, Error},
+    rows,
+    scope::TenantScope,
+    store::{Page, Window},
+};
+
+/// Events of one asset or of all, newest first.
+pub async fn events(
+    db: &Db,
+    scope: TenantScope,
+    asset: Option<&str>,
+    window: Window,
+) -> Result<Page<AssetEventRow>, Error> {
+    let doing = "list asset events";
+    let mut query = asset_event::Entity::find().filter(asset_event::Column::TenantId.eq(scope.tenant().0));
+    if let Some(asset) = asset {
+        query = query.filter(asset_event::Column::Asset.eq(asset));
+    }
+    let total = query.clone().count(db.read()).await.doing(doing)?;
+    let found = query
+        .order_by_desc(asset_event::Column::At)
+        .order_by_desc(asset_event::Column::Batch)
+        .order_by_desc(asset_event::Column::N)
+        .limit(window.limit)
+        .offset(window.offset)
+        .all(db.read())
+        .await
+        .doing(doing)?;
+    Ok(Page { rows: found.iter().map(rows::asset_event).collect::<Result<_, _>>()?, total })
+}
+
+/// What a consumer has pending, by asset.
+pub async fn pending(db: &Db, scope: TenantScope, dag: &DagId) -> Result<Vec<PendingAssetRow>, Error> {
+    let found = pending_asset::Entity::find()
+        .filter(pending_asset::Column::TenantId.eq(scope.tenant().0))
+        .filter(pending_asset::Column::DagId.eq(dag.as_str()))
+        .order_by_asc(pending_asset::Column::Asset)
+        .all(db.read())
+        .await
+        .doing("list pending asset events")?;
+    found.iter().map(rows::pending_asset).collect()
+}

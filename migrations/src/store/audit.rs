@@ -1,0 +1,88 @@
+//! Who changed what. Written by whoever makes the change, in its transaction; only read here.
+
+use dags::time::Timestamp;
+use engine::command::Refusal;
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
+};
+use serde_json::Value;
+
+use crate::{
+    columns::without_nul,
+    db::Db,
+    entity::audit,
+    error::{Doing as _, Error},
+    rows,
+    scope::TenantScope,
+    store::{Page, Window, inbox::StoredOutcome},
+};
+
+/// An entry.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditEntry {
+    /// Its number.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// What kind of request.
+    pub kind: String,
+    /// The request.
+    pub payload: Value,
+    /// What came of it.
+    pub outcome: Result<Value, Refusal>,
+    /// The batch that has its effects; none for what the service does without the engine.
+    pub batch: Option<u64>,
+}
+
+/// Entries, newest first.
+pub async fn list(db: &Db, scope: TenantScope, window: Window) -> Result<Page<AuditEntry>, Error> {
+    let doing = "list the audit log";
+    let query = audit::Entity::find().filter(audit::Column::TenantId.eq(scope.tenant().0));
+    let total = query.clone().count(db.read()).await.doing(doing)?;
+    let query = query.order_by_desc(audit::Column::Id).limit(window.limit).offset(window.offset);
+    let found = query.all(db.read()).await.doing(doing)?;
+    Ok(Page { rows: found.into_iter().map(read).collect::<Result<_, _>>()?, total })
+}
+
+fn read(row: audit::Model) -> Result<AuditEntry, Error> {
+    let outcome: StoredOutcome = rows::json("audit", &row.outcome)?;
+    Ok(AuditEntry {
+        id: row.id,
+        at: Timestamp(row.at),
+        actor: row.actor,
+        kind: row.kind,
+        payload: rows::json("audit", &row.payload)?,
+        outcome: outcome.into(),
+        batch: row.batch.map(|batch| batch as u64),
+    })
+}
+
+/// Notes a change that the service makes without the engine, in the transaction of the change. `payload` has no secret.
+pub(crate) async fn note(
+    transaction: &impl ConnectionTrait,
+    scope: TenantScope,
+    at: i64,
+    actor: &str,
+    kind: &str,
+    payload: &Value,
+) -> Result<(), Error> {
+    audit::Entity::insert(audit::ActiveModel {
+        id: NotSet,
+        at: Set(at),
+        tenant_id: Set(scope.tenant().0),
+        actor: Set(without_nul(actor).into_owned()),
+        kind: Set(kind.to_owned()),
+        payload: Set(rows::to_json(payload)),
+        outcome: Set(rows::to_json(&StoredOutcome::Ok(Value::Null))),
+        shard_id: Set(None),
+        batch: Set(None),
+    })
+    .exec_without_returning(transaction)
+    .await
+    .doing("write the audit log")
+    .map(drop)
+}

@@ -1,0 +1,42 @@
+//! Backfills as lists show them.
+
+use dags::ids::DagId;
+use engine::rows::BackfillRow;
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+};
+
+use crate::{
+    db::Db,
+    entity::backfill,
+    error::{Doing as _, Error},
+    rows,
+    scope::TenantScope,
+    store::{Page, Window},
+};
+
+/// Backfills, newest first.
+pub async fn list(
+    db: &Db,
+    scope: TenantScope,
+    dag: Option<&DagId>,
+    window: Window,
+) -> Result<Page<BackfillRow>, Error> {
+    let doing = "list backfills";
+    let mut query = backfill::Entity::find().filter(backfill::Column::TenantId.eq(scope.tenant().0));
+    if let Some(dag) = dag {
+        query = query.filter(backfill::Column::DagId.eq(dag.as_str()));
+    }
+    let total = query.clone().count(db.read()).await.doing(doing)?;
+    let query = query.order_by_desc(backfill::Column::Id).limit(window.limit).offset(window.offset);
+    let found = query.all(db.read()).await.doing(doing)?;
+    Ok(Page { rows: found.iter().map(rows::backfill).collect::<Result<_, _>>()?, total })
+}
+
+/// One backfill.
+pub async fn get(db: &Db, scope: TenantScope, id: i64) -> Result<Option<BackfillRow>, Error> {
+    let found =
+        backfill::Entity::find_by_id((scope.tenant().0, id)).one(db.read()).await.doing("read a backfill")?;
+    found.as_ref().map(rows::backfill).transpose()
+}

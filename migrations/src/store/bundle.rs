@@ -1,0 +1,190 @@
+//! Bundles and the DAG versions in them. Their bytes are in the object store; here is what they are.
+
+use std::sync::Arc;
+
+use dags::{
+    ids::{BundleId, DagId, DagVersion},
+    model::Dag,
+    time::Timestamp,
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, sea_query::OnConflict,
+};
+
+use crate::{
+    columns::without_nul,
+    db::Db,
+    entity::{bundle, dag_version},
+    error::{Doing as _, Error},
+    rows,
+    scope::TenantScope,
+};
+
+/// DAG versions that one statement inserts; keeps the number of parameters far below what both databases allow.
+const VERSIONS_PER_INSERT: usize = 500;
+
+/// A bundle that is to be stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewBundle {
+    /// Its content address.
+    pub digest: BundleId,
+    /// The size of its packed form.
+    pub bytes: u64,
+    /// How many files it has.
+    pub files: u32,
+    /// Who made it.
+    pub created_by: Option<String>,
+    /// The DAGs in it.
+    pub versions: Vec<NewVersion>,
+}
+
+/// A DAG version that is to be stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewVersion {
+    /// The hash of the model.
+    pub version: DagVersion,
+    /// The model.
+    pub model: Arc<Dag>,
+    /// The path of the file that it came from, within the bundle.
+    pub source: String,
+}
+
+/// A stored bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// Its content address.
+    pub digest: BundleId,
+    /// The size of its packed form.
+    pub bytes: u64,
+    /// How many files it has.
+    pub files: u32,
+    /// When it was first stored.
+    pub created_at: Timestamp,
+    /// Who stored it first.
+    pub created_by: Option<String>,
+    /// When it was last activated.
+    pub activated_at: Option<Timestamp>,
+}
+
+/// A stored DAG version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Version {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The hash of the model.
+    pub version: DagVersion,
+    /// The model.
+    pub model: Arc<Dag>,
+    /// When it was first stored.
+    pub created_at: Timestamp,
+    /// The bundle that had it first.
+    pub bundle: BundleId,
+    /// The path of the file that it came from, within that bundle.
+    pub source: String,
+}
+
+/// Stores a bundle and its DAG versions, whole or not at all. What is there already stays as it is.
+pub async fn store(db: &Db, scope: TenantScope, new: &NewBundle) -> Result<(), Error> {
+    let doing = "store a bundle";
+    let tenant = scope.tenant().0;
+    let now = db.now().await?.0;
+    let transaction = db.begin().await.doing(doing)?;
+    bundle::Entity::insert(bundle::ActiveModel {
+        tenant_id: Set(tenant),
+        digest: Set(new.digest.to_string()),
+        bytes: Set(new.bytes as i64),
+        files: Set(new.files as i32),
+        created_at: Set(now),
+        created_by: Set(new.created_by.as_deref().map(|by| without_nul(by).into_owned())),
+        activated_at: Set(None),
+    })
+    .on_conflict(OnConflict::new().do_nothing().to_owned())
+    .exec_without_returning(&transaction)
+    .await
+    .doing(doing)?;
+    for chunk in new.versions.chunks(VERSIONS_PER_INSERT) {
+        let rows = chunk.iter().map(|version| dag_version::ActiveModel {
+            tenant_id: Set(tenant),
+            dag_id: Set(version.model.dag_id.to_string()),
+            version: Set(version.version.to_string()),
+            format: Set(version.model.format as i32),
+            model: Set(rows::to_json(&*version.model)),
+            created_at: Set(now),
+            bundle: Set(new.digest.to_string()),
+            source: Set(without_nul(&version.source).into_owned()),
+        });
+        dag_version::Entity::insert_many(rows)
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
+            .exec_without_returning(&transaction)
+            .await
+            .doing(doing)?;
+    }
+    transaction.commit().await.doing(doing)
+}
+
+/// The newest bundles, by when they were first stored.
+pub async fn list(db: &Db, scope: TenantScope, limit: u64) -> Result<Vec<Bundle>, Error> {
+    let found = bundle::Entity::find()
+        .filter(bundle::Column::TenantId.eq(scope.tenant().0))
+        .order_by_desc(bundle::Column::CreatedAt)
+        .order_by_desc(bundle::Column::Digest)
+        .limit(limit)
+        .all(db.read())
+        .await
+        .doing("list bundles")?;
+    Ok(found.into_iter().map(read).collect())
+}
+
+/// One bundle.
+pub async fn get(db: &Db, scope: TenantScope, digest: &BundleId) -> Result<Option<Bundle>, Error> {
+    let found = bundle::Entity::find_by_id((scope.tenant().0, digest.to_string())).one(db.read()).await;
+    Ok(found.doing("read a bundle")?.map(read))
+}
+
+fn read(row: bundle::Model) -> Bundle {
+    Bundle {
+        digest: BundleId(row.digest.into()),
+        bytes: row.bytes as u64,
+        files: row.files as u32,
+        created_at: Timestamp(row.created_at),
+        created_by: row.created_by,
+        activated_at: row.activated_at.map(Timestamp),
+    }
+}
+
+/// One version of a DAG.
+pub async fn version(
+    db: &Db,
+    scope: TenantScope,
+    dag: &DagId,
+    version: &DagVersion,
+) -> Result<Option<Version>, Error> {
+    let key = (scope.tenant().0, dag.to_string(), version.to_string());
+    let found = dag_version::Entity::find_by_id(key).one(db.read()).await.doing("read a DAG version")?;
+    found.map(read_version).transpose()
+}
+
+/// All versions of a DAG, newest first.
+pub async fn versions(db: &Db, scope: TenantScope, dag: &DagId) -> Result<Vec<Version>, Error> {
+    let found = dag_version::Entity::find()
+        .filter(dag_version::Column::TenantId.eq(scope.tenant().0))
+        .filter(dag_version::Column::DagId.eq(dag.as_str()))
+        .order_by_desc(dag_version::Column::CreatedAt)
+        .order_by_desc(dag_version::Column::Version)
+        .all(db.read())
+        .await
+        .doing("list a DAG's versions")?;
+    found.into_iter().map(read_version).collect()
+}
+
+fn read_version(row: dag_version::Model) -> Result<Version, Error> {
+    Ok(Version {
+        dag_id: rows::name("dag_version", &row.dag_id)?,
+        model: rows::model(&row)?,
+        version: DagVersion(row.version.into()),
+        created_at: Timestamp(row.created_at),
+        bundle: BundleId(row.bundle.into()),
+        source: row.source,
+    })
+}

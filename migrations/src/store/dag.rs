@@ -1,0 +1,96 @@
+//! DAGs as lists and pages show them: what the engine keeps, with the newest model.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use dags::{ids::DagId, model::Dag};
+use engine::rows::DagRow;
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+};
+
+use crate::{
+    db::Db,
+    entity::{dag, dag_version},
+    error::{Doing as _, Error},
+    rows,
+    scope::TenantScope,
+    store::{Page, Window},
+};
+
+/// A DAG with its newest model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DagWithModel {
+    /// What the engine keeps.
+    pub row: DagRow,
+    /// The model of the newest version.
+    pub model: Arc<Dag>,
+    /// The path of the file that it came from, within the bundle that had it first.
+    pub source: String,
+}
+
+/// Which DAGs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DagFilter {
+    /// Only paused ones, or only others.
+    pub paused: Option<bool>,
+    /// Also those that the newest bundle no longer has.
+    pub with_stale: bool,
+    /// Only those whose name has this text in it.
+    pub name_contains: Option<String>,
+}
+
+/// DAGs by name.
+pub async fn list(
+    db: &Db,
+    scope: TenantScope,
+    filter: &DagFilter,
+    window: Window,
+) -> Result<Page<DagWithModel>, Error> {
+    let doing = "list DAGs";
+    let mut query = dag::Entity::find().filter(dag::Column::TenantId.eq(scope.tenant().0));
+    if let Some(paused) = filter.paused {
+        query = query.filter(dag::Column::Paused.eq(paused));
+    }
+    if !filter.with_stale {
+        query = query.filter(dag::Column::Stale.eq(false));
+    }
+    if let Some(text) = &filter.name_contains {
+        query = query.filter(super::contains(db, dag::Column::DagId, text));
+    }
+    let total = query.clone().count(db.read()).await.doing(doing)?;
+    let query = query.order_by_asc(dag::Column::DagId).limit(window.limit).offset(window.offset);
+    let found = query.all(db.read()).await.doing(doing)?;
+    Ok(Page { rows: with_models(db, scope, &found).await?, total })
+}
+
+/// One DAG.
+pub async fn get(db: &Db, scope: TenantScope, dag: &DagId) -> Result<Option<DagWithModel>, Error> {
+    let key = (scope.tenant().0, dag.to_string());
+    let found = dag::Entity::find_by_id(key).one(db.read()).await.doing("read a DAG")?;
+    Ok(with_models(db, scope, found.as_slice()).await?.pop())
+}
+
+async fn with_models(db: &Db, scope: TenantScope, found: &[dag::Model]) -> Result<Vec<DagWithModel>, Error> {
+    let models = dag_version::Entity::find()
+        .filter(dag_version::Column::TenantId.eq(scope.tenant().0))
+        .filter(dag_version::Column::DagId.is_in(found.iter().map(|row| row.dag_id.as_str())))
+        .filter(dag_version::Column::Version.is_in(found.iter().map(|row| row.version.as_str())))
+        .all(db.read())
+        .await
+        .doing("read the models of DAGs")?;
+    let mut models: BTreeMap<(String, String), dag_version::Model> =
+        models.into_iter().map(|row| ((row.dag_id.clone(), row.version.clone()), row)).collect();
+    found
+        .iter()
+        .map(|row| {
+            let version = models.remove(&(row.dag_id.clone(), row.version.clone())).ok_or_else(|| {
+                Error::corrupt(
+                    "dag_version",
+                    format!("version {} of {} isn't there", row.version, row.dag_id),
+                )
+            })?;
+            Ok(DagWithModel { row: rows::dag(row)?, model: rows::model(&version)?, source: version.source })
+        })
+        .collect()
+}

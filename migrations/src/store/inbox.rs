@@ -1,0 +1,176 @@
+//! The one door to the engine: put a request in, wait for what became of it, take it back if nobody came.
+
+use dags::{ids::TenantId, time::Timestamp};
+use engine::command::{self, Command, Refusal};
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _, Statement,
+    sea_query::OnConflict,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{
+    columns::without_nul,
+    db::Db,
+    entity::{inbox, tenant},
+    error::{Doing as _, Error},
+    rows,
+    scope::TenantScope,
+};
+
+/// What became of a request, as it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StoredOutcome {
+    Ok(Value),
+    Refused(Refusal),
+}
+
+impl From<&Result<Value, Refusal>> for StoredOutcome {
+    fn from(outcome: &Result<Value, Refusal>) -> Self {
+        match outcome {
+            Ok(value) => Self::Ok(value.clone()),
+            Err(refusal) => Self::Refused(refusal.clone()),
+        }
+    }
+}
+
+impl From<StoredOutcome> for Result<Value, Refusal> {
+    fn from(outcome: StoredOutcome) -> Self {
+        match outcome {
+            StoredOutcome::Ok(value) => Ok(value),
+            StoredOutcome::Refused(refusal) => Err(refusal),
+        }
+    }
+}
+
+/// A request that waits or has been taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// Its number, to wait for.
+    pub id: i64,
+    /// The shard whose owner takes it, to wake.
+    pub shard: dags::ids::ShardId,
+    /// Whether it is new; false for one that was there under the same idempotency key.
+    pub new: bool,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// It waits.
+    Waiting,
+    /// It was taken in that batch.
+    Taken {
+        /// The batch that committed its effects.
+        batch: u64,
+        /// What the caller gets, or why not.
+        outcome: Result<Value, Refusal>,
+    },
+    /// It isn't there: withdrawn, or never was.
+    Gone,
+}
+
+/// Puts a request in. With an idempotency key, the same request again is the same ticket; another one is an error.
+pub async fn insert(
+    db: &Db,
+    scope: TenantScope,
+    actor: &str,
+    command: &Command,
+    idempotency_key: Option<&str>,
+) -> Result<Ticket, Error> {
+    let doing = "put a request into the inbox";
+    let shard = shard_of(db, scope.tenant()).await?;
+    let payload =
+        serde_json::to_value(command).expect("invariant: a command has text keys and no failing Serialize");
+    let kind = payload.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let payload = rows::to_json(&payload);
+    let row = inbox::ActiveModel {
+        id: NotSet,
+        shard_id: Set(shard),
+        tenant_id: Set(scope.tenant().0),
+        kind: Set(kind),
+        format: Set(command::FORMAT as i32),
+        payload: Set(payload.clone()),
+        actor: Set(without_nul(actor).into_owned()),
+        idempotency_key: Set(idempotency_key.map(|key| without_nul(key).into_owned())),
+        created_at: Set(db.now().await?.0),
+        taken_in_batch: Set(None),
+        outcome: Set(None),
+    };
+    let shard = dags::ids::ShardId(shard);
+    let Some(key) = idempotency_key else {
+        let done = inbox::Entity::insert(row).exec(db.write()).await.doing(doing)?;
+        return Ok(Ticket { id: done.last_insert_id, shard, new: true });
+    };
+    let done = inbox::Entity::insert(row)
+        .on_conflict(OnConflict::new().do_nothing().to_owned())
+        .exec_without_returning(db.write())
+        .await
+        .doing(doing)?;
+    let found = inbox::Entity::find()
+        .filter(inbox::Column::TenantId.eq(scope.tenant().0))
+        .filter(inbox::Column::IdempotencyKey.eq(without_nul(key).as_ref()))
+        .one(db.write())
+        .await
+        .doing(doing)?;
+    let found =
+        found.ok_or_else(|| Error::corrupt("inbox", "a request was withdrawn while it was put in again"))?;
+    if found.payload != payload {
+        return Err(Error::KeyReused { key: key.to_owned() });
+    }
+    Ok(Ticket { id: found.id, shard, new: done > 0 })
+}
+
+async fn shard_of(db: &Db, tenant: TenantId) -> Result<Uuid, Error> {
+    let found: Option<Uuid> = tenant::Entity::find_by_id(tenant.0)
+        .select_only()
+        .column(tenant::Column::ShardId)
+        .into_tuple()
+        .one(db.read())
+        .await
+        .doing("find the tenant's shard")?;
+    found.ok_or_else(|| Error::corrupt("tenant", format!("there is no tenant {tenant}")))
+}
+
+/// Takes a request back. False if it was taken already: then its outcome is there, or comes with a commit under way.
+pub async fn withdraw(db: &Db, scope: TenantScope, id: i64) -> Result<bool, Error> {
+    let done = inbox::Entity::delete_many()
+        .filter(inbox::Column::TenantId.eq(scope.tenant().0))
+        .filter(inbox::Column::Id.eq(id))
+        .filter(inbox::Column::TakenInBatch.is_null())
+        .exec(db.write())
+        .await
+        .doing("withdraw a request")?;
+    Ok(done.rows_affected > 0)
+}
+
+/// What became of a request.
+pub async fn progress(db: &Db, scope: TenantScope, id: i64) -> Result<Progress, Error> {
+    let found = inbox::Entity::find_by_id(id)
+        .filter(inbox::Column::TenantId.eq(scope.tenant().0))
+        .one(db.read())
+        .await
+        .doing("read what became of a request")?;
+    let Some(row) = found else { return Ok(Progress::Gone) };
+    match (row.taken_in_batch, row.outcome) {
+        (Some(batch), Some(outcome)) => {
+            let outcome: StoredOutcome = rows::json("inbox", &outcome)?;
+            Ok(Progress::Taken { batch: batch as u64, outcome: outcome.into() })
+        }
+        _ => Ok(Progress::Waiting),
+    }
+}
+
+/// Deletes requests that were taken before that instant; their audit rows stay. Says how many.
+pub async fn forget_taken(db: &Db, before: Timestamp) -> Result<u64, Error> {
+    let sql = db.pick(
+        "DELETE FROM inbox WHERE taken_in_batch IS NOT NULL AND created_at < ?1",
+        "DELETE FROM inbox WHERE taken_in_batch IS NOT NULL AND created_at < $1",
+    );
+    let statement = Statement::from_sql_and_values(db.write().get_database_backend(), sql, [before.0.into()]);
+    let done = db.write().execute_raw(statement).await.doing("forget old requests")?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,118 @@
+//! Runs as lists and pages show them.
+
+use dags::{
+    ids::{DagId, RunId, RunName},
+    time::Timestamp,
+};
+use engine::{
+    rows::{RunRow, RunType},
+    state::RunState,
+};
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+};
+
+use crate::{
+    db::Db,
+    entity::run,
+    error::{Doing as _, Error},
+    rows,
+    scope::TenantScope,
+    store::{Page, Window},
+};
+
+/// Which runs. An empty list doesn't restrict.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Of this DAG.
+    pub dag_id: Option<DagId>,
+    /// In one of these states.
+    pub states: Vec<RunState>,
+    /// Of one of these types.
+    pub run_types: Vec<RunType>,
+    /// Due at or after this instant.
+    pub run_after_from: Option<Timestamp>,
+    /// Due at or before this instant.
+    pub run_after_to: Option<Timestamp>,
+    /// Standing for an instant at or after this one.
+    pub logical_date_from: Option<Timestamp>,
+    /// Standing for an instant at or before this one.
+    pub logical_date_to: Option<Timestamp>,
+    /// Made by this backfill.
+    pub backfill: Option<i64>,
+}
+
+/// Runs, those that are due last first.
+pub async fn list(
+    db: &Db,
+    scope: TenantScope,
+    filter: &RunFilter,
+    window: Window,
+) -> Result<Page<RunRow>, Error> {
+    let doing = "list runs";
+    let mut query = run::Entity::find().filter(run::Column::TenantId.eq(scope.tenant().0));
+    if let Some(dag) = &filter.dag_id {
+        query = query.filter(run::Column::DagId.eq(dag.as_str()));
+    }
+    if !filter.states.is_empty() {
+        query = query.filter(run::Column::State.is_in(filter.states.iter().map(|state| state.as_str())));
+    }
+    if !filter.run_types.is_empty() {
+        query = query.filter(run::Column::RunType.is_in(filter.run_types.iter().map(|kind| kind.as_str())));
+    }
+    if let Some(from) = filter.run_after_from {
+        query = query.filter(run::Column::RunAfter.gte(from.0));
+    }
+    if let Some(to) = filter.run_after_to {
+        query = query.filter(run::Column::RunAfter.lte(to.0));
+    }
+    if let Some(from) = filter.logical_date_from {
+        query = query.filter(run::Column::LogicalDate.gte(from.0));
+    }
+    if let Some(to) = filter.logical_date_to {
+        query = query.filter(run::Column::LogicalDate.lte(to.0));
+    }
+    if let Some(backfill) = filter.backfill {
+        query = query.filter(run::Column::BackfillId.eq(backfill));
+    }
+    let total = query.clone().count(db.read()).await.doing(doing)?;
+    let found = query
+        .order_by_desc(run::Column::RunAfter)
+        .order_by_desc(run::Column::RunId)
+        .limit(window.limit)
+        .offset(window.offset)
+        .all(db.read())
+        .await
+        .doing(doing)?;
+    let rows = found.into_iter().map(|row| Ok(rows::Run::try_from(row)?.0)).collect::<Result<_, Error>>()?;
+    Ok(Page { rows, total })
+}
+
+/// A run by its name.
+pub async fn by_name(
+    db: &Db,
+    scope: TenantScope,
+    dag: &DagId,
+    name: &RunName,
+) -> Result<Option<RunRow>, Error> {
+    let found = run::Entity::find()
+        .filter(run::Column::TenantId.eq(scope.tenant().0))
+        .filter(run::Column::DagId.eq(dag.as_str()))
+        .filter(run::Column::RunName.eq(name.as_str()))
+        .one(db.read())
+        .await
+        .doing("read a run")?;
+    found.map(|row| Ok(rows::Run::try_from(row)?.0)).transpose()
+}
+
+/// A run by its identity.
+pub async fn by_id(db: &Db, scope: TenantScope, run: RunId) -> Result<Option<RunRow>, Error> {
+    let found = run::Entity::find()
+        .filter(run::Column::TenantId.eq(scope.tenant().0))
+        .filter(run::Column::RunId.eq(run.0))
+        .one(db.read())
+        .await
+        .doing("read a run")?;
+    found.map(|row| Ok(rows::Run::try_from(row)?.0)).transpose()
+}

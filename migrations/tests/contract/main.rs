@@ -1,0 +1,16 @@
+//! The contract of the database, the same for SQLite and PostgreSQL.
+//!
+//! Each test has a database of its own: a file, or a schema on the server that `UPDRAFT_TEST_POSTGRES_URL` names.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+mod batches;
+mod fixture;
+mod journal;
+mod lease;
+mod model;
+mod postgres;
+mod random;
+mod schema;
+mod store;
+mod support;

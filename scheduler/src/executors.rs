@@ -1,0 +1,63 @@
+//! The executors that a service has, by name.
+
+use std::collections::BTreeMap;
+
+use dags::ids::{DispatchId, ExecutorName};
+use engine::dispatch::{Held, Kill};
+use executor::{Capacity, Error, Executor, Work, local::LocalExecutor, log::LogChunk, noop::NoopExecutor};
+
+/// One of the kinds of executors.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// Processes of this machine.
+    Local(LocalExecutor),
+    /// Attempts that succeed at once: for figures and dry runs.
+    Noop(NoopExecutor),
+}
+
+impl Executor for Kind {
+    async fn submit(&self, work: Work) -> Result<(), Error> {
+        match self {
+            Self::Local(executor) => executor.submit(work).await,
+            Self::Noop(executor) => executor.submit(work).await,
+        }
+    }
+
+    async fn kill(&self, kill: Kill) -> Result<(), Error> {
+        match self {
+            Self::Local(executor) => executor.kill(kill).await,
+            Self::Noop(executor) => executor.kill(kill).await,
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Held>, Error> {
+        match self {
+            Self::Local(executor) => executor.list().await,
+            Self::Noop(executor) => executor.list().await,
+        }
+    }
+
+    async fn confirm(&self, dispatch: DispatchId, member: u32) -> Result<(), Error> {
+        match self {
+            Self::Local(executor) => executor.confirm(dispatch, member).await,
+            Self::Noop(executor) => executor.confirm(dispatch, member).await,
+        }
+    }
+
+    async fn logs(&self, dispatch: DispatchId, member: u32, offset: u64) -> Result<LogChunk, Error> {
+        match self {
+            Self::Local(executor) => executor.logs(dispatch, member, offset).await,
+            Self::Noop(executor) => executor.logs(dispatch, member, offset).await,
+        }
+    }
+
+    async fn capacity(&self) -> Result<Capacity, Error> {
+        match self {
+            Self::Local(executor) => executor.capacity().await,
+            Self::Noop(executor) => executor.capacity().await,
+        }
+    }
+}
+
+/// All executors.
+pub type Executors = BTreeMap<ExecutorName, Kind>;

@@ -1,0 +1,320 @@
+//! What the shell must look up to run an attempt or answer a question: runs, results, variables, connections.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use dags::{
+    ids::{DagId, RunId, TaskId, TenantId},
+    model::Dag,
+    time::Timestamp,
+};
+use engine::{
+    dispatch::ResultRef,
+    journal::{Load, Loaded},
+    memory::MemoryJournal,
+    rows::{RunRow, TaskRow},
+};
+use migrations::{Db, TenantScope, seal::Sealer, store};
+use plugins::context::Connection;
+use serde_json::Value;
+
+/// Why something couldn't be looked up; asking again may help.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {doing}")]
+pub struct Error {
+    doing: &'static str,
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Error {
+    fn new(doing: &'static str) -> impl FnOnce(migrations::Error) -> Self {
+        move |source| Self { doing, source: Box::new(source) }
+    }
+}
+
+/// A run with its tasks.
+pub type Whole = (RunRow, Vec<TaskRow>);
+
+/// What the shell looks up. Everything is of one tenant.
+pub trait Facts: Clone + Send + Sync + 'static {
+    /// A run and the model that it is pinned to.
+    fn run(
+        &self,
+        tenant: TenantId,
+        run: RunId,
+    ) -> impl Future<Output = Result<Option<(RunRow, Arc<Dag>)>, Error>> + Send;
+
+    /// The results of a task's instances, by map index.
+    fn results(
+        &self,
+        tenant: TenantId,
+        run: RunId,
+        task: &TaskId,
+    ) -> impl Future<Output = Result<Vec<(i32, ResultRef)>, Error>> + Send;
+
+    /// The run of a DAG that stands for a date.
+    fn run_at(
+        &self,
+        tenant: TenantId,
+        dag_id: &DagId,
+        date: Timestamp,
+    ) -> impl Future<Output = Result<Option<Whole>, Error>> + Send;
+
+    /// Whether a DAG is known, and its tasks.
+    fn tasks_of(
+        &self,
+        tenant: TenantId,
+        dag_id: &DagId,
+    ) -> impl Future<Output = Result<Option<BTreeSet<TaskId>>, Error>> + Send;
+
+    /// The values of variables; one that isn't there is missing in the answer.
+    fn variables(
+        &self,
+        tenant: TenantId,
+        names: &BTreeSet<String>,
+    ) -> impl Future<Output = Result<BTreeMap<String, Value>, Error>> + Send;
+
+    /// Connections with their secrets; one that isn't there is missing in the answer.
+    fn connections(
+        &self,
+        tenant: TenantId,
+        names: &BTreeSet<String>,
+    ) -> impl Future<Output = Result<BTreeMap<String, Connection>, Error>> + Send;
+}
+
+/// Facts from the database.
+#[derive(Debug, Clone)]
+pub struct DbFacts {
+    db: Db,
+    sealer: Sealer,
+    runs: Arc<Mutex<RunCache>>,
+}
+
+/// Runs that were looked up last. What an attempt needs of a run doesn't change under one version.
+#[derive(Debug, Default)]
+struct RunCache {
+    known: BTreeMap<RunId, (u64, RunRow, Arc<Dag>)>,
+    clock: u64,
+}
+
+/// How many runs are remembered.
+const RUNS_REMEMBERED: usize = 2_048;
+
+impl RunCache {
+    fn get(&mut self, run: RunId) -> Option<(RunRow, Arc<Dag>)> {
+        self.clock += 1;
+        let (used, row, dag) = self.known.get_mut(&run)?;
+        *used = self.clock;
+        Some((row.clone(), dag.clone()))
+    }
+
+    fn put(&mut self, row: &RunRow, dag: &Arc<Dag>) {
+        if self.known.len() >= RUNS_REMEMBERED {
+            // Half of them go at once, the least used ones, so that this is rare.
+            let mut ages: Vec<u64> = self.known.values().map(|(used, ..)| *used).collect();
+            ages.sort_unstable();
+            let middle = ages[ages.len() / 2];
+            self.known.retain(|_, (used, ..)| *used > middle);
+        }
+        self.clock += 1;
+        self.known.insert(row.run, (self.clock, row.clone(), dag.clone()));
+    }
+}
+
+impl DbFacts {
+    /// Facts from that database; secrets are opened with the sealer.
+    pub fn new(db: Db, sealer: Sealer) -> Self {
+        Self { db, sealer, runs: Arc::default() }
+    }
+
+    /// Forgets a run whose version was changed.
+    pub fn forget(&self, run: RunId) {
+        self.cache().known.remove(&run);
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, RunCache> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Facts for DbFacts {
+    async fn run(&self, tenant: TenantId, run: RunId) -> Result<Option<(RunRow, Arc<Dag>)>, Error> {
+        if let Some(known) = self.cache().get(run) {
+            return Ok(Some(known));
+        }
+        let scope = TenantScope::new(tenant);
+        let Some(row) = store::run::by_id(&self.db, scope, run).await.map_err(Error::new("read a run"))?
+        else {
+            return Ok(None);
+        };
+        let version = store::bundle::version(&self.db, scope, &row.dag_id, &row.version)
+            .await
+            .map_err(Error::new("read a DAG version"))?;
+        let Some(version) = version else { return Ok(None) };
+        self.cache().put(&row, &version.model);
+        Ok(Some((row, version.model)))
+    }
+
+    async fn results(
+        &self,
+        tenant: TenantId,
+        run: RunId,
+        task: &TaskId,
+    ) -> Result<Vec<(i32, ResultRef)>, Error> {
+        let rows = store::result::of_task(&self.db, TenantScope::new(tenant), run, task)
+            .await
+            .map_err(Error::new("read results"))?;
+        Ok(rows.into_iter().map(|row| (row.map_index, row.value)).collect())
+    }
+
+    async fn run_at(
+        &self,
+        tenant: TenantId,
+        dag_id: &DagId,
+        date: Timestamp,
+    ) -> Result<Option<Whole>, Error> {
+        let scope = TenantScope::new(tenant);
+        let filter = store::run::RunFilter {
+            dag_id: Some(dag_id.clone()),
+            logical_date_from: Some(date),
+            logical_date_to: Some(date),
+            ..Default::default()
+        };
+        let window = store::Window { limit: 1, offset: 0 };
+        let page =
+            store::run::list(&self.db, scope, &filter, window).await.map_err(Error::new("find a run"))?;
+        let Some(row) = page.rows.into_iter().next() else { return Ok(None) };
+        let window = store::Window { limit: 100_000, offset: 0 };
+        let tasks = store::task_instance::list(&self.db, scope, row.run, &Default::default(), window)
+            .await
+            .map_err(Error::new("read task instances"))?;
+        Ok(Some((row, tasks.rows)))
+    }
+
+    async fn tasks_of(&self, tenant: TenantId, dag_id: &DagId) -> Result<Option<BTreeSet<TaskId>>, Error> {
+        let found = store::dag::get(&self.db, TenantScope::new(tenant), dag_id)
+            .await
+            .map_err(Error::new("read a DAG"))?;
+        Ok(found.map(|dag| dag.model.tasks.iter().map(|task| task.task_id.clone()).collect()))
+    }
+
+    async fn variables(
+        &self,
+        tenant: TenantId,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Value>, Error> {
+        if names.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let names: Vec<String> = names.iter().cloned().collect();
+        let values = store::variable::values(&self.db, TenantScope::new(tenant), &self.sealer, &names)
+            .await
+            .map_err(Error::new("read variables"))?;
+        Ok(values.into_iter().map(|(name, value)| (name, Value::String(value))).collect())
+    }
+
+    async fn connections(
+        &self,
+        tenant: TenantId,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Connection>, Error> {
+        let mut found = BTreeMap::new();
+        for name in names {
+            let opened = store::connection::open(&self.db, TenantScope::new(tenant), &self.sealer, name)
+                .await
+                .map_err(Error::new("open a connection"))?;
+            if let Some((address, secrets)) = opened {
+                let connection = Connection {
+                    conn_type: address.conn_type,
+                    host: address.host,
+                    port: address.port,
+                    schema: address.schema,
+                    login: address.login,
+                    password: secrets.password,
+                    extra: secrets.extra,
+                };
+                found.insert(name.clone(), connection);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Facts from a journal in memory, with variables and connections given beforehand.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryFacts {
+    /// The journal, shared with the shell that writes it.
+    pub journal: Arc<Mutex<MemoryJournal>>,
+    /// Variables.
+    pub variables: Arc<BTreeMap<String, Value>>,
+    /// Connections.
+    pub connections: Arc<BTreeMap<String, Connection>>,
+}
+
+impl MemoryFacts {
+    /// The journal.
+    pub fn journal(&self) -> std::sync::MutexGuard<'_, MemoryJournal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, load: Load) -> Option<(RunRow, Vec<TaskRow>, Arc<Dag>)> {
+        let Loaded { run, .. } = self.journal().find(load);
+        run
+    }
+}
+
+impl Facts for MemoryFacts {
+    async fn run(&self, _tenant: TenantId, run: RunId) -> Result<Option<(RunRow, Arc<Dag>)>, Error> {
+        Ok(self.find(Load::ById(run)).map(|(row, _, dag)| (row, dag)))
+    }
+
+    async fn results(
+        &self,
+        _tenant: TenantId,
+        run: RunId,
+        task: &TaskId,
+    ) -> Result<Vec<(i32, ResultRef)>, Error> {
+        let journal = self.journal();
+        let first = (run, task.clone(), i32::MIN);
+        let of_task = journal.results.range(first..).take_while(|((r, t, _), _)| (r, t) == (&run, task));
+        Ok(of_task.map(|((_, _, index), row)| (*index, row.value.clone())).collect())
+    }
+
+    async fn run_at(
+        &self,
+        tenant: TenantId,
+        dag_id: &DagId,
+        date: Timestamp,
+    ) -> Result<Option<Whole>, Error> {
+        Ok(self.find(Load::At(tenant, dag_id.clone(), date)).map(|(row, tasks, _)| (row, tasks)))
+    }
+
+    async fn tasks_of(&self, tenant: TenantId, dag_id: &DagId) -> Result<Option<BTreeSet<TaskId>>, Error> {
+        let journal = self.journal();
+        let row = journal.dags.get(&(tenant, dag_id.clone()));
+        let model = row.and_then(|row| journal.versions.get(&row.version));
+        Ok(model.map(|dag| dag.tasks.iter().map(|task| task.task_id.clone()).collect()))
+    }
+
+    async fn variables(
+        &self,
+        _tenant: TenantId,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Value>, Error> {
+        let known = names.iter().filter_map(|name| Some((name.clone(), self.variables.get(name)?.clone())));
+        Ok(known.collect())
+    }
+
+    async fn connections(
+        &self,
+        _tenant: TenantId,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Connection>, Error> {
+        let known = names.iter().filter_map(|name| Some((name.clone(), self.connections.get(name)?.clone())));
+        Ok(known.collect())
+    }
+}

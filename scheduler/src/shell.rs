@@ -1,0 +1,551 @@
+//! The shell: does what the driver says, against a journal and executors.
+//!
+//! One task owns the driver and does nothing slow; a second owns the journal, so that reports are taken while a commit
+//! is under way. Dispatches, questions and logs are handled by short tasks of their own. Whatever happens comes back as an
+//! input of the driver.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use dags::{
+    ids::{DispatchId, ExecutorName},
+    time::Span,
+};
+use engine::{
+    Config,
+    command::Refusal,
+    dispatch::{Dispatch, End, News, Outcome, Report},
+    driver::{Action, Counts, Driver, Input, Stop},
+    journal::{Inbox, Journal, Load},
+    rows::Batch,
+};
+use executor::{Executor as _, Work};
+use futures::StreamExt as _;
+use plugins::{policy::Policy, script::ScriptPool};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock,
+    context::{self, Wanted},
+    desk::{Desk, chain},
+    executors::{Executors, Kind},
+    facts::Facts,
+    keeper,
+    objects::Objects,
+};
+
+/// Reports and other inputs that may wait.
+const INPUTS_MAX: usize = 16_384;
+/// Reports that are handed in at once.
+const REPORTS_AT_ONCE: usize = 4_096;
+/// Requests that are read at once.
+const REQUESTS_AT_ONCE: usize = 256;
+/// The longest sleep: after it the wall clock and the inbox are looked at again.
+const SLEEP_MAX: Span = Span::seconds(1);
+/// How often executors are asked what they hold.
+const LOOK_AROUND: Span = Span::seconds(15);
+/// Contexts that are built at once for one batch.
+const DISPATCHES_AT_ONCE: usize = 16;
+/// The longest wait before something that failed is tried again.
+const WAIT_MAX: Span = Span::seconds(5);
+
+/// What a shell works with.
+#[derive(Debug)]
+pub struct Parts<J, F> {
+    /// The journal of the shard, which is ours.
+    pub journal: J,
+    /// What it looks up.
+    pub facts: F,
+    /// The executors.
+    pub executors: Executors,
+    /// What they report.
+    pub reports: mpsc::Receiver<Report>,
+    /// How many attempts each may run at once.
+    pub slots: BTreeMap<ExecutorName, u32>,
+    /// Bundles, results and logs.
+    pub objects: Objects,
+    /// Who evaluates expressions.
+    pub scripts: Option<ScriptPool>,
+    /// What attempts may reach.
+    pub policy: Policy,
+    /// The engine's settings.
+    pub config: Config,
+    /// Rings when the inbox has something.
+    pub wake: Arc<Notify>,
+}
+
+/// What can be seen of a shell from outside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Batches, reports and so on.
+    pub counts: Counts,
+    /// Dispatches that were handed over and whose end isn't stored.
+    pub dispatched: usize,
+    /// Whether nothing is under way.
+    pub idle: bool,
+}
+
+/// Why a shell ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to, and what it had begun is stored.
+    Asked,
+    /// It must be built again, or another owner holds the shard.
+    Stopped(Stop),
+}
+
+/// Why a shell couldn't begin.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What is stored couldn't be read.
+    #[error("failed to read what is stored: {0}")]
+    Snapshot(String),
+    /// What is stored contradicts itself.
+    #[error("what is stored can't be used: {0}")]
+    Restore(Refusal),
+}
+
+/// What the journal's task is asked.
+#[derive(Debug)]
+enum Errand {
+    Commit(Arc<Batch>),
+    Position,
+    Load(Load),
+    Inbox(Vec<i64>),
+}
+
+/// What comes back.
+#[derive(Debug)]
+enum Event {
+    Input(Input),
+    Inbox(Inbox),
+}
+
+/// Runs until it is cancelled or must stop. With `drain` nothing new is admitted and it ends when all attempts have.
+pub async fn run<J, F>(
+    parts: Parts<J, F>,
+    status: watch::Sender<Status>,
+    drain: CancellationToken,
+    cancel: CancellationToken,
+) -> Result<Ended, Error>
+where
+    J: Journal + Send + 'static,
+    F: Facts,
+{
+    let Parts { mut journal, facts, executors, reports, slots, objects, scripts, policy, config, wake } =
+        parts;
+    let snapshot = journal.snapshot().await.map_err(|error| Error::Snapshot(chain(&error)))?;
+    let driver = Driver::new(config, snapshot).map_err(Error::Restore)?;
+    let (events, inbound) = mpsc::channel(INPUTS_MAX);
+    let (errands, errands_in) = mpsc::channel(1_024);
+    let tasks = TaskTracker::new();
+    let end = cancel.child_token();
+    clock::spawn(&tasks, run_errands(journal, errands_in, events.clone()));
+    let desk = Desk { facts, objects, scripts, policy };
+    let shell = Shell {
+        driver,
+        desk,
+        executors: Arc::new(executors),
+        slots,
+        events,
+        errands,
+        tasks: tasks.clone(),
+        end: end.clone(),
+        holders: Arc::default(),
+        inbox_asked: false,
+    };
+    let ended = shell.work(inbound, reports, wake, status, drain, cancel).await;
+    end.cancel();
+    tasks.close();
+    tasks.wait().await;
+    Ok(ended)
+}
+
+/// Reads until it works: a database that is away comes back, or the lease runs out and the shell is cancelled.
+macro_rules! until_ok {
+    ($read:expr) => {{
+        let mut wait = Span::millis(50);
+        loop {
+            match $read.await {
+                Ok(value) => break value,
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "failed to read from the database; trying again");
+                    clock::sleep(wait).await;
+                    wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+                }
+            }
+        }
+    }};
+}
+
+/// Does the journal's errands one after the other, since each commit follows the one before.
+async fn run_errands<J: Journal>(
+    mut journal: J,
+    mut errands: mpsc::Receiver<Errand>,
+    events: mpsc::Sender<Event>,
+) {
+    while let Some(errand) = errands.recv().await {
+        let event = match errand {
+            Errand::Commit(batch) => Event::Input(Input::Committed(journal.commit(&batch).await)),
+            Errand::Position => Event::Input(Input::Position(until_ok!(journal.position()))),
+            Errand::Load(load) => {
+                let loaded = until_ok!(journal.load(load.clone()));
+                Event::Input(Input::Loaded(Box::new(loaded)))
+            }
+            Errand::Inbox(taken) => Event::Inbox(until_ok!(journal.inbox(&taken, REQUESTS_AT_ONCE))),
+        };
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+type Holders = Arc<Mutex<BTreeMap<DispatchId, ExecutorName>>>;
+
+struct Shell<F> {
+    driver: Driver,
+    desk: Desk<F>,
+    executors: Arc<Executors>,
+    slots: BTreeMap<ExecutorName, u32>,
+    events: mpsc::Sender<Event>,
+    errands: mpsc::Sender<Errand>,
+    tasks: TaskTracker,
+    end: CancellationToken,
+    /// Which executor has which dispatch.
+    holders: Holders,
+    inbox_asked: bool,
+}
+
+impl<F: Facts> Shell<F> {
+    async fn work(
+        mut self,
+        mut inbound: mpsc::Receiver<Event>,
+        mut reports: mpsc::Receiver<Report>,
+        wake: Arc<Notify>,
+        status: watch::Sender<Status>,
+        drain: CancellationToken,
+        cancel: CancellationToken,
+    ) -> Ended {
+        for (name, slots) in self.slots.clone() {
+            if let Some(ended) = self.feed(Input::Executor(name, Some(slots))).await {
+                return ended;
+            }
+        }
+        let mut looked_around = clock::now();
+        self.look_around();
+        self.ask_inbox().await;
+        let mut batch = Vec::with_capacity(REPORTS_AT_ONCE);
+        let mut draining = false;
+        loop {
+            let input = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ended::Asked,
+                event = inbound.recv() => match event {
+                    Some(Event::Input(input)) => input,
+                    Some(Event::Inbox(inbox)) => {
+                        self.inbox_asked = false;
+                        let full = inbox.rows.len() >= REQUESTS_AT_ONCE;
+                        if let Some(ended) = self.feed(Input::Inbox(inbox)).await {
+                            return ended;
+                        }
+                        if full {
+                            self.ask_inbox().await;
+                        }
+                        Input::Tick
+                    }
+                    None => return Ended::Asked,
+                },
+                n = reports.recv_many(&mut batch, REPORTS_AT_ONCE) => {
+                    if n == 0 {
+                        return Ended::Asked;
+                    }
+                    Input::Reports(std::mem::take(&mut batch))
+                }
+                () = wake.notified() => {
+                    self.ask_inbox().await;
+                    Input::Tick
+                }
+                () = drain.cancelled(), if !draining => {
+                    draining = true;
+                    for name in self.executors.clone().keys() {
+                        if let Some(ended) = self.feed(Input::Executor(name.clone(), Some(0))).await {
+                            return ended;
+                        }
+                    }
+                    Input::Tick
+                }
+                () = clock::sleep(self.nap()) => {
+                    self.ask_inbox().await;
+                    Input::Tick
+                }
+            };
+            if let Some(ended) = self.feed(input).await {
+                return ended;
+            }
+            let now = clock::now();
+            if now.since(looked_around) >= LOOK_AROUND || now < looked_around {
+                looked_around = now;
+                self.look_around();
+            }
+            let dispatched = self.holders().len();
+            let idle = !self.driver.is_busy() && dispatched == 0;
+            status.send_replace(Status { counts: self.driver.counts(), dispatched, idle });
+            if draining && idle {
+                return Ended::Asked;
+            }
+        }
+    }
+
+    /// How long to sleep if nothing happens.
+    fn nap(&self) -> Span {
+        match self.driver.deadline() {
+            Some(at) => at.since(clock::now()).min(SLEEP_MAX),
+            None => SLEEP_MAX,
+        }
+    }
+
+    fn holders(&self) -> std::sync::MutexGuard<'_, BTreeMap<DispatchId, ExecutorName>> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask_inbox(&mut self) {
+        if !self.inbox_asked {
+            self.inbox_asked = true;
+            self.errand(Errand::Inbox(self.driver.taken())).await;
+        }
+    }
+
+    async fn errand(&self, errand: Errand) {
+        if self.errands.send(errand).await.is_err() {
+            tracing::error!("the journal's task has ended before the shell");
+        }
+    }
+
+    async fn feed(&mut self, input: Input) -> Option<Ended> {
+        let mut actions = self.driver.next(clock::now(), input);
+        // Work that needs no outside event goes on at once, unless a commit is awaited.
+        loop {
+            for action in actions {
+                if let Some(ended) = self.act(action).await {
+                    return Some(ended);
+                }
+            }
+            let due = self.driver.deadline().is_some_and(|at| at <= clock::now());
+            if !due && !self.driver.wants_tick() {
+                return None;
+            }
+            actions = self.driver.next(clock::now(), Input::Tick);
+            if actions.is_empty() && !self.driver.wants_tick() {
+                return None;
+            }
+        }
+    }
+
+    async fn act(&mut self, action: Action) -> Option<Ended> {
+        match action {
+            Action::Commit(batch) => self.errand(Errand::Commit(batch)).await,
+            Action::ReadPosition => self.errand(Errand::Position).await,
+            Action::Load(load) => self.errand(Errand::Load(load)).await,
+            Action::Dispatch(dispatches) => self.dispatch(dispatches),
+            Action::Kill(kills) => self.kill(kills),
+            Action::Ask(questions) => {
+                for question in questions {
+                    let (desk, events) = (self.desk.clone(), self.events.clone());
+                    self.start(async move {
+                        let answer = desk.answer(&question).await;
+                        drop(events.send(Event::Input(Input::Answer(question.id, answer))).await);
+                    });
+                }
+            }
+            Action::Confirm(receipts) => self.confirm(&receipts),
+            Action::Alert(alerts) => {
+                for alert in alerts {
+                    tracing::warn!(
+                        tenant.id = %alert.tenant, dag.id = %alert.dag_id, run.id = %alert.run_name, route = alert.route,
+                        what = alert.what, reason = alert.reason.as_deref(), "a notification is due"
+                    );
+                }
+            }
+            Action::Fault(faults) => {
+                for fault in faults {
+                    tracing::error!(run.id = %fault.run, task = ?fault.task, error = %fault.refused, "the engine refused a transition");
+                }
+            }
+            Action::Answered(_) => {}
+            Action::Stop(stop) => return Some(Ended::Stopped(stop)),
+        }
+        None
+    }
+
+    /// Starts a task that ends with the shell.
+    fn start(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let end = self.end.clone();
+        clock::spawn(&self.tasks, async move {
+            tokio::select! {
+                () = end.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    fn dispatch(&self, dispatches: Vec<Dispatch>) {
+        {
+            let mut holders = self.holders();
+            for dispatch in &dispatches {
+                holders.insert(dispatch.id, dispatch.executor.clone());
+            }
+        }
+        let (desk, executors, events) = (self.desk.clone(), self.executors.clone(), self.events.clone());
+        self.start(async move {
+            futures::stream::iter(dispatches)
+                .for_each_concurrent(DISPATCHES_AT_ONCE, |dispatch| {
+                    let (desk, executors, events) = (&desk, &executors, &events);
+                    async move {
+                        if let Err(reason) = hand_over(desk, executors, &dispatch).await {
+                            let end = not_started(reason);
+                            let news = News::Ended(end);
+                            let report = Report { dispatch: dispatch.id, member: 0, seq: u32::MAX, news };
+                            drop(events.send(Event::Input(Input::Reports(vec![report]))).await);
+                        }
+                    }
+                })
+                .await;
+        });
+    }
+
+    fn kill(&self, kills: Vec<engine::dispatch::Kill>) {
+        let executors = self.executors.clone();
+        self.start(async move {
+            for kill in kills {
+                let Some(executor) = executors.get(&kill.executor) else {
+                    tracing::warn!(executor = %kill.executor, dispatch = %kill.id, "an executor that isn't there can't end a dispatch");
+                    continue;
+                };
+                let mut wait = Span::millis(50);
+                while let Err(error) = executor.kill(kill.clone()).await {
+                    tracing::warn!(%error, dispatch = %kill.id, "failed to end a dispatch; trying again");
+                    clock::sleep(wait).await;
+                    wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+                }
+            }
+        });
+    }
+
+    fn confirm(&self, receipts: &[engine::driver::Receipt]) {
+        let ended: Vec<_> = receipts.iter().filter(|receipt| receipt.ended).copied().collect();
+        if ended.is_empty() {
+            return;
+        }
+        let mut work = Vec::with_capacity(ended.len());
+        {
+            let mut holders = self.holders();
+            for receipt in ended {
+                let holder = holders.remove(&receipt.dispatch);
+                work.push((receipt, holder));
+            }
+        }
+        let (executors, objects) = (self.executors.clone(), self.desk.objects.clone());
+        self.start(async move {
+            futures::stream::iter(work)
+                .for_each_concurrent(4, |(receipt, holder)| {
+                    let (executors, objects) = (&executors, &objects);
+                    async move {
+                        let holder = holder.and_then(|name| executors.get(&name));
+                        keeper::keep(executors, holder, objects, receipt).await;
+                    }
+                })
+                .await;
+        });
+    }
+
+    /// Asks every executor what it holds, and tells the engine.
+    fn look_around(&self) {
+        let as_of = self.driver.engine().now();
+        for (name, executor) in self.executors.iter() {
+            if matches!(executor, Kind::Noop(_)) {
+                continue;
+            }
+            let (name, executor) = (name.clone(), executor.clone());
+            let (events, holders) = (self.events.clone(), self.holders.clone());
+            self.start(async move {
+                match executor.list().await {
+                    Ok(held) => {
+                        let held: Vec<DispatchId> = held.into_iter().map(|held| held.id).collect();
+                        {
+                            let mut holders = holders.lock().unwrap_or_else(PoisonError::into_inner);
+                            for id in &held {
+                                holders.entry(*id).or_insert_with(|| name.clone());
+                            }
+                        }
+                        let input = Input::Holdings { executor: name, held, as_of };
+                        drop(events.send(Event::Input(input)).await);
+                    }
+                    Err(error) => {
+                        tracing::warn!(executor = %name, %error, "an executor doesn't say what it holds")
+                    }
+                }
+            });
+        }
+    }
+}
+
+fn not_started(reason: String) -> End {
+    End {
+        outcome: Outcome::NotStarted,
+        duration: Span::ZERO,
+        exit_code: None,
+        reason: Some(reason),
+        result: None,
+        mapped_length: None,
+    }
+}
+
+/// Hands a dispatch to its executor, waiting for the database and the executor if need be. An error is the attempt's.
+async fn hand_over<F: Facts>(
+    desk: &Desk<F>,
+    executors: &Executors,
+    dispatch: &Dispatch,
+) -> Result<(), String> {
+    let executor = executors
+        .get(&dispatch.executor)
+        .ok_or_else(|| format!("there is no executor `{}`", dispatch.executor))?;
+    if let Kind::Noop(noop) = executor {
+        for member in 0..dispatch.members {
+            noop.accept(dispatch.id, member).await.map_err(|error| error.to_string())?;
+        }
+        return Ok(());
+    }
+    let mut wait = Span::millis(50);
+    let built = loop {
+        match context::build(&desk.facts, &desk.objects, &desk.policy, Wanted::from(dispatch)).await {
+            Ok(built) => break built,
+            Err(context::Error::Missing(reason)) => return Err(reason),
+            Err(context::Error::Facts(error)) => {
+                tracing::warn!(dispatch = %dispatch.id, error = %chain(&error), "an attempt waits for the database");
+                clock::sleep(wait).await;
+                wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+            }
+        }
+    };
+    for member in 0..dispatch.members {
+        let mut context = built.clone();
+        context.member = member;
+        let work = Work { dispatch: dispatch.clone(), context };
+        let mut wait = Span::millis(50);
+        loop {
+            match executor.submit(work.clone()).await {
+                Ok(()) => break,
+                Err(executor::Error::Refused(reason)) => return Err(reason),
+                Err(error) => {
+                    tracing::warn!(dispatch = %dispatch.id, %error, "an attempt waits for its executor");
+                    clock::sleep(wait).await;
+                    wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+                }
+            }
+        }
+    }
+    Ok(())
+}
