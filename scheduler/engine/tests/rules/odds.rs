@@ -136,6 +136,7 @@ fn a_bundle_whose_version_is_not_stored_is_refused() {
         dags: vec![engine::command::ActivatedDag {
             dag_id: "d".parse().unwrap(),
             version,
+            bundle: None,
             paused_upon_creation: false,
         }],
     };
