@@ -119,7 +119,7 @@ impl Engine {
             }
         }
         if plan.tasks[task as usize].past_source {
-            self.wake_followers(at.run);
+            self.past_moved(at.run, task);
         }
         let model = plan.model(task);
         if state == TaskState::Success && !model.outlets.is_empty() {
@@ -216,7 +216,8 @@ pub(crate) fn count(run: &mut Run, ti: TiIdx, state: TaskState, delta: i32) {
             if failed {
                 unit.sources_failed = unit.sources_failed.saturating_add_signed(delta);
             }
-            if matches!(state, TaskState::Skipped | TaskState::Removed) {
+            // The results of a repeated task are the list without those that were skipped.
+            if matches!(state, TaskState::Skipped | TaskState::Removed) && !plan.tasks[task as usize].mapped {
                 unit.sources_skipped = unit.sources_skipped.saturating_add_signed(delta);
             }
         }

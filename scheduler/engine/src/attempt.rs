@@ -16,6 +16,7 @@ use crate::{
     run::{TiRef, flag},
     state::TaskState,
     transition::Event,
+    work::RunWork,
 };
 
 /// A dispatch that is being ended, as it is stored.
@@ -251,7 +252,9 @@ impl Engine {
 
     fn succeeded(&mut self, at: TiRef, end: &End) {
         let ti = &self.run(at.run).tis[at.ti as usize];
-        let source = self.run(at.run).plan.tasks[ti.task as usize].is_source;
+        let plan = &self.run(at.run).plan.tasks[ti.task as usize];
+        // What is repeated over a task that is repeated itself takes the list of its results, whatever each of them is.
+        let source = plan.is_source && !plan.mapped;
         let most = self.config.map_length_max;
         match end.mapped_length {
             Some(length) if source && length > most => {
@@ -546,7 +549,8 @@ impl Engine {
         let run = self.run(at.run);
         let ti = &run.tis[at.ti as usize];
         let retries = run.plan.model(ti.task).retries;
-        let (state, tries) = (ti.state, ti.try_number);
+        let (task, state, tries) = (ti.task, ti.state, ti.try_number);
+        let unexpanded = ti.map_index == -1 && run.plan.tasks[task as usize].mapped;
         let has_ticket = ti.live.as_ref().is_some_and(|live| live.ticket.is_some());
         if state == TaskState::None {
             return;
@@ -580,6 +584,9 @@ impl Engine {
             let live = ti.live();
             *live = crate::run::Live { marked_by: by, ..Default::default() };
             ti.max_tries = tries + retries;
+            if unexpanded {
+                self.push_work(at.run, RunWork::Expand { task });
+            }
         }
         self.touch(at);
     }

@@ -248,14 +248,13 @@ impl Engine {
     pub fn usage(&self) -> Vec<Usage> {
         let mut usage = Vec::new();
         for pool in &self.queue.pools {
-            let deferred = pool.row.as_ref().is_some_and(|row| row.include_deferred);
-            let used = pool.used + if deferred { pool.deferred } else { 0 };
             let limit = match &pool.row {
                 Some(row) if row.slots < 0 => None,
                 Some(row) => Some(i64::from(row.slots)),
                 None => Some(0),
             };
-            usage.push(Usage { what: format!("pool {}/{}", pool.tenant, pool.name), used, limit });
+            // What is deferred counts at admission, but nobody is turned away for it: it holds no slot before.
+            usage.push(Usage { what: format!("pool {}/{}", pool.tenant, pool.name), used: pool.used, limit });
         }
         for executor in &self.queue.executors {
             let limit = Some(i64::from(executor.slots.unwrap_or(0)));
@@ -305,13 +304,14 @@ impl Engine {
                 row.clear_number,
                 row.backfill
             ));
-            lines.push(format!("run {} {} {} {}", row.run, run.unfinished, run.moving, run.active));
+            lines.push(format!("run {} {} {} {} {}", row.run, row.run_name, run.unfinished, run.moving, run.active));
             for ti in run.tis.iter().filter(|ti| !ti.has(flag::DEAD)) {
                 let live = ti.live.as_deref();
                 let sleeps = live.and_then(|live| live.wake_at).filter(|_| !ti.has(flag::DUE));
                 lines.push(format!(
-                    "task {} {} {} {} {}/{} {} {:?} {:?} {:?} {:?}",
+                    "task {} {} {} {} {} {}/{} {} {:?} {:?} {:?} {:?}",
                     row.run,
+                    row.run_name,
                     run.plan.model(ti.task).task_id,
                     ti.map_index,
                     ti.state,

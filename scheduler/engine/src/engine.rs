@@ -198,6 +198,8 @@ pub(crate) struct DagState {
     pub(crate) running: u32,
     /// Queued and running runs, without those of backfills.
     pub(crate) active: u32,
+    /// The next scheduled run is due and waits for room under `max_active_runs`.
+    pub(crate) held: bool,
     /// Whether it is on the list of DAGs to look at.
     pub(crate) has_work: bool,
     /// Active instances of tasks that have a limit over all runs.

@@ -100,6 +100,10 @@ impl Engine {
             if counters.sources_skipped > 0 {
                 return (Verdict::Skip, Some("what it is repeated over was skipped".into()));
             }
+            if counters.sources_open == 0 && !self.has_length(run, task) {
+                // As after a source that was marked as successful by hand.
+                return (Verdict::UpstreamFailed, Some("what it is repeated over has no known length".into()));
+            }
         }
         let upstream = Upstream { placeholder, ..counters.up };
         let verdict = verdict(plan.rule, &upstream, &counters.setups);

@@ -118,7 +118,9 @@ impl Engine {
         match &row.command {
             Command::Trigger(trigger) => match self.must_be_absent(row.tenant, trigger, Some(load)) {
                 Ok(Some(load)) => Step::Wait(load),
-                Ok(None) => self.make_triggered(row.tenant, trigger, Some(row.actor.as_str().into())).into(),
+                Ok(None) => {
+                    self.make_triggered(row.tenant, trigger, Some(row.actor.as_str().into()), Some(load)).into()
+                }
                 Err(refusal) => Err(refusal).into(),
             },
             Command::Clear(Clear { select, .. }) | Command::MarkTasks { select, .. } => {
@@ -232,7 +234,7 @@ impl Engine {
     fn trigger(&mut self, tenant: TenantId, trigger: &Trigger, actor: Arc<str>) -> Step {
         match self.must_be_absent(tenant, trigger, None) {
             Ok(Some(load)) => Step::Wait(load),
-            Ok(None) => self.make_triggered(tenant, trigger, Some(actor)).into(),
+            Ok(None) => self.make_triggered(tenant, trigger, Some(actor), None).into(),
             Err(refusal) => Err(refusal).into(),
         }
     }
@@ -254,13 +256,13 @@ impl Engine {
             return Err(date_taken(&trigger.dag_id));
         }
         let at = trigger.logical_date.map(|date| Load::At(tenant, trigger.dag_id.clone(), date));
-        let name = self.fixed_name(dag, trigger);
-        if let Some(name) =
-            name.as_ref().filter(|name| self.dags[dag as usize].runs.contains_key(name.as_str()))
-        {
+        let runs = &self.dags[dag as usize].runs;
+        if let Some(name) = trigger.run_name.as_ref().filter(|name| runs.contains_key(name.as_str())) {
             return Err(taken(&trigger.dag_id, name));
         }
-        Ok(match (absent, name) {
+        // Looked up, and taken since by another.
+        let absent = absent.filter(|load| !matches!(load, Load::Run(.., name) if runs.contains_key(name)));
+        Ok(match (absent, self.fixed_name(dag, trigger)) {
             (None, Some(name)) => Some(Load::Run(tenant, trigger.dag_id.clone(), name)),
             (None, None) | (Some(Load::Run(..)), _) => at,
             (Some(_), _) => None,
@@ -276,12 +278,13 @@ impl Engine {
         }
     }
 
-    /// Makes a run by hand; that its name and date are free in the database is known.
+    /// Makes a run by hand; that its name and date are free in the database is known, by `absent` if it was looked up.
     pub(crate) fn make_triggered(
         &mut self,
         tenant: TenantId,
         trigger: &Trigger,
         by: Option<Arc<str>>,
+        absent: Option<&Load>,
     ) -> Result<Value, Refusal> {
         let dag = self.known_dag(tenant, &trigger.dag_id)?;
         let state = &self.dags[dag as usize];
@@ -296,10 +299,10 @@ impl Engine {
             .and_then(|timetable| timetable.manual_interval(trigger.logical_date.unwrap_or(run_after)))
             .filter(|_| trigger.logical_date.is_some())
             .map(|DataInterval { start, end }| (start, end));
-        let name = match &trigger.run_name {
-            Some(name) if state.runs.contains_key(name) => return Err(taken(&trigger.dag_id, name)),
-            Some(name) => name.clone(),
-            None => self
+        let name = match (&trigger.run_name, absent) {
+            (Some(name), _) if state.runs.contains_key(name) => return Err(taken(&trigger.dag_id, name)),
+            (Some(name), _) | (None, Some(Load::Run(.., name))) => name.clone(),
+            (None, _) => self
                 .free_name(dag, RunType::Manual, trigger.logical_date, run_after)
                 .ok_or_else(|| Refusal::new("run.exists", "a run of that date exists already"))?,
         };
@@ -337,7 +340,7 @@ impl Engine {
                 self.ask_load(load).tasks.push((id, trigger));
                 return;
             }
-            Ok(None) => self.make_triggered(tenant, &trigger, Some(by)),
+            Ok(None) => self.make_triggered(tenant, &trigger, Some(by), absent),
             Err(refusal) => Err(refusal),
         };
         self.attempts.swap_remove(&id.attempt);
@@ -519,7 +522,7 @@ impl Engine {
             return Err(Refusal::new("run.unfinished", message)).into();
         }
         let id = state.row.run;
-        self.past_is_over(run);
+        self.past_is_gone(run);
         self.drop_rows(run);
         self.out.deleted_runs.push((tenant, id));
         self.forget_run(run);
@@ -529,7 +532,8 @@ impl Engine {
     fn delete_dag(&mut self, tenant: TenantId, dag_id: &DagId) -> Result<Value, Refusal> {
         let dag = self.known_dag(tenant, dag_id)?;
         let state = &self.dags[dag as usize];
-        if state.runs.values().any(|run| self.run(*run).unfinished > 0) {
+        let open = |run: &RunIdx| !self.run(*run).row.state.is_finished() || self.run(*run).unfinished > 0;
+        if state.runs.values().any(open) {
             return Err(Refusal::new("dag.has_runs", format!("`{dag_id}` has unfinished runs")));
         }
         for run in state.runs.values().copied().collect::<Vec<_>>() {

@@ -202,6 +202,15 @@ impl Engine {
             if it.state == TaskState::Removed && back.contains(&(it.task, it.map_index)) {
                 self.apply(at, Event::Clear, None);
             }
+            let it = &self.run(run).tis[ti as usize];
+            let retries = self.model_of(run, it.task).retries;
+            if it.try_number == 0 && it.max_tries != retries {
+                let stored = it.has(flag::STORED);
+                self.run_mut(run).tis[ti as usize].max_tries = retries;
+                if stored {
+                    self.touch(at);
+                }
+            }
             self.put_in(at);
         }
         self.touch_run(run);
@@ -369,7 +378,8 @@ impl Engine {
                 self.set_run_timers(run);
                 self.look_again(run);
             }
-            RunState::Success | RunState::Failed => {}
+            // What is left of it is ended.
+            RunState::Success | RunState::Failed => self.push_work(run, RunWork::Everything { next: 0 }),
         }
     }
 

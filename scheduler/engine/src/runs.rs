@@ -344,6 +344,9 @@ impl Engine {
     pub(crate) fn settle(&mut self, run: RunIdx) {
         let state = self.run(run);
         if state.row.state.is_finished() {
+            if state.unfinished > 0 {
+                self.end_all(run, BulkKind::SkipUnfinished, None, Some("its run has ended".into()));
+            }
             return;
         }
         if state.unfinished == 0 {
@@ -574,7 +577,9 @@ impl Run {
             for ti in self.instances_above(task, unit, *source) {
                 match self.tis[ti as usize].state {
                     TaskState::Failed | TaskState::UpstreamFailed => fresh.sources_failed += 1,
-                    TaskState::Skipped | TaskState::Removed => fresh.sources_skipped += 1,
+                    TaskState::Skipped | TaskState::Removed => {
+                        fresh.sources_skipped += u32::from(!plan.tasks[*source as usize].mapped);
+                    }
                     TaskState::Success => {}
                     TaskState::None
                     | TaskState::Scheduled

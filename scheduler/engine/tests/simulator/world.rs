@@ -30,7 +30,7 @@ use crate::simulator::{
 /// When histories begin.
 const EPOCH: Timestamp = Timestamp(1_767_225_600_000_000);
 /// Events that a history may need to come to rest.
-const CALM_EVENTS: u64 = 60_000;
+const CALM_EVENTS: u64 = 20_000;
 
 pub(crate) type Outcomes = Result<(), String>;
 
@@ -473,7 +473,7 @@ impl World {
         if self.current == Some(owner) {
             self.facts.usage(engine)?;
             for executor in &self.executors {
-                for job in executor.jobs.values().filter(|job| job.is_live()) {
+                for job in executor.jobs.values().filter(|job| job.is_live() && !job.late) {
                     let id = job.dispatch.id;
                     if !engine.accounts_for(id) {
                         return Err(format!("`{}` runs {id} ({}), and nobody knows", executor.name, job.dispatch.task_id));
@@ -757,7 +757,8 @@ impl World {
         let members = vec![Member { ended: false, unconfirmed: Vec::new() }; dispatch.members as usize];
         let first = self.claims.insert(id);
         let count = dispatch.members;
-        self.executors[executor].jobs.insert(id, Job { dispatch, members, serial });
+        let late = self.current != Some(owner);
+        self.executors[executor].jobs.insert(id, Job { dispatch, members, serial, late });
         for member in 0..count {
             if first {
                 let delay = self.soon();
