@@ -58,7 +58,7 @@ impl World {
             self.next_version += 1;
             let version = crate::support::dag::version(self.next_version);
             self.store.versions.insert(version.clone(), Arc::new(model));
-            dags.push(ActivatedDag { dag_id, version, paused_upon_creation: false });
+            dags.push(ActivatedDag { dag_id, version, paused_upon_creation: false, bundle: None });
         }
         self.request(tenant, Command::ActivateBundle { bundle: BundleId(Arc::from("calm")), dags });
         for n in 0..3 {
