@@ -104,7 +104,6 @@ impl Engine {
         let ticket = ti.live.as_ref().and_then(|live| live.ticket);
         let in_engine = plan.engine.is_some();
         ensure!(ticket.is_some() == (state.holds_slots() && !in_engine), "its slots are {ticket:?}");
-        ensure!(ti.try_number <= ti.max_tries + 1, "try {} of at most {}", ti.try_number, ti.max_tries + 1);
         ensure!(!ti.has(flag::DIRTY) || run.dirty_tis.contains(&at.ti), "it is marked as changed and isn't listed");
         ensure!(ti.has(flag::DIRTY) || ti.stored == state, "its change of state isn't listed");
         let pending = [&run.window, &run.parked]
