@@ -93,7 +93,7 @@ impl Engine {
         let ti = &run.tis[at.ti as usize];
         let model = run.plan.model(ti.task);
         let executor = ti.live.as_ref().and_then(|live| live.executor.clone());
-        let started = ti.live.as_ref().and_then(|live| live.started_at);
+        let (started, queued) = ti.live.as_ref().map_or((None, None), |live| (live.started_at, live.queued_at));
         let dispatch = Dispatch {
             id: DispatchId { attempt, n: ti.dispatch_n },
             tenant: run.row.tenant,
@@ -108,7 +108,8 @@ impl Engine {
             members: model.gang.max(1),
             executor: executor.unwrap_or_else(|| self.config.default_executor.clone()),
             timeout: model.timeout,
-            waited: started.map_or(Span::ZERO, |started| self.now.since(started)),
+            // As of its admission, so that it is the same if it is handed over again.
+            waited: started.map_or(Span::ZERO, |started| queued.unwrap_or(self.now).since(started)),
         };
         let n = dispatch.id.n;
         self.attempts.insert(attempt, Holder { at, n, since: Timestamp::MAX });

@@ -91,9 +91,9 @@ impl Engine {
         let most = plan.dag().max_active_tasks;
         let taken = active + run.window.len() as u32;
         ensure!(taken <= most.max(active), "{active} active and {} in the queue, of {most}", run.window.len());
-        let paused = self.dags[run.dag as usize].row.paused;
-        ensure!(paused || run.parked.is_empty() || taken >= most, "{} wait though there is room", run.parked.len());
-        ensure!(!paused || run.window.is_empty(), "its DAG is paused and it is in the queue");
+        let halted = self.dags[run.dag as usize].halted();
+        ensure!(halted || run.parked.is_empty() || taken >= most, "{} wait though there is room", run.parked.len());
+        ensure!(!halted || run.window.is_empty(), "its DAG stands still and it is in the queue");
         Ok(())
     }
 
@@ -294,7 +294,7 @@ impl Engine {
             let full = dag.running >= dag.plan.dag().max_active_runs;
             let past = |ti: &crate::run::Ti| ti.state == TaskState::None && ti.has(flag::WAITS_FOR_PAST);
             match run.row.state {
-                _ if dag.row.paused => run.active == 0,
+                _ if dag.halted() => run.active == 0,
                 RunState::Queued => later || full || run.row.backfill.is_some(),
                 RunState::Running => run.moving == 0 && run.tis.iter().any(past),
                 RunState::Success | RunState::Failed => run.unfinished == 0,

@@ -113,9 +113,9 @@ impl Engine {
             // The database knows it under index -1: that row goes, this one comes.
             state.tis[first as usize].unset(flag::STORED);
             state.renamed.push(plan.model(task).task_id.clone());
+            // The others follow a step at a time: half-way is what a crash may leave.
+            self.touch(TiRef { run, ti: first });
         }
-        // The others follow a step at a time: half-way is what a crash may leave.
-        self.touch(TiRef { run, ti: first });
         self.recount(run, task);
         self.expansion_known(run, task);
     }

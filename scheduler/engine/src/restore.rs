@@ -270,12 +270,17 @@ impl Engine {
         if (created as usize) < self.run(run).plan.tasks.len() {
             self.push_work(run, RunWork::Create { next: created });
         }
+        self.expand_again(run);
+        self.push_work(run, RunWork::Everything { next: 0 });
+    }
+
+    /// Not all instances of a task may have been stored.
+    fn expand_again(&mut self, run: RunIdx) {
         for task in 0..self.run(run).plan.tasks.len() as TaskIdx {
             if self.run(run).plan.tasks[task as usize].mapped {
                 self.push_work(run, RunWork::Expand { task });
             }
         }
-        self.push_work(run, RunWork::Everything { next: 0 });
     }
 
     /// Places instances side by side and counts what follows from their states.
@@ -365,7 +370,10 @@ impl Engine {
         let state = self.run(run);
         let dag = state.dag;
         match state.row.state {
-            RunState::Queued => self.queue_run(run),
+            RunState::Queued => {
+                self.queue_run(run);
+                self.expand_again(run);
+            }
             RunState::Running => {
                 let (backfill, tenant) = (state.row.backfill, state.row.tenant);
                 match backfill {
