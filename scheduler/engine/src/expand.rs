@@ -152,13 +152,6 @@ impl Engine {
                 self.apply(at, Event::Clear, None);
             }
         }
-        self.grow(run, task, length);
-        true
-    }
-
-    /// Gives a task that is expanded the instances that are missing to this number.
-    pub(crate) fn grow(&mut self, run: RunIdx, task: TaskIdx, length: u32) {
-        let span = self.run(run).spans[task as usize];
         if length > span.len {
             let state = self.run_mut(run);
             let retries = state.plan.model(task).retries;
@@ -189,14 +182,7 @@ impl Engine {
             self.recount(run, task);
             self.expansion_known(run, task);
         }
-    }
-
-    /// The number of instances of a task that is repeated over known values only.
-    pub(crate) fn known_length(&self, run: RunIdx, task: TaskIdx) -> u32 {
-        match self.length_of(run, task) {
-            Length::Known(length) => length.min(u64::from(self.config.map_length_max)) as u32,
-            Length::Open => 0,
-        }
+        true
     }
 
     /// Instances have new places: whatever refers to them follows.

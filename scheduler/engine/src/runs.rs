@@ -143,9 +143,6 @@ impl Engine {
             let open = self.run(run).tis[span.first as usize].state == TaskState::None;
             if known.mapped && known.sources.is_empty() && !span.expanded && open {
                 self.expand_now(run, task as TaskIdx);
-            } else if known.mapped && known.sources.is_empty() && span.expanded {
-                // Not all of them were stored before a crash.
-                self.grow(run, task as TaskIdx, self.known_length(run, task as TaskIdx));
             }
         }
     }
@@ -244,15 +241,10 @@ impl Engine {
         }
         self.note_run(run, None);
         self.set_run_timers(run);
-        let plan = self.run(run).plan.clone();
-        if (created as usize) < plan.tasks.len() {
+        if (created as usize) < self.run(run).plan.tasks.len() {
             self.push_work(run, RunWork::Create { next: created });
         } else {
             self.push_work(run, RunWork::Everything { next: 0 });
-        }
-        // A crash may have left some of their instances out.
-        for (task, _) in plan.tasks.iter().enumerate().filter(|(_, known)| known.mapped) {
-            self.push_work(run, RunWork::Expand { task: task as TaskIdx });
         }
     }
 
