@@ -60,7 +60,9 @@ impl Engine {
         match verdict {
             Verdict::Wait => {}
             Verdict::UpstreamFailed => {
-                if self.past_allows_skip(at) && self.run(at.run).tis[at.ti as usize].state != TaskState::UpForReschedule {
+                if self.past_allows_skip(at)
+                    && self.run(at.run).tis[at.ti as usize].state != TaskState::UpForReschedule
+                {
                     self.apply(at, Event::Block, reason);
                 }
             }
@@ -100,7 +102,10 @@ impl Engine {
             }
             if counters.sources_open == 0 && !self.has_length(run, task) {
                 // As after a source that was marked as successful by hand.
-                return (Verdict::UpstreamFailed, Some("what it is repeated over has no known length".into()));
+                return (
+                    Verdict::UpstreamFailed,
+                    Some("what it is repeated over has no known length".into()),
+                );
             }
         }
         let upstream = Upstream { placeholder, ..counters.up };
@@ -267,7 +272,9 @@ impl Engine {
     }
 
     pub(crate) fn lane_of(&mut self, at: TiRef) -> u32 {
-        let run = self.runs[at.run as usize].as_deref_mut().expect("invariant: a run that is referred to is in memory");
+        let run = self.runs[at.run as usize]
+            .as_deref_mut()
+            .expect("invariant: a run that is referred to is in memory");
         let task = run.tis[at.ti as usize].task;
         let known = run.lanes[task as usize];
         if known != u32::MAX {
@@ -275,7 +282,8 @@ impl Engine {
         }
         let model = run.plan.model(task);
         let executor = model.executor.as_ref().unwrap_or(&self.config.default_executor);
-        let lane = self.queue.lane(run.row.tenant, &model.pool, executor, model.pool_slots, model.gang.max(1));
+        let lane =
+            self.queue.lane(run.row.tenant, &model.pool, executor, model.pool_slots, model.gang.max(1));
         run.lanes[task as usize] = lane;
         lane
     }
@@ -361,7 +369,8 @@ impl Engine {
         let mut full: Vec<RunIdx> = Vec::new();
         while let Some(limited) = self.dags[dag].limited.get_mut(&model.task_id)
             && has_room(limited, model.max_active)
-            && let Some(pending) = limited.parked.iter().find(|pending| !full.contains(&pending.at.run)).copied()
+            && let Some(pending) =
+                limited.parked.iter().find(|pending| !full.contains(&pending.at.run)).copied()
         {
             limited.parked.remove(&pending);
             self.enqueue_pending(pending);

@@ -64,9 +64,7 @@ impl Engine {
             }
         }
         let found = match loaded.run {
-            Some((row, tasks, model)) if !only_pasts => {
-                self.bring_back(row, tasks, &model)
-            }
+            Some((row, tasks, model)) if !only_pasts => self.bring_back(row, tasks, &model),
             Some(_) | None => None,
         };
         for key in awaited.backfills {
@@ -99,13 +97,16 @@ impl Engine {
     fn is_outdated(&self, loaded: &Loaded) -> bool {
         let read = loaded.run.as_ref().and_then(|(row, ..)| row.logical_date);
         self.left.iter().filter(|left| left.asked.contains(&loaded.load)).any(|left| match &loaded.load {
-            Load::Run(tenant, dag_id, name) => (left.tenant, &left.dag_id, &left.name) == (*tenant, dag_id, name),
+            Load::Run(tenant, dag_id, name) => {
+                (left.tenant, &left.dag_id, &left.name) == (*tenant, dag_id, name)
+            }
             Load::ById(run) => left.run == *run,
             Load::At(tenant, dag_id, date) => {
                 (left.tenant, &left.dag_id, left.date) == (*tenant, dag_id, Some(*date))
             }
             Load::Before(tenant, dag_id, date) => {
-                let newer = left.date.is_some_and(|left| left < *date && read.is_none_or(|read| left >= read));
+                let newer =
+                    left.date.is_some_and(|left| left < *date && read.is_none_or(|read| left >= read));
                 (left.tenant, &left.dag_id) == (*tenant, dag_id) && newer
             }
         })
@@ -116,9 +117,9 @@ impl Engine {
         match &row.command {
             Command::Trigger(trigger) => match self.must_be_absent(row.tenant, trigger, Some(load)) {
                 Ok(Some(load)) => Step::Wait(load),
-                Ok(None) => {
-                    self.make_triggered(row.tenant, trigger, Some(row.actor.as_str().into()), Some(load)).into()
-                }
+                Ok(None) => self
+                    .make_triggered(row.tenant, trigger, Some(row.actor.as_str().into()), Some(load))
+                    .into(),
                 Err(refusal) => Err(refusal).into(),
             },
             Command::Clear(Clear { select, .. }) | Command::MarkTasks { select, .. } => {
@@ -134,7 +135,9 @@ impl Engine {
             | Command::AssetEvent { .. }
             | Command::Backfill(_)
             | Command::ChangeBackfill { .. }
-            | Command::DeleteDag { .. } => Err(Refusal::new("request.internal", "this request needs no run")).into(),
+            | Command::DeleteDag { .. } => {
+                Err(Refusal::new("request.internal", "this request needs no run")).into()
+            }
         }
     }
 
@@ -173,13 +176,19 @@ impl Engine {
                 .into(),
             Command::Clear(clear) => self.clear(tenant, clear, actor),
             Command::MarkTasks { select, state } => self.mark_tasks(tenant, select, *state, actor),
-            Command::MarkRun { dag_id, run_name, state } => self.mark_run(tenant, dag_id, run_name, *state, actor),
+            Command::MarkRun { dag_id, run_name, state } => {
+                self.mark_run(tenant, dag_id, run_name, *state, actor)
+            }
             Command::SetPool { name, slots, include_deferred } => {
                 if *slots < -1 {
                     return Err(Refusal::new("pool.slots", "slots must be -1 (no limit), 0 or more")).into();
                 }
-                let row =
-                    PoolRow { tenant, name: name.clone(), slots: *slots, include_deferred: *include_deferred };
+                let row = PoolRow {
+                    tenant,
+                    name: name.clone(),
+                    slots: *slots,
+                    include_deferred: *include_deferred,
+                };
                 self.queue.pool_mut(tenant, name).row = Some(row.clone());
                 self.out.deleted_pools.retain(|key| *key != (tenant, name.clone()));
                 self.out.pools.retain(|known| (known.tenant, &known.name) != (tenant, name));
@@ -317,7 +326,9 @@ impl Engine {
 
     /// A task asks for a run of another DAG; `absent` is what was looked up for it and isn't there.
     pub(crate) fn trigger_from_task(&mut self, id: DispatchId, trigger: Trigger, absent: Option<&Load>) {
-        let Some(at) = self.attempts.get(&id.attempt).filter(|holder| holder.n == id.n).map(|holder| holder.at) else {
+        let Some(at) =
+            self.attempts.get(&id.attempt).filter(|holder| holder.n == id.n).map(|holder| holder.at)
+        else {
             return;
         };
         let run = self.run(at.run);
@@ -479,7 +490,8 @@ impl Engine {
                 .map(|ti| self.task_name(TiRef { run, ti }))
                 .collect()
         };
-        let list: Vec<(TaskId, i32)> = changing.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
+        let list: Vec<(TaskId, i32)> =
+            changing.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
         let marked = list.len();
         if marked > 0 {
             let reason: Arc<str> = format!("marked {to} by {actor}").into();
@@ -520,7 +532,9 @@ impl Engine {
                 let state = self.run(run);
                 let list = (0..state.tis.len() as TiIdx)
                     .filter(|ti| !state.tis[*ti as usize].has(crate::run::flag::DEAD))
-                    .filter(|ti| !matches!(state.tis[*ti as usize].state, TaskState::Success | TaskState::Removed))
+                    .filter(|ti| {
+                        !matches!(state.tis[*ti as usize].state, TaskState::Success | TaskState::Removed)
+                    })
                     .map(|ti| self.task_name(TiRef { run, ti }))
                     .collect();
                 let (by, kind) = (Some(actor), BulkKind::MarkSuccess);
