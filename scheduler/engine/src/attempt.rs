@@ -93,7 +93,8 @@ impl Engine {
         let ti = &run.tis[at.ti as usize];
         let model = run.plan.model(ti.task);
         let executor = ti.live.as_ref().and_then(|live| live.executor.clone());
-        let (started, queued) = ti.live.as_ref().map_or((None, None), |live| (live.started_at, live.queued_at));
+        let (started, queued) =
+            ti.live.as_ref().map_or((None, None), |live| (live.started_at, live.queued_at));
         let dispatch = Dispatch {
             id: DispatchId { attempt, n: ti.dispatch_n },
             tenant: run.row.tenant,

@@ -118,9 +118,9 @@ impl Engine {
         match &row.command {
             Command::Trigger(trigger) => match self.must_be_absent(row.tenant, trigger, Some(load)) {
                 Ok(Some(load)) => Step::Wait(load),
-                Ok(None) => {
-                    self.make_triggered(row.tenant, trigger, Some(row.actor.as_str().into()), Some(load)).into()
-                }
+                Ok(None) => self
+                    .make_triggered(row.tenant, trigger, Some(row.actor.as_str().into()), Some(load))
+                    .into(),
                 Err(refusal) => Err(refusal).into(),
             },
             Command::Clear(Clear { select, .. }) | Command::MarkTasks { select, .. } => {

@@ -446,11 +446,15 @@ impl Engine {
         let state = self.run_mut(run);
         state.row.clear_number += 1;
         if !state.row.state.is_finished() {
-            // Whoever clears tasks of a run that is being ended wants it to go on.
-            state.row.reason = None;
-            self.touch_run(run);
-            return;
+            let Some(reason) = state.row.reason.clone() else {
+                self.touch_run(run);
+                return;
+            };
+            // It is being ended, and whoever clears tasks of it wants it to go on: as if it had ended already, with its
+            // time counted anew.
+            self.finish(run, RunState::Failed, Some(reason));
         }
+        let state = self.run_mut(run);
         state.row.state = RunState::Queued;
         state.row.queued_at = now;
         (state.row.started_at, state.row.ended_at, state.row.reason) = (None, None, None);
