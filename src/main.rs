@@ -19,15 +19,19 @@ fn main() -> ExitCode {
             }
         }
         _ => {
-            let args: Vec<_> = args.collect();
+            let mut args = args.map(|a| a.to_string_lossy().into_owned());
+            let (mut dags, mut data, mut database) = (PathBuf::new(), PathBuf::new(), None);
+            while let (Some(flag), Some(value)) = (args.next(), args.next()) {
+                match flag.as_str() {
+                    "--dags" => dags = value.into(),
+                    "--data" => data = value.into(),
+                    "--database" => database = Some(value),
+                    _ => return ExitCode::FAILURE,
+                }
+            }
             tracing_subscriber::fmt().with_writer(std::io::stderr).init();
             let rt = tokio::runtime::Runtime::new().expect("invariant: runtime");
-            let s = standalone::NodeSettings {
-                dags: PathBuf::from(&args[0]),
-                data: PathBuf::from(&args[1]),
-                database: args.get(2).map(|a| a.to_string_lossy().into_owned()),
-                slots: 16,
-            };
+            let s = standalone::NodeSettings { dags, data, database, slots: 16 };
             match rt.block_on(standalone::run(s)) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(e) => {

@@ -49,6 +49,8 @@ const SLEEP_MAX: Span = Span::seconds(1);
 const LOOK_AROUND: Span = Span::seconds(15);
 /// Contexts that are built at once for one batch.
 const DISPATCHES_AT_ONCE: usize = 16;
+/// How long a drain waits for logs to be kept after the last end.
+const KEEP_MAX: Span = Span::seconds(5);
 /// The longest wait before something that failed is tried again.
 const WAIT_MAX: Span = Span::seconds(5);
 
@@ -157,20 +159,29 @@ where
         holders: Arc::default(),
         inbox_asked: false,
     };
-    let ended = shell.work(inbound, reports, wake, status, drain, cancel).await;
-    end.cancel();
+    let ended = shell.work(inbound, reports, wake, status, drain.clone(), cancel.clone()).await;
     tasks.close();
+    if ended == Ended::Asked && drain.is_cancelled() && !cancel.is_cancelled() {
+        // All attempts have ended: what is left are logs to be kept.
+        tokio::select! {
+            () = tasks.wait() => {}
+            () = cancel.cancelled() => {}
+            () = clock::sleep(KEEP_MAX) => tracing::warn!("logs are still to be kept; their executor has them"),
+        }
+    }
+    end.cancel();
     tasks.wait().await;
     Ok(ended)
 }
 
 /// Reads until it works: a database that is away comes back, or the lease runs out and the shell is cancelled.
 macro_rules! until_ok {
-    ($read:expr) => {{
+    ($read:expr, $events:expr) => {{
         let mut wait = Span::millis(50);
         loop {
             match $read.await {
                 Ok(value) => break value,
+                Err(_) if $events.is_closed() => return,
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "failed to read from the database; trying again");
                     clock::sleep(wait).await;
@@ -190,12 +201,12 @@ async fn run_errands<J: Journal>(
     while let Some(errand) = errands.recv().await {
         let event = match errand {
             Errand::Commit(batch) => Event::Input(Input::Committed(journal.commit(&batch).await)),
-            Errand::Position => Event::Input(Input::Position(until_ok!(journal.position()))),
+            Errand::Position => Event::Input(Input::Position(until_ok!(journal.position(), events))),
             Errand::Load(load) => {
-                let loaded = until_ok!(journal.load(load.clone()));
+                let loaded = until_ok!(journal.load(load.clone()), events);
                 Event::Input(Input::Loaded(Box::new(loaded)))
             }
-            Errand::Inbox(taken) => Event::Inbox(until_ok!(journal.inbox(&taken, REQUESTS_AT_ONCE))),
+            Errand::Inbox(taken) => Event::Inbox(until_ok!(journal.inbox(&taken, REQUESTS_AT_ONCE), events)),
         };
         if events.send(event).await.is_err() {
             return;
