@@ -99,6 +99,7 @@ impl Site {
     pub(crate) fn start_on(&self, data: &str) -> Service {
         let program = program();
         let log = self.path(&format!("{data}.log"));
+        let log_start = fs::metadata(&log).map_or(0, |metadata| metadata.len());
         let stderr = fs::File::options().append(true).create(true).open(&log).unwrap();
         let mut command = Command::new(program);
         command.arg("standalone").arg("--dags").arg(self.path("dags")).arg("--data").arg(self.path(data));
@@ -108,7 +109,7 @@ impl Site {
             command.arg("--database").arg(format!("sqlite:{}", self.path("data/updraft.db").display()));
         }
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
-        Service { child, log }
+        Service { child, log, log_start }
     }
 
     /// The supervisor of this place, if one runs.
@@ -280,6 +281,8 @@ pub(crate) fn alive(pid: Pid) -> bool {
 pub(crate) struct Service {
     child: Child,
     log: PathBuf,
+    /// Where its own part of the log begins.
+    log_start: u64,
 }
 
 impl Service {
@@ -309,8 +312,19 @@ impl Service {
         }
     }
 
+    /// What this service wrote.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
+        let bytes = fs::read(&self.log).unwrap();
+        String::from_utf8_lossy(&bytes[self.log_start as usize..]).into_owned()
+    }
+
+    /// Waits until it listens for signals and has looked at the folder.
+    pub(crate) async fn ready(&self, site: &Site) {
+        site.until(SOON, "the service is ready", async || {
+            let log = self.log();
+            if log.contains("the folder's DAGs are active") { Ok(()) } else { Err(log) }
+        })
+        .await;
     }
 }
 
