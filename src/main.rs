@@ -1,3 +1,39 @@
 //! The `updraft` binary: arguments, configuration, wiring, nothing else.
 
-fn main() {}
+mod args;
+mod author;
+mod console;
+mod internal;
+mod node_objects;
+mod standalone;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::{
+    args::{Cli, Command},
+    console::Console,
+};
+
+fn main() -> ExitCode {
+    // What is started a thousand times per second comes before anything that costs time.
+    if let Some(code) = internal::run() {
+        return code;
+    }
+    let cli = Cli::parse();
+    let console = Console::new();
+    match cli.command {
+        Command::Standalone(args) => console.finish(args.run()),
+        Command::Validate(args) => author::validate(&args, &console),
+        Command::Show(args) => author::show(&args, &console),
+        Command::Schema(args) => author::schema(&args, &console),
+        Command::Test(args) => author::test::run(args, &console),
+        Command::Schedule(args) => author::schedule(&args, &console),
+        Command::Config(args) => author::config(&args, &console),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "updraft", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+    }
+}

@@ -64,18 +64,32 @@ fn fifty_tasks_parse_only(bencher: divan::Bencher<'_, '_>) {
     bencher.bench(|| dags::yaml::parse(divan::black_box(&source)));
 }
 
-#[divan::bench]
-fn ten_thousand_tasks(bencher: divan::Bencher<'_, '_>) {
+/// A chain as long as is allowed.
+fn chain() -> Source {
     let mut text = "dag: many\ntasks:\n".to_owned();
     for n in 0..10_000 {
-        let _ = writeln!(
-            text,
-            "  t{n}: {{ bash: 'x {{{{ ds }}}}', needs: [{}] }}",
-            if n > 0 { format!("t{}", n - 1) } else { String::new() }
-        );
+        let needs = if n > 0 { format!("t{}", n - 1) } else { String::new() };
+        let _ = writeln!(text, "  t{n}: {{ bash: 'x {{{{ ds }}}}', needs: [{needs}] }}");
     }
-    let (source, catalog) = (Source::new("many.yaml", text), fixture::catalog());
+    Source::new("many.yaml", text)
+}
+
+#[divan::bench(sample_count = 10)]
+fn ten_thousand_tasks(bencher: divan::Bencher<'_, '_>) {
+    let (source, catalog) = (chain(), fixture::catalog());
     bencher.bench(|| check(divan::black_box(&source), &catalog));
+}
+
+#[divan::bench(sample_count = 10)]
+fn ten_thousand_tasks_parse_only(bencher: divan::Bencher<'_, '_>) {
+    let source = chain();
+    bencher.bench(|| dags::yaml::parse(divan::black_box(&source)));
+}
+
+#[divan::bench(sample_count = 10)]
+fn ten_thousand_tasks_version_only(bencher: divan::Bencher<'_, '_>) {
+    let compiled = compile(&chain(), &fixture::catalog(), &NoFiles);
+    bencher.bench(|| dags::canonical::version(divan::black_box(&compiled.dags[0])));
 }
 
 #[divan::bench(sample_count = 3, sample_size = 1)]

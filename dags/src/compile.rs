@@ -26,9 +26,12 @@ mod task;
 use std::collections::BTreeMap;
 
 use self::context::Context;
-pub use self::files::{FileLookup, FileProblem, NoFiles};
+pub use self::{
+    files::{FileLookup, FileProblem, NoFiles},
+    keys::{DAG_KEYS, GROUP_KEYS, TASK_KEYS},
+};
 pub(crate) use self::{
-    keys::{DAG_KEYS, GROUP_KEYS, POLICY_KEYS, TASK_KEYS},
+    keys::POLICY_KEYS,
     resources::{GPU_KEYS, RESOURCE_KEYS},
     schedule::SCHEDULE_KEYS,
 };

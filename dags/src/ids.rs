@@ -99,7 +99,7 @@ name!(
     DagId, "_-.", "`_`, `-` and `.`"
 );
 name!(
-    /// The name of a task, unique within its DAG. Tasks of a group carry the group's name in front: `group.task`.
+    /// The name of a task, unique within its DAG. Groups don't change it; Airflow's `group.task` fits the grammar.
     TaskId, "_-.", "`_`, `-` and `.`"
 );
 name!(

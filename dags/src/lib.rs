@@ -16,7 +16,7 @@ pub mod json_schema;
 pub mod model;
 pub mod run_name;
 pub mod schema;
-mod suggest;
+pub mod suggest;
 pub mod template;
 pub mod time;
 pub mod timetable;

@@ -252,7 +252,7 @@ choice!(
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Task {
-    /// The task's name, with its groups' names in front.
+    /// The task's name, as its author wrote it: groups don't change it.
     pub task_id: TaskId,
     /// Markdown for people.
     pub doc: Option<String>,
@@ -312,7 +312,7 @@ pub struct Task {
     pub preemptible: bool,
     /// Environment variables. Templates are still text.
     pub env: BTreeMap<String, String>,
-    /// An expression; false skips the task after its rule allowed it.
+    /// One whole expression in its braces, `{{ ... }}`; false skips the task after its rule allowed it.
     pub when: Option<String>,
     /// Assets that a success updates.
     pub outlets: Vec<String>,
@@ -352,7 +352,7 @@ pub enum MapSource {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// The group's name, with its parents' names in front.
+    /// The group's name, as its author wrote it.
     pub group_id: GroupId,
     /// The group that it is in.
     pub parent: Option<GroupId>,

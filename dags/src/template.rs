@@ -9,7 +9,7 @@ mod scan;
 pub use expression::Reference;
 pub use scan::{Problem, Template, scan};
 
-/// The names that a template sees, as in Airflow's context.
+/// The names that a template sees: those that the renderer (`updraft-template`) provides, which are Airflow's.
 pub const NAMES: &[&str] = &[
     "conn",
     "dag",
@@ -18,21 +18,15 @@ pub const NAMES: &[&str] = &[
     "data_interval_start",
     "ds",
     "ds_nodash",
-    "env",
-    "expanded_ti_count",
-    "inlet_events",
-    "inlets",
     "logical_date",
     "macros",
     "map",
-    "map_index_template",
-    "outlet_events",
-    "outlets",
+    "map_index",
     "outputs",
     "params",
     "prev_data_interval_end_success",
     "prev_data_interval_start_success",
-    "prev_end_date_success",
+    "prev_logical_date_success",
     "prev_start_date_success",
     "run_after",
     "run_id",
@@ -41,7 +35,6 @@ pub const NAMES: &[&str] = &[
     "task_instance_key_str",
     "test_mode",
     "ti",
-    "triggering_asset_events",
     "ts",
     "ts_nodash",
     "ts_nodash_with_tz",
@@ -49,7 +42,23 @@ pub const NAMES: &[&str] = &[
 ];
 
 /// Functions that every template has.
-pub const FUNCTIONS: &[&str] = &["dict", "joiner", "cycler", "namespace", "range"];
+pub const FUNCTIONS: &[&str] = &["dict", "range"];
+
+/// Names of Airflow's context that stand for nothing here.
+pub(crate) const AIRFLOW_ONLY: &[&str] = &[
+    "exception",
+    "expanded_ti_count",
+    "inlet_events",
+    "inlets",
+    "map_index_template",
+    "outlet_events",
+    "outlets",
+    "prev_end_date_success",
+    "reason",
+    "templates_dict",
+    "triggering_asset_events",
+    "try_number",
+];
 
 /// Names that Airflow once had, with today's spelling.
 pub(crate) const REMOVED: &[(&str, &str)] = &[
@@ -78,8 +87,23 @@ pub fn has_expression(text: &str) -> bool {
 
 /// The expression of a text that is one whole `{{ expression }}` and nothing else.
 pub fn whole_expression(text: &str) -> Option<&str> {
-    let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-    let inner = inner.strip_prefix('-').unwrap_or(inner);
-    let inner = inner.strip_suffix('-').unwrap_or(inner);
-    (!inner.contains("}}") && !inner.contains("{{")).then(|| inner.trim())
+    let text = text.trim();
+    let end = scan::closing(text, text.strip_prefix("{{").map(|_| 2)?, "}}")?;
+    let inner = text[2..end].trim_start_matches(['-', '+']).trim_end_matches('-');
+    (end + 2 == text.len()).then(|| inner.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_expression_is_told_from_a_text_with_expressions() {
+        assert_eq!(whole_expression(" {{ a }} "), Some("a"));
+        assert_eq!(whole_expression("{{- a ~ '}}' -}}"), Some("a ~ '}}'"));
+        assert_eq!(whole_expression("{{ {'a': {'b': 1}}['a'] }}"), Some("{'a': {'b': 1}}['a']"));
+        for text in ["{{ a }}{{ b }}", "x {{ a }}", "{{ a", "a", "{{}", ""] {
+            assert_eq!(whole_expression(text), None, "{text}");
+        }
+    }
 }

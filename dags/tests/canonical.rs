@@ -1,5 +1,7 @@
 //! Same meaning, same version: blanks, comments, the order of keys and short forms don't count.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 
 use dags::{

@@ -1,5 +1,7 @@
 //! The examples compile.
 
+#![cfg(test)]
+
 use std::{collections::BTreeMap, path::Path};
 
 use dags::{

@@ -1,5 +1,7 @@
 //! Drawings of graphs.
 
+#![cfg(test)]
+
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use dags::{compile::compile, diagnostic::Source, graph, model::Dag};

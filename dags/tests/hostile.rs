@@ -1,5 +1,7 @@
 //! Hostile files: none panics, hangs or eats memory; each gets a diagnostic.
 
+#![cfg(test)]
+
 use std::{
     fmt::Write as _,
     time::{Duration, Instant},
@@ -19,6 +21,7 @@ mod fixture;
 /// Generous for a debug build on a busy machine, far from what anything quadratic in a megabyte would take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+#[expect(clippy::disallowed_methods, reason = "a test of how long it takes")]
 fn survive(name: &str, text: String) -> Compiled {
     let source = Source::new("hostile.yaml", text);
     // The service may compile on a thread with a small stack.
@@ -31,7 +34,7 @@ fn survive(name: &str, text: String) -> Compiled {
         })
         .unwrap()
         .join();
-    let (compiled, elapsed) = compiled.unwrap_or_else(|_| panic!("{name} panicked"));
+    let (compiled, elapsed) = compiled.unwrap();
     println!("{name}: {elapsed:?}");
     assert!(elapsed < PATIENCE, "{name} took {elapsed:?}");
     compiled
@@ -259,4 +262,21 @@ fn trees_from_elsewhere_are_not_trusted() {
     assert_eq!(codes(node(Kind::Map(entries))).len(), 4);
     let deep = (0..100).fold(node(Kind::Null), |inner, _| node(Kind::Seq(vec![inner])));
     assert_eq!(codes(deep), ["dag.limit"]);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+    #[test]
+    fn a_file_with_a_slip_is_survived(at in 0..3_000_usize, length in 0..40_usize, put in "[ \\t\\n{}\\[\\]:'\"*&!|>#%@,a0é-]{0,6}") {
+        let mut text = include_str!("../examples/daily_sales.yaml").to_owned();
+        let start = text.floor_char_boundary(at);
+        let end = text.floor_char_boundary(start + length);
+        text.replace_range(start..end, &put);
+        let source = Source::new("x.yaml", text);
+        let compiled = compile(&source, &fixture::catalog(), &NoFiles);
+        for diagnostic in compiled.diagnostics {
+            let drawn = dags::diagnostic::render(&diagnostic, &source, false);
+            proptest::prop_assert!(drawn.contains(&diagnostic.code.to_owned()));
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! This program is also the supervisor and the attempt, as the `updraft` binary is in production.
 
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
+#![expect(clippy::disallowed_methods, reason = "it measures time, and awaits the one task that it spawns")]
 
 use std::{collections::BTreeMap, process::ExitCode, time::Instant};
 
@@ -39,8 +40,7 @@ async fn measure(count: usize, command: &str) -> Result<ExitCode, Box<dyn std::e
     let (sender, mut reports) = mpsc::channel(1024);
     let options = local::Options { dir, program: std::env::current_exe()?, arguments, slots: 100 };
     let (executor, service) = local::open(options, sender);
-    let cancel = CancellationToken::new();
-    let service = tokio::spawn(service.run(cancel.clone()));
+    let service = tokio::spawn(service.run(CancellationToken::new()));
     let (supervisor, _) = executor.supervisor().await?;
     let before = cpu(supervisor)?;
     let begun = Instant::now();
@@ -76,8 +76,7 @@ async fn measure(count: usize, command: &str) -> Result<ExitCode, Box<dyn std::e
     );
     println!("from submit to end: median {:.2?}, p99 {:.2?}", latency[count / 2], latency[count * 99 / 100]);
     println!("CPU of the supervisor: {:.3} ms per attempt", (cpu(supervisor)? - before) / count as f64);
-    executor.retire().await?;
-    cancel.cancel();
+    executor.close().await?;
     service.await?;
     Ok(ExitCode::SUCCESS)
 }

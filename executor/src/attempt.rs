@@ -126,8 +126,7 @@ fn run_in(envelope: &Envelope<'_>) -> Result<ExitCode, Error> {
             if let Some(bytes) = envelope.memory_backstop {
                 lower(Resource::Data, bytes)?;
             }
-            let error = become_program(&exec, &folder, &envelope.context)?;
-            let reason = format!("failed to start `{}`: {error}", exec.program);
+            let reason = become_program(&exec, &folder, &envelope.context)?;
             conclude(&folder, &Verdict { outcome: Outcome::Failed, reason: Some(reason) })
         }
         Ok(Step::Done(finished)) => {
@@ -173,8 +172,8 @@ fn lower(resource: Resource, bytes: u64) -> Result<Rlimit, Error> {
     Ok(before)
 }
 
-/// Becomes the program; returns the error if it couldn't be started.
-fn become_program(exec: &Exec, folder: &Folder, context: &AttemptContext) -> Result<io::Error, Error> {
+/// Becomes the program; returns the reason if it couldn't be started.
+fn become_program(exec: &Exec, folder: &Folder, context: &AttemptContext) -> Result<String, Error> {
     for (path, content) in &exec.files {
         let path = folder.work().join(path);
         if let Some(parent) = path.parent() {
@@ -183,12 +182,20 @@ fn become_program(exec: &Exec, folder: &Folder, context: &AttemptContext) -> Res
         write_private(&path, content)?;
     }
     let cwd = exec.cwd.clone().unwrap_or_else(|| folder.work());
+    if let Err(error) = std::env::set_current_dir(&cwd) {
+        return Ok(format!("failed to enter the folder {}: {error}", cwd.display()));
+    }
     let mut command = Command::new(&exec.program);
     command.args(&exec.args).env_clear().envs(base_environment(folder, context)).envs(&exec.env);
-    Ok(command.current_dir(cwd).stdin(Stdio::null()).exec())
+    let error = command.stdin(Stdio::null()).exec();
+    Ok(format!("failed to start `{}`: {error}", exec.program))
 }
 
 /// What every program finds in its environment, before its operator adds to it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the supervisor's environment, which is this process's, is the base"
+)]
 fn base_environment(folder: &Folder, context: &AttemptContext) -> BTreeMap<&'static str, OsString> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
     let mut env = BTreeMap::from([

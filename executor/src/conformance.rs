@@ -100,6 +100,7 @@ cases!(
     results::a_long_result_is_stored,
     robust::a_restarted_client_misses_nothing,
     robust::attempts_die_with_their_runtime_and_are_lost,
+    robust::nothing_starts_twice_whatever_dies,
     robust::what_had_ended_survives_its_runtime,
     robust::kills_are_remembered_without_the_runtime,
 );

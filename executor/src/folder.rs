@@ -2,7 +2,6 @@
 //!
 //! | file | written by | content |
 //! | --- | --- | --- |
-//! | `start.json` | supervisor | the dispatch, before the attempt's process exists |
 //! | `log` | supervisor | see [`crate::log`] |
 //! | `work/` | task | its own folder, empty at the start |
 //! | `result.json` | task | its result |
@@ -20,16 +19,7 @@ use engine::dispatch::End;
 use plugins::operator::Dirs;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// The beginning of an attempt, as `start.json` keeps it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Start {
-    pub(crate) format: u32,
-    pub(crate) dispatch: DispatchId,
-    pub(crate) member: u32,
-    /// For people, and for the age of what is listed.
-    pub(crate) since: Timestamp,
-}
+use crate::clock;
 
 /// The end of an attempt, as `exit.json` keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -59,10 +49,6 @@ impl Folder {
         &self.0
     }
 
-    pub(crate) fn start(&self) -> PathBuf {
-        self.0.join("start.json")
-    }
-
     pub(crate) fn log(&self) -> PathBuf {
         self.0.join("log")
     }
@@ -88,11 +74,17 @@ impl Folder {
         Dirs { work: self.work(), result_file: self.result() }
     }
 
-    /// Makes the folder with its `start.json`. Fails if it is there.
-    pub(crate) fn create(&self, start: &Start) -> io::Result<()> {
+    /// Makes the folder. Fails if it is there.
+    pub(crate) fn create(&self) -> io::Result<()> {
         make_private(&self.0)?;
-        make_private(&self.work())?;
-        fs::write(self.start(), serde_json::to_vec(start)?)
+        make_private(&self.work())
+    }
+
+    /// When it was made. For people, and for the age of what is listed.
+    pub(crate) fn since(&self) -> io::Result<Timestamp> {
+        let metadata = fs::metadata(&self.0)?;
+        // Not every file system knows when a folder was made; the last change comes close.
+        Ok(clock::timestamp(metadata.created().or_else(|_| metadata.modified())?))
     }
 
     /// Writes `exit.json` so that it survives a crash of the machine.

@@ -4,6 +4,7 @@
 //! [`attempt`] for the process of one attempt, at [`local`] for the executor of this machine.
 
 pub mod attempt;
+mod clock;
 #[cfg(feature = "test-support")]
 pub mod conformance;
 pub mod contract;

@@ -121,3 +121,36 @@ impl fmt::Display for Limits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_force_is_said_in_words() {
+        assert_eq!(
+            Limits::without_cgroups().to_string(),
+            "memory by looking every 200 ms; CPU not limited (this needs a cgroup that this user may write to)"
+        );
+        let mixed = Limits { memory: Memory::V1("/m".into()), cpu: Cpu::V2("/c".into()) };
+        assert_eq!(
+            mixed.to_string(),
+            "memory by the kernel (cgroup v1, /m); CPU by the kernel (cgroup v2, /c)"
+        );
+    }
+
+    #[test]
+    fn a_cgroup_is_made_for_an_attempt_with_a_limit_only_and_leaves_nothing() {
+        let limits = detect();
+        let name = format!("test-{}", std::process::id());
+        assert!(limits.cgroup(&name, 0, 0).unwrap().is_none());
+        if let Some(mut cgroup) = limits.cgroup(&name, 64 << 20, 500).unwrap() {
+            assert!(cgroup.processes().is_empty() && cgroup.out_of_memory_kills() == 0);
+            let doors = cgroup.doors();
+            assert!(!doors.is_empty() && doors.iter().all(|door| door.exists()));
+            assert!(cgroup.remove() && !doors.iter().any(|door| door.exists()));
+        } else {
+            assert_eq!(limits, Limits::without_cgroups(), "only a machine without cgroups makes none");
+        }
+    }
+}

@@ -54,6 +54,8 @@ impl Options {
 #[derive(Debug)]
 struct Errand {
     ask: Ask,
+    /// Whether the service ends once this is done.
+    last: bool,
     reply: oneshot::Sender<Result<Answer, Error>>,
 }
 
@@ -73,8 +75,12 @@ pub fn open(options: Options, reports: mpsc::Sender<Report>) -> (LocalExecutor, 
 
 impl LocalExecutor {
     async fn ask(&self, ask: Ask) -> Result<Answer, Error> {
+        self.run(ask, false).await
+    }
+
+    async fn run(&self, ask: Ask, last: bool) -> Result<Answer, Error> {
         let (reply, answer) = oneshot::channel();
-        self.errands.send(Errand { ask, reply }).await.map_err(|_| Error::Stopped)?;
+        self.errands.send(Errand { ask, last, reply }).await.map_err(|_| Error::Stopped)?;
         match answer.await.map_err(|_| Error::Stopped)?? {
             Answer::Refused { reason } => Err(Error::Refused(reason)),
             answer => Ok(answer),
@@ -88,10 +94,19 @@ impl LocalExecutor {
         }
     }
 
-    /// Asks the supervisor to exit, which it refuses while attempts run. What has ended is kept on disk, and the next
-    /// ask starts a new supervisor: this is how a new release of the program takes over.
+    /// Asks the supervisor to exit, which it refuses while attempts run. What has ended is kept on disk, and a new
+    /// supervisor starts at once: this is how a new release of the program takes over.
     pub async fn retire(&self) -> Result<(), Error> {
         self.ask_done(Ask::Retire).await
+    }
+
+    /// Asks the supervisor to exit, which it refuses while attempts run, and ends the service: for those who need an
+    /// executor for a while only.
+    pub async fn close(&self) -> Result<(), Error> {
+        match self.run(Ask::Retire, true).await? {
+            Answer::Done => Ok(()),
+            answer => Err(unexpected(&answer)),
+        }
     }
 
     /// The process id and the release of the supervisor.

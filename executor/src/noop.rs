@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
 };
 
 use dags::{
@@ -14,6 +13,7 @@ use engine::dispatch::{End, Held, Kill, News, Outcome, Report};
 use tokio::sync::mpsc;
 
 use crate::{
+    clock,
     contract::{Capacity, Error, Executor, Work},
     log::LogChunk,
 };
@@ -41,8 +41,7 @@ impl NoopExecutor {
 
     /// Whether this is the first we hear of it.
     fn take(&self, key: Key) -> bool {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let since = Timestamp(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
+        let since = clock::wall();
         let mut held = self.held();
         let new = !held.contains_key(&key);
         held.entry(key).or_insert(since);

@@ -5,6 +5,11 @@
 //! ([`crate::wire`] describes the protocol). If the supervisor itself dies, so do its attempts, and the next supervisor
 //! reports them as lost.
 //!
+//! It writes `ready` to its standard output when clients may connect.
+//!
+//! It needs Linux: pidfds, `/proc`, parent-death signals. Under systemd the service's unit needs `KillMode=process`, or a
+//! stop of the service ends its attempts too.
+//!
 //! One thread does everything, woken by one epoll; a second one only deletes folders that are already out of the way.
 //! Children must be spawned by a thread that lives as long as the process: their death is bound to that thread.
 
@@ -12,12 +17,13 @@ use std::{
     fs, io,
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use crate::{
+    clock,
     folder::make_private,
     limits,
     supervise::{
@@ -113,16 +119,23 @@ pub fn run(options: Options) -> Result<(), Error> {
     let limits = if options.cgroups { limits::detect() } else { limits::Limits::without_cgroups() };
     tracing::info!(dir = %options.dir.display(), %limits, recovered = recovered.len(), "the supervisor has started");
     let mut supervisor = Supervisor::new(options, poll, listener, limits, open_files, recovered)?;
+    say_ready();
     while !supervisor.retired {
-        let now = Instant::now();
+        let now = clock::monotonic();
         let timeout = supervisor.next_due().map(|due| due.saturating_duration_since(now));
         let events = supervisor.poll.wait(timeout).map_err(machine("wait for events"))?;
         for (source, flags) in events {
             supervisor.handle(source, flags);
         }
-        supervisor.after_events(Instant::now());
+        supervisor.after_events(clock::monotonic());
     }
     Ok(())
+}
+
+/// Tells whoever started us that clients may connect.
+fn say_ready() {
+    // Nobody reads it if the supervisor was started by hand or its starter is gone already.
+    let _ = io::Write::write_all(&mut io::stdout(), b"ready\n");
 }
 
 fn prepare_folders(mut options: Options) -> Result<Options, Error> {

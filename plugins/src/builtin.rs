@@ -18,6 +18,7 @@ mod email;
 mod file;
 mod http;
 mod python;
+pub(crate) mod rhai;
 pub(crate) mod sensor;
 mod simple;
 mod sql;
@@ -54,8 +55,11 @@ pub(crate) struct Builtin {
     pub(crate) connections: &'static [&'static str],
     pub(crate) runner: Runner,
     pub(crate) schema: fn() -> Value,
-    pub(crate) step: fn(&Builtin, Map<String, Value>, &Job<'_>) -> Result<Step, Failure>,
+    pub(crate) step: Run,
 }
+
+/// Runs an operator with its rendered parameters.
+type Run = fn(&Builtin, Map<String, Value>, &Job<'_>) -> Result<Step, Failure>;
 
 const fn entry<P: Operator>() -> Builtin {
     Builtin {
@@ -85,6 +89,7 @@ pub(crate) static ALL: &[Builtin] = &[
     entry::<http::Http>(),
     entry::<http::HttpSensor>(),
     entry::<python::Python>(),
+    entry::<rhai::Rhai>(),
     entry::<flow::ShortCircuit>(),
     entry::<simple::Sleep>(),
     entry::<sql::Sql>(),

@@ -5,6 +5,7 @@
 
 mod builtin;
 mod catalog;
+mod clock;
 pub mod context;
 pub mod flow;
 mod log;

@@ -153,7 +153,7 @@ mod tests {
         TaskId::parse(name).unwrap()
     }
 
-    fn literal(name: &str, list: Value) -> (String, MapSource) {
+    fn literal(name: &str, list: &Value) -> (String, MapSource) {
         (name.to_owned(), MapSource::Literal(list.as_array().unwrap().clone()))
     }
 
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn the_first_declared_varies_slowest() {
         let map = model::Map {
-            over: vec![literal("z", json!([1, 2])), literal("a", json!(["x", "y", "w"]))],
+            over: vec![literal("z", &json!([1, 2])), literal("a", &json!(["x", "y", "w"]))],
             zip: false,
         };
         let expected = json!([
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn zip_ends_with_the_shortest() {
         let map = model::Map {
-            over: vec![literal("a", json!([1, 2, 3])), literal("b", json!(["x", "y"]))],
+            over: vec![literal("a", &json!([1, 2, 3])), literal("b", &json!(["x", "y"]))],
             zip: true,
         };
         assert_eq!(Value::from(all(&map, &BTreeMap::new())), json!([{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]));
@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn an_empty_list_empties_the_map() {
-        let map = model::Map { over: vec![literal("a", json!([1, 2])), literal("b", json!([]))], zip: false };
+        let map =
+            model::Map { over: vec![literal("a", &json!([1, 2])), literal("b", &json!([]))], zip: false };
         assert_eq!(length(&map, &BTreeMap::new()), Ok(0));
         assert_eq!(values(&map, &BTreeMap::new(), 0), Err(Error::Index { index: 0, length: 0 }));
     }
@@ -212,7 +213,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_product_is_nested_loops(sizes in prop::collection::vec(0_usize..5, 1..4)) {
-            let over = sizes.iter().enumerate().map(|(i, n)| literal(&format!("v{i}"), (0..*n).collect())).collect();
+            let over = sizes.iter().enumerate().map(|(i, n)| literal(&format!("v{i}"), &(0..*n).collect())).collect();
             let map = model::Map { over, zip: false };
             let mut expected = vec![Map::new()];
             for (i, n) in sizes.iter().enumerate() {

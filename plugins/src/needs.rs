@@ -90,3 +90,73 @@ impl Needs {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dags::{compile::compile, diagnostic::Source};
+
+    use super::*;
+
+    /// What the second task of this DAG needs.
+    fn needs(task: &str, file: &str) -> Needs {
+        let text = format!("dag: d\ntasks:\n  a: {{ empty: }}\n  t:\n    needs: a\n    {task}\n");
+        let files = std::collections::BTreeMap::from([("q.sql".to_owned(), "0".repeat(64))]);
+        let operators = [dags::catalog::Operator {
+            name: "mine".into(),
+            doc: "Mine.".into(),
+            schema: serde_json::json!({"type": "object", "properties": {"where": {"type": "string"}}}),
+            main: None,
+            templated: BTreeSet::new(),
+            code: BTreeSet::new(),
+            files: BTreeSet::new(),
+            runner: dags::model::Runner::Executor,
+            plugin: None,
+        }];
+        let catalog = crate::catalog_with(operators).unwrap();
+        let compiled = compile(&Source::new("d.yaml", text), &catalog, &files);
+        assert_eq!(compiled.diagnostics, [], "{task}");
+        let task = compiled.dags[0].tasks.iter().find(|task| task.task_id.as_str() == "t").unwrap();
+        of(task, |path| (path == "q.sql" || path == "plugins/mine.yaml").then(|| file.to_owned())).unwrap()
+    }
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn templates_name_what_they_need() {
+        let found = needs(
+            "bash: echo {{ outputs.a.n }} {{ var.value.bucket }} {{ var.json['limits'].n }} {{ conn.shop.host | sh }} {{ ds }}",
+            "",
+        );
+        let expected = Needs {
+            outputs: set(&["a.n"]),
+            all_outputs: false,
+            variables: set(&["bucket", "limits"]),
+            connections: set(&["shop"]),
+        };
+        assert_eq!(found, expected);
+        assert_eq!(needs("bash: echo hello", ""), Needs::default());
+    }
+
+    #[test]
+    fn parameters_and_files_name_connections() {
+        let found = needs(
+            "sql: { connection: w, file: q.sql }",
+            "select {{ outputs.a | sql }}, {{ var.value.x | sql }}",
+        );
+        assert_eq!((found.connections, found.variables), (set(&["w"]), set(&["x"])));
+        assert_eq!(found.outputs, set(&["a"]));
+        let found = needs("python: { code: '1', connections: [b, a], variables: [v] }", "");
+        assert_eq!((found.connections, found.variables), (set(&["a", "b"]), set(&["v"])));
+        assert!(found.all_outputs);
+    }
+
+    #[test]
+    fn a_plugin_names_its_own_and_its_tasks_connections() {
+        let plugin = "operator: mine\ndoc: x\nparams: { where: { type: string } }\nconnections: [where]\n\
+                      uses: http\nwith: { connection: chat, path: '/{{ var.value.v }}' }\n";
+        let found = needs("mine: { where: w }", plugin);
+        assert_eq!((found.connections, found.variables), (set(&["chat", "w"]), set(&["v"])));
+    }
+}

@@ -185,15 +185,6 @@ impl Job<'_> {
         self.ctx.connections.get(name).ok_or_else(|| Failure::NoConnection(name.to_owned()))
     }
 
-    /// Runs asynchronous work to its end, in a runtime that lives as long.
-    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|source| Failure::Machine { what: "start the runtime", source })?;
-        Ok(runtime.block_on(work))
-    }
-
     /// The path of a file of the bundle; it lies inside, also after links are followed.
     pub(crate) fn bundle_file(&self, path: &str) -> Result<PathBuf, Failure> {
         inside(&self.ctx.bundle_dir, path)
@@ -279,6 +270,15 @@ fn identity(ctx: &AttemptContext, dirs: &Dirs) -> BTreeMap<String, String> {
         env.insert("WORLD_SIZE".to_owned(), ctx.members.to_string());
     }
     env
+}
+
+/// Runs asynchronous work to its end, in a runtime that lives as long.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Failure::Machine { what: "start the runtime", source })?;
+    Ok(runtime.block_on(work))
 }
 
 /// Reads rendered parameters into an operator's struct.

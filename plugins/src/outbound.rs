@@ -111,13 +111,13 @@ async fn hop(request: &Request, policy: &Policy) -> Result<reqwest::Response, Er
         .resolve_to_addrs(bare, &addresses)
         .user_agent(concat!("updraft/", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(Error::from_client)?;
+        .map_err(|e| Error::from_client(&e))?;
     let mut builder =
         client.request(request.method.clone(), request.url.clone()).headers(request.headers.clone());
     if let Some(body) = &request.body {
         builder = builder.body(body.clone());
     }
-    builder.send().await.map_err(Error::from_client)
+    builder.send().await.map_err(|e| Error::from_client(&e))
 }
 
 fn redirected(response: &reqwest::Response, from: &Url, policy: &Policy) -> Result<Option<Url>, Error> {
@@ -158,7 +158,7 @@ impl Response {
 
     /// The next piece of the body.
     pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.inner.chunk().await.map_err(Error::from_client)?.map(Into::into))
+        Ok(self.inner.chunk().await.map_err(|e| Error::from_client(&e))?.map(Into::into))
     }
 
     /// The body, if it isn't larger than this many bytes.

@@ -29,6 +29,8 @@ pub struct Policy {
     pub allow: Vec<Opening>,
     /// Folders beside the attempt's own and the bundle where SQLite databases may lie.
     pub data_dirs: Vec<PathBuf>,
+    /// The program `updraft-script`; beside the executable that asks if absent.
+    pub script_program: Option<PathBuf>,
 }
 
 impl Default for Policy {
@@ -40,6 +42,7 @@ impl Default for Policy {
             deny: Vec::new(),
             allow: Vec::new(),
             data_dirs: Vec::new(),
+            script_program: None,
         }
     }
 }
@@ -82,9 +85,10 @@ fn unwrap_embedded(address: IpAddr) -> IpAddr {
     let s = v6.segments();
     let v4 = |high: u16, low: u16| IpAddr::V4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
     match s {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => v4(high, low),
         [0x64, 0xff9b, 1, ..] => v4(s[6], s[7]),
-        [0x2002, high, low, ..] => v4(high, low),
         _ => address,
     }
 }

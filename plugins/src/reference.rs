@@ -37,7 +37,7 @@ fn section(page: &mut String, operator: &Operator) {
     }
     match operator.runner {
         Runner::Engine => {
-            facts.push("Carried out by the engine: it takes no executor and no slot.".to_owned())
+            facts.push("Carried out by the engine: it takes no executor and no slot.".to_owned());
         }
         Runner::Executor => {}
     }

@@ -7,6 +7,7 @@
 //! `dags/script-host/PROTOCOL.md`; [`wire`] implements our side of it.
 
 mod child;
+mod dag_file;
 mod death;
 mod error;
 mod locate;

@@ -107,7 +107,7 @@ pub fn catalog(dags: &Path) -> (Catalog, Vec<Diagnostic>) {
         match catalog_with(good.iter().cloned().chain([operator.clone()])) {
             Ok(_) => good.push(operator),
             Err(why) => {
-                diagnostics.push(diagnostic(&format!("{FOLDER}/{}.yaml", operator.name), why.to_string()))
+                diagnostics.push(diagnostic(&format!("{FOLDER}/{}.yaml", operator.name), why.to_string()));
             }
         }
     }
@@ -197,9 +197,8 @@ impl Description {
         if diagnostics.iter().any(|d| d.severity == Severity::Error) {
             return Err(diagnostics);
         }
-        let document = match (documents.pop(), documents.is_empty()) {
-            (Some(document), true) => document,
-            (None, _) | (Some(_), false) => return Err(one("it must hold exactly one document".to_owned())),
+        let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
+            return Err(one("it must hold exactly one document".to_owned()));
         };
         let description: Self =
             serde_json::from_value(document.tree.to_json()).map_err(|e| one(e.to_string()))?;

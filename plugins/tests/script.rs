@@ -2,19 +2,28 @@
 //!
 //! The program is the one in `UPDRAFT_SCRIPT`, or is built here from its own workspace.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these tests measure, and take the program that the gate names"
+)]
+
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
-use dags::ids::TenantId;
-use plugins::script::{Error, Fault, Field, Language, Limits, Modules, Options, Policy, ScriptPool};
+use dags::{diagnostic::Source, ids::TenantId};
+use plugins::script::{
+    Error, Fault, Field, Landlock, Language, Limits, Modules, Options, Policy, ScriptPool,
+};
 use serde_json::{Value, json};
 
 const TENANT: TenantId = TenantId::DEFAULT;
 
+#[expect(clippy::disallowed_methods, reason = "the variable names a program that was built before")]
 fn program() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
@@ -128,6 +137,92 @@ async fn a_dag_file_with_modules_becomes_trees() {
 }
 
 #[tokio::test]
+async fn the_example_compiles_to_a_validated_dag() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dags/examples/reports");
+    let catalog = plugins::catalog();
+    let pool = ScriptPool::new(options(), Language::of(&catalog));
+    let files: BTreeMap<String, String> = ["report_eu.sql", "report_us.sql", "fetch.sh"]
+        .into_iter()
+        .map(|name| (name.to_owned(), "0".repeat(64)))
+        .collect();
+    let modules = Modules::Folder(folder.clone());
+    let read = |name: &str| Source::new(name, std::fs::read_to_string(folder.join(name)).unwrap());
+    let source = read("reports.rhai");
+    let compiled = pool.compile_dags(TENANT, &source, &modules, &catalog, &files).await.unwrap();
+    assert_eq!(compiled.diagnostics, []);
+    let dag = &compiled.dags[0];
+    assert_eq!((dag.dag_id.as_str(), dag.schedule.timezone.as_str()), ("reports", "Asia/Shanghai"));
+    let needs = |task: &str| -> Vec<String> {
+        let task = dag.tasks.iter().find(|known| known.task_id.as_str().ends_with(task)).unwrap();
+        task.needs.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(needs("done").len(), 2, "{:?}", dag.tasks);
+    assert_eq!(needs("report_eu"), ["fetch"]);
+
+    let module = pool.compile_dags(TENANT, &read("regions.rhai"), &modules, &catalog, &files).await.unwrap();
+    assert_eq!((module.dags.len(), module.diagnostics.len()), (0, 0), "functions alone are a module");
+
+    // What the common compiler finds points at the script's call.
+    let wrong =
+        Source::new("w.rhai", "let d = dag(\"w\");\nd.task(\"a\", bash(\"ls\"))\n    .retries(\"many\");\nd");
+    let compiled = pool.compile_dags(TENANT, &wrong, &modules, &catalog, &files).await.unwrap();
+    assert_eq!(compiled.diagnostics[0].labels[0].line, 3, "{:?}", compiled.diagnostics);
+    // What the script does wrong is a diagnostic as well.
+    let wrong = Source::new("w.rhai", "let d = dag(\"w\");\nd.task(\"a\", bsh(\"ls\"));\nd");
+    let compiled = pool.compile_dags(TENANT, &wrong, &modules, &catalog, &files).await.unwrap();
+    let diagnostic = &compiled.diagnostics[0];
+    assert_eq!((diagnostic.code, diagnostic.labels[0].line), ("script.invalid", 2), "{diagnostic:?}");
+    assert_eq!(diagnostic.help.as_deref(), Some("did you mean `bash`?"));
+    let wrong = Source::new("w.rhai", "let d = dag(\"w\");\nloop {}");
+    let compiled = pool.compile_dags(TENANT, &wrong, &modules, &catalog, &files).await.unwrap();
+    assert_eq!(compiled.diagnostics[0].code, "script.limit", "{:?}", compiled.diagnostics);
+}
+
+/// The same DAG in both languages has the same canonical form.
+#[tokio::test]
+async fn yaml_and_rhai_mean_the_same() {
+    let catalog = plugins::catalog();
+    let pool = ScriptPool::new(options(), Language::of(&catalog));
+    let yaml = r#"
+dag: same
+schedule: { cron: "30 2 * * *", timezone: Europe/Berlin, timetable: interval }
+start_date: 2026-01-01
+params: { region: { type: string, enum: [eu, us], default: eu } }
+defaults: { retries: 2, retry_delay: 30s }
+tasks:
+  stores: { python: "[1, 2]" }
+  per_store: { needs: stores, map: { store: { output: stores } }, bash: "echo {{ map.store }}", pool: warehouse, priority: 10 }
+  train: { needs: per_store, resources: { cpu: 0.5, memory: 32Gi }, env: { A: b }, bash: { command: train.sh } }
+  cleanup: { needs: train, teardown_of: stores, bash: rm -rf work }
+groups:
+  training: { tasks: [train], doc: Trains. }
+"#;
+    let rhai = r#"
+let d = dag("same")
+    .schedule(#{ cron: "30 2 * * *", timezone: "Europe/Berlin", timetable: "interval" })
+    .start_date("2026-01-01")
+    .params(#{ region: #{ type: "string", enum: ["eu", "us"], "default": "eu" } })
+    .defaults(#{ retries: 2, retry_delay: "30s" });
+let stores = d.task("stores", python("[1, 2]"));
+let per_store = d.task("per_store", bash("echo {{ map.store }}")).map(#{ store: #{ output: stores } }).pool("warehouse").priority(10);
+let train = d.task("train", bash(#{ command: "train.sh" })).resources(#{ cpu: 0.5, memory: "32Gi" }).env(#{ A: "b" });
+let cleanup = d.task("cleanup", bash("rm -rf work")).teardown_of(stores);
+stores >> per_store >> train >> cleanup;
+d.group("training", [train]).doc("Trains.");
+d
+"#;
+    let none = BTreeMap::<String, String>::new();
+    let expected = dags::compile::compile(&Source::new("same.yaml", yaml), &catalog, &none);
+    let found = pool
+        .compile_dags(TENANT, &Source::new("same.rhai", rhai), &Modules::None, &catalog, &none)
+        .await
+        .unwrap();
+    assert_eq!(expected.diagnostics, []);
+    assert_eq!(found.diagnostics, []);
+    assert_eq!(found.dags, expected.dags);
+}
+
+#[tokio::test]
 async fn a_script_runs_with_variables() {
     let ran = pool().run(TENANT, "t.rhai", "print(n); n * 2.5", &json!({ "n": 4 })).await.unwrap();
     assert_eq!((ran.value, ran.printed), (json!(10.0), vec!["4".to_owned()]));
@@ -177,38 +272,79 @@ async fn every_attack_ends_with_its_limit_and_the_pool_goes_on() {
 }
 
 #[tokio::test]
+async fn values_nested_without_end_are_stopped_too() {
+    let pool =
+        pool_with(Options { limits: Limits { cpu_seconds: Some(1), ..Limits::default() }, ..options() });
+    let script = fault(compile(&pool, "let a = []; for i in 0..3000000 { a = [a]; } dag(\"x\")").await);
+    assert!(script.limit.is_some(), "{script}");
+    // As deep as a template's text can nest; what is written out has a limit of its own.
+    let chain = format!("{{% set a = [] %}}{}{{{{ a }}}}.", "{% set a=[a] %}".repeat(4000));
+    let field = Field { source: json!(chain), code: false };
+    let rendered = pool.render(TENANT, &[field], &json!({})).await.unwrap();
+    assert!(matches!(&rendered[0], Ok(Value::String(text)) if text.len() > 8000), "{rendered:?}");
+    let parens = format!("{}1{}", "(".repeat(20_000), ")".repeat(20_000));
+    assert!(matches!(pool.eval(TENANT, &parens, &json!({})).await, Err(Error::Fault(_))));
+    let nested = |depth| (0..depth).fold(json!(1), |inner, _| json!([inner]));
+    assert_eq!(pool.eval(TENANT, "a", &json!({ "a": nested(100) })).await.unwrap(), nested(100));
+    let deep = fault(pool.eval(TENANT, "a", &json!({ "a": nested(126) })).await);
+    assert_eq!(deep.limit.as_deref(), Some("depth"), "{deep}");
+    assert!(compile(&pool, SMALL).await.is_ok());
+}
+
+#[tokio::test]
 async fn what_takes_too_long_is_killed_and_replaced() {
-    let slow = Options { script_timeout: Duration::from_millis(200), ..options() };
-    let limits = Limits { operations: Some(u64::MAX), ..Limits::default() };
-    let pool = pool_with(Options { limits, ..slow });
-    let fault = fault(compile(&pool, "loop {}").await);
+    let pool = pool_with(Options { template_timeout: Duration::from_millis(300), ..options() });
+    // One step of this scans 90 MB: the count of steps alone would let it go on for a minute.
+    let slow =
+        "{% set x = 'x' * 90000000 %}{% for i in range(10000) %}{% if 'y' in x %}{% endif %}{% endfor %}";
+    let field = Field { source: json!(slow), code: false };
+    let fault = fault(pool.render(TENANT, &[field], &json!({})).await);
     assert_eq!(fault.limit.as_deref(), Some("time"), "{fault}");
-    assert!(fault.message.contains("200 ms"), "{fault}");
+    assert!(fault.message.contains("300 ms"), "{fault}");
     assert_eq!(pool.idle_children(), 0);
-    assert!(pool.eval(TENANT, "1", &json!({})).await.is_ok());
+    assert!(compile(&pool, SMALL).await.is_ok());
     assert_eq!(pool.idle_children(), 1);
+}
+
+#[tokio::test]
+async fn a_script_that_takes_too_long_stops_itself() {
+    let limits = Limits { operations: Some(u64::MAX), time_ms: Some(100), ..Limits::default() };
+    let pool = pool_with(Options { limits, ..options() });
+    let fault = fault(compile(&pool, "let d = dag(\"x\");\nloop {}").await);
+    assert_eq!((fault.limit.as_deref(), fault.line), (Some("time"), Some(2)), "{fault}");
+    assert_eq!(pool.idle_children(), 1, "its child goes on");
 }
 
 #[tokio::test]
 async fn processor_time_is_a_limit_of_its_own() {
     let limits = Limits { operations: Some(u64::MAX), cpu_seconds: Some(1), ..Limits::default() };
-    let pool = pool_with(Options { limits, ..options() });
+    let pool = pool_with(Options { limits, script_timeout: Duration::from_mins(2), ..options() });
     let fault = fault(compile(&pool, "loop {}").await);
     assert_eq!(fault.limit.as_deref(), Some("cpu"), "{fault}");
     assert!(compile(&pool, SMALL).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_frame_over_the_limit_is_refused_before_it_is_sent() {
+async fn what_is_too_large_for_the_pipe_is_a_fault() {
     let pool = pool();
     assert!(compile(&pool, SMALL).await.is_ok());
     let nine = "x".repeat(9 << 20);
     let fault = fault(pool.eval(TENANT, "1", &json!({ "a": nine })).await);
     assert_eq!(fault.limit.as_deref(), Some("frame"), "{fault}");
     assert_eq!(pool.idle_children(), 1, "the child is as good as before");
-    let result = "let s = \"\"; s.pad(1000000, 'x'); let d = dag(\"d\"); for i in 0..9 { d.task(\"t\" + i, bash(s)); } d";
-    let fault = self::fault(compile(&pool, result).await);
-    assert_eq!(fault.limit.as_deref(), Some("frame"), "{fault}");
+    let result = |tasks: u32| {
+        format!(
+            "let s = \"\"; s.pad(1000000, 'x'); let d = dag(\"d\"); for i in 0..{tasks} {{ d.task(\"t\" + i, bash(s)); }} d"
+        )
+    };
+    let trees = compile(&pool, &result(12)).await.unwrap();
+    assert_eq!(
+        trees[0]["kind"]["map"][1]["value"]["kind"]["map"].as_array().map(Vec::len),
+        Some(12),
+        "a large answer"
+    );
+    let fault = self::fault(compile(&pool, &result(40)).await);
+    assert_eq!(fault.limit.as_deref(), Some("result"), "{fault}");
     assert_eq!(pool.idle_children(), 1);
 }
 
@@ -292,9 +428,16 @@ async fn the_sandbox_is_reported() {
     let in_force = pool.probe(TENANT).await.unwrap();
     println!("{in_force:?}");
     assert!(in_force.limits.iter().any(|limit| limit == "memory"), "{in_force:?}");
+    let strict = pool_with(Options { policy: Policy::Required, ..options() });
+    let enough = in_force.seccomp && in_force.landlock != Landlock::None;
+    match strict.eval(TENANT, "1", &json!({})).await {
+        Ok(_) => assert!(enough, "{in_force:?}"),
+        Err(error) => assert!(!enough && error.to_string().contains("required"), "{error}"),
+    }
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "measures")]
 async fn a_warm_child_answers_in_little_time() {
     let pool = pool();
     let start = Instant::now();

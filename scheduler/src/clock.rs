@@ -24,3 +24,9 @@ where
 {
     drop(tokio::spawn(tracker.track_future(task)));
 }
+
+/// Starts a task that nobody waits for and that holds nothing which must be given back.
+#[expect(clippy::disallowed_methods, reason = "the one place that starts tasks")]
+pub fn background(task: impl Future<Output = ()> + Send + 'static) {
+    drop(tokio::spawn(task));
+}

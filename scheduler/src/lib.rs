@@ -5,6 +5,7 @@
 
 pub mod bundle;
 pub mod clock;
+pub mod compile;
 pub mod context;
 mod desk;
 pub mod executors;

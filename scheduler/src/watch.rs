@@ -1,1 +1,357 @@
-//! .
+//! Watching a folder of DAGs: every change becomes a bundle that is activated, usually within a tenth of a second.
+//!
+//! A file that can't be compiled never disturbs the others, and its DAGs stay as they were. Only files whose content, whose
+//! named files or whose plugins changed are compiled again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use dags::{
+    canonical,
+    catalog::Catalog,
+    diagnostic::{Diagnostic, Severity, Source, code},
+    ids::{BundleId, DagId, DagVersion, TenantId},
+    model::Dag,
+    time::Span,
+};
+use engine::command::{ActivatedDag, Command};
+use migrations::{
+    Db, TenantScope,
+    store::{
+        self,
+        bundle::{NewBundle, NewVersion},
+    },
+};
+use notify::Watcher as _;
+use plugins::script::{Language, Options, Policy, ScriptPool};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{Notify, mpsc};
+
+use crate::{
+    bundle::{self, Scan},
+    clock,
+    compile::{FolderFiles, compile_file, is_dag_file},
+    desk::chain,
+    objects::Objects,
+};
+
+/// How long the folder must be quiet before it is looked at: editors write a file in several steps.
+const QUIET: Span = Span::millis(60);
+/// How often it is looked at anyhow, since not every file system tells of changes.
+const LOOK_ANYHOW: Span = Span::seconds(2);
+
+/// What is watched, and where it goes.
+#[derive(Debug)]
+pub struct Settings {
+    /// The folder.
+    pub root: PathBuf,
+    /// Whose DAGs they are.
+    pub tenant: TenantId,
+    /// The database.
+    pub db: Db,
+    /// Where bundles go.
+    pub objects: Objects,
+    /// The program that runs scripts, if there is one.
+    pub script_program: Option<PathBuf>,
+    /// Rings for the scheduler.
+    pub wake: Arc<Notify>,
+}
+
+/// Why a folder can't be watched or activated now.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It can't become a bundle.
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
+    /// The database refused.
+    #[error("failed to {doing}")]
+    Db {
+        /// What was being done.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: migrations::Error,
+    },
+    /// The operating system doesn't tell of changes.
+    #[error("failed to watch the folder")]
+    Watch(#[source] notify::Error),
+}
+
+/// A file as it was compiled last.
+#[derive(Debug, Clone)]
+struct Known {
+    /// What its compilation depended on.
+    key: [u8; 32],
+    /// Its DAGs, with the bundle that has them in this version.
+    dags: Vec<(Arc<Dag>, DagVersion, BundleId)>,
+    broken: bool,
+}
+
+/// What was found when the folder was looked at.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// How many DAGs are active.
+    pub dags: usize,
+    /// What is wrong with files, each with the text that it is about.
+    pub diagnostics: Vec<(Diagnostic, Source)>,
+    /// Whether anything changed for the scheduler.
+    pub activated: bool,
+}
+
+/// Keeps the DAGs of a folder active.
+#[derive(Debug)]
+pub struct FolderWatch {
+    options: Settings,
+    known: BTreeMap<String, Known>,
+    catalog_key: [u8; 32],
+    scripts: Option<ScriptPool>,
+    active: Option<BTreeMap<DagId, (DagVersion, BundleId)>>,
+}
+
+impl FolderWatch {
+    /// A watch that has seen nothing yet.
+    pub fn new(options: Settings) -> Self {
+        Self { options, known: BTreeMap::new(), catalog_key: [0; 32], scripts: None, active: None }
+    }
+
+    /// Looks at the folder once and activates what changed.
+    pub async fn look(&mut self) -> Result<Found, Error> {
+        let root = self.options.root.clone();
+        let scan = bundle::scan(&root)?;
+        let mut found = Found::default();
+        let (catalog, problems) = plugins::user::catalog(&scan.root);
+        for problem in problems {
+            let text = std::fs::read_to_string(scan.root.join(&problem.file)).unwrap_or_default();
+            let source = Source::new(problem.file.clone(), text);
+            found.diagnostics.push((problem, source));
+        }
+        self.use_catalog(&catalog);
+        self.compile(&scan, &catalog, &mut found).await?;
+        let dags = self.collect(&scan.digest, &mut found);
+        found.dags = dags.len();
+        let wanted: BTreeMap<DagId, (DagVersion, BundleId)> = dags
+            .iter()
+            .map(|(dag, version, bundle, _)| (dag.dag_id.clone(), (version.clone(), bundle.clone())))
+            .collect();
+        if self.active.as_ref() != Some(&wanted) {
+            self.activate(&scan, dags).await?;
+            self.active = Some(wanted);
+            found.activated = true;
+        }
+        Ok(found)
+    }
+
+    fn use_catalog(&mut self, catalog: &Catalog) {
+        let text = serde_json::to_vec(catalog).unwrap_or_default();
+        let key: [u8; 32] = Sha256::digest(text).into();
+        if key != self.catalog_key {
+            self.catalog_key = key;
+            self.scripts = self.options.script_program.clone().map(|program| {
+                let options = Options { policy: Policy::BestEffort, ..Options::new(program) };
+                ScriptPool::new(options, Language::of(catalog))
+            });
+        }
+    }
+
+    async fn compile(&mut self, scan: &Scan, catalog: &Catalog, found: &mut Found) -> Result<(), Error> {
+        let hashes: BTreeMap<&str, &[u8; 32]> =
+            scan.files.iter().map(|file| (file.path.as_str(), &file.sha256)).collect();
+        let scripts_key = {
+            let mut hash = Sha256::new();
+            for (path, content) in hashes.iter().filter(|(path, _)| path.ends_with(".rhai")) {
+                hash.update(path.as_bytes());
+                hash.update(content);
+            }
+            hash.finalize()
+        };
+        let paths: Vec<String> = scan.files.iter().map(|file| file.path.clone()).collect();
+        let files = FolderFiles::new(scan.root.clone(), paths);
+        let present: BTreeSet<&str> = hashes.keys().copied().filter(|path| is_dag_file(path)).collect();
+        self.known.retain(|path, _| present.contains(path.as_str()));
+        for path in present {
+            let current = |known: &Known| known.key == self.key_of(path, &hashes, &scripts_key, &known.dags);
+            if self.known.get(path).is_some_and(|known| !known.broken && current(known)) {
+                continue;
+            }
+            let scripts = self.scripts.as_ref();
+            let file = compile_file(&scan.root, path, catalog, &files, scripts, self.options.tenant).await;
+            let broken = file.compiled.has_errors();
+            found.diagnostics.extend(file.compiled.diagnostics.into_iter().map(|d| (d, file.source.clone())));
+            let dags = if broken {
+                match self.known.remove(path) {
+                    Some(known) => known.dags,
+                    None => self.stored(path).await?,
+                }
+            } else {
+                let version = |dag: Dag| {
+                    let version = canonical::version(&dag);
+                    (Arc::new(dag), version, scan.digest.clone())
+                };
+                file.compiled.dags.into_iter().map(version).collect()
+            };
+            let key = self.key_of(path, &hashes, &scripts_key, &dags);
+            self.known.insert(path.to_owned(), Known { key, dags, broken });
+        }
+        Ok(())
+    }
+
+    fn key_of(
+        &self,
+        path: &str,
+        hashes: &BTreeMap<&str, &[u8; 32]>,
+        scripts_key: &[u8],
+        dags: &[(Arc<Dag>, DagVersion, BundleId)],
+    ) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(self.catalog_key);
+        hash.update(hashes[path]);
+        if path.ends_with(".rhai") {
+            hash.update(scripts_key);
+        }
+        for name in dags.iter().flat_map(|(dag, ..)| dag.files.keys()) {
+            hash.update(name.as_bytes());
+            hash.update(hashes.get(name.as_str()).copied().copied().unwrap_or_default());
+        }
+        hash.finalize().into()
+    }
+
+    /// The DAGs that a file had when it was last activated, before this process began.
+    async fn stored(&self, path: &str) -> Result<Vec<(Arc<Dag>, DagVersion, BundleId)>, Error> {
+        let scope = TenantScope::new(self.options.tenant);
+        let failed = |source| Error::Db { doing: "read the DAGs that are active", source };
+        let window = store::Window { limit: 100_000, offset: 0 };
+        let dags =
+            store::dag::list(&self.options.db, scope, &Default::default(), window).await.map_err(failed)?;
+        let mut found = Vec::new();
+        for dag in dags.rows {
+            let version =
+                store::bundle::version(&self.options.db, scope, &dag.row.dag_id, &dag.row.version).await;
+            if let Some(version) = version.map_err(failed)?
+                && version.source == path
+                && !dag.row.stale
+            {
+                found.push((version.model, dag.row.version, dag.row.bundle));
+            }
+        }
+        Ok(found)
+    }
+
+    /// All DAGs with their files; a name that two files use belongs to the first of them. New runs of what compiles use the
+    /// new bundle, also where the model is the same: files that it doesn't name may have changed.
+    fn collect(
+        &mut self,
+        digest: &BundleId,
+        found: &mut Found,
+    ) -> Vec<(Arc<Dag>, DagVersion, BundleId, String)> {
+        let mut owners: BTreeMap<DagId, String> = BTreeMap::new();
+        let mut dags = Vec::new();
+        for (path, known) in &mut self.known {
+            let broken = known.broken;
+            for (dag, version, bundle) in &mut known.dags {
+                if !broken {
+                    bundle.clone_from(digest);
+                }
+                if let Some(owner) = owners.get(&dag.dag_id) {
+                    let diagnostic = Diagnostic {
+                        code: code::DAG_DUPLICATE,
+                        severity: Severity::Error,
+                        message: format!("`{owner}` defines a DAG named `{}` already", dag.dag_id),
+                        file: path.clone(),
+                        labels: Vec::new(),
+                        help: Some("give one of them another name".to_owned()),
+                    };
+                    found.diagnostics.push((diagnostic, Source::new(path.clone(), "")));
+                    continue;
+                }
+                owners.insert(dag.dag_id.clone(), path.clone());
+                dags.push((dag.clone(), version.clone(), bundle.clone(), path.clone()));
+            }
+        }
+        dags
+    }
+
+    async fn activate(
+        &self,
+        scan: &Scan,
+        dags: Vec<(Arc<Dag>, DagVersion, BundleId, String)>,
+    ) -> Result<(), Error> {
+        let Settings { tenant, db, objects, wake, .. } = &self.options;
+        bundle::store(scan, objects)?;
+        let scope = TenantScope::new(*tenant);
+        let new = NewBundle {
+            digest: scan.digest.clone(),
+            bytes: scan.bytes(),
+            files: scan.files.len() as u32,
+            created_by: Some("folder".to_owned()),
+            versions: dags
+                .iter()
+                .map(|(model, version, _, source)| NewVersion {
+                    version: version.clone(),
+                    model: model.clone(),
+                    source: source.clone(),
+                })
+                .collect(),
+        };
+        let failed = |doing| move |source| Error::Db { doing, source };
+        store::bundle::store(db, scope, &new).await.map_err(failed("store the bundle"))?;
+        let command = Command::ActivateBundle {
+            bundle: scan.digest.clone(),
+            dags: dags
+                .into_iter()
+                .map(|(dag, version, bundle, _)| ActivatedDag {
+                    dag_id: dag.dag_id.clone(),
+                    version,
+                    bundle: (bundle != scan.digest).then_some(bundle),
+                    paused_upon_creation: false,
+                })
+                .collect(),
+        };
+        store::inbox::insert(db, scope, "folder", &command, None)
+            .await
+            .map_err(failed("activate the bundle"))?;
+        wake.notify_one();
+        Ok(())
+    }
+
+    /// Looks at the folder whenever it changes, until dropped. What was found is handed to `tell`.
+    pub async fn run(mut self, mut tell: impl FnMut(Result<Found, Error>)) -> Result<(), Error> {
+        let (changes, mut changed) = mpsc::channel(1);
+        let mut watcher = notify::recommended_watcher(move |_| {
+            // One waiting signal is enough: it says that there is something, not what.
+            let _ = changes.try_send(());
+        })
+        .map_err(Error::Watch)?;
+        watcher.watch(&self.options.root, notify::RecursiveMode::Recursive).map_err(Error::Watch)?;
+        let mut seen = None;
+        let mut retry = false;
+        loop {
+            let print = bundle::fingerprint(&self.options.root).map_err(Error::from);
+            match print {
+                Ok(print) if seen == Some(print) && !retry => {}
+                Ok(print) => {
+                    let found = self.look().await;
+                    retry = found.is_err();
+                    seen = Some(print);
+                    tell(found);
+                }
+                Err(error) => tell(Err(error)),
+            }
+            tokio::select! {
+                Some(()) = changed.recv() => {}
+                () = clock::sleep(LOOK_ANYHOW) => {}
+            }
+            clock::sleep(QUIET).await;
+            while changed.try_recv().is_ok() {}
+        }
+    }
+}
+
+impl Error {
+    /// The error with what is behind it.
+    pub fn explain(&self) -> String {
+        chain(self)
+    }
+}

@@ -51,7 +51,11 @@ fn evaluate(
     Ok(returned.into_iter().map(|dag| draft.tree(dag)).collect())
 }
 
+/// The DAGs that a script ends with; none if it ends with nothing, as a module of functions does.
 fn handed_over(result: &Dynamic, path: &str) -> Result<Vec<DagHandle>, Fault> {
+    if result.is_unit() {
+        return Ok(Vec::new());
+    }
     if let Some(dag) = result.read_lock::<DagHandle>() {
         return Ok(vec![*dag]);
     }
@@ -62,7 +66,7 @@ fn handed_over(result: &Dynamic, path: &str) -> Result<Vec<DagHandle>, Fault> {
         fault
     };
     let Ok(list) = result.as_array_ref() else {
-        return Err(wrong(if result.is_unit() { "nothing" } else { result.type_name() }));
+        return Err(wrong(result.type_name()));
     };
     let mut dags = Vec::with_capacity(list.len());
     for item in list.iter() {

@@ -156,7 +156,7 @@ impl Draft {
         }
     }
 
-    /// Names of DAGs that the script made but doesn't hand over.
+    /// The DAGs that the script made but doesn't hand over.
     pub(crate) fn forgotten(&self, returned: &[DagHandle]) -> Vec<&DagDraft> {
         let is_returned = |index: &usize| returned.iter().any(|dag| dag.0 == *index);
         (0..self.dags.len()).filter(|index| !is_returned(index)).map(|index| &self.dags[index]).collect()

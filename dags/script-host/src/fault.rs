@@ -97,8 +97,11 @@ pub(crate) fn parsing(error: &ParseError, source: &Source, file: &str) -> Fault 
         ParseErrorType::LiteralTooLarge(what, most) => {
             Fault::new(format!("a literal is too large: {what} (at most {most})")).limit("size")
         }
-        ParseErrorType::Reserved(word) => Fault::new(format!("`{word}` can't be used here"))
-            .hint("scripts have no `eval`, and it is a reserved word"),
+        ParseErrorType::Reserved(word) if word == "eval" => Fault::new("scripts have no `eval`"),
+        ParseErrorType::Reserved(word) => {
+            Fault::new(format!("`{word}` is a reserved word of the script language"))
+                .hint(format!("as a key of an object write it in quotes: `#{{ \"{word}\": ... }}`"))
+        }
         ParseErrorType::VariableUndefined(name) | ParseErrorType::ModuleUndefined(name) => {
             Fault::new(format!("`{name}` isn't defined"))
         }

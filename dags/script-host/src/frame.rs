@@ -4,6 +4,10 @@ use std::io::{self, Read, Write};
 
 /// The largest frame in bytes, without its length.
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
+/// The largest answer in bytes, cut into several frames.
+pub const ANSWER_BYTES_MAX: usize = 32 << 20;
+/// The bytes of an answer in one frame; escaped as a text they can double.
+pub const PART_BYTES_MAX: usize = 3 << 20;
 
 /// Why a frame can't be read or written.
 #[derive(Debug, thiserror::Error)]

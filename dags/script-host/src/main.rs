@@ -2,7 +2,7 @@
 //! its input ends. Started by the service only; see `PROTOCOL.md`.
 
 use std::{
-    io::{self, Stdin, Stdout},
+    io::{self, Stdin},
     process::ExitCode,
     sync::{
         Arc,
@@ -66,23 +66,38 @@ fn check(format: u32) -> Result<(), Error> {
     if format == FORMAT { Ok(()) } else { Err(Error::Format(format)) }
 }
 
+fn answer(id: u64, reply: Reply) -> Answer {
+    Answer { format: FORMAT, id, cpu_us: sandbox::cpu_us(), reply }
+}
+
+/// Sends an answer, cut up if it is larger than a frame.
 fn respond(id: u64, reply: Reply) -> Result<(), Error> {
-    let answer = |reply| Answer { format: FORMAT, id, cpu_us: sandbox::cpu_us(), reply };
-    match send(&answer(reply)) {
-        Err(Error::Frame(frame::Error::TooLarge(bytes))) => send(&answer(Reply::Fault(
-            Fault::new(format!(
-                "the result takes {bytes} bytes; at most {} are allowed",
-                frame::FRAME_BYTES_MAX
-            ))
-            .limit("frame"),
-        ))),
-        other => other,
+    let text = serde_json::to_string(&answer(id, reply))?;
+    let bytes = text.len();
+    if bytes > frame::ANSWER_BYTES_MAX {
+        let message =
+            format!("the result takes {bytes} bytes; at most {} are allowed", frame::ANSWER_BYTES_MAX);
+        return send(&answer(id, Reply::Fault(Fault::new(message).limit("result"))));
     }
+    if bytes <= frame::FRAME_BYTES_MAX {
+        frame::write(&mut io::stdout(), text.as_bytes())?;
+        return Ok(());
+    }
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let mut end = rest.len().min(frame::PART_BYTES_MAX);
+        while !rest.is_char_boundary(end) {
+            end -= 1;
+        }
+        let (part, more) = rest.split_at(end);
+        send(&answer(id, Reply::Part { text: part.to_owned() }))?;
+        rest = more;
+    }
+    send(&answer(id, Reply::Joined { bytes }))
 }
 
 fn send(message: &impl serde::Serialize) -> Result<(), Error> {
-    let mut output: Stdout = io::stdout();
-    frame::write(&mut output, &serde_json::to_vec(message)?)?;
+    frame::write(&mut io::stdout(), &serde_json::to_vec(message)?)?;
     Ok(())
 }
 

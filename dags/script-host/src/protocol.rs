@@ -212,6 +212,16 @@ pub enum Reply {
     Values(Vec<Rendered>),
     /// The script can't be evaluated.
     Fault(Fault),
+    /// A piece of an answer that is larger than a frame: its JSON text, cut up. `joined` follows.
+    Part {
+        /// The next piece.
+        text: String,
+    },
+    /// The pieces so far are the answer.
+    Joined {
+        /// Their bytes in all.
+        bytes: usize,
+    },
     /// The script imports this module; answer with `module`, then the real answer follows.
     Need {
         /// Its name: letters, digits, `_` and `-`.

@@ -183,6 +183,34 @@ fn several_dags_come_as_a_list() {
 }
 
 #[test]
+fn functions_alone_are_a_module() {
+    assert_eq!(compile("fn active() { [\"eu\"] }").unwrap(), Vec::<Value>::new());
+}
+
+/// The keys of the language as it is today: none may be a word that the script language reserves.
+const KEYS: &str = "doc owner tags schedule start_date end_date params defaults max_active_runs max_active_tasks fail_fast \
+    run_timeout on_failure on_success deadline needs trigger_rule retries retry_delay retry_backoff retry_jitter \
+    max_retry_delay timeout pool pool_slots priority weight_rule depends_on_past wait_for_downstream max_active \
+    max_active_per_run executor queue resources gang preemptible env when outlets map teardown_of \
+    on_failure_fail_run notify parent";
+
+#[test]
+fn every_key_can_be_a_method() {
+    let keys: Vec<String> = KEYS.split_whitespace().map(str::to_owned).collect();
+    let words =
+        Words { dag_keys: keys.clone(), task_keys: keys.clone(), group_keys: keys.clone(), ..words() };
+    let hello = Hello { format: FORMAT, limits: Limits::default(), language: words };
+    let host = Host::new(&hello, Box::new(|_| Err(Fault::new("none"))));
+    for key in &keys {
+        let text = format!(
+            "let d = dag(\"x\"); let t = d.task(\"t\", empty()).{key}(1); d.group(\"g\", [t]).{key}(1); d.{key}(1)"
+        );
+        let reply = host.answer(Body::Compile { path: "a.rhai".into(), text });
+        assert!(matches!(reply, Reply::Trees { .. }), "{key}: {reply:?}");
+    }
+}
+
+#[test]
 fn errors_teach_and_point() {
     let table = [
         (
@@ -212,8 +240,10 @@ fn errors_teach_and_point() {
             "needs",
             3,
         ),
-        ("let d = dag(\"x\");\nlet e = d;", "ends with nothing", "without a semicolon", 0),
+        ("let d = dag(\"x\");\nlet e = d;", "DAG `x` is made but not handed over", "end the script", 1),
+        ("let d = dag(\"x\");\n1", "ends with i64", "without a semicolon", 0),
         ("let d = dag(\"x\");\nlet e = dag(\"y\");\nd", "DAG `y` is made but not handed over", "[a, b]", 2),
+        ("let d = dag(\"x\");\nd.params(#{ a: #{ default: 1 } });\nd", "reserved word", "\"default\": ", 2),
         ("let d = dag(\"x\", #{ tasks: [] });\nd", "`tasks` isn't a key", "d.task", 1),
         ("let d = dag(\"x\");\nd.doc(|| 1);\nd", "function can't be used as a value", "call it", 2),
         ("let d = dag(\"x\");\nd.params(#{ a: 1.0 / 0.0 });\nd", "isn't finite", "", 2),

@@ -32,7 +32,7 @@ impl Program {
         let mut program = Self::start();
         program.send(&json!({
             "format": 1,
-            "limits": { "memory_bytes": 128 << 20 },
+            "limits": { "memory_bytes": 192 << 20 },
             "language": { "operators": [{ "name": "bash" }], "dag_keys": ["doc"], "task_keys": ["needs"] },
         }));
         let ready = program.receive().expect("the program answers the handshake");
@@ -103,12 +103,33 @@ fn modules_come_over_the_pipe() {
     assert_eq!(fault["fault"]["line"], 1);
 }
 
+fn filled(tasks: usize) -> Value {
+    let text = format!(
+        "let s = \"\"; s.pad(500000, 'ä'); let d = dag(\"d\"); for i in 0..{tasks} {{ d.task(\"t\" + i, bash(s)); }} d"
+    );
+    json!({ "compile": { "path": "t", "text": text } })
+}
+
 #[test]
-fn a_result_over_the_frame_is_a_fault() {
+fn a_large_answer_comes_in_parts() {
     let mut program = Program::ready();
-    let text = "let s = \"x\"; s.pad(1000000, 'x'); let d = dag(\"d\"); for i in 0..9 { d.task(\"t\" + i, bash(s)); } d";
-    let answer = program.ask(&json!({ "compile": { "path": "t", "text": text } })).unwrap();
-    assert_eq!(answer["fault"]["limit"], "frame", "{answer}");
+    let mut reply = program.ask(&filled(9)).unwrap();
+    let mut joined = String::new();
+    while let Some(part) = reply["part"]["text"].as_str() {
+        joined.push_str(part);
+        reply = program.receive().unwrap()["reply"].clone();
+    }
+    assert_eq!(reply["joined"]["bytes"], joined.len());
+    assert!(joined.len() > frame::FRAME_BYTES_MAX, "{}", joined.len());
+    let answer: Value = serde_json::from_str(&joined).unwrap();
+    assert!(answer["reply"]["trees"]["trees"][0]["kind"]["map"].is_array());
+}
+
+#[test]
+fn an_answer_over_the_limit_is_a_fault() {
+    let mut program = Program::ready();
+    let answer = program.ask(&filled(40)).unwrap();
+    assert_eq!(answer["fault"]["limit"], "result", "{answer}");
     let eval = json!({ "eval": { "expression": "1", "context": {} } });
     assert_eq!(program.ask(&eval).unwrap()["value"]["value"], 1, "it goes on");
 }
@@ -139,7 +160,10 @@ fn messages_against_the_protocol_end_it_with_a_reason() {
 #[test]
 fn memory_bombs_end_it() {
     for (body, what) in [
-        (json!({ "eval": { "expression": "('x' * 90000000) ~ ('x' * 90000000)", "context": {} } }), "text"),
+        (
+            json!({ "eval": { "expression": "('x' * 90000000) ~ ('x' * 90000000) ~ ('x' * 90000000)", "context": {} } }),
+            "text",
+        ),
         (json!({ "eval": { "expression": "('x' * 90000000) | list", "context": {} } }), "list"),
     ] {
         let mut program = Program::ready();

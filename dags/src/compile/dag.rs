@@ -85,6 +85,7 @@ impl Context<'_, '_> {
         if let Some(node) = get("schedule") {
             let at = ["cron", "crons", "every"].iter().find_map(|key| node.get(key)).unwrap_or(node).span;
             self.check_timetable(&schedule, Bounds { start_date, end_date }, at);
+            self.check_start(&schedule, get("start_date").is_some(), at);
         }
         let params = get("params").map(|n| self.params(n, &schedule.when)).unwrap_or_default();
         let defaults = self.defaults(object);

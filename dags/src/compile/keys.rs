@@ -1,7 +1,7 @@
 //! The keys of the language, in one place: the compiler, the JSON Schema and the suggestions read them.
 
 /// The keys of a DAG.
-pub(crate) const DAG_KEYS: &[&str] = &[
+pub const DAG_KEYS: &[&str] = &[
     "dag",
     "doc",
     "owner",
@@ -50,7 +50,7 @@ pub(crate) const POLICY_KEYS: &[&str] = &[
 ];
 
 /// The keys of a task beside its operator.
-pub(crate) const TASK_KEYS: &[&str] = &[
+pub const TASK_KEYS: &[&str] = &[
     "doc",
     "needs",
     "trigger_rule",
@@ -84,7 +84,7 @@ pub(crate) const TASK_KEYS: &[&str] = &[
 ];
 
 /// The keys of a group.
-pub(crate) const GROUP_KEYS: &[&str] = &["tasks", "parent", "map", "doc"];
+pub const GROUP_KEYS: &[&str] = &["tasks", "parent", "map", "doc"];
 
 /// Other systems' words: theirs, ours, and what else to know.
 const FOREIGN: &[(&str, &str, &str)] = &[

@@ -67,7 +67,10 @@ impl Context<'_, '_> {
         outputs: &mut Vec<(&'n str, ByteRange)>,
     ) -> Option<MapSource> {
         match &node.kind {
-            Kind::Seq(nodes) => Some(MapSource::Literal(nodes.iter().map(Node::to_json).collect())),
+            Kind::Seq(nodes) => {
+                self.warn_inside(node, &format!("map.{name}"));
+                Some(MapSource::Literal(nodes.iter().map(Node::to_json).collect()))
+            }
             Kind::Map(_) => {
                 let object = self.object(node, &format!("`{name}`"), &["output"])?;
                 let task = self.required(&object, "output", name)?;

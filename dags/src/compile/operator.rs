@@ -188,7 +188,7 @@ impl Context<'_, '_> {
     }
 
     // The recursion is bounded by the depth of the tree.
-    fn warn_inside(&mut self, node: &Node, what: &str) {
+    pub(super) fn warn_inside(&mut self, node: &Node, what: &str) {
         match &node.kind {
             Kind::Str(text) => self.warn_if_expression(text, node, what),
             Kind::Seq(nodes) => nodes.iter().for_each(|node| self.warn_inside(node, what)),

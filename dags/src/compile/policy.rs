@@ -88,7 +88,10 @@ impl Context<'_, '_> {
             trigger_rule: get("trigger_rule").and_then(|n| self.choice(n, "trigger_rule", TriggerRule::ALL)),
             retries: get("retries").and_then(|n| self.count(n, "retries", 0, RETRIES_MAX)),
             retry_delay: get("retry_delay").and_then(|n| self.span(n, "retry_delay")),
-            retry_backoff: get("retry_backoff").and_then(|n| self.number(n, "retry_backoff", 0.0, 100.0)),
+            // A factor of 1 changes nothing, as 0 does.
+            retry_backoff: get("retry_backoff")
+                .and_then(|n| self.number(n, "retry_backoff", 0.0, 100.0))
+                .map(|factor| if (factor - 1.0).abs() < f64::EPSILON { 0.0 } else { factor }),
             retry_jitter: get("retry_jitter").and_then(|n| self.choice(n, "retry_jitter", Jitter::ALL)),
             max_retry_delay: get("max_retry_delay").and_then(|n| self.some_span(n, "max_retry_delay")),
             timeout: get("timeout").and_then(|n| self.some_span(n, "timeout")),

@@ -75,6 +75,11 @@ impl Context<'_, '_> {
     }
 
     fn unknown_name(&mut self, name: &str, at: ByteRange) {
+        if template::AIRFLOW_ONLY.contains(&name) {
+            let message = format!("Airflow's `{name}` doesn't exist in Updraft's templates");
+            self.push(Draft::error(code::TEMPLATE_NAME, message).at(at, "not here"));
+            return;
+        }
         let removed = template::REMOVED.iter().find(|(old, _)| *old == name);
         let help = removed
             .map(|(_, new)| format!("write `{new}`"))

@@ -297,6 +297,21 @@ impl Context<'_, '_> {
         nodes.iter().map(|node| self.asset_condition(node, left)).collect()
     }
 
+    /// Without a start date there is no first interval to begin with.
+    pub(super) fn check_start(&mut self, schedule: &Schedule, has_start: bool, at: ByteRange) {
+        let repeats = matches!(schedule.when, When::Every(_) | When::Crons(_) | When::AssetsOrCrons { .. });
+        let from_the_start = schedule.missed == Missed::All && schedule.timetable == TimetableKind::Interval;
+        if repeats && from_the_start && !has_start {
+            let message =
+                "a schedule of intervals with `missed: all` has nowhere to begin, so it would never run";
+            self.push(
+                Draft::error(code::SCHEDULE_INVALID, message)
+                    .at(at, "which interval is the first?")
+                    .help("add `start_date: 2026-01-01` beside `schedule`".to_owned()),
+            );
+        }
+    }
+
     /// Asks the timetable, which knows cron and the calendar.
     pub(super) fn check_timetable(&mut self, schedule: &Schedule, bounds: Bounds, at: ByteRange) {
         let Err(error) = Timetable::new(schedule, bounds) else { return };

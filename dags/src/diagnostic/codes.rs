@@ -12,6 +12,7 @@ macro_rules! codes {
 }
 
 codes! {
+    FILE_UNREADABLE = "file.unreadable", "The file can't be read, isn't UTF-8 or is too large.";
     YAML_SYNTAX = "yaml.syntax", "The text isn't YAML.";
     YAML_TAB = "yaml.tab", "A tab was used where YAML wants blanks.";
     YAML_DUPLICATE_KEY = "yaml.duplicate-key", "A key stands twice in the same map; one of the values would be lost.";
@@ -43,6 +44,9 @@ codes! {
     DAG_FILE = "dag.file", "A file beside the DAG that is missing, outside of the bundle or can't be read.";
     DAG_PARAM = "dag.param", "A parameter whose JSON Schema is invalid or whose default it refuses.";
     PLUGIN_INVALID = "plugin.invalid", "A plugin beside the DAGs that can't be used; its operator doesn't exist.";
+    SCRIPT_UNAVAILABLE = "script.unavailable", "Scripts can't be run here.";
+    SCRIPT_INVALID = "script.invalid", "A Rhai script that can't be read, fails, or hands over no DAG.";
+    SCRIPT_LIMIT = "script.limit", "A Rhai script that was stopped: too many steps, too much memory, too long.";
     SCHEDULE_CATCHUP = "schedule.catchup", "Airflow's `catchup`, which is written `missed` here.";
     SCHEDULE_INVALID = "schedule.invalid", "A schedule that can't be read, contradicts itself or never fires.";
     SCHEDULE_TIMEZONE = "schedule.timezone", "A time zone that doesn't exist.";

@@ -30,14 +30,11 @@ const BLOCKS: &[(&str, &str)] = &[
     ("for", "endfor"),
     ("with", "endwith"),
     ("filter", "endfilter"),
-    ("macro", "endmacro"),
-    ("call", "endcall"),
-    ("autoescape", "endautoescape"),
     ("set", "endset"),
     ("raw", "endraw"),
 ];
-/// Statements that would load something: templates are sealed.
-const FORBIDDEN: &[&str] = &["include", "import", "from", "extends", "block"];
+/// Statements that load or define something: templates are sealed.
+const FORBIDDEN: &[&str] = &["include", "import", "from", "extends", "block", "macro", "call"];
 
 struct Scanner<'t> {
     text: &'t str,
@@ -50,7 +47,7 @@ struct Scanner<'t> {
 pub fn scan(text: &str) -> Template {
     let mut scanner = Scanner { text, open: Vec::new(), locals: BTreeSet::new(), found: Template::default() };
     scanner.run();
-    // Loops, `set` and macros bind names; where exactly they are visible is the renderer's business.
+    // Loops, `set` and `with` bind names; where exactly they are visible is the renderer's business.
     let Scanner { locals, mut found, .. } = scanner;
     found.references.retain(|reference| !locals.contains(reference.root.as_str()));
     found
@@ -65,9 +62,15 @@ impl<'t> Scanner<'t> {
                 b'%' => ("%}", "a statement"),
                 _ => ("#}", "a comment"),
             };
-            let Some(end) = self.closing(start + 2, closing) else {
+            let Some(end) = self::closing(self.text, start + 2, closing) else {
                 let message = format!("{what} begins here and doesn't end");
-                self.problem(start..start + 2, message, Some(format!("close it with `{closing}`")));
+                let help = if closing == "#}" {
+                    "close it with `#}`; if `${#name}` of the shell is meant, put it between `{% raw %}` and `{% endraw %}`"
+                        .to_owned()
+                } else {
+                    format!("close it with `{closing}`")
+                };
+                self.problem(start..start + 2, message, Some(help));
                 return;
             };
             let inner = start + 2..end;
@@ -92,30 +95,6 @@ impl<'t> Scanner<'t> {
             }
             at += 1;
         }
-    }
-
-    /// The closing delimiter, not looking into strings.
-    fn closing(&self, from: usize, closing: &str) -> Option<usize> {
-        if closing == "#}" {
-            return self.text[from..].find(closing).map(|n| from + n);
-        }
-        let bytes = self.text.as_bytes();
-        let mut quote = None;
-        let mut braces = 0_usize;
-        let mut at = from;
-        while at < bytes.len() {
-            match (quote, bytes[at]) {
-                (Some(_), b'\\') => at += 1,
-                (Some(open), byte) if byte == open => quote = None,
-                (None, byte @ (b'"' | b'\'')) => quote = Some(byte),
-                (None, b'{') => braces += 1,
-                (None, b'}') if braces > 0 => braces -= 1,
-                (None, _) if bytes[at..].starts_with(closing.as_bytes()) => return Some(at),
-                (Some(_) | None, _) => {}
-            }
-            at += 1;
-        }
-        None
     }
 
     fn problem(&mut self, at: Range<usize>, message: String, help: Option<String>) {
@@ -161,7 +140,7 @@ impl<'t> Scanner<'t> {
                 "set" => {
                     rest.find('=').map_or(rest_at.end..rest_at.end, |n| rest_at.start + n + 1..rest_at.end)
                 }
-                "macro" | "filter" | "call" | "autoescape" | "with" => rest_at.end..rest_at.end,
+                "filter" | "with" => rest_at.end..rest_at.end,
                 _ => rest_at,
             };
             self.read(read);
@@ -175,12 +154,16 @@ impl<'t> Scanner<'t> {
                 None => self.problem(whole, format!("`{word}` closes nothing"), None),
             }
         } else if FORBIDDEN.contains(&word) {
-            let help = Some("a template stands alone: it can't load or extend another".to_owned());
+            let help = Some(
+                "a template stands alone; it may use `for`, `if`, `set`, `with`, `filter` and `raw`"
+                    .to_owned(),
+            );
             self.problem(whole, format!("`{word}` isn't allowed in a template"), help);
-        } else if matches!(word, "elif" | "else" | "do" | "continue" | "break") {
+        } else if matches!(word, "elif" | "else") {
             self.read(rest_at);
         } else {
-            self.problem(whole, format!("`{word}` is no statement of templates"), None);
+            let help = Some("there are `for`, `if`, `set`, `with`, `filter` and `raw`".to_owned());
+            self.problem(whole, format!("`{word}` is no statement of templates"), help);
         }
         next
     }
@@ -202,7 +185,7 @@ impl<'t> Scanner<'t> {
         let names = match word {
             "for" => rest.split(" in ").next(),
             "set" => rest.split('=').next(),
-            "macro" | "with" | "call" => Some(rest),
+            "with" => Some(rest),
             _ => None,
         };
         let words = names.unwrap_or_default().split(|c: char| !(c.is_alphanumeric() || c == '_'));
@@ -210,8 +193,29 @@ impl<'t> Scanner<'t> {
         if word == "for" {
             self.locals.insert("loop");
         }
-        if word == "call" || word == "macro" {
-            self.locals.extend(["caller", "varargs", "kwargs"]);
-        }
     }
+}
+
+/// The closing delimiter from there on, not looking into strings.
+pub(super) fn closing(text: &str, from: usize, closing: &str) -> Option<usize> {
+    if closing == "#}" {
+        return text[from..].find(closing).map(|n| from + n);
+    }
+    let bytes = text.as_bytes();
+    let mut quote = None;
+    let mut braces = 0_usize;
+    let mut at = from;
+    while at < bytes.len() {
+        match (quote, bytes[at]) {
+            (Some(_), b'\\') => at += 1,
+            (Some(open), byte) if byte == open => quote = None,
+            (None, byte @ (b'"' | b'\'')) => quote = Some(byte),
+            (None, b'{') => braces += 1,
+            (None, b'}') if braces > 0 => braces -= 1,
+            (None, _) if bytes[at..].starts_with(closing.as_bytes()) => return Some(at),
+            (Some(_) | None, _) => {}
+        }
+        at += 1;
+    }
+    None
 }

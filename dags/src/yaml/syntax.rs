@@ -59,7 +59,7 @@ fn message(kind: &ErrorKind, here: &str) -> String {
 fn help(kind: &ErrorKind, at: usize, text: &str) -> Option<String> {
     let line_start = text[..at].rfind('\n').map_or(0, |n| n + 1);
     let line = text[line_start..].lines().next().unwrap_or_default();
-    if line[..line.floor_char_boundary(at - line_start)].trim_start_matches([' ', '\t', '-']).contains("\t")
+    if line[..line.floor_char_boundary(at - line_start)].trim_start_matches([' ', '\t', '-']).contains('\t')
         || line.trim_start_matches(' ').starts_with('\t')
     {
         return Some("replace the tab by blanks".to_owned());

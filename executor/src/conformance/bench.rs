@@ -163,11 +163,15 @@ impl<H: Harness> Bench<H> {
     /// Lets an attempt go on that waits in `read < pipe`.
     pub async fn release(&self, pipe: PathBuf) {
         let write = tokio::task::spawn_blocking(move || std::fs::write(pipe, "go\n"));
-        tokio::time::timeout(PATIENCE, write).await.expect("somebody reads the pipe").unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, write).await.unwrap().unwrap().unwrap();
     }
 }
 
 /// Waits until a condition holds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "logs and processes are looked at; nobody tells of their changes"
+)]
 pub(super) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !condition().await {
@@ -230,6 +234,7 @@ pub fn work(bundle_dir: PathBuf, command: &str) -> Work {
         members: 1,
         executor: ExecutorName::parse("local").unwrap(),
         timeout: None,
+        waited: Span::ZERO,
     };
     let Some(args) = json!({ "command": command, "strict": false }).as_object().cloned() else {
         panic!("an object")

@@ -74,3 +74,35 @@ pub(super) async fn kills_are_remembered_without_the_runtime<H: Harness>(mut ben
     assert_eq!(bench.ended(id).await.outcome, Outcome::Killed);
     assert!(!bench.file("started").exists());
 }
+
+pub(super) async fn nothing_starts_twice_whatever_dies<H: Harness>(mut bench: Bench<H>) {
+    const COUNT: usize = 60;
+    let command = |i: usize| format!("echo run >> runs-{i}; sleep 0.0{}; exit {}", i % 10, i % 2);
+    let works: Vec<_> = (0..COUNT).map(|i| bench.bash(&command(i))).collect();
+    let mut submits = tokio::task::JoinSet::new();
+    for (i, work) in works.iter().enumerate() {
+        let (executor, work) = (bench.harness.executor(), work.clone());
+        submits.spawn(async move { executor.submit(work).await });
+        match i % 20 {
+            7 => bench.restart_client().await,
+            13 => bench.harness.kill_runtime().await,
+            _ => tokio::task::yield_now().await,
+        }
+    }
+    // Some were cut off with their client; a scheduler that isn't sure submits again.
+    submits.join_all().await;
+    for work in &works {
+        bench.submit(work.clone()).await;
+    }
+    for (i, work) in works.iter().enumerate() {
+        let end = bench.ended(work.dispatch.id).await;
+        let runs = std::fs::read_to_string(bench.file(&format!("runs-{i}"))).unwrap_or_default();
+        match end.outcome {
+            Outcome::Success | Outcome::Failed => {
+                assert_eq!((runs.as_str(), end.exit_code), ("run\n", Some((i % 2) as i32)));
+            }
+            Outcome::Lost => assert!(runs.is_empty() || runs == "run\n", "{runs:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}

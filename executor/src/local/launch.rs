@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::UnixStream;
+use tokio::{io::AsyncReadExt as _, net::UnixStream, process::ChildStdout};
 
 use super::Options;
 use crate::supervise::SOCKET;
@@ -30,38 +30,37 @@ const ENVIRONMENT: [&str; 11] = [
 /// How long a new supervisor may take until it listens: it first ends what a former one left.
 const START_MAX: Duration = Duration::from_secs(15);
 
-/// How often a new supervisor is tried.
-const TRY_EVERY: Duration = Duration::from_millis(5);
-
 /// Connects to the supervisor; starts one if none listens.
-pub(super) async fn connect(options: &Options, child: &mut Option<Child>) -> io::Result<UnixStream> {
+pub(super) async fn connect(options: &Options, children: &mut Vec<Child>) -> io::Result<UnixStream> {
     let path = options.dir.join(SOCKET);
     match UnixStream::connect(&path).await {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {}
         outcome => return outcome,
     }
-    let started = child.insert(start(options)?);
-    let deadline = tokio::time::Instant::now() + START_MAX;
-    loop {
-        tokio::time::sleep(TRY_EVERY).await;
-        match UnixStream::connect(&path).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) if tokio::time::Instant::now() >= deadline => return Err(error),
-            Err(_) => {}
+    let mut child = start(options)?;
+    let said = child.stdout.take().map(ChildStdout::from_std).transpose()?;
+    children.push(child);
+    let mut ready = [0; 1];
+    let listens = match said {
+        Some(mut said) => {
+            tokio::time::timeout(START_MAX, said.read(&mut ready)).await.map_err(io::Error::from)??
         }
-        if let Some(status) = started.try_wait()? {
-            // Another one may have been faster, and ours gave way to it.
-            return UnixStream::connect(&path).await.map_err(|_| {
-                let log = options.dir.join("supervisor.log");
-                io::Error::other(format!(
-                    "the supervisor ended at once ({status}); {} says why",
-                    log.display()
-                ))
-            });
+        None => 0,
+    };
+    // One that ended without a word may have given way to another that was faster.
+    UnixStream::connect(&path).await.map_err(|error| match listens {
+        0 => {
+            let log = options.dir.join("supervisor.log");
+            io::Error::other(format!("the supervisor ended at once; {} says why", log.display()))
         }
-    }
+        _ => error,
+    })
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what the supervisor inherits is picked from this process's environment"
+)]
 fn start(options: &Options) -> io::Result<Child> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&options.dir)?;
     let log = fs::OpenOptions::new()
@@ -76,7 +75,7 @@ fn start(options: &Options) -> io::Result<Child> {
         .envs(environment)
         .current_dir("/")
         .stdin(Stdio::null())
-        .stdout(Stdio::from(log.try_clone()?))
+        .stdout(Stdio::piped())
         .stderr(Stdio::from(log))
         .spawn()
 }

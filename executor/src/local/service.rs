@@ -41,13 +41,17 @@ pub struct Service {
     next: u64,
     /// Reports that the receiver has no room for. There are two at most for each attempt that isn't confirmed.
     waiting: VecDeque<Report>,
-    /// The supervisor, if this process started it; kept to reap it.
-    child: Option<Child>,
+    /// The supervisors that this process started and that haven't ended; kept to reap them.
+    children: Vec<Child>,
+    /// Whether the last ask is done.
+    closed: bool,
 }
 
 #[derive(Debug)]
 struct Open {
     frame: Vec<u8>,
+    /// Whether the service ends once this is done.
+    last: bool,
     /// None for the asks of the service itself.
     reply: Option<oneshot::Sender<Result<Answer, Error>>>,
 }
@@ -79,7 +83,7 @@ impl Service {
         errands: mpsc::Receiver<Errand>,
     ) -> Self {
         let (open, waiting) = (BTreeMap::new(), VecDeque::new());
-        Self { options, reports, errands, open, next: 0, waiting, child: None }
+        Self { options, reports, errands, open, next: 0, waiting, children: Vec::new(), closed: false }
     }
 
     /// Runs until it is cancelled, all handles are dropped, or nobody receives the reports any more. The supervisor and
@@ -87,9 +91,10 @@ impl Service {
     pub async fn run(mut self, cancel: CancellationToken) {
         let mut failures = 0;
         while !cancel.is_cancelled() {
+            self.reap();
             let connected = tokio::select! {
                 () = cancel.cancelled() => return,
-                connected = launch::connect(&self.options, &mut self.child) => connected,
+                connected = launch::connect(&self.options, &mut self.children) => connected,
             };
             match connected {
                 Ok(stream) => {
@@ -100,7 +105,6 @@ impl Service {
                             tracing::warn!(reason = %lost, "the connection to the supervisor is lost");
                         }
                     }
-                    self.reap();
                 }
                 Err(error) => {
                     failures += 1;
@@ -109,9 +113,8 @@ impl Service {
                         self.refuse_all(&error.to_string());
                     }
                     let wait = BACKOFF.1.min(BACKOFF.0 * 2_u32.pow(failures.min(10)));
-                    tokio::select! {
-                        () = cancel.cancelled() => return,
-                        () = tokio::time::sleep(wait) => {}
+                    if tokio::time::timeout(wait, cancel.cancelled()).await.is_ok() {
+                        return;
                     }
                 }
             }
@@ -123,7 +126,7 @@ impl Service {
         let (mut reader, mut writer) = stream.split();
         let (mut frames, mut out, mut buffer) = (Frames::default(), Vec::new(), vec![0; READ_BYTES]);
         self.open.retain(|_, open| open.reply.is_some());
-        self.ask(Ask::Subscribe, None, &mut Vec::new());
+        self.ask(Ask::Subscribe, false, None, &mut Vec::new());
         // The subscription goes first, though its number is the highest.
         self.open.values().rev().take(1).for_each(|open| out.extend_from_slice(&open.frame));
         self.open.values().rev().skip(1).rev().for_each(|open| out.extend_from_slice(&open.frame));
@@ -138,13 +141,16 @@ impl Service {
             };
             match event {
                 Event::Stop => return Ok(()),
-                Event::Errand(Errand { ask, reply }) => self.ask(ask, Some(reply), &mut out),
+                Event::Errand(Errand { ask, last, reply }) => self.ask(ask, last, Some(reply), &mut out),
                 Event::Written(n) => drop(out.drain(..n)),
                 Event::Read(0) => return Err(Lost::Closed),
                 Event::Read(n) => {
                     frames.push(&buffer[..n]);
                     while let Some(message) = frames.next()? {
                         self.hear(message);
+                    }
+                    if self.closed {
+                        return Ok(());
                     }
                 }
                 Event::Room(room) => {
@@ -157,13 +163,19 @@ impl Service {
     }
 
     /// Sends an ask, and keeps it until it is answered.
-    fn ask(&mut self, ask: Ask, reply: Option<oneshot::Sender<Result<Answer, Error>>>, out: &mut Vec<u8>) {
+    fn ask(
+        &mut self,
+        ask: Ask,
+        last: bool,
+        reply: Option<oneshot::Sender<Result<Answer, Error>>>,
+        out: &mut Vec<u8>,
+    ) {
         self.next += 1;
         let (id, mut frame) = (self.next, Vec::new());
         match wire::encode(&Request { format: FORMAT, id, ask }, &mut frame) {
             Ok(()) => {
                 out.extend_from_slice(&frame);
-                self.open.insert(id, Open { frame, reply });
+                self.open.insert(id, Open { frame, last, reply });
             }
             Err(error) => answer(reply, Err(Error::Refused(error.to_string()))),
         }
@@ -174,6 +186,7 @@ impl Service {
             Message::Report(report) => self.waiting.push_back(report),
             Message::Answer { id, answer: content } => {
                 if let Some(open) = self.open.remove(&id) {
+                    self.closed |= open.last && matches!(content, Answer::Done);
                     answer(open.reply, Ok(content));
                 }
             }
@@ -189,18 +202,19 @@ impl Service {
         }
     }
 
-    /// Takes note of the end of a supervisor that this process started.
+    /// Takes note of the end of supervisors that this process started.
     fn reap(&mut self) {
-        if let Some(child) = &mut self.child {
-            match child.try_wait() {
-                Ok(Some(status)) => {
-                    tracing::warn!(%status, "the supervisor has ended; its attempts are lost");
-                    self.child = None;
-                }
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "the supervisor can't be waited for"),
+        self.children.retain_mut(|child| match child.try_wait() {
+            Ok(Some(status)) => {
+                tracing::info!(%status, pid = child.id(), "a supervisor has ended");
+                false
             }
-        }
+            Ok(None) => true,
+            Err(error) => {
+                tracing::warn!(%error, "a supervisor can't be waited for");
+                false
+            }
+        });
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     orphans::{kill, kill_group},
     state::{Attempt, Exited, Key, Running, Supervisor},
 };
-use crate::limits::tree;
+use crate::{clock, limits::tree};
 
 /// How often the memory of an attempt is looked at where no cgroup limits it.
 pub(super) const MEMORY_LOOK: Duration = Duration::from_millis(200);
@@ -101,7 +101,7 @@ impl Running {
 impl Supervisor {
     /// Begins to end an attempt, unless that has begun: TERM now, KILL after the grace period.
     pub(super) fn end(&mut self, key: Key, cause: Cause, grace: Duration) {
-        let now = Instant::now();
+        let now = clock::monotonic();
         let Some(running) = self.attempts.get_mut(&key).and_then(Attempt::running) else { return };
         match &mut running.ending {
             Some(ending) => ending.kill_at = ending.kill_at.min(now + grace),
@@ -161,7 +161,7 @@ impl Supervisor {
 
     /// The main process of an attempt has ended: ends what it left in its group, then reaps it.
     pub(super) fn process_ended(&mut self, key: Key) {
-        let now = Instant::now();
+        let now = clock::monotonic();
         let Some(running) = self.attempts.get_mut(&key).and_then(Attempt::running) else { return };
         // While the process isn't reaped, its number and group can't be given to another.
         if running.ending.as_ref().is_none_or(|ending| !ending.has_time(now)) {

@@ -4,10 +4,7 @@
 //! supervisor. So a child of the supervisor that isn't a main process belongs to an attempt that is over, and is ended:
 //! at once, or when the grace period is over if the attempt is being ended and the process is in its group.
 
-use std::{
-    os::fd::{AsFd as _, OwnedFd},
-    time::Instant,
-};
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
@@ -15,7 +12,7 @@ use super::{
     poll::{READABLE, Source, Token},
     state::{Attempt, Key, Supervisor},
 };
-use crate::limits::tree;
+use crate::{clock, limits::tree};
 
 /// A process that an attempt left behind.
 #[derive(Debug)]
@@ -75,7 +72,7 @@ impl Supervisor {
     /// The attempt that is being ended, still has time, and whose group the process is in.
     fn attempt_in_grace(&mut self, pid: Pid) -> Option<Key> {
         let group = rustix::process::getpgid(Some(pid)).ok()?;
-        let now = Instant::now();
+        let now = clock::monotonic();
         let fits = |(key, attempt): (&Key, &mut Attempt)| {
             let running = attempt.running()?;
             let in_grace = running.ending.as_ref().is_some_and(|ending| ending.has_time(now));

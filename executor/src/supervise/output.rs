@@ -11,6 +11,7 @@ use super::{
     state::{Attempt, Key, Running, Supervisor},
 };
 use crate::{
+    clock,
     log::{self, Splitter, Stream},
     mask::Masker,
 };
@@ -138,7 +139,7 @@ impl Supervisor {
     pub(super) fn read_output(&mut self, key: Key, stream: Stream) {
         let Some(running) = self.attempts.get_mut(&key).and_then(Attempt::running) else { return };
         let Some(index) = running.outputs.iter().position(|output| output.stream == stream) else { return };
-        let now = Instant::now();
+        let now = clock::monotonic();
         let mut buffer = Vec::with_capacity(READ_BYTES);
         let pipe = &running.outputs[index].pipe;
         match rustix::io::read(pipe, rustix::buffer::spare_capacity(&mut buffer)) {

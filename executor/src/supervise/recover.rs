@@ -20,11 +20,12 @@ use super::{
     Error,
     finish::never_ran,
     machine,
-    state::{Attempt, Key, wall_clock},
+    state::{Attempt, Key},
 };
 use crate::{
     attempt::MARK,
-    folder::{self, Exit, Folder, Start},
+    clock,
+    folder::{self, Exit, Folder},
     wire::FORMAT,
 };
 
@@ -53,9 +54,7 @@ fn key_of(name: &str) -> Option<Key> {
 }
 
 fn recover_one(folder: Folder) -> io::Result<Attempt> {
-    // The supervisor may have died while it wrote this; what matters is in the folder's name.
-    let since =
-        folder::read::<Start>(&folder.start()).ok().flatten().map_or_else(wall_clock, |start| start.since);
+    let since = folder.since()?;
     let reason = match folder::read::<Exit>(&folder.exit()) {
         Ok(Some(exit)) if exit.format == FORMAT => {
             return Ok(Attempt::over(folder, since, exit.pid, exit.end));
@@ -77,13 +76,13 @@ fn end_processes(attempts: &Path) -> Result<(), Error> {
     let mut mark = format!("{MARK}=").into_bytes();
     mark.extend_from_slice(attempts.as_os_str().as_bytes());
     mark.push(b'/');
-    let until = Instant::now() + DEATH_MAX;
+    let until = clock::monotonic() + DEATH_MAX;
     loop {
         let found = marked(&mark).map_err(machine("look for processes of lost attempts"))?;
         if found.is_empty() {
             return Ok(());
         }
-        if Instant::now() >= until {
+        if clock::monotonic() >= until {
             tracing::error!(processes = ?found, "these processes of lost attempts don't die");
             return Ok(());
         }
@@ -116,7 +115,7 @@ fn end_process(pid: Pid, until: Instant) -> io::Result<()> {
         Err(rustix::io::Errno::SRCH) => return Ok(()),
         sent => sent?,
     }
-    let left = until.saturating_duration_since(Instant::now());
+    let left = until.saturating_duration_since(clock::monotonic());
     let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
     match rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),

@@ -6,7 +6,6 @@ use std::{
     io::{self, Seek as _, Write as _},
     os::{fd::OwnedFd, unix::process::CommandExt as _},
     process::{Command, Stdio},
-    time::Instant,
 };
 
 use dags::ids::DispatchId;
@@ -24,16 +23,17 @@ use super::{
     finish::never_ran,
     output::Output,
     poll::{READABLE, Source},
-    state::{Attempt, Key, Life, MemoryWatch, Running, Supervisor, wall_clock},
+    state::{Attempt, Key, Life, MemoryWatch, Running, Supervisor},
 };
 use crate::{
     attempt::{Envelope, MARK},
+    clock,
     contract::Work,
-    folder::{Folder, Start},
+    folder::Folder,
     limits::Cgroup,
     log::{self, Splitter, Stream},
     mask::Secrets,
-    wire::{Answer, FORMAT},
+    wire::Answer,
 };
 
 /// Our own program, also if the file it came from has been replaced: supervisor and attempts are of one release.
@@ -54,9 +54,8 @@ impl Supervisor {
         }
         let killed = self.members(dispatch.id).any(|(_, attempt)| attempt.killed());
         let (folder, since) =
-            (Folder::of(&self.options.dir.join("attempts"), dispatch.id, context.member), wall_clock());
-        let begun =
-            folder.create(&Start { format: FORMAT, dispatch: dispatch.id, member: context.member, since });
+            (Folder::of(&self.options.dir.join("attempts"), dispatch.id, context.member), clock::wall());
+        let begun = folder.create();
         let end = match begun {
             Err(error) => Some(not_started(&format!("its folder can't be made: {error}"))),
             Ok(()) if killed => Some(never_ran(Outcome::Killed, "killed before it started".to_owned())),
@@ -96,8 +95,8 @@ impl Supervisor {
     /// Remembers a kill of something that never came, so that it won't start.
     pub(super) fn kill_unseen(&mut self, dispatch: DispatchId, reason: &str) {
         let folder = Folder::of(&self.options.dir.join("attempts"), dispatch, 0);
-        let since = wall_clock();
-        if let Err(error) = folder.create(&Start { format: FORMAT, dispatch, member: 0, since }) {
+        let since = clock::wall();
+        if let Err(error) = folder.create() {
             tracing::error!(%dispatch, %error, "the kill of an unseen dispatch is only remembered in memory");
         }
         let end = never_ran(Outcome::Killed, format!("killed before it started: {reason}"));
@@ -118,7 +117,7 @@ impl Supervisor {
         timeout: Option<dags::time::Span>,
     ) -> Result<Running, End> {
         let secrets = secrets_of(&context);
-        let started = Instant::now();
+        let started = clock::monotonic();
         let mut cgroup = None;
         let parts = self.launch(key, folder, &context, &secrets, &mut cgroup);
         let (process, pidfd, outputs) = match parts {

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     os::{fd::OwnedFd, unix::net::UnixListener},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use dags::{
@@ -25,6 +25,7 @@ use super::{
     sweep::Sweeper,
 };
 use crate::{
+    clock,
     folder::Folder,
     limits::{Cgroup, Limits},
     log,
@@ -204,7 +205,7 @@ impl Supervisor {
     /// When something is due, if nothing happens before.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|timer| timer.0);
-        let cgroups = (!self.old_cgroups.is_empty()).then(|| Instant::now() + CGROUP_RETRY);
+        let cgroups = (!self.old_cgroups.is_empty()).then(|| clock::monotonic() + CGROUP_RETRY);
         timer.into_iter().chain(cgroups).min()
     }
 
@@ -277,10 +278,4 @@ impl Supervisor {
             self.forgotten.remove(&oldest);
         }
     }
-}
-
-/// The wall clock. For people only: durations are counted on the monotonic one.
-pub(super) fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

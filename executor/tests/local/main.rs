@@ -82,6 +82,7 @@ struct Client {
 }
 
 impl Client {
+    #[expect(clippy::disallowed_methods, reason = "the handle is kept and awaited")]
     fn open(root: &Path, cgroups: Cgroups) -> Self {
         let dir = root.join("supervisor");
         let mut arguments: Vec<OsString> = ["supervise".into(), dir.clone().into()].into();

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     log,
-    operator::{Failure, Finished, Job, Step, scratch_file},
+    operator::{Failure, Finished, Job, Step, block_on, scratch_file},
     outbound::{self, Request, Response},
     schema,
 };
@@ -248,7 +248,7 @@ impl Operator for Http {
                 }),
             }
         };
-        let finished = match job.block_on(work)? {
+        let finished = match block_on(work)? {
             Ok(finished) => finished,
             Err(error) if error.for_good() => Finished::failed_for_good(error.to_string()),
             Err(error) => Finished::failed(error.to_string()),
@@ -328,7 +328,7 @@ impl Operator for HttpSensor {
                 let response = outbound::send(request.clone(), &job.ctx.policy).await?;
                 Ok((response.status(), body_value(response).await?))
             };
-            let (status, body) = match job.block_on(work)? {
+            let (status, body) = match block_on(work)? {
                 Ok(answer) => answer,
                 Err(error @ (outbound::Error::Url(_) | outbound::Error::Refused)) => {
                     return Ok(Look::Never(error.to_string()));

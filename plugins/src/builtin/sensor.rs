@@ -1,13 +1,16 @@
 //! What all sensors share: how often they look, how long they wait, how they hold or give back their slot.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dags::time::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::operator::{Failure, Finished, Job, Outcome, Step};
+use crate::{
+    clock,
+    operator::{Failure, Finished, Job, Outcome, Step},
+};
 
 /// How a sensor waits between two looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -57,7 +60,7 @@ impl Wait {
         job: &Job<'_>,
         mut look: impl FnMut() -> Result<Look, Failure>,
     ) -> Result<Step, Failure> {
-        let (started, before) = (Instant::now(), job.ctx.task.waited.to_std());
+        let (started, before) = (clock::now(), job.ctx.task.waited.to_std());
         let interval = self.interval.to_std().max(Duration::from_millis(10));
         loop {
             let found = match look()? {

@@ -59,7 +59,7 @@ impl Error {
         matches!(self, Self::Url(_) | Self::Header(..))
     }
 
-    pub(super) fn from_client(error: reqwest::Error) -> Self {
+    pub(super) fn from_client(error: &reqwest::Error) -> Self {
         if error.is_timeout() {
             Self::Timeout
         } else if error.source().is_some_and(caused_by_tls) {

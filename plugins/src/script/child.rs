@@ -135,24 +135,52 @@ impl Child {
 
     async fn exchange(&mut self, request: &[u8], modules: &Modules) -> Result<Reply, Exchange> {
         wire::write(&mut self.input, request).await?;
-        for _ in 0..MODULES_MAX {
+        let mut parts = String::new();
+        let mut asked = 0;
+        loop {
             let bytes = wire::read(&mut self.output).await?;
-            let answer: Answer = serde_json::from_slice(&bytes).map_err(|error| {
-                let what = if wire::is_json(&bytes) { "an unexpected message" } else { "no message" };
-                Exchange::Protocol(format!("{what}: {error}"))
-            })?;
-            if answer.format != FORMAT || answer.id != self.next_id {
-                return Err(Exchange::Protocol(format!("an answer to request {}", answer.id)));
+            match self.accept(&bytes)? {
+                Reply::Part { text } if parts.len() + text.len() <= wire::ANSWER_BYTES_MAX => {
+                    parts.push_str(&text);
+                }
+                Reply::Part { .. } => return Err(Exchange::Protocol("an answer over the limit".to_owned())),
+                Reply::Joined { bytes } if bytes == parts.len() => return self.accept(parts.as_bytes()),
+                Reply::Joined { .. } => {
+                    return Err(Exchange::Protocol("an answer with parts missing".to_owned()));
+                }
+                Reply::Need { module } => {
+                    asked += 1;
+                    if asked > MODULES_MAX {
+                        return Err(Exchange::Protocol(format!(
+                            "it asks for more than {MODULES_MAX} modules"
+                        )));
+                    }
+                    self.provide(&module, modules).await?;
+                }
+                reply => return Ok(reply),
             }
-            self.cpu_us = answer.cpu_us;
-            let Reply::Need { module } = answer.reply else { return Ok(answer.reply) };
-            let text = modules.read(&module).await;
-            let body =
-                Body::Module { text: text.as_deref().ok(), reason: text.as_ref().err().map(String::as_str) };
-            let answer = wire::encode(&Envelope { format: FORMAT, id: self.next_id, body: &body })?;
-            wire::write(&mut self.input, &answer).await?;
         }
-        Err(Exchange::Protocol(format!("it asks for more than {MODULES_MAX} modules")))
+    }
+
+    /// Checks that a message answers the request under way.
+    fn accept(&mut self, bytes: &[u8]) -> Result<Reply, Exchange> {
+        let answer: Answer = serde_json::from_slice(bytes).map_err(|error| {
+            let what = if wire::is_json(bytes) { "an unexpected message" } else { "no message" };
+            Exchange::Protocol(format!("{what}: {error}"))
+        })?;
+        if answer.format != FORMAT || answer.id != self.next_id {
+            return Err(Exchange::Protocol(format!("an answer to request {}", answer.id)));
+        }
+        self.cpu_us = answer.cpu_us;
+        Ok(answer.reply)
+    }
+
+    async fn provide(&mut self, module: &str, modules: &Modules) -> Result<(), Exchange> {
+        let text = modules.read(module).await;
+        let body =
+            Body::Module { text: text.as_deref().ok(), reason: text.as_ref().err().map(String::as_str) };
+        let message = wire::encode(&Envelope { format: FORMAT, id: self.next_id, body: &body })?;
+        Ok(wire::write(&mut self.input, &message).await?)
     }
 
     /// Why the child is gone.

@@ -12,6 +12,9 @@ const SIGSYS: i32 = 31;
 
 /// The reason for a child's end, from its status and the end of its standard error.
 pub(super) fn explain(status: ExitStatus, words: &str) -> Error {
+    if words.contains("recursion limit exceeded") {
+        return Fault::limit("depth", "a value that the script is given is nested too deep").into();
+    }
     let memory = words.contains("memory allocation") || words.contains("capacity overflow");
     let fault = match status.signal() {
         _ if memory => Fault::limit("memory", "the script needs more memory than it may use"),
@@ -46,6 +49,9 @@ mod tests {
         assert_eq!(limit(SIGXCPU, ""), "cpu");
         assert_eq!(limit(SIGABRT, "thread 'main' has overflowed its stack"), "stack");
         assert_eq!(limit(SIGSYS, ""), "sandbox");
+        let deep =
+            "updraft-script: a message isn't what the protocol says: recursion limit exceeded at line 1";
+        assert_eq!(limit(2 << 8, deep), "depth");
         assert!(limit(SIGKILL, "").contains("killed from outside"));
         assert!(limit(2 << 8, "updraft-script: a reason").contains("a reason"));
     }

@@ -1,5 +1,9 @@
 //! Our side of the protocol: frames and messages.
 
+use dags::{
+    catalog::Catalog,
+    compile::{DAG_KEYS, GROUP_KEYS, TASK_KEYS},
+};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Value, value::RawValue};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -10,6 +14,8 @@ use super::error::Fault;
 pub(super) const FORMAT: u32 = 1;
 /// The largest frame in bytes, without its length.
 pub(super) const FRAME_BYTES_MAX: usize = 8 << 20;
+/// The largest answer in bytes, over several frames.
+pub(super) const ANSWER_BYTES_MAX: usize = 32 << 20;
 
 /// What a script may use. Fields are absent where the program's default holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -20,6 +26,10 @@ pub struct Limits {
     /// Processor time per request in seconds; 5 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<u64>,
+    /// Wall-clock time of a script, by the child's own count, in milliseconds. By default four
+    /// fifths of the pool's timeout, so that the script hears where it was stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_ms: Option<u64>,
     /// Steps of a script; ten million by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operations: Option<u64>,
@@ -36,6 +46,23 @@ pub struct Language {
     pub task_keys: Vec<String>,
     /// Keys of a group.
     pub group_keys: Vec<String>,
+}
+
+impl Language {
+    /// The language with the operators of that catalog.
+    pub fn of(catalog: &Catalog) -> Self {
+        let operators = catalog.iter().map(|operator| {
+            // Scripts need names only; the compiler checks parameters, with the schemas, for both front ends.
+            serde_json::json!({ "name": operator.name, "doc": operator.doc, "main": operator.main })
+        });
+        let own = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
+        Self {
+            operators: operators.collect(),
+            dag_keys: own(DAG_KEYS),
+            task_keys: own(TASK_KEYS),
+            group_keys: own(GROUP_KEYS),
+        }
+    }
 }
 
 /// What the kernel confines a child by.
@@ -120,6 +147,8 @@ pub(super) enum Reply {
     Value { value: Value, printed: Vec<String> },
     Values(Vec<Rendered>),
     Fault(Fault),
+    Part { text: String },
+    Joined { bytes: usize },
     Need { module: String },
 }
 
@@ -131,6 +160,8 @@ impl Reply {
             Self::Value { .. } => "value",
             Self::Values(_) => "values",
             Self::Fault(_) => "fault",
+            Self::Part { .. } => "part",
+            Self::Joined { .. } => "joined",
             Self::Need { .. } => "need",
         }
     }

@@ -39,7 +39,7 @@ pub(super) fn run(job: &Job<'_>, path: &Path, args: &Map<String, Value>) -> Resu
     let mut child = Command::new(path)
         .arg("run")
         .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into()))
+        .env("PATH", path_variable())
         .env("HOME", &job.dirs.work)
         .env("TMPDIR", &job.dirs.work)
         .env("LANG", "C.UTF-8")
@@ -72,6 +72,14 @@ pub(super) fn run(job: &Job<'_>, path: &Path, args: &Map<String, Value>) -> Resu
         Ok(Some(finished)) => finished,
         Ok(None) => Finished::failed(format!("the plugin's program ended without an outcome ({status})")),
     })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where programs are found is the machine's, not a setting of ours"
+)]
+fn path_variable() -> std::ffi::OsString {
+    std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into())
 }
 
 fn request(job: &Job<'_>, args: &Map<String, Value>) -> Value {
@@ -117,7 +125,7 @@ fn listen(mut output: impl std::io::BufRead) -> Result<Option<Finished>, String>
         match line {
             Line { log: Some(text), outcome: None, result: None } => log(&text),
             Line { log: None, outcome: Some(outcome), result } => {
-                finished = Some(Finished { outcome, result })
+                finished = Some(Finished { outcome, result });
             }
             _ => return Err(format!("a line must have either `log` or `outcome`, not {}", cut(text))),
         }

@@ -1,11 +1,12 @@
 //! Carries out an operator that a user brought, inside of an attempt.
 
+use dags::model::Runner;
 use serde_json::{Map, Value, json};
 
 use super::{Description, FOLDER, Way, program};
 use crate::{
-    builtin::{self, Builtin},
-    operator::{Failure, Job, Step, inside, render_args},
+    builtin::{self, Builtin, rhai},
+    operator::{Failure, Finished, Job, Step, inside, render_args},
 };
 
 /// Runs the plugin of the task's operator, from the bundle; an operator without one isn't known.
@@ -23,9 +24,7 @@ pub(crate) fn step(job: &Job<'_>) -> Result<Step, Failure> {
             let path = inside(&job.ctx.bundle_dir.join(FOLDER), file)?;
             program::run(job, &path, &args).map(Step::Done)
         }
-        Way::Rhai(file) => {
-            Err(wrong(format!("`rhai: {file}` needs the script host, which this build lacks")))
-        }
+        Way::Rhai(file) => script(job, file, args),
     }
 }
 
@@ -44,6 +43,40 @@ fn uses(
     // What was left out renders to null, and is left out for the inner operator too.
     filled.retain(|_, value| !value.is_null());
     (inner.step)(inner, filled, &Job { ctx: job.ctx, dirs: job.dirs, renderer: &renderer })
+}
+
+/// A script, whose value says what to do; see the documentation of plugins.
+fn script(job: &Job<'_>, file: &str, args: Map<String, Value>) -> Result<Step, Failure> {
+    let name = &job.ctx.task.operator;
+    let wrong = |why: String| Failure::Plugin { operator: name.clone(), why };
+    let path = inside(&job.ctx.bundle_dir.join(FOLDER), file)?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| Failure::File { path: file.to_owned(), source })?;
+    let renderer = job.renderer.with([("args", Value::Object(args))]);
+    let value = match rhai::evaluate(job, &format!("{FOLDER}/{file}"), &text, renderer.names())? {
+        Ok(value) => value,
+        Err(why) => return Ok(Step::Done(Finished::failed(why))),
+    };
+    let Value::Object(mut answer) = value else {
+        return Err(wrong(
+            "its script must end with an object: `#{ uses, with }` or `#{ outcome, result }`".to_owned(),
+        ));
+    };
+    let Some(uses) = answer.remove("uses") else {
+        let finished = serde_json::from_value(Value::Object(answer));
+        return finished
+            .map(Step::Done)
+            .map_err(|e| wrong(format!("its script's answer isn't an outcome: {e}")));
+    };
+    let inner = uses.as_str().and_then(builtin::find).filter(|inner| inner.runner == Runner::Executor);
+    let inner =
+        inner.ok_or_else(|| wrong(format!("its script uses {uses}, which isn't a built-in operator")))?;
+    let with = match answer.remove("with") {
+        Some(Value::Object(with)) => with,
+        None => Map::new(),
+        Some(_) => return Err(wrong("`with` of its script's answer must be an object".to_owned())),
+    };
+    (inner.step)(inner, with, job)
 }
 
 /// The description in the bundle; none if there is no such file.

@@ -115,6 +115,10 @@ pub struct ActivatedDag {
     pub dag_id: DagId,
     /// Its version.
     pub version: DagVersion,
+    /// The bundle that has this version, if it isn't the one that is activated: a file that can't be compiled any more
+    /// leaves its DAGs as they were.
+    #[serde(default)]
+    pub bundle: Option<BundleId>,
     /// Whether a DAG that is new starts out paused.
     #[serde(default)]
     pub paused_upon_creation: bool,

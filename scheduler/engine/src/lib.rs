@@ -8,6 +8,7 @@ mod assets;
 mod attempt;
 mod backfill;
 pub mod backoff;
+mod check;
 pub mod command;
 mod cut;
 pub mod dispatch;
@@ -33,5 +34,6 @@ pub mod transition;
 pub mod trigger_rule;
 mod work;
 
+pub use check::Usage;
 pub use engine::{Alert, Answer, Ask, Config, Effects, Engine, Fate, Fault, Question};
 pub use plan::Plan;

@@ -11,11 +11,17 @@ use crate::{
 };
 
 impl Plan {
-    /// The tasks that a selection names, each with its map indexes or all of them, in the order of the plan.
-    pub(crate) fn chosen(&self, select: &Selection) -> Result<BTreeMap<TaskIdx, Option<Vec<i32>>>, Refusal> {
+    /// The tasks that a selection names, each with its map indexes or all of them, in the order of the plan. Names that
+    /// the plan doesn't have are left out. What surrounds a task that runs again is needed again: `with_setups` adds its
+    /// setups, and what cleans up after them.
+    pub(crate) fn chosen(
+        &self,
+        select: &Selection,
+        with_setups: bool,
+    ) -> BTreeMap<TaskIdx, Option<Vec<i32>>> {
         let mut chosen: BTreeMap<TaskIdx, Option<Vec<i32>>> = BTreeMap::new();
         for (name, index) in &select.tasks {
-            let task = self.find(name).ok_or_else(|| no_task(name))?;
+            let Some(task) = self.find(name) else { continue };
             match (chosen.entry(task).or_insert_with(|| Some(Vec::new())), index) {
                 (Some(list), Some(index)) => list.push(*index),
                 (all, _) => *all = None,
@@ -35,8 +41,7 @@ impl Plan {
         for task in more {
             chosen.entry(task).or_insert(None);
         }
-        // What surrounds a task that runs again is needed again: its setups, and what cleans up after them.
-        if !select.tasks.is_empty() {
+        if with_setups && !select.tasks.is_empty() {
             for task in chosen.keys().copied().collect::<Vec<_>>() {
                 for setup in &self.tasks[task as usize].setups {
                     chosen.entry(*setup).or_insert(None);
@@ -49,12 +54,15 @@ impl Plan {
                 }
             }
         }
-        Ok(chosen)
+        chosen
     }
 
-    /// The tasks that a selection names, by name, each with its map indexes or all of them.
+    /// The tasks that clearing a selection is about, by name, each with its map indexes or all of them.
     pub fn select(&self, select: &Selection) -> Result<BTreeMap<TaskId, Option<Vec<i32>>>, Refusal> {
-        let chosen = self.chosen(select)?;
+        if let Some((name, _)) = select.tasks.iter().find(|(name, _)| self.find(name).is_none()) {
+            return Err(no_task(name));
+        }
+        let chosen = self.chosen(select, true);
         Ok(chosen.into_iter().map(|(task, indexes)| (self.model(task).task_id.clone(), indexes)).collect())
     }
 }
@@ -67,6 +75,6 @@ impl Clear {
     }
 }
 
-fn no_task(name: &TaskId) -> Refusal {
+pub(crate) fn no_task(name: &TaskId) -> Refusal {
     Refusal::new("task.not_found", format!("the DAG has no task `{name}`"))
 }

@@ -14,7 +14,7 @@ use crate::workspace::{Metadata, Workspace};
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("dags", &[]),
     ("engine", &["dags"]),
-    ("plugins", &["dags"]),
+    ("plugins", &["dags", "updraft-template"]),
     ("executor", &["dags", "engine", "plugins"]),
     ("migrations", &["dags", "engine"]),
     ("scheduler", &["dags", "engine", "plugins", "executor", "migrations"]),

@@ -157,5 +157,4 @@ pub(crate) fn add(env: &mut Environment<'_>) {
 
     env.add_function("range", functions::range);
     env.add_function("dict", functions::dict);
-    env.add_function("namespace", functions::namespace);
 }

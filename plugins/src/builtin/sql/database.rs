@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{postgres, rows::Sink, sqlite};
-use crate::operator::{Failure, Job};
+use crate::operator::{Failure, Job, block_on};
 
 /// What went wrong while a query ran; shown to the author, so it holds no part of the connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,11 +43,11 @@ impl Query<'_> {
         match connection.conn_type.as_str() {
             "postgres" | "postgresql" => {
                 let plan = postgres::Plan::new(self, job, connection)?;
-                job.block_on(limited(self.timeout, plan.run(sink)))
+                block_on(limited(self.timeout, plan.run(sink)))
             }
             "sqlite" => {
                 let plan = sqlite::Plan::new(self, job, connection)?;
-                job.block_on(limited(self.timeout, plan.run(sink)))
+                block_on(limited(self.timeout, plan.run(sink)))
             }
             other => Err(Failure::Connection {
                 name: self.connection.to_owned(),

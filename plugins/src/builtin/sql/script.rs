@@ -79,8 +79,8 @@ fn skipped(text: &str, dollar_quotes: bool) -> usize {
     if text.starts_with("--") {
         return text.find('\n').unwrap_or(all);
     }
-    if text.starts_with("/*") {
-        return text[2..].find("*/").map_or(all, |i| i + 4);
+    if let Some(comment) = text.strip_prefix("/*") {
+        return comment.find("*/").map_or(all, |i| i + 4);
     }
     if dollar_quotes && text.starts_with('$') {
         return dollar_quoted(text);

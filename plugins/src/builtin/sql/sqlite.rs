@@ -2,7 +2,7 @@
 
 use std::{
     path::{Component, Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -19,6 +19,7 @@ use super::{
     script::Script,
 };
 use crate::{
+    clock,
     context::Connection,
     operator::{Failure, Job, base64, inside},
 };
@@ -76,16 +77,16 @@ impl Plan {
     }
 
     pub(super) async fn run(self, sink: &mut dyn Sink) -> Result<u64, Problem> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = clock::now() + self.timeout;
         let problem = |error: &sqlx::Error| {
-            if Instant::now() >= deadline { Problem::Timeout } else { Problem::Query(explain(error)) }
+            if clock::now() >= deadline { Problem::Timeout } else { Problem::Query(explain(error)) }
         };
         let mut connection = self.options.connect().await.map_err(|e| Problem::Connect(explain(&e)))?;
         connection
             .lock_handle()
             .await
             .map_err(|e| Problem::Connect(explain(&e)))?
-            .set_progress_handler(STEPS_BETWEEN_LOOKS, move || Instant::now() < deadline);
+            .set_progress_handler(STEPS_BETWEEN_LOOKS, move || clock::now() < deadline);
         if self.transaction {
             sqlx::raw_sql("begin immediate").execute(&mut connection).await.map_err(|e| problem(&e))?;
         }

@@ -1,20 +1,18 @@
 //! `sql`, `sql_check` and `sql_sensor` on real SQLite files.
 
-mod common;
-
-use common::{Attempt, Ended, connection, failed};
+use crate::attempt::{Attempt, Ended, connection, failed};
 use plugins::operator::Outcome;
 use serde_json::{Value, json};
 
 /// An attempt with the connection `w`, a database in the attempt's own folder.
-fn attempt(operator: &str, args: Value) -> Attempt {
+fn attempt(operator: &str, args: &Value) -> Attempt {
     let mut w = connection("sqlite");
     w.schema = Some("w.db".into());
     Attempt::of(operator, args).connection("w", w)
 }
 
 fn sql(query: &str) -> Attempt {
-    attempt("sql", json!({"connection": "w", "query": query}))
+    attempt("sql", &json!({"connection": "w", "query": query}))
 }
 
 fn result(ended: Ended) -> Value {
@@ -47,13 +45,13 @@ fn parameters_are_bound_and_never_pasted() {
         "query": "select $1 as a, $2 as b, $3 as c, $4 as d, $5 as e",
         "parameters": ["'; drop table x; --", "{{ params.odd }}", 3, null, {"k": [1]}],
     });
-    let rows = result(attempt("sql", args).run());
+    let rows = result(attempt("sql", &args).run());
     assert_eq!(
         rows,
         json!([{"a": "'; drop table x; --", "b": "a b;c", "c": 3, "d": null, "e": "{\"k\":[1]}"}])
     );
     let two = json!({"connection": "w", "query": "select $1; select $1", "parameters": [1]});
-    assert!(attempt("sql", two).prepare().unwrap_err().to_string().contains("exactly one statement"));
+    assert!(attempt("sql", &two).prepare().unwrap_err().to_string().contains("exactly one statement"));
     let unsafe_value = sql("select '{{ params.odd }}'").prepare().unwrap_err();
     assert_eq!(unsafe_value.code(), "template.render");
     assert_eq!(result(sql("select {{ params.odd | sql }} as v").run()), json!([{"v": "a b;c"}]));
@@ -61,7 +59,7 @@ fn parameters_are_bound_and_never_pasted() {
 
 #[test]
 fn a_failed_script_leaves_nothing_behind() {
-    let first = attempt("sql", json!({"connection": "w", "query": format!("{SALES} select nonsense")}));
+    let first = attempt("sql", &json!({"connection": "w", "query": format!("{SALES} select nonsense")}));
     assert!(
         matches!(first.run().outcome, Outcome::Failed { reason } if reason.contains("no such column: nonsense"))
     );
@@ -73,7 +71,7 @@ fn a_failed_script_leaves_nothing_behind() {
 #[test]
 fn a_file_beside_the_dag_is_rendered() {
     let args = json!({"connection": "w", "file": "load.sql"});
-    let attempt = attempt("sql", args)
+    let attempt = attempt("sql", &args)
         .file("load.sql", "select '{{ ds }}' as day, {{ params.region | sql }} as region");
     assert_eq!(result(attempt.run()), json!([{"day": "2026-01-02", "region": "eu"}]));
 }
@@ -90,26 +88,27 @@ fn rows_are_saved_as_csv_or_lines() {
             "{\"day\":\"2026-01-02\",\"n\":null}\n{\"day\":\"2026-01-01\",\"n\":1}\n{\"day\":\"a \\\"b\\\", c\",\"n\":7}\n",
         ),
     ] {
-        let attempt = attempt("sql", json!({"connection": "w", "query": query, "save": path}));
+        let attempt = attempt("sql", &json!({"connection": "w", "query": query, "save": path}));
         let saved = result(attempt.run());
         assert_eq!((saved["rows"].clone(), saved["bytes"].clone()), (json!(3), json!(text.len())));
         assert_eq!(std::fs::read_to_string(attempt.dirs.work.join(path)).unwrap(), text);
     }
-    let odd = attempt("sql", json!({"connection": "w", "query": "select 1", "save": "x.parquet"}));
+    let odd = attempt("sql", &json!({"connection": "w", "query": "select 1", "save": "x.parquet"}));
     assert!(odd.prepare().unwrap_err().to_string().contains("must end with"));
 }
 
 #[test]
 fn limits_end_what_is_too_much() {
     let endless = "with recursive c(x) as (select 1 union all select x + 1 from c) select";
-    let many = attempt("sql", json!({"connection": "w", "query": format!("{endless} x from c"), "limit": 5}));
+    let many =
+        attempt("sql", &json!({"connection": "w", "query": format!("{endless} x from c"), "limit": 5}));
     assert_eq!(
         many.run().outcome,
         failed("the query returned more than 5 rows: raise `limit`, or use `save`")
     );
     let slow = attempt(
         "sql",
-        json!({"connection": "w", "query": format!("{endless} count(*) from c"), "timeout": "50ms"}),
+        &json!({"connection": "w", "query": format!("{endless} count(*) from c"), "timeout": "50ms"}),
     );
     assert_eq!(slow.run().outcome, failed("the query took longer than its timeout and was ended"));
     let large = sql("select hex(zeroblob(700000)) as v");
@@ -193,7 +192,7 @@ fn a_check_says_what_it_found() {
         if let Some(expect) = expect {
             args["expect"] = expect.into();
         }
-        attempt("sql_check", args).run().outcome
+        attempt("sql_check", &args).run().outcome
     };
     assert_eq!(check("select 3", Some("> 0")), Outcome::Success);
     assert_eq!(check("select 0", Some("> 0")), failed("the query gave 0, expected > 0"));
@@ -203,17 +202,17 @@ fn a_check_says_what_it_found() {
         check("select 1 as a, 0 as b", None),
         failed("the query gave 0 for `b`, expected something that is neither null, zero, false nor empty")
     );
-    let bad = attempt("sql_check", json!({"connection": "w", "query": "select 1", "expect": "many"}));
+    let bad = attempt("sql_check", &json!({"connection": "w", "query": "select 1", "expect": "many"}));
     assert!(bad.prepare().unwrap_err().to_string().contains("isn't a condition"));
 }
 
 #[test]
 fn a_sensor_waits_for_its_row() {
     let args = json!({"connection": "w", "query": "select 1 as n where 0"});
-    assert!(matches!(attempt("sql_sensor", args).run().outcome, Outcome::Reschedule { .. }));
+    assert!(matches!(attempt("sql_sensor", &args).run().outcome, Outcome::Reschedule { .. }));
     let there =
-        attempt("sql_sensor", json!({"connection": "w", "query": "select 5 as n", "expect": ">= 5"})).run();
+        attempt("sql_sensor", &json!({"connection": "w", "query": "select 5 as n", "expect": ">= 5"})).run();
     assert_eq!((there.outcome, there.result), (Outcome::Success, Some(json!({"n": 5}))));
-    let wrong = attempt("sql_sensor", json!({"connection": "w", "query": "select nonsense"})).run();
+    let wrong = attempt("sql_sensor", &json!({"connection": "w", "query": "select nonsense"})).run();
     assert!(matches!(wrong.outcome, Outcome::FailedForGood { .. }));
 }

@@ -1,14 +1,12 @@
 //! `email` against a small SMTP server that keeps what it is told.
 
-mod common;
-
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
     thread::JoinHandle,
 };
 
-use common::{Attempt, connection, failed};
+use crate::attempt::{Attempt, connection, failed};
 use plugins::{context::Connection, operator::Outcome};
 use serde_json::{Value, json};
 
@@ -56,7 +54,7 @@ fn server() -> (Connection, JoinHandle<String>) {
     (smtp, session)
 }
 
-fn email(args: Value, smtp: Connection) -> Attempt {
+fn email(args: &Value, smtp: Connection) -> Attempt {
     Attempt::of("email", args).connection("smtp", smtp)
 }
 
@@ -64,7 +62,7 @@ fn email(args: Value, smtp: Connection) -> Attempt {
 fn a_mail_reaches_the_people_behind_a_name() {
     let (smtp, session) = server();
     let args = json!({"to": "sales-data", "cc": ["eve@x.example"], "subject": "Forecast of {{ ds }} is öff", "body": "Look.\n.\nBye."});
-    let ended = email(args, smtp).run();
+    let ended = email(&args, smtp).run();
     assert_eq!((ended.outcome, ended.result), (Outcome::Success, Some(json!({"recipients": 3}))));
     let said = session.join().unwrap();
     for part in [
@@ -82,7 +80,7 @@ fn a_mail_reaches_the_people_behind_a_name() {
 #[test]
 fn a_refusal_is_told() {
     let (smtp, session) = server();
-    let ended = email(json!({"to": "x@refused.example", "subject": "s"}), smtp).run();
+    let ended = email(&json!({"to": "x@refused.example", "subject": "s"}), smtp).run();
     let Outcome::FailedForGood { reason } = ended.outcome else { panic!("{ended:?}") };
     assert!(reason.contains("no such user"), "{reason}");
     session.join().unwrap();
@@ -93,31 +91,32 @@ fn what_cannot_be_a_mail_is_refused_before_it_is_sent() {
     let mut smtp = connection("smtp");
     smtp.host = Some("localhost".into());
     smtp.extra.insert("from".into(), "up@x.example".into());
-    let error = |args: Value, smtp: &Connection| email(args, smtp.clone()).prepare().unwrap_err().to_string();
+    let error =
+        |args: &Value, smtp: &Connection| email(args, smtp.clone()).prepare().unwrap_err().to_string();
     for (args, message) in [
         (json!({"to": "a@x.example", "subject": "a\r\nBcc: b@x.example"}), "`subject` must be one line"),
         (json!({"to": "a@x.example\r\nBcc: <b@x.example>", "subject": "s"}), "is no mail address"),
         (json!({"to": [], "subject": "s"}), "`to` names nobody"),
         (json!({"to": "sales", "subject": "s"}), "knows no recipients named `sales`"),
     ] {
-        let found = error(args, &smtp);
+        let found = error(&args, &smtp);
         assert!(found.contains(message), "{found}");
     }
     let good = json!({"to": "a@x.example", "subject": "s"});
     let mut plain = smtp.clone();
     plain.extra.insert("tls".into(), "none".into());
     plain.login = Some("up".into());
-    assert!(error(good.clone(), &plain).contains("isn't allowed with a login"));
+    assert!(error(&good, &plain).contains("isn't allowed with a login"));
     smtp.extra.insert("verify".into(), false.into());
-    assert!(error(good.clone(), &smtp).contains("`extra.verify`, which isn't known"));
+    assert!(error(&good, &smtp).contains("`extra.verify`, which isn't known"));
     smtp.extra.remove("verify");
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     smtp.port = Some(closed.port());
     assert_eq!(
-        email(good.clone(), smtp.clone()).run().outcome,
+        email(&good, smtp.clone()).run().outcome,
         failed("the connection to the mail server could not be made, or broke")
     );
-    let mut attempt = email(good, smtp);
+    let mut attempt = email(&good, smtp);
     attempt.ctx.policy.loopback = false;
     let refused = "the mail server's address is not allowed: a platform admin can open it";
     assert_eq!(attempt.run().outcome, failed(refused));

@@ -1,9 +1,5 @@
 //! A context to start from, and what the supervisor does with a planned program, in short.
 
-#![expect(dead_code, reason = "each test binary uses a part")]
-
-pub(crate) mod server;
-
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use dags::{
@@ -35,7 +31,7 @@ pub(crate) struct Ended {
 
 impl Attempt {
     /// An attempt of this operator; every argument that has an expression is rendered.
-    pub(crate) fn of(operator: &str, args: Value) -> Self {
+    pub(crate) fn of(operator: &str, args: &Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (bundle, work) = (folder.path().join("bundle"), folder.path().join("work"));
         std::fs::create_dir(&bundle).unwrap();
@@ -123,6 +119,7 @@ impl Attempt {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the test's own programs are found where the test's are")]
     fn execute(&self, exec: &Exec) -> Ended {
         for (path, bytes) in &exec.files {
             assert!(path.starts_with(&self.dirs.work), "{path:?} is outside of the attempt's folder");

@@ -1,10 +1,9 @@
 //! Operators that users bring: the examples, and what goes wrong with others.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::{Attempt, connection, failed, server::Server};
+use crate::attempt::{Attempt, connection, failed};
+use crate::server::Server;
 use dags::{
     compile::{NoFiles, compile},
     diagnostic::Source,
@@ -18,7 +17,7 @@ fn examples() -> PathBuf {
 }
 
 /// An attempt in a bundle that has the examples' plugins.
-fn attempt(operator: &str, args: Value) -> Attempt {
+fn attempt(operator: &str, args: &Value) -> Attempt {
     let attempt = Attempt::of(operator, args);
     let folder = attempt.ctx.bundle_dir.join("plugins");
     std::fs::create_dir(&folder).unwrap();
@@ -57,7 +56,7 @@ fn a_filled_in_operator_runs_as_that_operator() {
     let mut chat = connection("http");
     chat.host = Some(format!("http://{}", server.address));
     let args = json!({"text": "{{ params.odd }} {{ '{{ ds }}' }}", "channel": "a/b", "mention": ["ada"]});
-    let ended = attempt("chat_message", args).connection("chat", chat).run();
+    let ended = attempt("chat_message", &args).connection("chat", chat).run();
     assert_eq!((ended.outcome, ended.result), (Outcome::Success, Some(json!({"id": 7}))));
     let seen = &server.seen()[0];
     assert_eq!(seen.line, "POST /messages?channel=a%2Fb HTTP/1.1");
@@ -67,7 +66,8 @@ fn a_filled_in_operator_runs_as_that_operator() {
 
 #[test]
 fn a_program_answers_in_its_protocol() {
-    let start = |path: &str, at_least: u32| attempt("row_count", json!({"path": path, "at_least": at_least}));
+    let start =
+        |path: &str, at_least: u32| attempt("row_count", &json!({"path": path, "at_least": at_least}));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.csv");
     std::fs::write(&path, "a,b\n1,2\n3,4\n").unwrap();
@@ -87,7 +87,7 @@ fn a_program_answers_in_its_protocol() {
 #[test]
 fn a_program_that_breaks_its_protocol_fails() {
     let run = |script: &str, executable: bool| {
-        let attempt = Attempt::of("odd", json!({}))
+        let attempt = Attempt::of("odd", &json!({}))
             .file("plugins/odd.yaml", "operator: odd\ndoc: Odd.\nprogram: odd.sh\n")
             .file("plugins/odd.sh", script);
         if executable {
@@ -119,7 +119,7 @@ fn a_program_that_breaks_its_protocol_fails() {
 
 #[test]
 fn exit_codes_of_a_filled_in_operator_are_that_operators() {
-    let attempt = Attempt::of("quiet", json!({})).file(
+    let attempt = Attempt::of("quiet", &json!({})).file(
         "plugins/quiet.yaml",
         "operator: quiet\ndoc: Quiet.\nuses: bash\nwith: { command: exit 7, skip_on_exit_code: 7 }\n",
     );

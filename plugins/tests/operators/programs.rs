@@ -1,17 +1,15 @@
 //! `bash` and `python` with the real programs.
 
-mod common;
-
-use common::{Attempt, connection, failed};
+use crate::attempt::{Attempt, connection, failed};
 use plugins::operator::{Outcome, Step};
 use serde_json::{Value, json};
 
 fn bash(command: &str) -> Attempt {
-    Attempt::of("bash", json!({"command": command}))
+    Attempt::of("bash", &json!({"command": command}))
 }
 
 fn python(code: &str) -> Attempt {
-    Attempt::of("python", json!({"code": code}))
+    Attempt::of("python", &json!({"code": code}))
 }
 
 #[test]
@@ -32,17 +30,17 @@ fn a_command_runs_beside_the_dag_and_leaves_its_result() {
 #[test]
 fn a_command_stops_at_the_first_failure_also_in_a_pipe() {
     assert_eq!(bash("false | cat\necho on").run().outcome, failed("exited with code 1"));
-    let lax = Attempt::of("bash", json!({"command": "false | cat\necho on", "strict": false})).run();
+    let lax = Attempt::of("bash", &json!({"command": "false | cat\necho on", "strict": false})).run();
     assert_eq!((lax.outcome, lax.stdout.as_str()), (Outcome::Success, "on\n"));
 }
 
 #[test]
 fn exit_codes_say_skip_and_why() {
     assert!(matches!(bash("exit 99").run().outcome, Outcome::Skipped { .. }));
-    let other = Attempt::of("bash", json!({"command": "exit 7", "skip_on_exit_code": [7]})).run();
+    let other = Attempt::of("bash", &json!({"command": "exit 7", "skip_on_exit_code": [7]})).run();
     assert!(matches!(other.outcome, Outcome::Skipped { .. }));
     assert_eq!(
-        Attempt::of("bash", json!({"command": "exit 99", "skip_on_exit_code": []})).run().outcome,
+        Attempt::of("bash", &json!({"command": "exit 99", "skip_on_exit_code": []})).run().outcome,
         failed("exited with code 99")
     );
     assert_eq!(bash("nonsense").run().outcome, failed("exited with code 127: the command was not found"));
@@ -129,7 +127,7 @@ fn code_can_skip_and_give_up() {
 
 #[test]
 fn a_file_runs_with_its_neighbours_and_arguments() {
-    let attempt = Attempt::of("python", json!({"file": "jobs/train.py", "args": ["--day", "{{ ds }}", 3]}))
+    let attempt = Attempt::of("python", &json!({"file": "jobs/train.py", "args": ["--day", "{{ ds }}", 3]}))
         .file("jobs/train.py", "import sys, helper, shared\nfrom updraft import context\n[sys.argv[1:], helper.V, shared.V, __name__, context.ds]\n")
         .file("jobs/helper.py", "V = 'h'")
         .file("shared.py", "V = 's'");
@@ -140,7 +138,7 @@ fn a_file_runs_with_its_neighbours_and_arguments() {
         "{}",
         ended.stderr
     );
-    let outside = Attempt::of("python", json!({"file": "../x.py"})).prepare().unwrap_err();
+    let outside = Attempt::of("python", &json!({"file": "../x.py"})).prepare().unwrap_err();
     assert_eq!(outside.code(), "file.outside");
 }
 
@@ -149,7 +147,7 @@ fn the_request_with_its_secrets_is_gone_when_the_code_runs() {
     let mut warehouse = connection("postgres");
     warehouse.password = Some("hunter2".to_owned());
     let code = "import os\n[updraft.connection('warehouse').password, os.listdir(os.environ['UPDRAFT_WORK'] + '/.updraft')]";
-    let attempt = Attempt::of("python", json!({"code": code, "connections": ["warehouse"]}))
+    let attempt = Attempt::of("python", &json!({"code": code, "connections": ["warehouse"]}))
         .connection("warehouse", warehouse);
     let ended = attempt.run();
     assert_eq!(ended.result, Some(json!(["hunter2", ["run.py"]])), "{}", ended.stderr);
@@ -159,7 +157,7 @@ fn the_request_with_its_secrets_is_gone_when_the_code_runs() {
 
 #[test]
 fn a_virtual_environment_is_used() {
-    let attempt = Attempt::of("python", json!({"code": "import sys\nsys.prefix", "venv": "env"}));
+    let attempt = Attempt::of("python", &json!({"code": "import sys\nsys.prefix", "venv": "env"}));
     let venv = attempt.ctx.bundle_dir.join("env");
     let made = std::process::Command::new("python3")
         .args(["-m", "venv", "--without-pip"])
@@ -168,18 +166,18 @@ fn a_virtual_environment_is_used() {
         .unwrap();
     assert!(made.status.success(), "{made:?}");
     assert_eq!(attempt.run().result, Some(json!(venv.canonicalize().unwrap())));
-    let missing = Attempt::of("python", json!({"code": "1", "venv": "/nowhere"})).prepare().unwrap_err();
+    let missing = Attempt::of("python", &json!({"code": "1", "venv": "/nowhere"})).prepare().unwrap_err();
     assert!(missing.to_string().contains("has no `bin/python`"), "{missing}");
 }
 
 #[test]
 fn parameters_that_do_not_fit_are_named() {
-    let error = Attempt::of("bash", json!({"command": 3})).prepare().unwrap_err();
+    let error = Attempt::of("bash", &json!({"command": 3})).prepare().unwrap_err();
     assert!(error.to_string().contains("invalid type: integer `3`, expected a string"), "{error}");
     assert!(error.for_good());
-    let error = Attempt::of("bsh", json!({})).prepare().unwrap_err();
+    let error = Attempt::of("bsh", &json!({})).prepare().unwrap_err();
     assert_eq!(error.code(), "operator.unknown");
-    let error = Attempt::of("empty", json!({})).prepare().unwrap_err();
+    let error = Attempt::of("empty", &json!({})).prepare().unwrap_err();
     assert_eq!(error.code(), "operator.engine");
 }
 
@@ -198,9 +196,9 @@ fn the_tasks_environment_is_rendered() {
 
 #[test]
 fn fail_fails_and_sleep_sleeps() {
-    assert_eq!(Attempt::of("fail", json!({"reason": "as asked"})).run().outcome, failed("as asked"));
-    let for_good = Attempt::of("fail", json!({"for_good": true})).run().outcome;
+    assert_eq!(Attempt::of("fail", &json!({"reason": "as asked"})).run().outcome, failed("as asked"));
+    let for_good = Attempt::of("fail", &json!({"for_good": true})).run().outcome;
     assert!(matches!(for_good, Outcome::FailedForGood { .. }));
-    assert_eq!(Attempt::of("sleep", json!({"duration": "1ms"})).run().outcome, Outcome::Success);
-    assert_eq!(Attempt::of("sleep", json!({"duration": "1ms"})).run().result, None::<Value>);
+    assert_eq!(Attempt::of("sleep", &json!({"duration": "1ms"})).run().outcome, Outcome::Success);
+    assert_eq!(Attempt::of("sleep", &json!({"duration": "1ms"})).run().result, None::<Value>);
 }

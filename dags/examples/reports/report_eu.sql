@@ -1,0 +1,1 @@
+insert into report select * from orders where region = 'eu' and day = '{{ ds }}';

@@ -1,0 +1,1 @@
+insert into report select * from orders where region = 'us' and day = '{{ ds }}';

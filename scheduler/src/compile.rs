@@ -1,0 +1,139 @@
+//! Compiling the files of a folder of DAGs, YAML and Rhai alike.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use dags::{
+    catalog::Catalog,
+    compile::{Compiled, FileLookup, FileProblem, compile},
+    diagnostic::{Diagnostic, Severity, Source, code},
+    ids::TenantId,
+};
+use plugins::script::{Modules, ScriptPool};
+use sha2::{Digest as _, Sha256};
+
+/// The largest DAG file in bytes.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Whether a path, relative to the folder of DAGs, is that of a DAG file.
+pub fn is_dag_file(path: &str) -> bool {
+    let in_plugins = path.split('/').next() == Some(plugins::user::FOLDER);
+    let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
+    !in_plugins && matches!(extension, Some("yaml" | "yml" | "rhai"))
+}
+
+/// The files of a folder, hashed when they are asked for.
+#[derive(Debug)]
+pub struct FolderFiles {
+    root: PathBuf,
+    paths: Vec<String>,
+    known: Mutex<BTreeMap<String, String>>,
+}
+
+impl FolderFiles {
+    /// The files of that folder; `paths` are its relative paths, for suggestions.
+    pub fn new(root: PathBuf, paths: Vec<String>) -> Self {
+        Self { root, paths, known: Mutex::default() }
+    }
+}
+
+impl FileLookup for FolderFiles {
+    fn sha256(&self, path: &str) -> Result<String, FileProblem> {
+        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(hash) = known.get(path) {
+            return Ok(hash.clone());
+        }
+        let full = self.root.join(path);
+        let unreadable = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => FileProblem::NotFound,
+            _ => FileProblem::Unreadable(error.to_string()),
+        };
+        if !full.symlink_metadata().map_err(unreadable)?.is_file() {
+            return Err(FileProblem::NotAFile);
+        }
+        let hash = hex::encode(Sha256::digest(std::fs::read(&full).map_err(unreadable)?));
+        known.insert(path.to_owned(), hash.clone());
+        Ok(hash)
+    }
+
+    fn paths(&self) -> Vec<String> {
+        self.paths.clone()
+    }
+}
+
+/// A compiled file with its text, which diagnostics show.
+#[derive(Debug, Clone)]
+pub struct CompiledFile {
+    /// The path within the folder and the text.
+    pub source: Source,
+    /// What it holds and what is wrong with it.
+    pub compiled: Compiled,
+}
+
+/// Compiles one file of the folder that `files` knows. Whatever goes wrong is a diagnostic of that file.
+pub async fn compile_file(
+    root: &Path,
+    path: &str,
+    catalog: &Catalog,
+    files: &FolderFiles,
+    scripts: Option<&ScriptPool>,
+    tenant: TenantId,
+) -> CompiledFile {
+    let source = match read(root, path) {
+        Ok(source) => source,
+        Err(message) => {
+            let diagnostics = vec![problem(path, code::FILE_UNREADABLE, message, None)];
+            return CompiledFile {
+                source: Source::new(path, ""),
+                compiled: Compiled { dags: Vec::new(), diagnostics },
+            };
+        }
+    };
+    if !Path::new(path).extension().is_some_and(|extension| extension == "rhai") {
+        let compiled = compile(&source, catalog, files);
+        return CompiledFile { source, compiled };
+    }
+    let compiled = match scripts {
+        Some(scripts) => {
+            let folder = root.join(path).parent().map_or_else(|| root.to_owned(), Path::to_owned);
+            let modules = Modules::Folder(folder);
+            match scripts.compile_dags(tenant, &source, &modules, catalog, files).await {
+                Ok(compiled) => compiled,
+                Err(error) => {
+                    let message = crate::desk::chain(&error);
+                    failed(problem(path, code::SCRIPT_UNAVAILABLE, message, None))
+                }
+            }
+        }
+        None => {
+            let message = "Rhai files can't be compiled here".to_owned();
+            let help = format!("install the program `{}` beside `updraft`", plugins::script::PROGRAM);
+            failed(problem(path, code::SCRIPT_UNAVAILABLE, message, Some(help)))
+        }
+    };
+    CompiledFile { source, compiled }
+}
+
+fn failed(diagnostic: Diagnostic) -> Compiled {
+    Compiled { dags: Vec::new(), diagnostics: vec![diagnostic] }
+}
+
+fn read(root: &Path, path: &str) -> Result<Source, String> {
+    let full = root.join(path);
+    let size = full.symlink_metadata().map_err(|error| format!("the file can't be read: {error}"))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(format!("the file is {size} bytes long; at most {FILE_BYTES_MAX} are allowed"));
+    }
+    let bytes = std::fs::read(&full).map_err(|error| format!("the file can't be read: {error}"))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        format!("the file isn't UTF-8: byte {} is wrong", error.utf8_error().valid_up_to())
+    })?;
+    Ok(Source::new(path, text))
+}
+
+fn problem(path: &str, code: &'static str, message: String, help: Option<String>) -> Diagnostic {
+    Diagnostic { code, severity: Severity::Error, message, file: path.to_owned(), labels: Vec::new(), help }
+}

@@ -1,0 +1,244 @@
+//! The single node: scheduler, local executor, embedded database and a watched folder of DAGs in one process.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+};
+
+use anyhow::Context as _;
+use api::{Api, Socket};
+use dags::{
+    ids::{ExecutorName, ShardId, TenantId},
+    time::Span,
+};
+use executor::local;
+use migrations::{
+    Db, Role,
+    journal::{Lease, acquire},
+    migrate,
+    seal::{MasterKey, Sealer},
+};
+use plugins::script::{Language, Options as ScriptOptions, Policy as ScriptPolicy, ScriptPool};
+use scheduler::{
+    clock,
+    executors::{Executors, Kind},
+    facts::DbFacts,
+    objects::Objects,
+    shell::{self, Ended, Parts, Status},
+    watch::{FolderWatch, Found, Settings},
+};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::node_objects::{Current, NodeObjects};
+
+/// How long the lease on the shard lasts; it is renewed three times as often.
+const LEASE: Span = Span::seconds(10);
+/// Reports that may wait for the scheduler.
+const REPORTS_MAX: usize = 16_384;
+/// How long a drain waits for running attempts; after that they go on under the supervisor and are found again.
+const DRAIN_MAX: Span = Span::seconds(30);
+
+/// The settings of a single node.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeSettings {
+    /// The folder of DAGs.
+    pub(crate) dags: PathBuf,
+    /// The folder of everything else.
+    pub(crate) data: PathBuf,
+    /// The database; a SQLite file in the data folder if absent.
+    pub(crate) database: Option<String>,
+    /// How many attempts may run at once.
+    pub(crate) slots: u32,
+}
+
+/// Runs until Ctrl-C: the first one drains, the second one leaves at once.
+pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
+    let NodeSettings { dags, data, database, slots } = settings;
+    std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
+        .create(&data)
+        .with_context(|| format!("failed to make the data folder {}", data.display()))?;
+    let data = data.canonicalize()?;
+    let url = database.unwrap_or_else(|| format!("sqlite:{}", data.join("updraft.db").display()));
+    let db = Db::connect(&url, Role::Owner).await.context("failed to open the database")?;
+    migrate::up(&db).await.context("failed to bring the database's schema up to date")?;
+    let sealer = Sealer::new(MasterKey::load_or_create(&data.join("master.key"))?);
+    let objects = Objects::open(data.join("objects"))?;
+    let script_program = plugins::script::locate(None).ok();
+    if script_program.is_none() {
+        tracing::warn!(
+            program = plugins::script::PROGRAM,
+            "Rhai files and expressions that the service evaluates are off: the program isn't beside this one"
+        );
+    }
+    let (cancel, drain) = (CancellationToken::new(), CancellationToken::new());
+    listen_for_signals(cancel.clone(), drain.clone());
+    let (wake, settled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let current = Current::default();
+    let socket = Socket::bind(&data.join("updraft.sock")).context("failed to open the socket")?;
+    tracing::info!(socket = %socket.path().display(), "see the runs with `updraft runs list --socket {}`", socket.path().display());
+    let config = engine::Config::new("local".parse().context("invariant: a plain word is a name")?);
+    let api = Api::new(api::Parts {
+        db: db.clone(),
+        sealer: sealer.clone(),
+        tenant: TenantId::DEFAULT,
+        wake: {
+            let wake = wake.clone();
+            Arc::new(move || wake.notify_one())
+        },
+        settled: settled.clone(),
+        objects: NodeObjects { objects: objects.clone(), executor: current.clone() },
+        default_pool_slots: config.default_pool_slots,
+        owner_wait: Api::OWNER_WAIT,
+    });
+    let folder = FolderWatch::new(Settings {
+        root: dags
+            .canonicalize()
+            .with_context(|| format!("failed to find the folder of DAGs {}", dags.display()))?,
+        tenant: TenantId::DEFAULT,
+        db: db.clone(),
+        objects: objects.clone(),
+        script_program: script_program.clone(),
+        wake: wake.clone(),
+    });
+    let scripts = script_program.map(|program| {
+        let options = ScriptOptions { policy: ScriptPolicy::BestEffort, ..ScriptOptions::new(program) };
+        ScriptPool::new(options, Language::of(&plugins::catalog()))
+    });
+    let name = config.default_executor.clone();
+    let node = Node { db, sealer, objects, scripts, wake, settled, config, current, data, name, slots };
+    let (status, _) = watch::channel(Status::default());
+    tokio::select! {
+        ended = node.schedule(status, drain, cancel.clone()) => ended,
+        served = api::serve(socket, api, cancel.clone()) => served.context("the API stopped"),
+        watched = folder.run(tell) => watched.map_err(anyhow::Error::from),
+    }
+}
+
+struct Node {
+    db: Db,
+    sealer: Sealer,
+    objects: Objects,
+    scripts: Option<ScriptPool>,
+    wake: Arc<Notify>,
+    settled: Arc<Notify>,
+    config: engine::Config,
+    current: Current,
+    data: PathBuf,
+    name: ExecutorName,
+    slots: u32,
+}
+
+impl Node {
+    /// Owns the shard and schedules, again and again until it is asked to end.
+    async fn schedule(
+        &self,
+        status: watch::Sender<Status>,
+        drain: CancellationToken,
+        cancel: CancellationToken,
+    ) -> anyhow::Result<()> {
+        loop {
+            let owner = format!("standalone:{}", self.data.display());
+            let journal = acquire(&self.db, ShardId::DEFAULT, &owner, LEASE, &clock::now)
+                .await
+                .context("failed to become the owner of the shard")?;
+            let lease = journal.lease();
+            let (reports, received) = mpsc::channel(REPORTS_MAX);
+            let options = local::Options {
+                slots: self.slots,
+                ..local::Options::new(self.data.join("supervisor"), &self.objects.results())?
+            };
+            let (executor, service) = local::open(options, reports);
+            *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(executor.clone());
+            let mut executors = Executors::new();
+            executors.insert(self.name.clone(), Kind::Local(executor));
+            let parts = Parts {
+                journal,
+                facts: DbFacts::new(self.db.clone(), self.sealer.clone()),
+                executors,
+                reports: received,
+                slots: BTreeMap::from([(self.name.clone(), self.slots)]),
+                objects: self.objects.clone(),
+                scripts: self.scripts.clone(),
+                policy: plugins::policy::Policy::default(),
+                config: self.config.clone(),
+                wake: self.wake.clone(),
+                settled: self.settled.clone(),
+            };
+            let term = cancel.child_token();
+            let ended = tokio::select! {
+                ended = Box::pin(shell::run(parts, status.clone(), drain.clone(), term.clone())) => ended?,
+                fenced = renew(&lease) => return Err(fenced.context("the shard's lease was lost")),
+                () = service.run(term.clone()) => Ended::Asked,
+                () = overdue(&drain) => Ended::Asked,
+            };
+            term.cancel();
+            match ended {
+                Ended::Asked => {
+                    lease.release().await.context("failed to give back the shard")?;
+                    return Ok(());
+                }
+                Ended::Stopped(why) => {
+                    tracing::error!(?why, "the scheduler is built again from the database");
+                    clock::sleep(Span::seconds(1)).await;
+                }
+            }
+        }
+    }
+}
+
+/// Keeps the lease until it can't.
+async fn renew(lease: &Lease) -> anyhow::Error {
+    loop {
+        clock::sleep(Span(LEASE.0 / 3)).await;
+        match lease.renew(LEASE, &clock::now).await {
+            Ok(()) => {}
+            Err(error @ migrations::Error::Fenced { .. }) => return error.into(),
+            // The fence protects what is stored; the next try may succeed.
+            Err(error) => tracing::warn!(error = %anyhow::Error::from(error), "failed to renew the lease"),
+        }
+    }
+}
+
+/// When a drain has taken too long.
+async fn overdue(drain: &CancellationToken) {
+    drain.cancelled().await;
+    clock::sleep(DRAIN_MAX).await;
+    tracing::warn!("attempts are still running; they go on and are found again at the next start");
+}
+
+fn listen_for_signals(cancel: CancellationToken, drain: CancellationToken) {
+    clock::background(async move {
+        let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(terminate) => terminate,
+            Err(error) => {
+                tracing::error!(%error, "signals can't be listened for");
+                return;
+            }
+        };
+        for token in [drain, cancel] {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            token.cancel();
+        }
+    });
+}
+
+/// Says what was found in the folder.
+fn tell(found: Result<Found, scheduler::watch::Error>) {
+    match found {
+        Ok(found) => {
+            for (diagnostic, source) in &found.diagnostics {
+                let shown = dags::diagnostic::render(diagnostic, source, false);
+                tracing::warn!("{}\n{shown}", diagnostic.file);
+            }
+            if found.activated {
+                tracing::info!(dags = found.dags, "the folder's DAGs are active");
+            }
+        }
+        Err(error) => tracing::error!(error = error.explain(), "failed to take over the folder of DAGs"),
+    }
+}
