@@ -184,6 +184,7 @@ impl World {
         let activated = versions.iter().map(|new| ActivatedDag {
             dag_id: new.model.dag_id.clone(),
             version: new.version.clone(),
+            bundle: None,
             paused_upon_creation: false,
         });
         let command = Command::ActivateBundle { bundle: digest.clone(), dags: activated.collect() };
