@@ -69,7 +69,9 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
     listen_for_signals(cancel.clone(), drain.clone());
     let wake = Arc::new(Notify::new());
     let folder = FolderWatch::new(Settings {
-        root: dags.canonicalize().with_context(|| format!("failed to find the folder of DAGs {}", dags.display()))?,
+        root: dags
+            .canonicalize()
+            .with_context(|| format!("failed to find the folder of DAGs {}", dags.display()))?,
         tenant: TenantId::DEFAULT,
         db: db.clone(),
         objects: objects.clone(),

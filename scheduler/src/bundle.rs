@@ -46,7 +46,9 @@ pub enum Error {
     #[error("the folder is too large for a bundle: {0}; leave files out by naming them in `{IGNORE_FILE}`")]
     TooLarge(String),
     /// A path that can't be stored everywhere.
-    #[error("the path {0:?} can't be part of a bundle: it isn't UTF-8, or longer than {PATH_BYTES_MAX} bytes")]
+    #[error(
+        "the path {0:?} can't be part of a bundle: it isn't UTF-8, or longer than {PATH_BYTES_MAX} bytes"
+    )]
     Path(PathBuf),
     /// The copy can't be written.
     #[error("failed to store the bundle in {path}")]
@@ -134,6 +136,14 @@ pub fn fingerprint(root: &Path) -> Result<[u8; 32], Error> {
     Ok(hash.finalize().into())
 }
 
+/// Reads no more than a file may have and one byte: one that grows as it is read would never end.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    use io::Read as _;
+    let mut content = Vec::new();
+    fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut content)?;
+    Ok(content)
+}
+
 /// Looks at a folder: what a bundle of it would hold.
 pub fn scan(root: &Path) -> Result<Scan, Error> {
     let root = root.canonicalize().map_err(|source| Error::Read { path: root.to_owned(), source })?;
@@ -145,14 +155,20 @@ pub fn scan(root: &Path) -> Result<Scan, Error> {
         let path = relative.to_str().filter(|path| path.len() <= PATH_BYTES_MAX);
         let path = path.ok_or_else(|| Error::Path(relative.to_owned()))?.to_owned();
         if metadata.len() > FILE_BYTES_MAX {
-            return Err(Error::TooLarge(format!("{path} has {} bytes, at most {FILE_BYTES_MAX} are allowed", metadata.len())));
+            return Err(Error::TooLarge(format!(
+                "{path} has {} bytes, at most {FILE_BYTES_MAX} are allowed",
+                metadata.len()
+            )));
         }
-        let content = match fs::read(&full) {
+        let content = match read_bounded(&full) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(source) => return Err(Error::Read { path: full, source }),
         };
         let bytes = content.len() as u64;
+        if bytes > FILE_BYTES_MAX {
+            return Err(Error::Changed(path));
+        }
         total += bytes;
         if total > BYTES_MAX || files.len() >= FILES_MAX {
             return Err(Error::TooLarge(format!("more than {FILES_MAX} files or {BYTES_MAX} bytes")));
@@ -239,7 +255,10 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link.yaml")).unwrap();
         let after = scan(folder.path()).unwrap();
         assert_eq!(before.digest, after.digest);
-        assert_eq!(after.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["a.yaml", "sql/load.sql"]);
+        assert_eq!(
+            after.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
+            ["a.yaml", "sql/load.sql"]
+        );
     }
 
     #[test]

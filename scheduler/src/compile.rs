@@ -86,7 +86,10 @@ pub async fn compile_file(
         Ok(source) => source,
         Err(message) => {
             let diagnostics = vec![problem(path, code::FILE_UNREADABLE, message, None)];
-            return CompiledFile { source: Source::new(path, ""), compiled: Compiled { dags: Vec::new(), diagnostics } };
+            return CompiledFile {
+                source: Source::new(path, ""),
+                compiled: Compiled { dags: Vec::new(), diagnostics },
+            };
         }
     };
     if !Path::new(path).extension().is_some_and(|extension| extension == "rhai") {
@@ -125,8 +128,9 @@ fn read(root: &Path, path: &str) -> Result<Source, String> {
         return Err(format!("the file is {size} bytes long; at most {FILE_BYTES_MAX} are allowed"));
     }
     let bytes = std::fs::read(&full).map_err(|error| format!("the file can't be read: {error}"))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|error| format!("the file isn't UTF-8: byte {} is wrong", error.utf8_error().valid_up_to()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        format!("the file isn't UTF-8: byte {} is wrong", error.utf8_error().valid_up_to())
+    })?;
     Ok(Source::new(path, text))
 }
 

@@ -223,10 +223,12 @@ impl FolderWatch {
         let scope = TenantScope::new(self.options.tenant);
         let failed = |source| Error::Db { doing: "read the DAGs that are active", source };
         let window = store::Window { limit: 100_000, offset: 0 };
-        let dags = store::dag::list(&self.options.db, scope, &Default::default(), window).await.map_err(failed)?;
+        let dags =
+            store::dag::list(&self.options.db, scope, &Default::default(), window).await.map_err(failed)?;
         let mut found = Vec::new();
         for dag in dags.rows {
-            let version = store::bundle::version(&self.options.db, scope, &dag.row.dag_id, &dag.row.version).await;
+            let version =
+                store::bundle::version(&self.options.db, scope, &dag.row.dag_id, &dag.row.version).await;
             if let Some(version) = version.map_err(failed)?
                 && version.source == path
                 && !dag.row.stale
@@ -239,7 +241,11 @@ impl FolderWatch {
 
     /// All DAGs with their files; a name that two files use belongs to the first of them. New runs of what compiles use the
     /// new bundle, also where the model is the same: files that it doesn't name may have changed.
-    fn collect(&mut self, digest: &BundleId, found: &mut Found) -> Vec<(Arc<Dag>, DagVersion, BundleId, String)> {
+    fn collect(
+        &mut self,
+        digest: &BundleId,
+        found: &mut Found,
+    ) -> Vec<(Arc<Dag>, DagVersion, BundleId, String)> {
         let mut owners: BTreeMap<DagId, String> = BTreeMap::new();
         let mut dags = Vec::new();
         for (path, known) in &mut self.known {
@@ -267,7 +273,11 @@ impl FolderWatch {
         dags
     }
 
-    async fn activate(&self, scan: &Scan, dags: Vec<(Arc<Dag>, DagVersion, BundleId, String)>) -> Result<(), Error> {
+    async fn activate(
+        &self,
+        scan: &Scan,
+        dags: Vec<(Arc<Dag>, DagVersion, BundleId, String)>,
+    ) -> Result<(), Error> {
         let Settings { tenant, db, objects, wake, .. } = &self.options;
         bundle::store(scan, objects)?;
         let scope = TenantScope::new(*tenant);
@@ -299,7 +309,9 @@ impl FolderWatch {
                 })
                 .collect(),
         };
-        store::inbox::insert(db, scope, "folder", &command, None).await.map_err(failed("activate the bundle"))?;
+        store::inbox::insert(db, scope, "folder", &command, None)
+            .await
+            .map_err(failed("activate the bundle"))?;
         wake.notify_one();
         Ok(())
     }
