@@ -151,7 +151,12 @@ impl Node {
                         run_name: run.run_name,
                         state: RunState::Failed,
                     };
-                    self.journal.lock().request(TENANT, "test", mark);
+                    let who = match cut {
+                        Cut::Interrupted => "Ctrl-C",
+                        Cut::Timeout => "`--timeout`",
+                    };
+                    writeln!(out, "{who}: ending what runs; Ctrl-C kills it").map_err(unwritten)?;
+                    self.journal.lock().request(TENANT, who, mark);
                     wake.notify_one();
                     // The engine ends what runs. Whoever can't wait for that asks again.
                     tokio::select! {
