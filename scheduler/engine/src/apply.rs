@@ -118,7 +118,7 @@ impl Engine {
             }
         }
         if plan.tasks[task as usize].past_source {
-            self.wake_followers(at.run);
+            self.past_moved(at.run, task);
         }
         let model = plan.model(task);
         if state == TaskState::Success && !model.outlets.is_empty() {

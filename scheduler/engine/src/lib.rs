@@ -28,6 +28,7 @@ pub mod rows;
 mod run;
 mod runs;
 mod schedule;
+mod select;
 pub mod state;
 pub mod transition;
 pub mod trigger_rule;

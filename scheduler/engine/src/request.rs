@@ -17,6 +17,7 @@ use crate::{
     rows::{InboxOutcome, PoolRow, RunRow, RunType, TaskRow},
     run::{RunIdx, TiIdx, TiRef},
     runs::NewRun,
+    select::no_task,
     state::{RunState, TaskState},
     transition::Event,
     work::{Bulk, BulkKind},
@@ -363,44 +364,8 @@ impl Engine {
     /// after them.
     fn selected(&self, run: RunIdx, select: &Selection, with_setups: bool) -> Vec<TiIdx> {
         let state = self.run(run);
-        let plan = &state.plan;
-        let mut chosen: BTreeMap<TaskIdx, Option<Vec<i32>>> = BTreeMap::new();
-        for (name, index) in &select.tasks {
-            let Some(task) = plan.find(name) else { continue };
-            match (chosen.entry(task).or_insert_with(|| Some(Vec::new())), index) {
-                (Some(list), Some(index)) => list.push(*index),
-                (all, _) => *all = None,
-            }
-        }
-        if select.tasks.is_empty() {
-            chosen.extend((0..plan.tasks.len() as TaskIdx).map(|task| (task, None)));
-        }
-        let named: Vec<TaskIdx> = chosen.keys().copied().collect();
-        let mut more = Vec::new();
-        if select.upstream {
-            more.extend(plan.closure(&named, &plan.ups));
-        }
-        if select.downstream {
-            more.extend(plan.closure(&named, &plan.downs));
-        }
-        for task in more {
-            chosen.entry(task).or_insert(None);
-        }
-        if with_setups && !select.tasks.is_empty() {
-            for task in chosen.keys().copied().collect::<Vec<_>>() {
-                for setup in &plan.tasks[task as usize].setups {
-                    chosen.entry(*setup).or_insert(None);
-                    let name = &plan.model(*setup).task_id;
-                    for (end, model) in plan.dag().tasks.iter().enumerate() {
-                        if model.teardown_of.contains(name) {
-                            chosen.entry(end as TaskIdx).or_insert(None);
-                        }
-                    }
-                }
-            }
-        }
         let mut instances = Vec::new();
-        for (task, indexes) in chosen {
+        for (task, indexes) in state.plan.chosen(select, with_setups) {
             for ti in state.instances(task) {
                 let index = state.tis[ti as usize].map_index;
                 if indexes.as_ref().is_none_or(|list| list.contains(&index)) {
@@ -416,11 +381,7 @@ impl Engine {
         let state = self.run(run);
         self.selected(run, &clear.select, true)
             .into_iter()
-            .filter(|ti| {
-                let state = state.tis[*ti as usize].state;
-                (!clear.only_failed || matches!(state, TaskState::Failed | TaskState::UpstreamFailed))
-                    && (!clear.only_running || state.holds_slots())
-            })
+            .filter(|ti| clear.takes(state.tis[*ti as usize].state))
             .map(|ti| self.task_name(TiRef { run, ti }))
             .collect()
     }
@@ -638,10 +599,6 @@ fn no_run(dag_id: &DagId, run_name: &RunName) -> Refusal {
 fn reserved_kind(name: &RunName) -> Option<RunType> {
     let kind = RunType::parse(name.as_str().split_once("__")?.0)?;
     (kind != RunType::Manual).then_some(kind)
-}
-
-fn no_task(name: &TaskId) -> Refusal {
-    Refusal::new("task.not_found", format!("the DAG has no task `{name}`"))
 }
 
 fn date_taken(dag_id: &DagId) -> Refusal {

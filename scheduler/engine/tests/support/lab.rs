@@ -364,10 +364,6 @@ impl Lab {
         self.put(Input::Tick);
     }
 
-    pub(crate) fn advance_to(&mut self, when: &str) {
-        self.advance(at(when).since(self.now));
-    }
-
     /// The process dies; another one goes on from what is stored.
     pub(crate) fn crash(&mut self) {
         self.driver = Driver::new(self.config.clone(), self.journal.read()).unwrap();
