@@ -12,7 +12,7 @@ use engine::{
     state::{RunState, TaskState},
 };
 
-use crate::simulator::{
+use crate::{
     graphs::{ASSETS, POOLS},
     world::World,
 };
@@ -56,7 +56,7 @@ impl World {
             let mut model = Dag::clone(&model);
             model.schedule.when = When::Never;
             self.next_version += 1;
-            let version = crate::support::dag::version(self.next_version);
+            let version = crate::models::version(self.next_version);
             self.store.versions.insert(version.clone(), Arc::new(model));
             dags.push(ActivatedDag { dag_id, version, paused_upon_creation: false, bundle: None });
         }

@@ -8,7 +8,7 @@ use dags::{
 };
 use engine::dispatch::{Dispatch, End, News, Outcome, Report};
 
-use crate::simulator::rng::Rng;
+use crate::rng::Rng;
 
 /// One member of a dispatch.
 #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@ use engine::{
     transition::{Event, next},
 };
 
-use crate::simulator::{executor::Executor, world::Outcomes};
+use crate::{executor::Executor, world::Outcomes};
 
 /// Remembered from step to step.
 #[derive(Debug, Default)]

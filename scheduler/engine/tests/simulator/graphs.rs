@@ -10,8 +10,8 @@ use dags::{
 };
 
 use crate::{
-    simulator::rng::Rng,
-    support::dag::{dag, engine_task, group, task, teardown, tidy},
+    rng::Rng,
+    models::{dag, engine_task, group, task, teardown, tidy},
 };
 
 /// Names of pools that histories create, change and delete.

@@ -20,7 +20,7 @@ use engine::{
     rows::Batch,
 };
 
-use crate::simulator::{
+use crate::{
     executor::{Claims, Executor, Job, Member, ended, end, random_end, started},
     facts::Facts,
     graphs::{self, EXECUTORS, Shape},
@@ -883,7 +883,7 @@ impl World {
                 let names: Vec<_> = downs.map(|down| down.task_id.clone()).collect();
                 let mut chosen: Vec<_> = names.into_iter().filter(|_| self.rng.mill(500)).collect();
                 if self.rng.mill(20) {
-                    chosen.push(crate::support::dag::task_id("stranger"));
+                    chosen.push(crate::models::task_id("stranger"));
                 }
                 Answer::Follow(chosen)
             }
@@ -973,7 +973,7 @@ impl World {
             Some(_) | None => graphs::random(&mut self.rng, name, self.shape, start, &others),
         };
         self.next_version += 1;
-        let version = crate::support::dag::version(self.next_version);
+        let version = crate::models::version(self.next_version);
         if self.timeline.is_some() {
             let line = graphs::sketch(&dag);
             self.note(|| format!("version {version} of {name}:\n{line}"));
