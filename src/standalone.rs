@@ -1,8 +1,13 @@
 //! The single node: scheduler, local executor, embedded database and a watched folder of DAGs in one process.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+};
 
 use anyhow::Context as _;
+use api::{Api, Socket};
 use dags::{
     ids::{ExecutorName, ShardId, TenantId},
     time::Span,
@@ -25,6 +30,8 @@ use scheduler::{
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
+
+use crate::node_objects::{Current, NodeObjects};
 
 /// How long the lease on the shard lasts; it is renewed three times as often.
 const LEASE: Span = Span::seconds(10);
@@ -67,7 +74,24 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
     }
     let (cancel, drain) = (CancellationToken::new(), CancellationToken::new());
     listen_for_signals(cancel.clone(), drain.clone());
-    let wake = Arc::new(Notify::new());
+    let (wake, settled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let current = Current::default();
+    let socket = Socket::bind(&data.join("updraft.sock")).context("failed to open the socket")?;
+    tracing::info!(socket = %socket.path().display(), "see the runs with `updraft runs list --socket {}`", socket.path().display());
+    let config = engine::Config::new("local".parse().context("invariant: a plain word is a name")?);
+    let api = Api::new(api::Parts {
+        db: db.clone(),
+        sealer: sealer.clone(),
+        tenant: TenantId::DEFAULT,
+        wake: {
+            let wake = wake.clone();
+            Arc::new(move || wake.notify_one())
+        },
+        settled: settled.clone(),
+        objects: NodeObjects { objects: objects.clone(), executor: current.clone() },
+        default_pool_slots: config.default_pool_slots,
+        owner_wait: Api::OWNER_WAIT,
+    });
     let folder = FolderWatch::new(Settings {
         root: dags
             .canonicalize()
@@ -82,11 +106,12 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
         let options = ScriptOptions { policy: ScriptPolicy::BestEffort, ..ScriptOptions::new(program) };
         ScriptPool::new(options, Language::of(&plugins::catalog()))
     });
-    let name: ExecutorName = "local".parse().context("invariant: a plain word is a name")?;
-    let node = Node { db, sealer, objects, scripts, wake, data, name, slots };
+    let name = config.default_executor.clone();
+    let node = Node { db, sealer, objects, scripts, wake, settled, config, current, data, name, slots };
     let (status, _) = watch::channel(Status::default());
     tokio::select! {
         ended = node.schedule(status, drain, cancel.clone()) => ended,
+        served = api::serve(socket, api, cancel.clone()) => served.context("the API stopped"),
         watched = folder.run(tell) => watched.map_err(anyhow::Error::from),
     }
 }
@@ -97,6 +122,9 @@ struct Node {
     objects: Objects,
     scripts: Option<ScriptPool>,
     wake: Arc<Notify>,
+    settled: Arc<Notify>,
+    config: engine::Config,
+    current: Current,
     data: PathBuf,
     name: ExecutorName,
     slots: u32,
@@ -122,6 +150,7 @@ impl Node {
                 ..local::Options::new(self.data.join("supervisor"), &self.objects.results())?
             };
             let (executor, service) = local::open(options, reports);
+            *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(executor.clone());
             let mut executors = Executors::new();
             executors.insert(self.name.clone(), Kind::Local(executor));
             let parts = Parts {
@@ -133,8 +162,9 @@ impl Node {
                 objects: self.objects.clone(),
                 scripts: self.scripts.clone(),
                 policy: plugins::policy::Policy::default(),
-                config: engine::Config::new(self.name.clone()),
+                config: self.config.clone(),
                 wake: self.wake.clone(),
+                settled: self.settled.clone(),
             };
             let term = cancel.child_token();
             let ended = tokio::select! {

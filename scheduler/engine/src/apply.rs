@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::{
     engine::{Engine, Fault, Limited},
     plan::TaskIdx,
-    queue::Pending,
     rows::{AttemptRow, TaskRow},
     run::{Run, RunIdx, Step, Ti, TiIdx, TiRef, flag},
     state::TaskState,
@@ -136,13 +135,7 @@ impl Engine {
         let delta = if to.is_active() { 1 } else { -1 };
         let model = self.model_of(run, task);
         let (of_dag, of_run) = (model.max_active.is_some(), model.max_active_per_run.is_some());
-        let mut freed: Vec<Pending> = Vec::new();
-        let mut change = |limited: &mut Limited| {
-            limited.active = limited.active.saturating_add_signed(delta);
-            if delta < 0 {
-                freed.extend(limited.parked.pop_first());
-            }
-        };
+        let change = |limited: &mut Limited| limited.active = limited.active.saturating_add_signed(delta);
         if of_run {
             change(self.run_mut(run).limited.entry(task).or_default());
         }
@@ -150,8 +143,8 @@ impl Engine {
             let (dag, name) = (self.run(run).dag, self.model_of(run, task).task_id.clone());
             change(self.dags[dag as usize].limited.entry(name).or_default());
         }
-        for pending in freed {
-            self.enqueue_pending(pending);
+        if delta < 0 {
+            self.pass_on(run, task);
         }
     }
 

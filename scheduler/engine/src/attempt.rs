@@ -93,7 +93,8 @@ impl Engine {
         let ti = &run.tis[at.ti as usize];
         let model = run.plan.model(ti.task);
         let executor = ti.live.as_ref().and_then(|live| live.executor.clone());
-        let (started, queued) = ti.live.as_ref().map_or((None, None), |live| (live.started_at, live.queued_at));
+        let (started, queued) =
+            ti.live.as_ref().map_or((None, None), |live| (live.started_at, live.queued_at));
         let dispatch = Dispatch {
             id: DispatchId { attempt, n: ti.dispatch_n },
             tenant: run.row.tenant,
@@ -204,7 +205,9 @@ impl Engine {
     }
 
     fn attempt_ended(&mut self, at: TiRef, end: &End) {
-        if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued && end.outcome != Outcome::NotStarted {
+        if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued
+            && end.outcome != Outcome::NotStarted
+        {
             self.started(at);
         }
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
@@ -236,7 +239,9 @@ impl Engine {
                 }
             }
             Outcome::FailedForGood => self.failed(at, false, reason),
-            Outcome::Failed | Outcome::TimedOut | Outcome::Lost | Outcome::NotStarted => self.failed(at, true, reason),
+            Outcome::Failed | Outcome::TimedOut | Outcome::Lost | Outcome::NotStarted => {
+                self.failed(at, true, reason)
+            }
             // We asked for this without giving the instance up: it goes back to the queue.
             Outcome::Killed => {
                 let kept = reason.unwrap_or_else(|| "its executor ended it".into());
@@ -255,7 +260,9 @@ impl Engine {
         let most = self.config.map_length_max;
         match end.mapped_length {
             Some(length) if source && length > most => {
-                let reason = format!("its result has {length} elements, and tasks are repeated over it: at most {most} are allowed");
+                let reason = format!(
+                    "its result has {length} elements, and tasks are repeated over it: at most {most} are allowed"
+                );
                 self.failed(at, false, Some(reason.into()));
             }
             None if source => {
@@ -429,7 +436,13 @@ impl Engine {
     }
 
     /// Ends an instance by hand or with its run. What runs is killed; its slots stay taken until its end is confirmed.
-    pub(crate) fn end_by_hand(&mut self, at: TiRef, event: Event, by: Option<Arc<str>>, reason: Option<Arc<str>>) {
+    pub(crate) fn end_by_hand(
+        &mut self,
+        at: TiRef,
+        event: Event,
+        by: Option<Arc<str>>,
+        reason: Option<Arc<str>>,
+    ) {
         let why = reason.clone().unwrap_or_else(|| "marked by hand".into());
         self.let_go(at, &why);
         self.run_mut(at.run).tis[at.ti as usize].live().marked_by = by;
@@ -590,7 +603,11 @@ impl Engine {
             let ti = &self.run(at.run).tis[at.ti as usize];
             let Some(live) = &ti.live else { continue };
             let id = DispatchId { attempt: *attempt, n: *n };
-            if ti.state.holds_slots() && live.executor.as_ref() == Some(executor) && *since < as_of && !held.contains(&id) {
+            if ti.state.holds_slots()
+                && live.executor.as_ref() == Some(executor)
+                && *since < as_of
+                && !held.contains(&id)
+            {
                 lost.push((id, *at));
             }
         }

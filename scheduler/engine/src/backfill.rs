@@ -133,7 +133,8 @@ impl Engine {
     pub(crate) fn end_backfills(&mut self, dag: u32) {
         let (now, row) = (self.now, &self.dags[dag as usize].row);
         let of = |state: &State| state.row.tenant == row.tenant && state.row.spec.dag_id == row.dag_id;
-        let keys: Vec<_> = self.backfills.iter().filter(|(_, state)| of(state)).map(|(key, _)| *key).collect();
+        let keys: Vec<_> =
+            self.backfills.iter().filter(|(_, state)| of(state)).map(|(key, _)| *key).collect();
         for key in keys {
             if let Some(State { mut row, .. }) = self.backfills.remove(&key) {
                 row.next_date = None;

@@ -12,7 +12,9 @@ use std::{
 };
 
 use dags::{
-    ids::{AttemptId, BundleId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId},
+    ids::{
+        AttemptId, BundleId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId,
+    },
     model::Dag,
     time::{Span, Timestamp},
     timetable::{Planned, Timetable},
@@ -26,8 +28,8 @@ use crate::{
     plan::{Plan, TaskIdx},
     queue::{Queue, Ticket},
     rows::{
-        AssetEventRow, AttemptRow, BackfillRow, ContinuationRow, DagRow, InboxOutcome, PendingAssetRow, PoolRow,
-        ResultRow,
+        AssetEventRow, AttemptRow, BackfillRow, ContinuationRow, DagRow, InboxOutcome, PendingAssetRow,
+        PoolRow, ResultRow,
     },
     run::{Run, RunIdx, TiRef},
     transition::Refused,

@@ -17,6 +17,7 @@ use crate::{
     rows::{InboxOutcome, PoolRow, RunRow, RunType, TaskRow},
     run::{RunIdx, TiIdx, TiRef},
     runs::NewRun,
+    select::no_task,
     state::{RunState, TaskState},
     transition::Event,
     work::{Bulk, BulkKind},
@@ -53,9 +54,14 @@ impl Engine {
             return;
         }
         let Some(awaited) = self.awaited.remove(&loaded.load) else { return };
+        // Names that were free when they were looked up, before this was asked for, may be taken since.
+        let mut names: Vec<RunName> = Vec::new();
         for left in &mut self.left {
-            left.asked.remove(&loaded.load);
+            if left.asked.remove(&loaded.load) {
+                names.push(left.name.clone());
+            }
         }
+        let again = |trigger: &Trigger| trigger.run_name.as_ref().is_some_and(|name| names.contains(name));
         self.left.retain(|left| !left.asked.is_empty());
         let only_pasts = awaited.only_pasts();
         for (run, seq) in awaited.pasts {
@@ -64,9 +70,7 @@ impl Engine {
             }
         }
         let found = match loaded.run {
-            Some((row, tasks, model)) if !only_pasts => {
-                self.bring_back(row, tasks, &model)
-            }
+            Some((row, tasks, model)) if !only_pasts => self.bring_back(row, tasks, &model),
             Some(_) | None => None,
         };
         for key in awaited.backfills {
@@ -74,9 +78,10 @@ impl Engine {
             self.backfill_found(key, row, found);
         }
         for row in awaited.requests {
-            let step = match found {
-                Some(_) => self.carry_out(&row, &BTreeMap::new()),
-                None => self.carry_out_without(&row, &loaded.load),
+            let step = match (&row.command, found) {
+                (_, Some(_)) => self.carry_out(&row, &BTreeMap::new()),
+                (Command::Trigger(trigger), None) if again(trigger) => self.carry_out(&row, &BTreeMap::new()),
+                (_, None) => self.carry_out_without(&row, &loaded.load),
             };
             match step {
                 Step::Done(outcome) => self.out.inbox.push(InboxOutcome { id: row.id, outcome }),
@@ -84,7 +89,8 @@ impl Engine {
             }
         }
         for (id, trigger) in awaited.tasks {
-            self.trigger_from_task(id, trigger, if found.is_some() { None } else { Some(&loaded.load) });
+            let absent = (found.is_none() && !again(&trigger)).then_some(&loaded.load);
+            self.trigger_from_task(id, trigger, absent);
         }
         if let Some(run) = found {
             // A run that nothing was done with leaves memory again.
@@ -99,13 +105,16 @@ impl Engine {
     fn is_outdated(&self, loaded: &Loaded) -> bool {
         let read = loaded.run.as_ref().and_then(|(row, ..)| row.logical_date);
         self.left.iter().filter(|left| left.asked.contains(&loaded.load)).any(|left| match &loaded.load {
-            Load::Run(tenant, dag_id, name) => (left.tenant, &left.dag_id, &left.name) == (*tenant, dag_id, name),
+            Load::Run(tenant, dag_id, name) => {
+                (left.tenant, &left.dag_id, &left.name) == (*tenant, dag_id, name)
+            }
             Load::ById(run) => left.run == *run,
             Load::At(tenant, dag_id, date) => {
                 (left.tenant, &left.dag_id, left.date) == (*tenant, dag_id, Some(*date))
             }
             Load::Before(tenant, dag_id, date) => {
-                let newer = left.date.is_some_and(|left| left < *date && read.is_none_or(|read| left >= read));
+                let newer =
+                    left.date.is_some_and(|left| left < *date && read.is_none_or(|read| left >= read));
                 (left.tenant, &left.dag_id) == (*tenant, dag_id) && newer
             }
         })
@@ -116,9 +125,9 @@ impl Engine {
         match &row.command {
             Command::Trigger(trigger) => match self.must_be_absent(row.tenant, trigger, Some(load)) {
                 Ok(Some(load)) => Step::Wait(load),
-                Ok(None) => {
-                    self.make_triggered(row.tenant, trigger, Some(row.actor.as_str().into()), Some(load)).into()
-                }
+                Ok(None) => self
+                    .make_triggered(row.tenant, trigger, Some(row.actor.as_str().into()), Some(load))
+                    .into(),
                 Err(refusal) => Err(refusal).into(),
             },
             Command::Clear(Clear { select, .. }) | Command::MarkTasks { select, .. } => {
@@ -134,7 +143,9 @@ impl Engine {
             | Command::AssetEvent { .. }
             | Command::Backfill(_)
             | Command::ChangeBackfill { .. }
-            | Command::DeleteDag { .. } => Err(Refusal::new("request.internal", "this request needs no run")).into(),
+            | Command::DeleteDag { .. } => {
+                Err(Refusal::new("request.internal", "this request needs no run")).into()
+            }
         }
     }
 
@@ -173,13 +184,19 @@ impl Engine {
                 .into(),
             Command::Clear(clear) => self.clear(tenant, clear, actor),
             Command::MarkTasks { select, state } => self.mark_tasks(tenant, select, *state, actor),
-            Command::MarkRun { dag_id, run_name, state } => self.mark_run(tenant, dag_id, run_name, *state, actor),
+            Command::MarkRun { dag_id, run_name, state } => {
+                self.mark_run(tenant, dag_id, run_name, *state, actor)
+            }
             Command::SetPool { name, slots, include_deferred } => {
                 if *slots < -1 {
                     return Err(Refusal::new("pool.slots", "slots must be -1 (no limit), 0 or more")).into();
                 }
-                let row =
-                    PoolRow { tenant, name: name.clone(), slots: *slots, include_deferred: *include_deferred };
+                let row = PoolRow {
+                    tenant,
+                    name: name.clone(),
+                    slots: *slots,
+                    include_deferred: *include_deferred,
+                };
                 self.queue.pool_mut(tenant, name).row = Some(row.clone());
                 self.out.deleted_pools.retain(|key| *key != (tenant, name.clone()));
                 self.out.pools.retain(|known| (known.tenant, &known.name) != (tenant, name));
@@ -317,7 +334,9 @@ impl Engine {
 
     /// A task asks for a run of another DAG; `absent` is what was looked up for it and isn't there.
     pub(crate) fn trigger_from_task(&mut self, id: DispatchId, trigger: Trigger, absent: Option<&Load>) {
-        let Some(at) = self.attempts.get(&id.attempt).filter(|holder| holder.n == id.n).map(|holder| holder.at) else {
+        let Some(at) =
+            self.attempts.get(&id.attempt).filter(|holder| holder.n == id.n).map(|holder| holder.at)
+        else {
             return;
         };
         let run = self.run(at.run);
@@ -345,44 +364,8 @@ impl Engine {
     /// after them.
     fn selected(&self, run: RunIdx, select: &Selection, with_setups: bool) -> Vec<TiIdx> {
         let state = self.run(run);
-        let plan = &state.plan;
-        let mut chosen: BTreeMap<TaskIdx, Option<Vec<i32>>> = BTreeMap::new();
-        for (name, index) in &select.tasks {
-            let Some(task) = plan.find(name) else { continue };
-            match (chosen.entry(task).or_insert_with(|| Some(Vec::new())), index) {
-                (Some(list), Some(index)) => list.push(*index),
-                (all, _) => *all = None,
-            }
-        }
-        if select.tasks.is_empty() {
-            chosen.extend((0..plan.tasks.len() as TaskIdx).map(|task| (task, None)));
-        }
-        let named: Vec<TaskIdx> = chosen.keys().copied().collect();
-        let mut more = Vec::new();
-        if select.upstream {
-            more.extend(plan.closure(&named, &plan.ups));
-        }
-        if select.downstream {
-            more.extend(plan.closure(&named, &plan.downs));
-        }
-        for task in more {
-            chosen.entry(task).or_insert(None);
-        }
-        if with_setups && !select.tasks.is_empty() {
-            for task in chosen.keys().copied().collect::<Vec<_>>() {
-                for setup in &plan.tasks[task as usize].setups {
-                    chosen.entry(*setup).or_insert(None);
-                    let name = &plan.model(*setup).task_id;
-                    for (end, model) in plan.dag().tasks.iter().enumerate() {
-                        if model.teardown_of.contains(name) {
-                            chosen.entry(end as TaskIdx).or_insert(None);
-                        }
-                    }
-                }
-            }
-        }
         let mut instances = Vec::new();
-        for (task, indexes) in chosen {
+        for (task, indexes) in state.plan.chosen(select, with_setups) {
             for ti in state.instances(task) {
                 let index = state.tis[ti as usize].map_index;
                 if indexes.as_ref().is_none_or(|list| list.contains(&index)) {
@@ -398,11 +381,7 @@ impl Engine {
         let state = self.run(run);
         self.selected(run, &clear.select, true)
             .into_iter()
-            .filter(|ti| {
-                let state = state.tis[*ti as usize].state;
-                (!clear.only_failed || matches!(state, TaskState::Failed | TaskState::UpstreamFailed))
-                    && (!clear.only_running || state.holds_slots())
-            })
+            .filter(|ti| clear.takes(state.tis[*ti as usize].state))
             .map(|ti| self.task_name(TiRef { run, ti }))
             .collect()
     }
@@ -479,7 +458,8 @@ impl Engine {
                 .map(|ti| self.task_name(TiRef { run, ti }))
                 .collect()
         };
-        let list: Vec<(TaskId, i32)> = changing.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
+        let list: Vec<(TaskId, i32)> =
+            changing.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
         let marked = list.len();
         if marked > 0 {
             let reason: Arc<str> = format!("marked {to} by {actor}").into();
@@ -520,7 +500,9 @@ impl Engine {
                 let state = self.run(run);
                 let list = (0..state.tis.len() as TiIdx)
                     .filter(|ti| !state.tis[*ti as usize].has(crate::run::flag::DEAD))
-                    .filter(|ti| !matches!(state.tis[*ti as usize].state, TaskState::Success | TaskState::Removed))
+                    .filter(|ti| {
+                        !matches!(state.tis[*ti as usize].state, TaskState::Success | TaskState::Removed)
+                    })
                     .map(|ti| self.task_name(TiRef { run, ti }))
                     .collect();
                 let (by, kind) = (Some(actor), BulkKind::MarkSuccess);
@@ -617,10 +599,6 @@ fn no_run(dag_id: &DagId, run_name: &RunName) -> Refusal {
 fn reserved_kind(name: &RunName) -> Option<RunType> {
     let kind = RunType::parse(name.as_str().split_once("__")?.0)?;
     (kind != RunType::Manual).then_some(kind)
-}
-
-fn no_task(name: &TaskId) -> Refusal {
-    Refusal::new("task.not_found", format!("the DAG has no task `{name}`"))
 }
 
 fn date_taken(dag_id: &DagId) -> Refusal {

@@ -217,6 +217,8 @@ impl Engine {
         if self.run(run).row.state == RunState::Running {
             self.set_run_timers(run);
             self.look_again(run);
+        } else {
+            self.expand_again(run);
         }
     }
 

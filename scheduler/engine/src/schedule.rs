@@ -156,7 +156,8 @@ impl Engine {
                 let due = state.row.next.map(|next| next.run_after);
                 let came = due.filter(|due| last.is_none() && *due <= now);
                 let came = came.filter(|_| state.plan.dag().schedule.missed != Missed::None);
-                let came = came.and_then(|due| timetable.next(None, due).filter(|planned| planned.run_after == due));
+                let came =
+                    came.and_then(|due| timetable.next(None, due).filter(|planned| planned.run_after == due));
                 let next = timetable.next(last.as_ref(), now);
                 next.filter(|planned| planned.run_after <= now).or(came).or(next)
             }

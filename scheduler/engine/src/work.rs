@@ -270,7 +270,9 @@ impl Engine {
 
     /// Stores what is left of a run's changes of many instances, so that a crash doesn't lose them.
     pub(crate) fn save_bulks(&mut self, run: RunIdx) {
-        let state = self.runs[run as usize].as_deref_mut().expect("invariant: a run that is referred to is in memory");
+        let state = self.runs[run as usize]
+            .as_deref_mut()
+            .expect("invariant: a run that is referred to is in memory");
         for work in &mut state.work {
             let RunWork::Bulk(bulk) = work else { continue };
             if bulk.id == 0 {
@@ -278,7 +280,9 @@ impl Engine {
                 self.next_continuation += 1;
             }
             let work = serde_json::json!({ "run": state.row.run, "bulk": bulk });
-            self.out.continuations.insert(bulk.id, crate::rows::ContinuationRow { id: bulk.id, work: Some(work) });
+            self.out
+                .continuations
+                .insert(bulk.id, crate::rows::ContinuationRow { id: bulk.id, work: Some(work) });
         }
     }
 
