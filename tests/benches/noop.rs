@@ -123,6 +123,7 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
         policy: plugins::policy::Policy::default(),
         config: engine::Config::new(name),
         wake: wake.clone(),
+        settled: Arc::default(),
     };
     let (status, counts) = watch::channel(Status::default());
     let (drain, cancel) = (CancellationToken::new(), CancellationToken::new());
@@ -135,6 +136,7 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
         objects,
         script_program: None,
         wake: wake.clone(),
+        settled: Arc::default(),
     };
     let found = FolderWatch::new(settings).look().await?;
     ensure!(found.diagnostics.is_empty(), "the DAGs have errors: {:?}", found.diagnostics);
