@@ -136,19 +136,23 @@ impl Folder {
     /// The one DAG of a file that is meant; an error lists the others.
     pub fn choose(path: &str, dags: Vec<Dag>, wanted: Option<&str>) -> Result<Dag, Error> {
         let names: Vec<String> = dags.iter().map(|dag| dag.dag_id.to_string()).collect();
-        let named = |list: &[String]| list.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let named =
+            |list: &[String]| list.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         match wanted {
             Some(wanted) => dags.into_iter().find(|dag| dag.dag_id.as_str() == wanted).ok_or_else(|| {
-                Error::usage(format!("{path} defines no DAG `{wanted}`"), format!("it defines {}", named(&names)))
+                Error::usage(
+                    format!("{path} defines no DAG `{wanted}`"),
+                    format!("it defines {}", named(&names)),
+                )
             }),
             None if dags.len() > 1 => Err(Error::usage(
                 format!("{path} defines {} DAGs", dags.len()),
                 format!("choose one with `--dag`: {}", named(&names)),
             )),
-            None => dags.into_iter().next().ok_or_else(|| Error::Usage {
-                message: format!("{path} defines no DAG"),
-                help: None,
-            }),
+            None => dags
+                .into_iter()
+                .next()
+                .ok_or_else(|| Error::Usage { message: format!("{path} defines no DAG"), help: None }),
         }
     }
 }
