@@ -15,8 +15,6 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-// The commands that talk to a running service (`dags`, `runs`, `tasks`, ...) belong here as one more variant:
-// `#[command(flatten)] Remote(local_runner::remote::Command)`, with an arm in `main` that runs it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run scheduler, executor and database in one process, watching a folder of DAGs
@@ -31,6 +29,8 @@ pub(crate) enum Command {
     Test(Box<TestArgs>),
     /// List the next runs of a schedule
     Schedule(ScheduleArgs),
+    #[command(flatten)]
+    Remote(Box<local_runner::remote::Command>),
     /// Look at the configuration of this machine
     Config(ConfigArgs),
     /// Write the completions of a shell

@@ -32,6 +32,13 @@ fn block_on<T>(task: impl Future<Output = Result<T, Error>>) -> Result<T, Error>
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(machine)?.block_on(task)
 }
 
+/// A command for a running service.
+pub(crate) fn remote(command: local_runner::remote::Command, console: &Console) -> ExitCode {
+    let mut out = std::io::stdout();
+    let now = scheduler::clock::now();
+    console.code(block_on(local_runner::remote::run(command, &mut out, console.colour, now)))
+}
+
 pub(crate) fn validate(args: &ValidateArgs, console: &Console) -> ExitCode {
     let outcome = block_on(async {
         let findings = validate::validate(&args.paths).await?;

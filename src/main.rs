@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Schema(args) => author::schema(&args, &console),
         Command::Test(args) => author::test::run(args, &console),
         Command::Schedule(args) => author::schedule(&args, &console),
+        Command::Remote(command) => author::remote(*command, &console),
         Command::Config(args) => author::config(&args, &console),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "updraft", &mut std::io::stdout());
