@@ -138,7 +138,7 @@ impl Node {
         gone: &CancellationToken,
     ) -> Result<Outcome, Error> {
         let start = clock::now();
-        let width = prepared.dag.tasks.iter().map(|task| task.task_id.as_str().len()).max().unwrap_or(0);
+        let width = prepared.dag.tasks.iter().map(label_width).max().unwrap_or(0);
         let mut progress = Progress::new(start, width.min(40), colour);
         let wait = self.wait(&mut progress, interrupt, out, gone).await?;
         let cut = match wait {
@@ -275,6 +275,11 @@ impl Node {
             }
         }
     }
+}
+
+/// How wide the name of a task's instances is likely to be.
+fn label_width(task: &dags::model::Task) -> usize {
+    task.task_id.as_str().len() + if task.map.is_some() { "[0]".len() } else { 0 }
 }
 
 fn unwritten(source: std::io::Error) -> Error {

@@ -165,6 +165,7 @@ fn row(ended: &Ended) -> [String; 5] {
         n => n.to_string(),
     };
     let note = match (ended.instead, row.reason.as_deref(), &ended.output) {
+        (Some(instead), Some(reason), _) if reason != instead => format!("{instead}: {reason}"),
         (Some(instead), ..) => instead.to_owned(),
         (None, Some(reason), _) => reason.to_owned(),
         (None, None, Some(output)) if row.state == TaskState::Success => shorten(&format!("= {output}")),
