@@ -284,8 +284,8 @@ mod tests {
 
     #[test]
     fn every_command_has_an_example() {
+        Cli::command().debug_assert();
         let mut command = Cli::command();
-        command.debug_assert();
         command.build();
         each(&command, &mut |command| {
             if command.get_name() != "help" && !command.is_hide_set() && command.get_name() != "updraft" {

@@ -247,11 +247,11 @@ impl Node {
                 None
             };
             let wanted = instead.is_none() && (self.all_logs || failed(&row));
-            let log = match wanted {
-                true => Some(
-                    logs::read(&row, model.map_or(1, |task| task.gang.max(1)), executor, &self.objects).await,
-                ),
-                false => None,
+            let log = if wanted {
+                let members = model.map_or(1, |task| task.gang.max(1));
+                Some(logs::read(&row, members, executor, &self.objects).await)
+            } else {
+                None
             };
             let result = results.get(&(run, row.task.clone(), row.map_index));
             // A result of an earlier attempt isn't this one's.

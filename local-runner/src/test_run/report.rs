@@ -120,10 +120,10 @@ fn new_folder() -> io::Result<PathBuf> {
 
 fn keep(folder: &Path, name: &str, log: &Log) -> io::Result<PathBuf> {
     let path = folder.join(format!("{name}.log"));
-    let mut text = String::new();
-    if log.dropped > 0 {
-        text.push_str(&format!("({} before this aren't kept)\n", count(log.dropped, "line")));
-    }
+    let mut text = match log.dropped {
+        0 => String::new(),
+        dropped => format!("({} before this aren't kept)\n", count(dropped, "line")),
+    };
     for line in &log.lines {
         text.push_str(line);
         text.push('\n');
