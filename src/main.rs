@@ -4,6 +4,7 @@ mod args;
 mod author;
 mod console;
 mod internal;
+mod node_objects;
 mod standalone;
 
 use std::process::ExitCode;

@@ -225,7 +225,7 @@ mod tests {
     proptest! {
         #[test]
         fn rows_become_json(texts in proptest::collection::vec(any::<Option<String>>(), 0..5), long in any::<i64>()) {
-            let columns = Columns::of(&texts).text_or_null(|t| t.as_deref()).long(|_| long).bool(|t| t.is_some());
+            let columns = Columns::of(&texts).text_or_null(|t| t.as_deref()).long(|_| long).bool(Option::is_some);
             let read: serde_json::Value = serde_json::from_str(&columns.to_json()).unwrap();
             let expected: Vec<_> = texts.iter().map(|t| serde_json::json!([t, long, i32::from(t.is_some())])).collect();
             prop_assert_eq!(read, serde_json::Value::Array(expected));

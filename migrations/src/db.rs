@@ -12,7 +12,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::error::{Doing as _, Error};
+use crate::{
+    error::{Doing as _, Error},
+    wake::Hints,
+};
 
 /// Connections for reading a SQLite file; WAL lets them run beside the one that writes.
 const SQLITE_READERS: u32 = 4;
@@ -22,8 +25,8 @@ const SQLITE_BUSY: Duration = Duration::from_secs(5);
 const SQLITE_CHECKPOINT_PAGES: &str = "8192";
 /// Connections to PostgreSQL of one process that serves requests.
 const POSTGRES_SERVICE_CONNECTIONS: u32 = 16;
-/// Connections to PostgreSQL that an owner has beside the one that commits.
-const POSTGRES_OWNER_CONNECTIONS: u32 = 4;
+/// Connections to PostgreSQL that an owner has beside the one that commits; an open [`crate::wake::Ear`] keeps one.
+const POSTGRES_OWNER_CONNECTIONS: u32 = 6;
 /// How long to wait for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -52,6 +55,7 @@ pub enum Db {
 #[derive(Debug, Clone)]
 pub struct Sqlite {
     pub(crate) writer: SqlitePool,
+    hints: Hints,
     write: DatabaseConnection,
     read: DatabaseConnection,
 }
@@ -61,6 +65,7 @@ pub struct Sqlite {
 pub struct Postgres {
     pub(crate) pool: PgPool,
     pub(crate) options: Arc<PgConnectOptions>,
+    hints: Hints,
     both: DatabaseConnection,
 }
 
@@ -113,6 +118,7 @@ impl Db {
         Ok(Self::Sqlite(Sqlite {
             write: SqlxSqliteConnector::from_sqlx_sqlite_pool(writer.clone()),
             read: SqlxSqliteConnector::from_sqlx_sqlite_pool(readers),
+            hints: Hints::new(),
             writer,
         }))
     }
@@ -140,6 +146,7 @@ impl Db {
         Ok(Self::Postgres(Postgres {
             both: SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone()),
             options: Arc::new(options),
+            hints: Hints::new(),
             pool,
         }))
     }
@@ -157,6 +164,13 @@ impl Db {
         match self {
             Self::Sqlite(sqlite) => &sqlite.read,
             Self::Postgres(postgres) => &postgres.both,
+        }
+    }
+
+    pub(crate) const fn hints(&self) -> &Hints {
+        match self {
+            Self::Sqlite(sqlite) => &sqlite.hints,
+            Self::Postgres(postgres) => &postgres.hints,
         }
     }
 

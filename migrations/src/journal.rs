@@ -99,7 +99,7 @@ impl DbJournal {
                 match transaction.rollback().await {
                     Ok(()) => self.connection = Some(connection),
                     Err(why) => {
-                        tracing::debug!(error = %why, "failed to roll back; the connection is dropped")
+                        tracing::debug!(error = %why, "failed to roll back; the connection is dropped");
                     }
                 }
                 self.refused(refused, batch).await

@@ -15,6 +15,7 @@
 //! in front. A value that is moved to another row, field, tenant or back to an older version doesn't open.
 
 use std::{
+    fmt::Write as _,
     io::{Read as _, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
@@ -140,7 +141,7 @@ impl MasterKey {
                 let key = random()?;
                 let mut text = Zeroizing::new(String::with_capacity(65));
                 for byte in key.iter() {
-                    text.push_str(&format!("{byte:02x}"));
+                    write!(text, "{byte:02x}").expect("invariant: writing to a String can't fail");
                 }
                 text.push('\n');
                 file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;

@@ -234,6 +234,7 @@ pub fn work(bundle_dir: PathBuf, command: &str) -> Work {
         members: 1,
         executor: ExecutorName::parse("local").unwrap(),
         timeout: None,
+        waited: Span::ZERO,
     };
     let Some(args) = json!({ "command": command, "strict": false }).as_object().cloned() else {
         panic!("an object")

@@ -93,6 +93,7 @@ impl Node {
             policy: self.policy.clone(),
             config,
             wake: wake.clone(),
+            settled: std::sync::Arc::default(),
         };
         let (status, seen) = watch::channel(Status::default());
         let (drain, cancel, serving) =

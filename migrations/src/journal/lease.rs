@@ -78,7 +78,7 @@ async fn take_postgres(
         match query.fetch_optional(&mut connection).await {
             Ok(epoch) => return Ok((epoch, connection)),
             Err(why) if tries < TRIES && is_locked(&why) => {
-                end_predecessor(&mut connection, shard, owner).await?
+                end_predecessor(&mut connection, shard, owner).await?;
             }
             Err(why) => return Err(why).doing(doing),
         }

@@ -52,7 +52,8 @@ pub(super) enum Lock {
 }
 
 pub(super) async fn shard(db: &Db, shard: ShardId, lock: Lock) -> Result<Option<ShardRow>, Error> {
-    let found: Result<Option<(Option<String>, i64, i64, i64, i64)>, _> = match db {
+    type Columns = (Option<String>, i64, i64, i64, i64);
+    let found: Result<Option<Columns>, _> = match db {
         Db::Sqlite(sqlite) => {
             // The one writing connection: whatever was sent before is over when this is read.
             let text = "SELECT owner, epoch, batch, now, expires_at FROM shard WHERE id = ?1";

@@ -2,6 +2,8 @@
 //!
 //! Each test has a database of its own: a file, or a schema on the server that `UPDRAFT_TEST_POSTGRES_URL` names.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
 mod batches;
 mod fixture;
 mod journal;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::{
     engine::{Engine, Fault, Limited},
     plan::TaskIdx,
-    queue::Pending,
     rows::{AttemptRow, TaskRow},
     run::{Run, RunIdx, Step, Ti, TiIdx, TiRef, flag},
     state::TaskState,
@@ -97,6 +96,10 @@ impl Engine {
             let (pool, slots) = (model.pool.clone(), i64::from(model.pool_slots));
             self.queue.count_deferred(tenant, &pool, if to == TaskState::Deferred { slots } else { -slots });
         }
+        if event == Event::Fail {
+            // Before what follows is looked at: that is skipped, too. What a person marks as failed ends nothing else.
+            self.fail_fast(at);
+        }
         if to.is_finished() {
             self.ended(at, to);
         }
@@ -115,34 +118,24 @@ impl Engine {
             }
         }
         if plan.tasks[task as usize].past_source {
-            self.wake_followers(at.run);
+            self.past_moved(at.run, task);
         }
         let model = plan.model(task);
         if state == TaskState::Success && !model.outlets.is_empty() {
             self.emit_assets(at);
         }
         self.notify_task(at, state);
-        let failed = matches!(state, TaskState::Failed);
-        if failed && plan.dag().fail_fast && !plan.tasks[task as usize].teardown {
-            self.fail_fast(at);
-        }
     }
 
     /// Counts instances of tasks that have limits of their own.
-    fn count_limits(&mut self, run: RunIdx, task: TaskIdx, from: TaskState, to: TaskState) {
+    pub(crate) fn count_limits(&mut self, run: RunIdx, task: TaskIdx, from: TaskState, to: TaskState) {
         if from.is_active() == to.is_active() {
             return;
         }
         let delta = if to.is_active() { 1 } else { -1 };
         let model = self.model_of(run, task);
         let (of_dag, of_run) = (model.max_active.is_some(), model.max_active_per_run.is_some());
-        let mut freed: Vec<Pending> = Vec::new();
-        let mut change = |limited: &mut Limited| {
-            limited.active = limited.active.saturating_add_signed(delta);
-            if delta < 0 {
-                freed.extend(limited.parked.pop_first());
-            }
-        };
+        let change = |limited: &mut Limited| limited.active = limited.active.saturating_add_signed(delta);
         if of_run {
             change(self.run_mut(run).limited.entry(task).or_default());
         }
@@ -150,18 +143,23 @@ impl Engine {
             let (dag, name) = (self.run(run).dag, self.model_of(run, task).task_id.clone());
             change(self.dags[dag as usize].limited.entry(name).or_default());
         }
-        for pending in freed {
-            self.enqueue_pending(pending);
+        if delta < 0 {
+            self.pass_on(run, task);
         }
     }
 
-    /// Keeps a try that is over and will have a successor.
+    /// Keeps a try that is over and will have a successor, once: a try that was kept is no longer scheduled.
     pub(crate) fn archive(&mut self, at: TiRef, state: TaskState) {
         let run = self.run(at.run);
         let mut row = task_row(run, &run.tis[at.ti as usize]);
+        if row.scheduled_at.is_none() {
+            return;
+        }
         row.state = state;
         row.ended_at = row.ended_at.or(Some(self.now));
         self.out.attempts.push(AttemptRow { row });
+        self.run_mut(at.run).tis[at.ti as usize].live().scheduled_at = None;
+        self.touch(at);
     }
 }
 
@@ -216,7 +214,8 @@ pub(crate) fn count(run: &mut Run, ti: TiIdx, state: TaskState, delta: i32) {
             if failed {
                 unit.sources_failed = unit.sources_failed.saturating_add_signed(delta);
             }
-            if matches!(state, TaskState::Skipped | TaskState::Removed) {
+            // The results of a repeated task are the list without those that were skipped.
+            if matches!(state, TaskState::Skipped | TaskState::Removed) && !plan.tasks[task as usize].mapped {
                 unit.sources_skipped = unit.sources_skipped.saturating_add_signed(delta);
             }
         }

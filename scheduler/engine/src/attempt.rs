@@ -1,6 +1,6 @@
 //! An attempt's life: admission, reports, answers, ends, retries, and being ended by hand.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use dags::{
     ids::{DispatchId, ExecutorName},
@@ -11,10 +11,20 @@ use crate::{
     backoff::{Policy, retry_delay},
     dispatch::{Dispatch, End, Kill, News, Outcome, Report},
     engine::{Answer, Ask, Ending, Engine, Fate, Holder, Timer},
+    queue::{Holds, Ticket},
+    rows::{ContinuationRow, ResultRow, RunRow},
     run::{TiRef, flag},
     state::TaskState,
     transition::Event,
+    work::RunWork,
 };
+
+/// A dispatch that is being ended, as it is stored.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct StoredEnding {
+    id: DispatchId,
+    holds: Holds,
+}
 
 impl Engine {
     /// Admits what fits, best first.
@@ -47,7 +57,7 @@ impl Engine {
             live.ticket = Some(ticket);
             live.queued_at = Some(now);
             live.executor = Some(executor);
-            (live.seq, live.members_done) = (0, 0);
+            (live.seq, live.gang) = (0, None);
             self.hand_over(at);
         }
     }
@@ -83,7 +93,8 @@ impl Engine {
         let ti = &run.tis[at.ti as usize];
         let model = run.plan.model(ti.task);
         let executor = ti.live.as_ref().and_then(|live| live.executor.clone());
-        let started = ti.live.as_ref().and_then(|live| live.started_at);
+        let (started, queued) =
+            ti.live.as_ref().map_or((None, None), |live| (live.started_at, live.queued_at));
         let dispatch = Dispatch {
             id: DispatchId { attempt, n: ti.dispatch_n },
             tenant: run.row.tenant,
@@ -98,11 +109,24 @@ impl Engine {
             members: model.gang.max(1),
             executor: executor.unwrap_or_else(|| self.config.default_executor.clone()),
             timeout: model.timeout,
-            waited: started.map_or(Span::ZERO, |started| self.now.since(started)),
+            // As of its admission, so that it is the same if it is handed over again.
+            waited: started.map_or(Span::ZERO, |started| queued.unwrap_or(self.now).since(started)),
         };
         let n = dispatch.id.n;
-        self.attempts.insert(attempt, Holder { at, n });
+        self.attempts.insert(attempt, Holder { at, n, since: Timestamp::MAX });
         self.out.effects.dispatches.push(dispatch);
+    }
+
+    /// These dispatches leave the process now.
+    pub fn handed_over(&mut self, dispatches: &[Dispatch]) {
+        let now = self.now;
+        for Dispatch { id, .. } in dispatches {
+            if let Some(holder) = self.attempts.get_mut(&id.attempt).filter(|holder| holder.n == id.n) {
+                holder.since = now;
+            } else if let Some(ending) = self.ending.get_mut(id) {
+                ending.since = now;
+            }
+        }
     }
 
     /// News about a dispatch.
@@ -110,11 +134,11 @@ impl Engine {
         let id = report.dispatch;
         if self.ending.contains_key(&id) {
             if matches!(report.news, News::Ended(_)) {
-                self.confirm_end(id);
+                self.member_gone(id, report.member);
             }
             return Fate::Taken;
         }
-        let Some(Holder { at, n }) = self.attempts.get(&id.attempt).copied() else { return Fate::Stale };
+        let Some(Holder { at, n, .. }) = self.attempts.get(&id.attempt).copied() else { return Fate::Stale };
         if n != id.n || n == 0 {
             return Fate::Stale;
         }
@@ -132,7 +156,40 @@ impl Engine {
         }
         match &report.news {
             News::Started { .. } => self.started(at),
-            News::Ended(end) => self.attempt_ended(at, end, members),
+            News::Ended(end) if members == 1 => self.attempt_ended(at, end),
+            News::Ended(end) => return self.member_ended(at, id, report.member, members, end),
+        }
+        Fate::Taken
+    }
+
+    /// A member of a gang ended. The attempt ends with its last member; the first failure ends the others.
+    fn member_ended(&mut self, at: TiRef, id: DispatchId, member: u32, members: u32, end: &End) -> Fate {
+        if member >= members {
+            return Fate::Stale;
+        }
+        let live = self.run_mut(at.run).tis[at.ti as usize].live();
+        let executor = live.executor.clone();
+        let gang = live.gang.get_or_insert_default();
+        if !gang.ended.insert(member) {
+            return Fate::Held;
+        }
+        if member == 0 {
+            gang.first = Some(end.clone());
+        }
+        let fails = end.outcome != Outcome::Success && gang.failure.is_none();
+        if fails {
+            gang.failure = Some(end.clone());
+        }
+        if gang.ended.len() < members as usize {
+            if let (true, Some(executor)) = (fails, executor) {
+                self.kill(id, executor, "another member of its gang ended");
+            }
+            return Fate::Held;
+        }
+        if let Some(gang) = live.gang.take()
+            && let Some(end) = gang.failure.or(gang.first)
+        {
+            self.attempt_ended(at, &end);
         }
         Fate::Taken
     }
@@ -147,7 +204,7 @@ impl Engine {
         }
     }
 
-    fn attempt_ended(&mut self, at: TiRef, end: &End, members: u32) {
+    fn attempt_ended(&mut self, at: TiRef, end: &End) {
         if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued
             && end.outcome != Outcome::NotStarted
         {
@@ -155,22 +212,13 @@ impl Engine {
         }
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
         let live = ti.live();
-        if end.outcome == Outcome::Success && members > 1 {
-            live.members_done += 1;
-            if live.members_done < members {
-                return;
-            }
-        }
+        live.gang = None;
         live.exit_code = end.exit_code;
         live.mapped_length = end.mapped_length;
         self.release(at);
         let reason: Option<Arc<str>> = end.reason.as_deref().map(Into::into);
         let attempt = self.attempt_id(at);
-        if end.outcome != (Outcome::Killed)
-            || self.run(at.run).tis[at.ti as usize].state == TaskState::Restarting
-        {
-            self.attempts.swap_remove(&attempt);
-        }
+        self.attempts.swap_remove(&attempt);
         if self.run(at.run).tis[at.ti as usize].state == TaskState::Restarting {
             self.archive(at, TaskState::Failed);
             if self.apply(at, Event::Retry, Some("cleared while it ran".into())) {
@@ -206,7 +254,9 @@ impl Engine {
 
     fn succeeded(&mut self, at: TiRef, end: &End) {
         let ti = &self.run(at.run).tis[at.ti as usize];
-        let source = self.run(at.run).plan.tasks[ti.task as usize].is_source;
+        let plan = &self.run(at.run).plan.tasks[ti.task as usize];
+        // What is repeated over a task that is repeated itself takes the list of its results, whatever each of them is.
+        let source = plan.is_source && !plan.mapped;
         let most = self.config.map_length_max;
         match end.mapped_length {
             Some(length) if source && length > most => {
@@ -220,9 +270,19 @@ impl Engine {
                 self.failed(at, false, Some(reason.into()));
             }
             Some(_) | None => {
+                self.store_result(at, end);
                 self.apply(at, Event::Succeed, None);
             }
         }
+    }
+
+    /// What an attempt returned is stored together with its success.
+    fn store_result(&mut self, at: TiRef, end: &End) {
+        let Some(value) = end.result.clone() else { return };
+        let attempt = self.attempt_id(at);
+        let (task, map_index) = self.task_name(at);
+        let RunRow { tenant, run, .. } = self.run(at.run).row;
+        self.out.results.push(ResultRow { tenant, run, task, map_index, attempt, value });
     }
 
     /// An attempt failed: another try, or the end.
@@ -271,7 +331,7 @@ impl Engine {
 
     /// The answer to a question.
     pub fn answer(&mut self, id: DispatchId, answer: Answer) -> Fate {
-        let Some(Holder { at, n }) = self.attempts.get(&id.attempt).copied() else { return Fate::Stale };
+        let Some(Holder { at, n, .. }) = self.attempts.get(&id.attempt).copied() else { return Fate::Stale };
         if n != id.n {
             return Fate::Stale;
         }
@@ -287,14 +347,16 @@ impl Engine {
         if ti.state != TaskState::Running || ti.live.as_ref().is_some_and(|live| live.ticket.is_some()) {
             return Fate::Stale;
         }
-        self.attempts.swap_remove(&id.attempt);
+        if !matches!(answer, Answer::Trigger(_)) {
+            self.attempts.swap_remove(&id.attempt);
+        }
         match answer {
+            Answer::Trigger(trigger) => self.trigger_from_task(id, *trigger, None),
             Answer::Done | Answer::Holds(_) => {
                 self.apply(at, Event::Succeed, None);
             }
             Answer::Follow(chosen) => self.follow(at, &chosen),
             Answer::Stop { direct } => self.stop(at, direct),
-            Answer::Trigger(trigger) => self.trigger_from_task(at, &trigger),
             Answer::Again(when) => {
                 if self.apply(at, Event::Defer, None) {
                     self.sleep_until(at, when.max(self.now.after(Span::millis(1))));
@@ -333,6 +395,7 @@ impl Engine {
 
     /// A condition that can't be evaluated is an error of the DAG: the task fails, visibly, without a try.
     fn fail_when(&mut self, at: TiRef, reason: &str) {
+        self.fail_fast(at);
         self.apply(at, Event::MarkFailed, Some(format!("its `when` can't be evaluated: {reason}").into()));
     }
 
@@ -397,46 +460,89 @@ impl Engine {
         }
         let n = ti.dispatch_n;
         let live = ti.live();
-        let (ticket, executor) = (live.ticket.take(), live.executor.clone());
+        let (ticket, executor, gang) = (live.ticket.take(), live.executor.clone(), live.gang.take());
         let attempt = self.attempt_id(at);
-        self.attempts.swap_remove(&attempt);
+        let since = self.attempts.swap_remove(&attempt).map_or(Timestamp::MIN, |holder| holder.since);
         if ticket.is_some() {
             self.run_mut(at.run).active -= 1;
             self.refill(at.run);
         }
         if let (Some(ticket), Some(executor)) = (ticket, executor) {
-            self.end_dispatch(DispatchId { attempt, n }, Some(ticket), executor, why);
+            let ended = gang.map(|gang| gang.ended).unwrap_or_default();
+            let id = DispatchId { attempt, n };
+            self.end_dispatch(id, Some(ticket), &ended, executor, why);
+            if let Some(ending) = self.ending.get_mut(&id) {
+                ending.since = since;
+            }
         }
     }
 
-    fn close_question(&mut self, at: TiRef) {
+    pub(crate) fn close_question(&mut self, at: TiRef) {
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
         if ti.has(flag::ASKING) {
             ti.unset(flag::ASKING);
-            ti.try_number += 1;
-            let attempt = self.attempt_id(at);
-            let run = self.run_mut(at.run);
-            run.tis[at.ti as usize].try_number -= 1;
-            run.moving -= 1;
+            let attempt = self.attempt_of(at, true);
+            self.run_mut(at.run).moving -= 1;
             self.attempts.swap_remove(&attempt);
         }
     }
 
+    /// Ends a dispatch whose instance goes on without it. What it holds stays taken until its end is confirmed.
     fn end_dispatch(
         &mut self,
         id: DispatchId,
-        ticket: Option<crate::queue::Ticket>,
+        ticket: Option<Ticket>,
+        ended: &BTreeSet<u32>,
         executor: ExecutorName,
         why: &str,
     ) {
-        self.ending.insert(id, Ending { ticket, executor: executor.clone() });
+        let mut row = 0;
+        let mut members = 1;
+        if let Some(ticket) = ticket {
+            row = self.next_continuation;
+            self.next_continuation += 1;
+            let holds = self.queue.describe(ticket);
+            members = holds.members;
+            let work = serde_json::json!({ "ending": StoredEnding { id, holds } });
+            self.out.continuations.insert(row, ContinuationRow { id: row, work: Some(work) });
+        }
+        let members = (0..members).filter(|member| !ended.contains(member)).collect();
+        let since = Timestamp::MIN;
+        self.ending.insert(id, Ending { ticket, executor: executor.clone(), since, members, row });
+        self.kill(id, executor, why);
+    }
+
+    /// What was being ended when the process ended still holds what it held.
+    pub(crate) fn restore_ending(&mut self, row: i64, StoredEnding { id, holds }: StoredEnding) {
+        let Holds { tenant, pool, executor, slots, members } = holds;
+        let lane = self.queue.lane(tenant, &pool, &executor, slots, members);
+        let ticket = Some(self.queue.take(lane));
+        let (since, members) = (Timestamp::MIN, (0..members).collect());
+        let ending = Ending { ticket, executor: executor.clone(), since, members, row };
+        self.ending.insert(id, ending);
+        self.kill(id, executor, "it was being ended before the restart");
+    }
+
+    fn kill(&mut self, id: DispatchId, executor: ExecutorName, why: &str) {
         let kill = Kill { id, executor, grace: self.config.kill_grace, reason: why.to_owned() };
         self.out.effects.kills.push(kill);
     }
 
+    fn member_gone(&mut self, id: DispatchId, member: u32) {
+        let Some(ending) = self.ending.get_mut(&id) else { return };
+        ending.members.remove(&member);
+        if ending.members.is_empty() {
+            self.confirm_end(id);
+        }
+    }
+
     fn confirm_end(&mut self, id: DispatchId) {
-        if let Some(Ending { ticket: Some(ticket), .. }) = self.ending.remove(&id) {
+        let Some(Ending { ticket, row, .. }) = self.ending.remove(&id) else { return };
+        if let Some(ticket) = ticket {
             self.queue.release(ticket);
+        }
+        if row != 0 {
+            self.out.continuations.insert(row, ContinuationRow { id: row, work: None });
         }
     }
 
@@ -445,9 +551,10 @@ impl Engine {
         let run = self.run(at.run);
         let ti = &run.tis[at.ti as usize];
         let retries = run.plan.model(ti.task).retries;
-        let (state, tries) = (ti.state, ti.try_number);
+        let (task, state, tries) = (ti.task, ti.state, ti.try_number);
+        let unexpanded = ti.map_index == -1 && run.plan.tasks[task as usize].mapped;
         let has_ticket = ti.live.as_ref().is_some_and(|live| live.ticket.is_some());
-        if state == TaskState::None && !ti.has(flag::ASKING) {
+        if state == TaskState::None {
             return;
         }
         if state.holds_slots() && has_ticket {
@@ -459,16 +566,14 @@ impl Engine {
                 self.apply(at, Event::Clear, Some("cleared while it ran".into()));
                 let n = self.run(at.run).tis[at.ti as usize].dispatch_n;
                 if let Some(executor) = executor {
-                    let grace = self.config.kill_grace;
-                    let reason = "cleared while it ran".to_owned();
-                    let kill = Kill { id: DispatchId { attempt, n }, executor, grace, reason };
-                    self.out.effects.kills.push(kill);
+                    self.kill(DispatchId { attempt, n }, executor, "cleared while it ran");
                 }
             }
         } else {
             self.let_go(at, "cleared");
-            if tries > 0 && (state.is_finished() || state == TaskState::Running) {
-                self.archive(at, state);
+            // What waits for a retry was kept when its try failed.
+            if tries > 0 && state != TaskState::UpForRetry {
+                self.archive(at, if state.is_finished() { state } else { TaskState::Failed });
             }
             // A task that the engine was about to run holds nothing that must be waited for.
             let event = if state.holds_slots() { Event::Requeue } else { Event::Clear };
@@ -480,26 +585,27 @@ impl Engine {
             ti.unset(flag::DUE | flag::WHEN_HOLDS);
             let live = ti.live();
             *live = crate::run::Live { marked_by: by, ..Default::default() };
+            ti.max_tries = tries + retries;
+            if unexpanded {
+                self.push_work(at.run, RunWork::Expand { task });
+            }
         }
-        let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
-        ti.max_tries = tries + retries;
         self.touch(at);
     }
 
     /// What an executor holds now: what it should hold and doesn't is lost, what it holds and shouldn't is ended.
     ///
-    /// Dispatches that were handed over after `as_of` (the engine's clock when the executor was asked) are left alone.
+    /// Dispatches that were handed over at `as_of` (the engine's clock when the executor was asked) or later are left alone.
     pub fn holdings(&mut self, executor: &ExecutorName, held: &[DispatchId], as_of: Timestamp) {
-        let held: std::collections::BTreeSet<DispatchId> = held.iter().copied().collect();
+        let held: BTreeSet<DispatchId> = held.iter().copied().collect();
         let mut lost = Vec::new();
-        for (attempt, Holder { at, n }) in &self.attempts {
+        for (attempt, Holder { at, n, since }) in &self.attempts {
             let ti = &self.run(at.run).tis[at.ti as usize];
             let Some(live) = &ti.live else { continue };
             let id = DispatchId { attempt: *attempt, n: *n };
-            let old = live.queued_at.is_some_and(|queued| queued < as_of);
             if ti.state.holds_slots()
                 && live.executor.as_ref() == Some(executor)
-                && old
+                && *since < as_of
                 && !held.contains(&id)
             {
                 lost.push((id, *at));
@@ -507,7 +613,7 @@ impl Engine {
         }
         for (_, at) in lost {
             if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued {
-                // It never got there: the process that was to hand it over may have died before it did.
+                // It never got there: whoever was to hand it over died, or still waits for what it needs.
                 self.hand_over(at);
                 continue;
             }
@@ -519,12 +625,12 @@ impl Engine {
                 result: None,
                 mapped_length: None,
             };
-            self.attempt_ended(at, &end, 1);
+            self.attempt_ended(at, &end);
         }
         let gone: Vec<DispatchId> = self
             .ending
             .iter()
-            .filter(|(id, ending)| ending.executor == *executor && !held.contains(id))
+            .filter(|(id, ending)| ending.executor == *executor && ending.since < as_of && !held.contains(id))
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
@@ -532,9 +638,14 @@ impl Engine {
         }
         for id in held {
             let current = self.attempts.get(&id.attempt).is_some_and(|holder| holder.n == id.n);
-            if !current {
-                let ticket = self.ending.remove(&id).and_then(|ending| ending.ticket);
-                self.end_dispatch(id, ticket, executor.clone(), "it is no longer current");
+            if current {
+                continue;
+            }
+            let why = "it is no longer current";
+            if self.ending.contains_key(&id) {
+                self.kill(id, executor.clone(), why);
+            } else {
+                self.end_dispatch(id, None, &BTreeSet::new(), executor.clone(), why);
             }
         }
     }
@@ -546,27 +657,20 @@ impl Engine {
         match ti.state {
             TaskState::Running if engine => {
                 let (attempt, n) = (self.attempt_id(at), ti.dispatch_n);
-                self.attempts.insert(attempt, Holder { at, n });
+                self.attempts.insert(attempt, Holder { at, n, since: Timestamp::MAX });
                 self.ask(at, Ask::Task, DispatchId { attempt, n });
             }
             TaskState::Queued => self.hand_over(at),
             TaskState::Running => {
                 let (attempt, n) = (self.attempt_id(at), ti.dispatch_n);
-                self.attempts.insert(attempt, Holder { at, n });
+                self.attempts.insert(attempt, Holder { at, n, since: Timestamp::MIN });
             }
             TaskState::Restarting => {
                 let executor = ti.live.as_ref().and_then(|live| live.executor.clone());
                 let (attempt, n) = (self.attempt_id(at), ti.dispatch_n);
-                self.attempts.insert(attempt, Holder { at, n });
+                self.attempts.insert(attempt, Holder { at, n, since: Timestamp::MIN });
                 if let Some(executor) = executor {
-                    let grace = self.config.kill_grace;
-                    let reason = "cleared while it ran".to_owned();
-                    self.out.effects.kills.push(Kill {
-                        id: DispatchId { attempt, n },
-                        executor,
-                        grace,
-                        reason,
-                    });
+                    self.kill(DispatchId { attempt, n }, executor, "cleared while it ran");
                 }
             }
             TaskState::None

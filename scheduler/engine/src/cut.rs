@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::{
     apply::task_row,
-    engine::{Effects, Engine},
-    rows::{Batch, Changed, EventRow, Transition},
+    engine::{Effects, Engine, Left},
+    rows::{Batch, Changed, EventRow, RunRow, Transition},
     run::{Run, RunIdx, flag},
     state::TaskState,
 };
@@ -17,6 +17,7 @@ impl Engine {
     pub fn cut(&mut self, number: u64) -> (Batch, Effects) {
         let mut batch = Batch { number, now: self.now, ..Batch::default() };
         for run in std::mem::take(&mut self.dirty_runs) {
+            self.save_bulks(run);
             self.cut_run(run, &mut batch);
             self.let_run_go(run);
         }
@@ -29,7 +30,9 @@ impl Engine {
         }
         let out = std::mem::take(&mut self.out);
         batch.tasks.extend(out.removed_tasks);
+        batch.new_tasks.extend(out.removed_new_tasks);
         batch.attempts = out.attempts;
+        batch.results = out.results;
         batch.pools = out.pools;
         batch.deleted_pools = out.deleted_pools;
         batch.deleted_runs = out.deleted_runs;
@@ -60,7 +63,9 @@ impl Engine {
             && out.backfills.is_empty()
             && out.continuations.is_empty()
             && out.attempts.is_empty()
+            && out.results.is_empty()
             && out.removed_tasks.is_empty()
+            && out.removed_new_tasks.is_empty()
             && out.effects == Effects::default())
     }
 
@@ -85,8 +90,7 @@ impl Engine {
         }
         state.dirty = false;
         state.stored = Some(state.row.state);
-        for task in std::mem::take(&mut state.renamed) {
-            let name = state.plan.model(task).task_id.clone();
+        for name in std::mem::take(&mut state.renamed) {
             batch.deleted_tasks.push((state.row.tenant, state.row.run, name, -1));
         }
         for ti in std::mem::take(&mut state.dirty_tis) {
@@ -104,7 +108,7 @@ impl Engine {
     }
 
     /// A run that is over and has nothing left to do leaves memory.
-    fn let_run_go(&mut self, run: RunIdx) {
+    pub(crate) fn let_run_go(&mut self, run: RunIdx) {
         let Some(state) = self.runs.get(run as usize).and_then(Option::as_deref) else { return };
         if state.row.state.is_finished() && state.unfinished == 0 && state.work.is_empty() {
             self.past_is_over(run);
@@ -112,9 +116,29 @@ impl Engine {
         }
     }
 
+    /// A run is deleted: nothing more of it is written.
+    pub(crate) fn drop_rows(&mut self, run: RunIdx) {
+        let id = self.run(run).row.run;
+        self.out.attempts.retain(|attempt| attempt.row.run != id);
+        self.out.results.retain(|result| result.run != id);
+        self.out.removed_tasks.retain(|changed| changed.row.run != id);
+        self.out.removed_new_tasks.retain(|row| row.run != id);
+    }
+
     /// Takes a run out of memory.
     pub(crate) fn forget_run(&mut self, run: RunIdx) {
         let Some(state) = self.runs[run as usize].take() else { return };
+        if !self.awaited.is_empty() {
+            let RunRow { tenant, run, dag_id, run_name, logical_date, .. } = &state.row;
+            self.left.push(Left {
+                tenant: *tenant,
+                run: *run,
+                dag_id: dag_id.clone(),
+                name: run_name.clone(),
+                date: *logical_date,
+                asked: self.awaited.keys().cloned().collect(),
+            });
+        }
         self.free_runs.push(run);
         self.busy_runs.retain(|busy| *busy != run);
         self.dirty_runs.retain(|dirty| *dirty != run);

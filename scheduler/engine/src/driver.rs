@@ -13,10 +13,10 @@ use dags::{
 
 use crate::{
     command::Refusal,
-    dispatch::{Dispatch, Kill, News, Outcome, Report},
+    dispatch::{Dispatch, Kill, News, Report},
     engine::{Alert, Answer, Config, Effects, Engine, Fate, Fault, Question},
     journal::{Commit, Inbox, Load, Loaded, Position},
-    rows::{Batch, ResultRow, Snapshot},
+    rows::{Batch, Snapshot},
 };
 
 /// The first wait after a commit that failed; doubled up to [`BACKOFF_MAX`].
@@ -43,13 +43,15 @@ pub enum Input {
     Committed(Commit),
     /// Where the shard stands, after [`Action::ReadPosition`].
     Position(Position),
-    /// What an executor holds, and the engine's clock when it was asked.
+    /// What an executor holds. What it should hold and doesn't is lost, so every hand-over to it that was let out before
+    /// `as_of` must have reached it when it is asked: if some may still be under way, `as_of` is [`Engine::now`] of when
+    /// the oldest of these was let out, otherwise of when the executor is asked.
     Holdings {
         /// The executor.
         executor: ExecutorName,
         /// What it holds, ended or not.
         held: Vec<DispatchId>,
-        /// The engine's clock when it was asked.
+        /// See above.
         as_of: Timestamp,
     },
     /// How many attempts an executor may run at once; none if it is gone.
@@ -136,9 +138,10 @@ pub struct Driver {
     engine: Engine,
     batch: u64,
     flight: Option<Flight>,
-    results: Vec<ResultRow>,
     receipts: Vec<Receipt>,
     taken: BTreeSet<i64>,
+    /// Runs to be read, and the batch that must be durable before: it may hold the run's last changes.
+    loads: Vec<(u64, Load)>,
     counts: Counts,
     stopped: bool,
 }
@@ -152,9 +155,9 @@ impl Driver {
             engine,
             batch,
             flight: None,
-            results: Vec::new(),
             receipts: Vec::new(),
             taken: BTreeSet::new(),
+            loads: Vec::new(),
             counts: Counts::default(),
             stopped: false,
         })
@@ -177,22 +180,35 @@ impl Driver {
 
     /// When to call [`Driver::next`] with [`Input::Tick`] if nothing else happens before.
     pub fn deadline(&self) -> Option<Timestamp> {
+        if self.wants_tick() {
+            return Some(self.engine.now());
+        }
         let again = self.flight.as_ref().and_then(|flight| flight.again);
-        // While a commit is under way only its end lets anything out, but what is due may be worked on.
-        [again, self.engine.deadline()].into_iter().flatten().min()
+        // While a commit is under way only its end lets anything out; what is due may be worked on, one step ahead.
+        let due =
+            if self.flight.is_some() && self.engine.has_changes() { None } else { self.engine.deadline() };
+        [again, due].into_iter().flatten().min()
     }
 
-    /// Whether it would go on by itself, were it called.
+    /// Whether it would go on by itself, were it called, or waits for a commit.
     pub fn is_busy(&self) -> bool {
         self.flight.is_some() || self.engine.has_work() || self.engine.has_changes()
     }
 
-    /// Whether [`Input::Tick`] would get something done now.
-    pub fn wants_step(&self) -> bool {
-        match &self.flight {
-            Some(_) => self.engine.has_work() && !self.engine.has_changes(),
-            None => self.engine.has_work() || self.engine.has_changes(),
-        }
+    /// Whether a call with [`Input::Tick`] would go on at once, with work that the last call didn't get to.
+    pub fn wants_tick(&self) -> bool {
+        let ahead = self.engine.has_changes();
+        !self.stopped
+            && if self.flight.is_some() {
+                !ahead && self.engine.has_work()
+            } else {
+                ahead || self.engine.has_work()
+            }
+    }
+
+    /// Whether everything that it knows is stored and let out.
+    pub fn is_settled(&self) -> bool {
+        !self.is_busy() && self.receipts.is_empty() && self.loads.is_empty()
     }
 
     /// Something happened: what is to be done, in this order.
@@ -222,27 +238,26 @@ impl Driver {
             Input::Executor(name, slots) => self.engine.set_executor(&name, slots),
         }
         self.pump(now, &mut actions);
+        // By the clock that the caller sees when it carries them out.
+        for action in &actions {
+            if let Action::Dispatch(dispatches) = action {
+                self.engine.handed_over(dispatches);
+            }
+        }
         actions
     }
 
     fn report(&mut self, report: Report) {
         let Report { dispatch, member, seq, .. } = report;
         let ended = matches!(report.news, News::Ended(_));
-        self.receipts.push(Receipt { dispatch, member, seq, ended });
-        let place = self.engine.place_of(dispatch);
-        match self.engine.report(&report) {
+        let fate = self.engine.report(&report);
+        match fate {
             Fate::Taken => self.counts.reports += 1,
             Fate::Stale => self.counts.stale += 1,
             Fate::Repeat => self.counts.repeats += 1,
+            Fate::Held => return,
         }
-        if let (News::Ended(end), Some(place)) = (report.news, place)
-            && end.outcome == Outcome::Success
-            && let Some(value) = end.result
-            && self.engine.is_over(dispatch.attempt)
-        {
-            let (tenant, run, task, map_index) = place;
-            self.results.push(ResultRow { tenant, run, task, map_index, attempt: dispatch.attempt, value });
-        }
+        self.receipts.push(Receipt { dispatch, member, seq, ended });
     }
 
     fn committed(&mut self, now: Timestamp, commit: Commit, actions: &mut Vec<Action>) {
@@ -323,7 +338,8 @@ impl Driver {
             return;
         }
         if let Some(flight) = &mut self.flight {
-            if flight.again.is_some_and(|again| again <= now) {
+            // Further away than ever asked for: the clock was set back meanwhile.
+            if flight.again.is_some_and(|again| again <= now || again > now.after(BACKOFF_MAX)) {
                 flight.again = None;
                 actions.push(Action::Commit(flight.batch.clone()));
             }
@@ -341,18 +357,29 @@ impl Driver {
                     break;
                 }
             }
-            if self.engine.has_changes() || !self.results.is_empty() || !self.receipts.is_empty() {
+            if self.engine.has_changes() || !self.receipts.is_empty() {
                 self.take_off(actions);
             }
         }
-        actions.extend(self.engine.take_loads().into_iter().map(Action::Load));
+        let under_way = u64::from(self.flight.is_some());
+        let stored_by = self.batch + under_way + u64::from(self.engine.has_changes());
+        self.loads.extend(self.engine.take_loads().into_iter().map(|load| (stored_by, load)));
+        for (stored_by, load) in std::mem::take(&mut self.loads) {
+            // A batch with nothing to write isn't committed, so its number may never come.
+            if stored_by <= self.batch || !self.is_busy() {
+                actions.push(Action::Load(load));
+            } else {
+                self.loads.push((stored_by, load));
+            }
+        }
     }
 
     fn take_off(&mut self, actions: &mut Vec<Action>) {
-        let (mut batch, effects) = self.engine.cut(self.batch + 1);
-        batch.results = std::mem::take(&mut self.results);
+        let (batch, effects) = self.engine.cut(self.batch + 1);
         let receipts = std::mem::take(&mut self.receipts);
-        if batch.is_empty() {
+        // What changes the world outside goes behind the fence, also without a row of its own.
+        let harmless = effects.dispatches.is_empty() && effects.kills.is_empty() && effects.questions.is_empty();
+        if batch.is_empty() && harmless {
             Self::let_out(effects, receipts, actions);
             return;
         }

@@ -29,7 +29,7 @@ use crate::{
     queue::{Queue, Ticket},
     rows::{
         AssetEventRow, AttemptRow, BackfillRow, ContinuationRow, DagRow, InboxOutcome, PendingAssetRow,
-        PoolRow,
+        PoolRow, ResultRow,
     },
     run::{Run, RunIdx, TiRef},
     transition::Refused,
@@ -179,6 +179,8 @@ pub enum Fate {
     Stale,
     /// It was here before.
     Repeat,
+    /// The member of a gang ended and others haven't: to be sent again until they have.
+    Held,
 }
 
 /// A DAG in memory.
@@ -196,6 +198,8 @@ pub(crate) struct DagState {
     pub(crate) running: u32,
     /// Queued and running runs, without those of backfills.
     pub(crate) active: u32,
+    /// The next scheduled run is due and waits for room under `max_active_runs`.
+    pub(crate) held: bool,
     /// Whether it is on the list of DAGs to look at.
     pub(crate) has_work: bool,
     /// Active instances of tasks that have a limit over all runs.
@@ -204,6 +208,13 @@ pub(crate) struct DagState {
     pub(crate) dirty: bool,
     /// Grows with every change of the schedule; timers of before are void.
     pub(crate) generation: u32,
+}
+
+impl DagState {
+    /// Whether its runs stand still, but for what is running: it is paused, or the newest bundle no longer has it.
+    pub(crate) fn halted(&self) -> bool {
+        self.row.paused || self.row.stale
+    }
 }
 
 /// Instances of a task with a limit of its own.
@@ -233,6 +244,8 @@ pub(crate) enum Timer {
 pub(crate) struct Holder {
     pub(crate) at: TiRef,
     pub(crate) n: u32,
+    /// When the hand-over was let out; [`Timestamp::MAX`] while it wasn't.
+    pub(crate) since: Timestamp,
 }
 
 /// A dispatch that is being ended and whose instance went on without it.
@@ -240,6 +253,12 @@ pub(crate) struct Holder {
 pub(crate) struct Ending {
     pub(crate) ticket: Option<Ticket>,
     pub(crate) executor: ExecutorName,
+    /// As of [`Holder`].
+    pub(crate) since: Timestamp,
+    /// Members that haven't ended.
+    pub(crate) members: BTreeSet<u32>,
+    /// Its number in the table of continuations: what it holds survives a crash.
+    pub(crate) row: i64,
 }
 
 /// What is to be written and done, apart from what runs and instances hold themselves.
@@ -247,7 +266,11 @@ pub(crate) struct Ending {
 pub(crate) struct Out {
     pub(crate) effects: Effects,
     pub(crate) attempts: Vec<AttemptRow>,
+    pub(crate) results: Vec<ResultRow>,
+    /// Instances of tasks that a run no longer has since it was moved to another version.
     pub(crate) removed_tasks: Vec<crate::rows::Changed<crate::state::TaskState, crate::rows::TaskRow>>,
+    /// The same, of instances that weren't stored before.
+    pub(crate) removed_new_tasks: Vec<crate::rows::TaskRow>,
     pub(crate) pools: Vec<PoolRow>,
     pub(crate) deleted_pools: Vec<(TenantId, dags::ids::PoolName)>,
     pub(crate) deleted_runs: Vec<(TenantId, RunId)>,
@@ -283,6 +306,8 @@ pub struct Engine {
     pub(crate) out: Out,
     pub(crate) loads: Vec<Load>,
     pub(crate) awaited: BTreeMap<Load, Awaited>,
+    /// Runs that left memory while others were being read: what was read may be older than that.
+    pub(crate) left: Vec<Left>,
     pub(crate) assets: crate::assets::Assets,
     pub(crate) backfills: BTreeMap<(TenantId, i64), crate::backfill::State>,
     pub(crate) last_backfill: BTreeMap<TenantId, i64>,
@@ -291,12 +316,32 @@ pub struct Engine {
     pub(crate) transitions: u64,
 }
 
+/// A run that left memory, and the loads that were asked for before.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub(crate) tenant: TenantId,
+    pub(crate) run: RunId,
+    pub(crate) dag_id: DagId,
+    pub(crate) name: RunName,
+    pub(crate) date: Option<Timestamp>,
+    pub(crate) asked: BTreeSet<Load>,
+}
+
 /// Who waits for a run that is being loaded.
 #[derive(Debug, Default)]
 pub(crate) struct Awaited {
     pub(crate) requests: Vec<InboxRow>,
     pub(crate) pasts: Vec<(RunIdx, u64)>,
     pub(crate) backfills: Vec<(TenantId, i64)>,
+    /// Tasks that want to make a run.
+    pub(crate) tasks: Vec<(DispatchId, crate::command::Trigger)>,
+}
+
+impl Awaited {
+    /// Whether only the outcome of the run matters.
+    pub(crate) fn only_pasts(&self) -> bool {
+        self.requests.is_empty() && self.backfills.is_empty() && self.tasks.is_empty()
+    }
 }
 
 impl Engine {
@@ -323,6 +368,7 @@ impl Engine {
             out: Out::default(),
             loads: Vec::new(),
             awaited: BTreeMap::new(),
+            left: Vec::new(),
             assets: crate::assets::Assets::default(),
             backfills: BTreeMap::new(),
             last_backfill: BTreeMap::new(),
@@ -434,26 +480,20 @@ impl Engine {
         (run.plan.model(ti.task).task_id.clone(), ti.map_index)
     }
 
+    /// The identity of an instance's current attempt.
     pub(crate) fn attempt_id(&self, at: TiRef) -> AttemptId {
+        self.attempt_of(at, false)
+    }
+
+    /// The identity of an instance's current attempt or of the `next` one, which questions about its `when` carry.
+    pub(crate) fn attempt_of(&self, at: TiRef, next: bool) -> AttemptId {
         let run = self.run(at.run);
         let ti = &run.tis[at.ti as usize];
-        AttemptId::derive(run.row.run, &run.plan.model(ti.task).task_id, ti.map_index, ti.try_number)
+        let number = ti.try_number + u32::from(next);
+        AttemptId::derive(run.row.run, &run.plan.model(ti.task).task_id, ti.map_index, number)
     }
 
     pub(crate) fn model_of(&self, run: RunIdx, task: TaskIdx) -> &dags::model::Task {
         self.run(run).plan.model(task)
-    }
-
-    /// Whose and which task instance a dispatch that is current belongs to.
-    pub(crate) fn place_of(&self, id: DispatchId) -> Option<(TenantId, RunId, TaskId, i32)> {
-        let at = self.attempts.get(&id.attempt).filter(|holder| holder.n == id.n)?.at;
-        let run = &self.run(at.run).row;
-        let (task, map_index) = self.task_name(at);
-        Some((run.tenant, run.run, task, map_index))
-    }
-
-    /// Whether an attempt has ended, as far as the engine knows.
-    pub(crate) fn is_over(&self, attempt: AttemptId) -> bool {
-        !self.attempts.contains_key(&attempt)
     }
 }

@@ -1,12 +1,14 @@
 //! Deciding whether an instance may start, is left out, or waits.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::sync::Arc;
+
+use dags::time::Timestamp;
 
 use crate::{
-    engine::{Ask, Engine, Question},
+    engine::{Ask, Engine, Limited, Question},
     plan::{EngineTask, TaskIdx},
     queue::Pending,
-    run::{RunIdx, TiIdx, TiRef, flag},
+    run::{RunIdx, TiRef, flag},
     state::{RunState, TaskState},
     transition::Event,
     trigger_rule::{Upstream, Verdict, verdict},
@@ -17,30 +19,27 @@ use crate::{
 type Decision = (Verdict, Option<Arc<str>>);
 
 impl Engine {
-    /// Decides the instances of one unit, from `next` on. Returns what is left if the budget runs out.
-    pub(crate) fn decide_unit(
-        &mut self,
-        run: RunIdx,
-        task: TaskIdx,
-        unit: u32,
-        next: TiIdx,
-    ) -> Option<RunWork> {
+    /// Decides the instances of one unit. Returns what is left if the budget runs out.
+    pub(crate) fn decide_unit(&mut self, run: RunIdx, task: TaskIdx, unit: u32) -> Option<RunWork> {
         let range = self.run(run).unit_instances(task, unit);
-        let (start, end) = (next.max(range.start), range.end);
-        if start + 1 >= end {
-            if start < end {
-                self.consider(TiRef { run, ti: start });
-            }
+        if range.len() == 1 {
+            self.consider(TiRef { run, ti: range.start });
             return None;
         }
-        if self.decision(run, task, unit).0 == Verdict::Wait {
+        self.decide_task(run, task, 0)
+    }
+
+    /// Decides the instances of a task, but for the first `done`. Returns what is left if the budget runs out.
+    pub(crate) fn decide_task(&mut self, run: RunIdx, task: TaskIdx, done: u32) -> Option<RunWork> {
+        let span = self.run(run).spans[task as usize];
+        if span.units == 1 && span.len > 1 && self.decision(run, task, span.first_unit).0 == Verdict::Wait {
             return None;
         }
-        for ti in start..end {
+        for done in done..span.len {
             if self.budget == 0 {
-                return Some(RunWork::Unit { task, unit, next: ti });
+                return Some(RunWork::Task { task, done });
             }
-            self.consider(TiRef { run, ti });
+            self.consider(TiRef { run, ti: span.first + done });
         }
         None
     }
@@ -54,7 +53,7 @@ impl Engine {
         }
         let task = ti.task;
         let ending = run.row.reason.is_some() && !run.plan.tasks[task as usize].teardown;
-        if run.row.state != RunState::Running || ending || self.dags[run.dag as usize].row.paused {
+        if run.row.state != RunState::Running || ending || self.dags[run.dag as usize].halted() {
             return;
         }
         let (verdict, reason) = self.decision(at.run, task, self.run(at.run).unit_of(at.ti));
@@ -100,6 +99,13 @@ impl Engine {
             }
             if counters.sources_skipped > 0 {
                 return (Verdict::Skip, Some("what it is repeated over was skipped".into()));
+            }
+            if counters.sources_open == 0 && !self.has_length(run, task) {
+                // As after a source that was marked as successful by hand.
+                return (
+                    Verdict::UpstreamFailed,
+                    Some("what it is repeated over has no known length".into()),
+                );
             }
         }
         let upstream = Upstream { placeholder, ..counters.up };
@@ -178,10 +184,8 @@ impl Engine {
         run.moving += 1;
         let ti = &mut run.tis[at.ti as usize];
         ti.set(flag::ASKING);
-        ti.try_number += 1;
-        let attempt = self.attempt_id(at);
-        self.run_mut(at.run).tis[at.ti as usize].try_number -= 1;
-        self.attempts.insert(attempt, crate::engine::Holder { at, n: 0 });
+        let attempt = self.attempt_of(at, true);
+        self.attempts.insert(attempt, crate::engine::Holder { at, n: 0, since: Timestamp::MAX });
         self.ask(at, Ask::When, dags::ids::DispatchId { attempt, n: 0 });
     }
 
@@ -198,7 +202,7 @@ impl Engine {
         live.queued_at = Some(now);
         live.started_at = live.started_at.or(Some(now));
         let attempt = self.attempt_id(at);
-        self.attempts.insert(attempt, crate::engine::Holder { at, n });
+        self.attempts.insert(attempt, crate::engine::Holder { at, n, since: Timestamp::MAX });
         self.ask(at, Ask::Task, dags::ids::DispatchId { attempt, n });
     }
 
@@ -224,23 +228,17 @@ impl Engine {
 
     /// Puts a scheduled instance into the queue, or aside if its run has enough there.
     pub(crate) fn enqueue(&mut self, at: TiRef) {
-        let run = self.run(at.run);
-        let ti = &run.tis[at.ti as usize];
-        let pending = Pending {
-            weight: Reverse(run.plan.tasks[ti.task as usize].weight),
-            date: run.row.logical_date.unwrap_or(run.row.run_after),
-            run_seq: run.seq,
-            map_index: ti.map_index,
-            at,
-        };
-        self.enqueue_pending(pending);
+        self.enqueue_pending(self.run(at.run).pending(at));
     }
 
     pub(crate) fn enqueue_pending(&mut self, pending: Pending) {
+        let halted = self.dags[self.run(pending.at.run).dag as usize].halted();
         let run = self.run_mut(pending.at.run);
         run.tis[pending.at.ti as usize].set(flag::PENDING);
         let limit = run.plan.dag().max_active_tasks.saturating_sub(run.active) as usize;
-        if run.window.len() < limit {
+        if halted {
+            run.parked.insert(pending);
+        } else if run.window.len() < limit {
             run.window.insert(pending);
             self.into_lane(pending);
         } else if run.window.last().is_some_and(|last| pending < *last) {
@@ -251,6 +249,8 @@ impl Engine {
                 let lane = self.lane_of(last.at);
                 self.queue.remove(lane, &last);
                 self.into_lane(pending);
+                let task = self.run(last.at.run).tis[last.at.ti as usize].task;
+                self.pass_on(last.at.run, task);
             }
         } else {
             run.parked.insert(pending);
@@ -282,15 +282,8 @@ impl Engine {
     /// An instance that waits has a new place: its entries follow.
     pub(crate) fn requeue_moved(&mut self, old: TiRef, new: TiRef) {
         let run = self.run(new.run);
-        let ti = &run.tis[new.ti as usize];
-        let task = ti.task;
-        let after = Pending {
-            weight: Reverse(run.plan.tasks[task as usize].weight),
-            date: run.row.logical_date.unwrap_or(run.row.run_after),
-            run_seq: run.seq,
-            map_index: ti.map_index,
-            at: new,
-        };
+        let task = run.tis[new.ti as usize].task;
+        let after = run.pending(new);
         let before = Pending { at: old, ..after };
         let lane = self.lane_of(new);
         let run = self.run_mut(new.run);
@@ -322,13 +315,7 @@ impl Engine {
         }
         ti.unset(flag::PENDING);
         let task = ti.task;
-        let pending = Pending {
-            weight: Reverse(run.plan.tasks[task as usize].weight),
-            date: run.row.logical_date.unwrap_or(run.row.run_after),
-            run_seq: run.seq,
-            map_index: ti.map_index,
-            at,
-        };
+        let pending = run.pending(at);
         if run.window.remove(&pending) {
             let lane = self.lane_of(at);
             self.queue.remove(lane, &pending);
@@ -342,15 +329,43 @@ impl Engine {
                 limited.parked.remove(&pending);
             }
         }
+        self.pass_on(at.run, task);
+    }
+
+    /// A task's own limits may have room: one instance that waits for them has its chance.
+    pub(crate) fn pass_on(&mut self, run: RunIdx, task: TaskIdx) {
+        let plan = self.run(run).plan.clone();
+        let model = plan.model(task);
+        let has_room = |limited: &Limited, most: Option<u32>| most.is_some_and(|most| limited.active < most);
+        let of_run = self.run_mut(run).limited.get_mut(&task);
+        let of_run = of_run.filter(|limited| has_room(limited, model.max_active_per_run));
+        if let Some(pending) = of_run.and_then(|limited| limited.parked.pop_first()) {
+            self.enqueue_pending(pending);
+        }
+        let dag = self.run(run).dag as usize;
+        // An instance whose run has enough in the queue can't use it, but one of another run may.
+        let mut full: Vec<RunIdx> = Vec::new();
+        while let Some(limited) = self.dags[dag].limited.get_mut(&model.task_id)
+            && has_room(limited, model.max_active)
+            && let Some(pending) =
+                limited.parked.iter().find(|pending| !full.contains(&pending.at.run)).copied()
+        {
+            limited.parked.remove(&pending);
+            self.enqueue_pending(pending);
+            if self.run(pending.at.run).window.contains(&pending) {
+                return;
+            }
+            full.push(pending.at.run);
+        }
     }
 
     /// Moves parked instances into the queue as far as the run's limit allows.
     pub(crate) fn refill(&mut self, run: RunIdx) {
         loop {
-            let paused = self.dags[self.run(run).dag as usize].row.paused;
+            let halted = self.dags[self.run(run).dag as usize].halted();
             let state = self.run_mut(run);
             let limit = state.plan.dag().max_active_tasks.saturating_sub(state.active) as usize;
-            if paused || state.window.len() >= limit {
+            if halted || state.window.len() >= limit {
                 return;
             }
             let Some(pending) = state.parked.pop_first() else { return };
@@ -359,7 +374,7 @@ impl Engine {
         }
     }
 
-    /// Takes all of a run's instances out of the queue, when its DAG is paused.
+    /// Takes all of a run's instances out of the queue, when its DAG is halted.
     pub(crate) fn park_all(&mut self, run: RunIdx) {
         let window = std::mem::take(&mut self.run_mut(run).window);
         for pending in window {

@@ -21,22 +21,39 @@ enum Length {
 }
 
 impl Engine {
-    /// What it is repeated over is known: bring the number of instances in line.
-    pub(crate) fn expand(&mut self, run: RunIdx, task: TaskIdx) {
+    /// What it is repeated over is known: bring the number of instances in line. Returns what is left if the budget runs
+    /// out.
+    pub(crate) fn expand(&mut self, run: RunIdx, task: TaskIdx) -> Option<RunWork> {
         let span = self.run(run).spans[task as usize];
         if span.expanded {
-            self.resize(run, task);
+            if !self.resize(run, task) {
+                return Some(RunWork::Expand { task });
+            }
         } else {
             let first = &self.run(run).tis[span.first as usize];
             if first.state == TaskState::None {
                 self.expand_now(run, task);
             }
         }
+        self.push_work(run, RunWork::Store { task, done: 0 });
+        self.push_work(run, RunWork::Task { task, done: 0 });
+        None
+    }
+
+    /// Has the rows of a task's instances stored that nothing else has touched yet, but for the first `done`.
+    pub(crate) fn store_instances(&mut self, run: RunIdx, task: TaskIdx, done: u32) -> Option<RunWork> {
         let span = self.run(run).spans[task as usize];
-        for unit in span.first_unit..span.first_unit + span.units {
-            let next = self.run(run).unit_instances(task, unit).start;
-            self.push_work(run, RunWork::Unit { task, unit, next });
+        for done in done..span.len {
+            if self.budget == 0 {
+                return Some(RunWork::Store { task, done });
+            }
+            let ti = span.first + done;
+            if self.run(run).tis[ti as usize].flags & (flag::STORED | flag::DIRTY) == 0 {
+                self.budget -= 1;
+                self.touch(TiRef { run, ti });
+            }
         }
+        None
     }
 
     /// Gives a task its instances if their number is known.
@@ -45,16 +62,13 @@ impl Engine {
         let ti = self.run(run).spans[task as usize].first;
         let at = TiRef { run, ti };
         if length == 0 {
-            self.run_mut(run).spans[task as usize].expanded = true;
-            self.expansion_known(run, task);
             self.apply(at, Event::Skip, Some("what it is repeated over is empty".into()));
             return;
         }
         if length > u64::from(self.config.map_length_max) {
             let most = self.config.map_length_max;
             let reason = format!("it would be repeated {length} times; at most {most} are allowed");
-            self.run_mut(run).spans[task as usize].expanded = true;
-            self.expansion_known(run, task);
+            self.fail_fast(at);
             self.apply(at, Event::MarkFailed, Some(reason.into()));
             return;
         }
@@ -68,7 +82,6 @@ impl Engine {
         let grouped = plan.tasks[task as usize].scope.is_some();
         let old = state.spans[task as usize];
         let (first, first_unit, units);
-        let was_dirty = state.tis[old.first as usize].has(flag::DIRTY);
         state.tis[old.first as usize].map_index = 0;
         if length == 1 {
             (first, first_unit, units) = (old.first, old.first_unit, 1);
@@ -83,18 +96,7 @@ impl Engine {
             for index in 1..length {
                 state.tis.push(Ti::new(task, index as i32, retries));
             }
-            if was_dirty {
-                for ti in &mut state.dirty_tis {
-                    if *ti == old.first {
-                        *ti = first;
-                    }
-                }
-            }
-            for step in &mut state.steps {
-                if step.ti == old.first {
-                    step.ti = first;
-                }
-            }
+            state.follow_move(old.first, 1, first);
             if grouped {
                 first_unit = state.units.len() as u32;
                 units = length;
@@ -110,10 +112,9 @@ impl Engine {
         if stored_placeholder {
             // The database knows it under index -1: that row goes, this one comes.
             state.tis[first as usize].unset(flag::STORED);
-            state.renamed.push(task);
-        }
-        for ti in first..first + length {
-            self.touch(TiRef { run, ti });
+            state.renamed.push(plan.model(task).task_id.clone());
+            // The others follow a step at a time: half-way is what a crash may leave.
+            self.touch(TiRef { run, ti: first });
         }
         self.recount(run, task);
         self.expansion_known(run, task);
@@ -127,21 +128,24 @@ impl Engine {
         {
             for down in list {
                 self.recount(run, *down);
-                let span = self.run(run).spans[*down as usize];
-                self.push_work(run, RunWork::Unit { task: *down, unit: span.first_unit, next: span.first });
+                self.push_work(run, RunWork::Task { task: *down, done: 0 });
             }
         }
     }
 
-    /// What it is repeated over has another length than last time: surplus instances go, missing ones come.
-    fn resize(&mut self, run: RunIdx, task: TaskIdx) {
-        let Length::Known(length) = self.length_of(run, task) else { return };
+    /// What it is repeated over has another length than last time: surplus instances go, missing ones come. False if the
+    /// budget ran out before.
+    fn resize(&mut self, run: RunIdx, task: TaskIdx) -> bool {
+        let Length::Known(length) = self.length_of(run, task) else { return true };
         let length = length.min(u64::from(self.config.map_length_max)) as u32;
         let span = self.run(run).spans[task as usize];
         for ti in span.first..span.first + span.len {
             let index = ti - span.first;
             let removed = self.run(run).tis[ti as usize].state == TaskState::Removed;
             let at = TiRef { run, ti };
+            if self.budget == 0 {
+                return false;
+            }
             if index >= length && !removed {
                 self.end_by_hand(at, Event::Remove, None, Some("its index no longer exists".into()));
             } else if index < length && removed {
@@ -160,16 +164,7 @@ impl Engine {
                 let moved = std::mem::replace(&mut state.tis[ti as usize], dead);
                 state.tis.push(moved);
             }
-            for ti in &mut state.dirty_tis {
-                if (span.first..span.first + span.len).contains(ti) {
-                    *ti = first + (*ti - span.first);
-                }
-            }
-            for step in &mut state.steps {
-                if (span.first..span.first + span.len).contains(&step.ti) {
-                    step.ti = first + (step.ti - span.first);
-                }
-            }
+            state.follow_move(span.first, span.len, first);
             for index in span.len..length {
                 state.tis.push(Ti::new(task, index as i32, retries));
             }
@@ -184,12 +179,10 @@ impl Engine {
             state.spans[task as usize] =
                 crate::run::Span { first, len: length, first_unit, units, expanded: true };
             self.moved(run, span.first, span.len, first);
-            for ti in first + span.len..first + length {
-                self.touch(TiRef { run, ti });
-            }
             self.recount(run, task);
             self.expansion_known(run, task);
         }
+        true
     }
 
     /// Instances have new places: whatever refers to them follows.
@@ -205,9 +198,14 @@ impl Engine {
                 wakes.push((when, k));
             }
         }
-        for holder in self.attempts.values_mut() {
-            if holder.at.run == run && (from..from + len).contains(&holder.at.ti) {
-                holder.at.ti = to + (holder.at.ti - from);
+        for ti in to..to + len {
+            let known = &self.run(run).tis[ti as usize];
+            let asking = known.has(flag::ASKING);
+            if asking || known.state.holds_slots() {
+                let attempt = self.attempt_of(TiRef { run, ti }, asking);
+                if let Some(holder) = self.attempts.get_mut(&attempt) {
+                    holder.at.ti = ti;
+                }
             }
         }
         for (when, k) in wakes {
@@ -217,6 +215,11 @@ impl Engine {
             let old = TiRef { run, ti: from + k };
             self.requeue_moved(old, TiRef { run, ti: to + k });
         }
+    }
+
+    /// Whether it is known how many instances a task has.
+    pub(crate) fn has_length(&self, run: RunIdx, task: TaskIdx) -> bool {
+        matches!(self.length_of(run, task), Length::Known(_))
     }
 
     /// How many instances a task has: the product over its own map and its groups'.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use dags::{
-    ids::{DagId, DagVersion, PoolName, RunId, RunName, TaskId, TenantId},
+    ids::{AttemptId, DagId, DagVersion, PoolName, RunId, RunName, TaskId, TenantId},
     model::Dag,
     time::Timestamp,
 };
@@ -65,6 +65,8 @@ pub struct MemoryJournal {
     /// Outcomes of requests.
     pub outcomes: BTreeMap<i64, Result<serde_json::Value, Refusal>>,
     next_request: i64,
+    /// The tries in `attempts`.
+    kept: BTreeSet<AttemptId>,
 }
 
 impl MemoryJournal {
@@ -98,14 +100,19 @@ impl MemoryJournal {
     }
 
     fn check(&self, batch: &Batch) -> Result<(), String> {
+        let deleted = |run: &RunId| {
+            let of = |row: &RunRow| batch.deleted_dags.contains(&(row.tenant, row.dag_id.clone()));
+            batch.deleted_runs.iter().any(|(_, gone)| gone == run) || self.runs.get(run).is_some_and(of)
+        };
+        let holds = |run: Option<&RunId>| run.is_some_and(|run| !deleted(run));
         let mut names = BTreeSet::new();
         for row in &batch.new_runs {
             let name = (row.tenant, row.dag_id.clone(), row.run_name.clone());
             let date = row.logical_date.map(|date| (row.tenant, row.dag_id.clone(), date));
-            if self.runs.contains_key(&row.run) || self.names.contains_key(&name) || !names.insert(name) {
+            if self.runs.contains_key(&row.run) || holds(self.names.get(&name)) || !names.insert(name) {
                 return Err(format!("run {} of {} exists already", row.run_name, row.dag_id));
             }
-            if date.is_some_and(|date| self.dates.contains_key(&date)) {
+            if date.is_some_and(|date| holds(self.dates.get(&date))) {
                 return Err(format!(
                     "a run of {} with the date of {} exists already",
                     row.dag_id, row.run_name
@@ -119,6 +126,13 @@ impl MemoryJournal {
                     return Err(format!("run {} is {}, not {}", row.run_name, row.state, changed.before));
                 }
                 None => return Err(format!("run {} isn't there", changed.row.run_name)),
+            }
+        }
+        let mut tries = BTreeSet::new();
+        for attempt in &batch.attempts {
+            let id = attempt.row.attempt();
+            if self.kept.contains(&id) || !tries.insert(id) {
+                return Err(format!("try {} of {} is kept twice", attempt.row.try_number, attempt.row.task));
             }
         }
         let gone: BTreeSet<TaskKey> =
@@ -154,6 +168,16 @@ impl MemoryJournal {
     fn apply(&mut self, batch: &Batch) {
         self.batch = batch.number;
         self.now = batch.now;
+        for (tenant, run) in &batch.deleted_runs {
+            self.remove_run(*tenant, *run);
+        }
+        for (tenant, dag_id) in &batch.deleted_dags {
+            self.dags.remove(&(*tenant, dag_id.clone()));
+            let of = |row: &&RunRow| row.tenant == *tenant && row.dag_id == *dag_id;
+            for run in self.runs.values().filter(of).map(|row| row.run).collect::<Vec<_>>() {
+                self.remove_run(*tenant, run);
+            }
+        }
         for (_, run, task, index) in &batch.deleted_tasks {
             self.tasks.remove(&(*run, task.clone(), *index));
         }
@@ -163,22 +187,13 @@ impl MemoryJournal {
         for row in batch.new_tasks.iter().chain(batch.tasks.iter().map(|changed| &changed.row)) {
             self.tasks.insert((row.run, row.task.clone(), row.map_index), row.clone());
         }
+        self.kept.extend(batch.attempts.iter().map(|attempt| attempt.row.attempt()));
         self.attempts.extend(batch.attempts.iter().cloned());
         for row in &batch.results {
             self.results.insert((row.run, row.task.clone(), row.map_index), row.clone());
         }
-        for (tenant, run) in &batch.deleted_runs {
-            self.remove_run(*tenant, *run);
-        }
         for row in &batch.dags {
             self.dags.insert((row.tenant, row.dag_id.clone()), row.clone());
-        }
-        for (tenant, dag_id) in &batch.deleted_dags {
-            self.dags.remove(&(*tenant, dag_id.clone()));
-            let of = |row: &&RunRow| row.tenant == *tenant && row.dag_id == *dag_id;
-            for run in self.runs.values().filter(of).map(|row| row.run).collect::<Vec<_>>() {
-                self.remove_run(*tenant, run);
-            }
         }
         for (tenant, name) in &batch.deleted_pools {
             self.pools.remove(&(*tenant, name.clone()));

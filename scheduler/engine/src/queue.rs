@@ -32,6 +32,16 @@ pub(crate) struct Ticket {
     pub(crate) lane: u32,
 }
 
+/// What an admitted instance holds, by name.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Holds {
+    pub(crate) tenant: TenantId,
+    pub(crate) pool: PoolName,
+    pub(crate) executor: ExecutorName,
+    pub(crate) slots: u32,
+    pub(crate) members: u32,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LaneKey {
     pub(crate) tenant: u32,
@@ -42,9 +52,9 @@ pub(crate) struct LaneKey {
 }
 
 #[derive(Debug)]
-struct Lane {
-    key: LaneKey,
-    pending: BTreeSet<Pending>,
+pub(crate) struct Lane {
+    pub(crate) key: LaneKey,
+    pub(crate) pending: BTreeSet<Pending>,
 }
 
 /// A pool and what is taken of it.
@@ -82,25 +92,25 @@ pub(crate) struct ExecutorState {
 }
 
 #[derive(Debug)]
-struct Tenant {
-    id: TenantId,
-    used: u64,
-    lanes: BTreeSet<u32>,
+pub(crate) struct Tenant {
+    pub(crate) id: TenantId,
+    pub(crate) used: u64,
+    pub(crate) lanes: BTreeSet<u32>,
 }
 
 /// All waiting instances and all capacity.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    lanes: Vec<Lane>,
+    pub(crate) lanes: Vec<Lane>,
     lane_index: BTreeMap<LaneKey, u32>,
-    pools: Vec<Pool>,
+    pub(crate) pools: Vec<Pool>,
     pool_index: BTreeMap<(TenantId, PoolName), u32>,
-    executors: Vec<ExecutorState>,
+    pub(crate) executors: Vec<ExecutorState>,
     executor_index: BTreeMap<ExecutorName, u32>,
-    tenants: Vec<Tenant>,
+    pub(crate) tenants: Vec<Tenant>,
     tenant_index: BTreeMap<TenantId, u32>,
     /// Tenants that have something waiting, least served first.
-    ready: BTreeSet<(u64, u32)>,
+    pub(crate) ready: BTreeSet<(u64, u32)>,
     /// Something was freed or came in since admission last found nothing.
     pub(crate) changed: bool,
 }
@@ -244,6 +254,17 @@ impl Queue {
         self.executors[key.executor as usize].used += key.members;
         self.count_tenant(key.tenant, i64::from(key.slots.max(1)));
         Ticket { lane }
+    }
+
+    pub(crate) fn describe(&self, ticket: Ticket) -> Holds {
+        let LaneKey { tenant, pool, executor, slots, members } = &self.lanes[ticket.lane as usize].key;
+        Holds {
+            tenant: self.tenants[*tenant as usize].id,
+            pool: self.pools[*pool as usize].name.clone(),
+            executor: self.executors[*executor as usize].name.clone(),
+            slots: *slots,
+            members: *members,
+        }
     }
 
     /// Gives it back.

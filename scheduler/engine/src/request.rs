@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use dags::{
-    ids::{DagId, DagVersion, RunName, TaskId, TenantId},
+    ids::{DagId, DagVersion, DispatchId, RunName, TaskId, TenantId},
     model::Dag,
     timetable::DataInterval,
 };
@@ -15,8 +15,9 @@ use crate::{
     journal::{Load, Loaded},
     plan::TaskIdx,
     rows::{InboxOutcome, PoolRow, RunRow, RunType, TaskRow},
-    run::{RunIdx, TiIdx, TiRef, flag},
+    run::{RunIdx, TiIdx, TiRef},
     runs::NewRun,
+    select::no_task,
     state::{RunState, TaskState},
     transition::Event,
     work::{Bulk, BulkKind},
@@ -45,16 +46,31 @@ impl Engine {
 
     /// A run that was asked for has been read.
     pub fn loaded(&mut self, loaded: Loaded) {
+        if self.is_outdated(&loaded) {
+            for left in &mut self.left {
+                left.asked.remove(&loaded.load);
+            }
+            self.loads.push(loaded.load);
+            return;
+        }
         let Some(awaited) = self.awaited.remove(&loaded.load) else { return };
+        // Names that were free when they were looked up, before this was asked for, may be taken since.
+        let mut names: Vec<RunName> = Vec::new();
+        for left in &mut self.left {
+            if left.asked.remove(&loaded.load) {
+                names.push(left.name.clone());
+            }
+        }
+        let again = |trigger: &Trigger| trigger.run_name.as_ref().is_some_and(|name| names.contains(name));
+        self.left.retain(|left| !left.asked.is_empty());
+        let only_pasts = awaited.only_pasts();
         for (run, seq) in awaited.pasts {
             if self.is_run(run, seq) {
                 self.past_found(run, loaded.run.as_ref());
             }
         }
         let found = match loaded.run {
-            Some((row, tasks, model)) if !awaited.requests.is_empty() || !awaited.backfills.is_empty() => {
-                self.bring_back(row, tasks, &model)
-            }
+            Some((row, tasks, model)) if !only_pasts => self.bring_back(row, tasks, &model),
             Some(_) | None => None,
         };
         for key in awaited.backfills {
@@ -62,27 +78,57 @@ impl Engine {
             self.backfill_found(key, row, found);
         }
         for row in awaited.requests {
-            let step = match found {
-                Some(_) => self.carry_out(&row, &BTreeMap::new()),
-                None => self.carry_out_without(&row, &loaded.load),
+            let step = match (&row.command, found) {
+                (_, Some(_)) => self.carry_out(&row, &BTreeMap::new()),
+                (Command::Trigger(trigger), None) if again(trigger) => self.carry_out(&row, &BTreeMap::new()),
+                (_, None) => self.carry_out_without(&row, &loaded.load),
             };
             match step {
                 Step::Done(outcome) => self.out.inbox.push(InboxOutcome { id: row.id, outcome }),
                 Step::Wait(load) => self.ask_load(load).requests.push(row),
             }
         }
+        for (id, trigger) in awaited.tasks {
+            let absent = (found.is_none() && !again(&trigger)).then_some(&loaded.load);
+            self.trigger_from_task(id, trigger, absent);
+        }
         if let Some(run) = found {
             // A run that nothing was done with leaves memory again.
-            self.touch_run(run);
+            if self.runs[run as usize].is_some() {
+                self.list_run(run);
+            }
         }
+    }
+
+    /// Whether a run that the answer is or would be about left memory since it was asked for: the answer may lack its
+    /// last changes.
+    fn is_outdated(&self, loaded: &Loaded) -> bool {
+        let read = loaded.run.as_ref().and_then(|(row, ..)| row.logical_date);
+        self.left.iter().filter(|left| left.asked.contains(&loaded.load)).any(|left| match &loaded.load {
+            Load::Run(tenant, dag_id, name) => {
+                (left.tenant, &left.dag_id, &left.name) == (*tenant, dag_id, name)
+            }
+            Load::ById(run) => left.run == *run,
+            Load::At(tenant, dag_id, date) => {
+                (left.tenant, &left.dag_id, left.date) == (*tenant, dag_id, Some(*date))
+            }
+            Load::Before(tenant, dag_id, date) => {
+                let newer =
+                    left.date.is_some_and(|left| left < *date && read.is_none_or(|read| left >= read));
+                (left.tenant, &left.dag_id) == (*tenant, dag_id) && newer
+            }
+        })
     }
 
     /// A request about a run that exists neither in memory nor in the database.
     fn carry_out_without(&mut self, row: &InboxRow, load: &Load) -> Step {
         match &row.command {
-            Command::Trigger(trigger) => match (load, trigger.logical_date) {
-                (Load::Run(..), Some(date)) => Step::Wait(Load::At(row.tenant, trigger.dag_id.clone(), date)),
-                _ => self.make_triggered(row.tenant, trigger, Some(row.actor.as_str().into())).into(),
+            Command::Trigger(trigger) => match self.must_be_absent(row.tenant, trigger, Some(load)) {
+                Ok(Some(load)) => Step::Wait(load),
+                Ok(None) => self
+                    .make_triggered(row.tenant, trigger, Some(row.actor.as_str().into()), Some(load))
+                    .into(),
+                Err(refusal) => Err(refusal).into(),
             },
             Command::Clear(Clear { select, .. }) | Command::MarkTasks { select, .. } => {
                 Err(no_run(&select.dag_id, &select.run_name)).into()
@@ -193,24 +239,41 @@ impl Engine {
     }
 
     fn trigger(&mut self, tenant: TenantId, trigger: &Trigger, actor: Arc<str>) -> Step {
-        let dag = match self.known_dag(tenant, &trigger.dag_id) {
-            Ok(dag) => dag,
-            Err(refusal) => return Err(refusal).into(),
-        };
+        match self.must_be_absent(tenant, trigger, None) {
+            Ok(Some(load)) => Step::Wait(load),
+            Ok(None) => self.make_triggered(tenant, trigger, Some(actor), None).into(),
+            Err(refusal) => Err(refusal).into(),
+        }
+    }
+
+    /// What must be looked up before a run is made, given what was looked up and isn't there: a name or date that a
+    /// finished run has is known to the database only.
+    fn must_be_absent(
+        &self,
+        tenant: TenantId,
+        trigger: &Trigger,
+        absent: Option<&Load>,
+    ) -> Result<Option<Load>, Refusal> {
+        let dag = self.known_dag(tenant, &trigger.dag_id)?;
+        if let Some(kind) = trigger.run_name.as_ref().and_then(reserved_kind) {
+            let message = format!("names that begin with `{kind}__` are kept for runs of that type");
+            return Err(Refusal::new("run.name_reserved", message));
+        }
         if trigger.logical_date.is_some_and(|date| self.date_taken(dag, date)) {
-            return Err(date_taken(&trigger.dag_id)).into();
+            return Err(date_taken(&trigger.dag_id));
         }
-        // A name or date that a finished run has is known to the database only.
-        if let Some(name) = self.fixed_name(dag, trigger) {
-            if self.dags[dag as usize].runs.contains_key(&name) {
-                return Err(taken(&trigger.dag_id, &name)).into();
-            }
-            return Step::Wait(Load::Run(tenant, trigger.dag_id.clone(), name));
+        let at = trigger.logical_date.map(|date| Load::At(tenant, trigger.dag_id.clone(), date));
+        let runs = &self.dags[dag as usize].runs;
+        if let Some(name) = trigger.run_name.as_ref().filter(|name| runs.contains_key(name.as_str())) {
+            return Err(taken(&trigger.dag_id, name));
         }
-        if let Some(date) = trigger.logical_date {
-            return Step::Wait(Load::At(tenant, trigger.dag_id.clone(), date));
-        }
-        self.make_triggered(tenant, trigger, Some(actor)).into()
+        // Looked up, and taken since by another.
+        let absent = absent.filter(|load| !matches!(load, Load::Run(.., name) if runs.contains_key(name)));
+        Ok(match (absent, self.fixed_name(dag, trigger)) {
+            (None, Some(name)) => Some(Load::Run(tenant, trigger.dag_id.clone(), name)),
+            (None, None) | (Some(Load::Run(..)), _) => at,
+            (Some(_), _) => None,
+        })
     }
 
     /// The name that the run will have, if an older run may have it.
@@ -222,12 +285,13 @@ impl Engine {
         }
     }
 
-    /// Makes a run by hand; that its name and date are free in the database is known.
+    /// Makes a run by hand; that its name and date are free in the database is known, by `absent` if it was looked up.
     pub(crate) fn make_triggered(
         &mut self,
         tenant: TenantId,
         trigger: &Trigger,
         by: Option<Arc<str>>,
+        absent: Option<&Load>,
     ) -> Result<Value, Refusal> {
         let dag = self.known_dag(tenant, &trigger.dag_id)?;
         let state = &self.dags[dag as usize];
@@ -242,10 +306,10 @@ impl Engine {
             .and_then(|timetable| timetable.manual_interval(trigger.logical_date.unwrap_or(run_after)))
             .filter(|_| trigger.logical_date.is_some())
             .map(|DataInterval { start, end }| (start, end));
-        let name = match &trigger.run_name {
-            Some(name) if state.runs.contains_key(name) => return Err(taken(&trigger.dag_id, name)),
-            Some(name) => name.clone(),
-            None => self
+        let name = match (&trigger.run_name, absent) {
+            (Some(name), _) if state.runs.contains_key(name) => return Err(taken(&trigger.dag_id, name)),
+            (Some(name), _) | (None, Some(Load::Run(.., name))) => name.clone(),
+            (None, _) => self
                 .free_name(dag, RunType::Manual, trigger.logical_date, run_after)
                 .ok_or_else(|| Refusal::new("run.exists", "a run of that date exists already"))?,
         };
@@ -268,12 +332,26 @@ impl Engine {
         Ok(json!({ "run_id": name, "id": self.run(run).row.run }))
     }
 
-    /// A task asked for a run of another DAG.
-    pub(crate) fn trigger_from_task(&mut self, at: TiRef, trigger: &Trigger) {
+    /// A task asks for a run of another DAG; `absent` is what was looked up for it and isn't there.
+    pub(crate) fn trigger_from_task(&mut self, id: DispatchId, trigger: Trigger, absent: Option<&Load>) {
+        let Some(at) =
+            self.attempts.get(&id.attempt).filter(|holder| holder.n == id.n).map(|holder| holder.at)
+        else {
+            return;
+        };
         let run = self.run(at.run);
         let tenant = run.row.tenant;
         let by: Arc<str> = format!("{}/{}", run.row.dag_id, run.row.run_name).into();
-        match self.make_triggered(tenant, trigger, Some(by)) {
+        let outcome = match self.must_be_absent(tenant, &trigger, absent) {
+            Ok(Some(load)) => {
+                self.ask_load(load).tasks.push((id, trigger));
+                return;
+            }
+            Ok(None) => self.make_triggered(tenant, &trigger, Some(by), absent),
+            Err(refusal) => Err(refusal),
+        };
+        self.attempts.swap_remove(&id.attempt);
+        match outcome {
             Ok(_) => {
                 self.apply(at, Event::Succeed, None);
             }
@@ -281,48 +359,13 @@ impl Engine {
         }
     }
 
-    /// The instances that a selection names, in order of task and index.
-    fn selected(&self, run: RunIdx, select: &Selection) -> Result<Vec<TiIdx>, Refusal> {
+    /// The instances that a selection names, in order of task and index. Names that the run's version doesn't have are
+    /// left out. What surrounds a task that runs again is needed again: `with_setups` adds its setups, and what cleans up
+    /// after them.
+    fn selected(&self, run: RunIdx, select: &Selection, with_setups: bool) -> Vec<TiIdx> {
         let state = self.run(run);
-        let plan = &state.plan;
-        let mut chosen: BTreeMap<TaskIdx, Option<Vec<i32>>> = BTreeMap::new();
-        for (name, index) in &select.tasks {
-            let task = plan.find(name).ok_or_else(|| no_task(name))?;
-            match (chosen.entry(task).or_insert_with(|| Some(Vec::new())), index) {
-                (Some(list), Some(index)) => list.push(*index),
-                (all, _) => *all = None,
-            }
-        }
-        if select.tasks.is_empty() {
-            chosen.extend((0..plan.tasks.len() as TaskIdx).map(|task| (task, None)));
-        }
-        let named: Vec<TaskIdx> = chosen.keys().copied().collect();
-        let mut more = Vec::new();
-        if select.upstream {
-            more.extend(plan.closure(&named, &plan.ups));
-        }
-        if select.downstream {
-            more.extend(plan.closure(&named, &plan.downs));
-        }
-        for task in more {
-            chosen.entry(task).or_insert(None);
-        }
-        // What surrounds a task that runs again is needed again: its setups, and what cleans up after them.
-        if !select.tasks.is_empty() {
-            for task in chosen.keys().copied().collect::<Vec<_>>() {
-                for setup in &plan.tasks[task as usize].setups {
-                    chosen.entry(*setup).or_insert(None);
-                    let name = &plan.model(*setup).task_id;
-                    for (end, model) in plan.dag().tasks.iter().enumerate() {
-                        if model.teardown_of.contains(name) {
-                            chosen.entry(end as TaskIdx).or_insert(None);
-                        }
-                    }
-                }
-            }
-        }
         let mut instances = Vec::new();
-        for (task, indexes) in chosen {
+        for (task, indexes) in state.plan.chosen(select, with_setups) {
             for ti in state.instances(task) {
                 let index = state.tis[ti as usize].map_index;
                 if indexes.as_ref().is_none_or(|list| list.contains(&index)) {
@@ -330,7 +373,17 @@ impl Engine {
                 }
             }
         }
-        Ok(instances)
+        instances
+    }
+
+    /// The instances that are to be cleared.
+    fn to_clear(&self, run: RunIdx, clear: &Clear) -> Vec<(TaskId, i32)> {
+        let state = self.run(run);
+        self.selected(run, &clear.select, true)
+            .into_iter()
+            .filter(|ti| clear.takes(state.tis[*ti as usize].state))
+            .map(|ti| self.task_name(TiRef { run, ti }))
+            .collect()
     }
 
     fn clear(&mut self, tenant: TenantId, clear: &Clear, actor: Arc<str>) -> Step {
@@ -338,28 +391,25 @@ impl Engine {
             Ok(run) => run,
             Err(step) => return step,
         };
-        let mut instances = match self.selected(run, &clear.select) {
-            Ok(instances) => instances,
-            Err(refusal) => return Err(refusal).into(),
-        };
-        let state = self.run(run);
-        instances.retain(|ti| {
-            let ti = &state.tis[*ti as usize].state;
-            (!clear.only_failed || matches!(ti, TaskState::Failed | TaskState::UpstreamFailed))
-                && (!clear.only_running || ti.holds_slots())
-        });
-        let list: Vec<(TaskId, i32)> =
-            instances.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
-        let cleared = list.len();
-        if cleared > 0 {
-            if clear.run_on_latest_version
-                && let Err(refusal) = self.move_to_latest(run)
-            {
+        let newest = &self.dags[self.run(run).dag as usize].plan;
+        let target = if clear.run_on_latest_version { newest } else { &self.run(run).plan };
+        if let Some((name, _)) = clear.select.tasks.iter().find(|(name, _)| target.find(name).is_none()) {
+            return Err(no_task(name)).into();
+        }
+        let new_ones = clear.select.tasks.iter().any(|(name, _)| self.run(run).plan.find(name).is_none());
+        let mut list = self.to_clear(run, clear);
+        if list.is_empty() && !new_ones {
+            return Ok(json!({ "cleared": 0 })).into();
+        }
+        if clear.run_on_latest_version {
+            if let Err(refusal) = self.move_to_latest(run) {
                 return Err(refusal).into();
             }
-            self.reopen(run);
-            self.start_bulk(run, Bulk { id: 0, kind: BulkKind::Clear, list, by: Some(actor), reason: None });
+            list = self.to_clear(run, clear);
         }
+        let cleared = list.len();
+        self.reopen(run);
+        self.start_bulk(run, Bulk { id: 0, kind: BulkKind::Clear, list, by: Some(actor), reason: None });
         Ok(json!({ "cleared": cleared })).into()
     }
 
@@ -387,11 +437,11 @@ impl Engine {
             Ok(run) => run,
             Err(step) => return step,
         };
-        let instances = match self.selected(run, select) {
-            Ok(instances) => instances,
-            Err(refusal) => return Err(refusal).into(),
-        };
         let state = self.run(run);
+        if let Some((name, _)) = select.tasks.iter().find(|(name, _)| state.plan.find(name).is_none()) {
+            return Err(no_task(name)).into();
+        }
+        let instances = self.selected(run, select, false);
         let changing: Vec<TiIdx> =
             instances.into_iter().filter(|ti| state.tis[*ti as usize].state != to).collect();
         let tasks: Vec<TaskIdx> = changing.iter().map(|ti| state.tis[*ti as usize].task).collect();
@@ -449,8 +499,10 @@ impl Engine {
             RunState::Success => {
                 let state = self.run(run);
                 let list = (0..state.tis.len() as TiIdx)
-                    .filter(|ti| !state.tis[*ti as usize].has(flag::DEAD))
-                    .filter(|ti| state.tis[*ti as usize].state != TaskState::Success)
+                    .filter(|ti| !state.tis[*ti as usize].has(crate::run::flag::DEAD))
+                    .filter(|ti| {
+                        !matches!(state.tis[*ti as usize].state, TaskState::Success | TaskState::Removed)
+                    })
                     .map(|ti| self.task_name(TiRef { run, ti }))
                     .collect();
                 let (by, kind) = (Some(actor), BulkKind::MarkSuccess);
@@ -477,7 +529,8 @@ impl Engine {
             return Err(Refusal::new("run.unfinished", message)).into();
         }
         let id = state.row.run;
-        self.past_is_over(run);
+        self.past_is_gone(run);
+        self.drop_rows(run);
         self.out.deleted_runs.push((tenant, id));
         self.forget_run(run);
         Ok(json!({ "deleted": run_name })).into()
@@ -486,12 +539,16 @@ impl Engine {
     fn delete_dag(&mut self, tenant: TenantId, dag_id: &DagId) -> Result<Value, Refusal> {
         let dag = self.known_dag(tenant, dag_id)?;
         let state = &self.dags[dag as usize];
-        if state.runs.values().any(|run| self.run(*run).unfinished > 0) {
+        let open = |run: &RunIdx| !self.run(*run).row.state.is_finished() || self.run(*run).unfinished > 0;
+        if state.runs.values().any(open) {
             return Err(Refusal::new("dag.has_runs", format!("`{dag_id}` has unfinished runs")));
         }
         for run in state.runs.values().copied().collect::<Vec<_>>() {
+            self.drop_rows(run);
             self.forget_run(run);
         }
+        self.end_backfills(dag);
+        self.forget_pending(dag);
         let state = &mut self.dags[dag as usize];
         (state.deleted, state.next) = (true, None);
         state.generation += 1;
@@ -525,19 +582,8 @@ impl Engine {
             return Err(Refusal::new("run.busy", message));
         }
         let bundle = self.dags[dag as usize].row.bundle.clone();
-        self.take_from_queue(run);
         self.rebuild_run(run, newest, bundle);
         Ok(())
-    }
-
-    /// Takes a run's instances out of the queue; they come back when they are looked at again.
-    fn take_from_queue(&mut self, run: RunIdx) {
-        let waiting: Vec<TiIdx> = (0..self.run(run).tis.len() as TiIdx)
-            .filter(|ti| self.run(run).tis[*ti as usize].has(flag::PENDING))
-            .collect();
-        for ti in &waiting {
-            self.dequeue(TiRef { run, ti: *ti });
-        }
     }
 }
 
@@ -549,8 +595,10 @@ fn no_run(dag_id: &DagId, run_name: &RunName) -> Refusal {
     Refusal::new("run.not_found", format!("`{dag_id}` has no run `{run_name}`"))
 }
 
-fn no_task(name: &TaskId) -> Refusal {
-    Refusal::new("task.not_found", format!("the DAG has no task `{name}`"))
+/// The run type that a name by its beginning belongs to, if people can't choose such names.
+fn reserved_kind(name: &RunName) -> Option<RunType> {
+    let kind = RunType::parse(name.as_str().split_once("__")?.0)?;
+    (kind != RunType::Manual).then_some(kind)
 }
 
 fn date_taken(dag_id: &DagId) -> Refusal {

@@ -5,14 +5,24 @@ use std::{collections::BTreeMap, sync::Arc};
 use dags::ids::{BundleId, RunId};
 
 use crate::{
+    attempt::StoredEnding,
     command::Refusal,
     engine::{Config, Engine, Timer},
     plan::{Plan, TaskIdx},
     rows::{Changed, RunRow, Snapshot, TaskRow},
     run::{Live, RunIdx, Span, Ti, TiIdx, TiRef, Unit, flag},
     state::{RunState, TaskState},
+    transition::Event,
     work::{Bulk, RunWork},
 };
+
+/// Work to continue, as it is stored.
+#[derive(Debug, serde::Deserialize)]
+#[serde(untagged)]
+enum Continuation {
+    Ending { ending: StoredEnding },
+    Bulk { run: RunId, bulk: Bulk },
+}
 
 impl Engine {
     /// The engine as it was when the last batch was committed, but for effects: those are all asked for again.
@@ -20,7 +30,8 @@ impl Engine {
     /// Refused if the snapshot contradicts itself, for example if a run's version is missing.
     pub fn restore(config: Config, snapshot: Snapshot) -> Result<Self, Refusal> {
         let mut engine = Self::new(config);
-        engine.now = snapshot.now;
+        // Names and ids made of instants differ between batches, also across a restart.
+        engine.now = snapshot.now.after(dags::time::Span(1));
         engine.last_backfill = snapshot.last_backfill;
         for row in snapshot.pools {
             let pool = engine.queue.pool_mut(row.tenant, &row.name);
@@ -56,15 +67,8 @@ impl Engine {
         }
         for row in snapshot.continuations {
             engine.next_continuation = engine.next_continuation.max(row.id + 1);
-            let Some(work) = row.work else { continue };
-            let parsed: Option<(RunId, Bulk)> = serde_json::from_value(work["run"].clone())
-                .ok()
-                .zip(serde_json::from_value(work["bulk"].clone()).ok());
-            let Some((run, bulk)) = parsed else {
-                return Err(Refusal::new("restore.continuation", format!("work {} can't be read", row.id)));
-            };
-            if let Some(run) = runs.get(&run) {
-                engine.push_work(*run, RunWork::Bulk(bulk));
+            if let Some(work) = row.work {
+                engine.restore_continuation(row.id, work, &runs)?;
             }
         }
         for dag in 0..engine.dags.len() as u32 {
@@ -77,6 +81,26 @@ impl Engine {
         Ok(engine)
     }
 
+    fn restore_continuation(
+        &mut self,
+        id: i64,
+        work: serde_json::Value,
+        runs: &BTreeMap<RunId, RunIdx>,
+    ) -> Result<(), Refusal> {
+        let unreadable = |e| Refusal::new("restore.continuation", format!("work {id} can't be read: {e}"));
+        match serde_json::from_value(work).map_err(unreadable)? {
+            Continuation::Ending { ending } => self.restore_ending(id, ending),
+            Continuation::Bulk { run, bulk } => {
+                if let Some(run) = runs.get(&run) {
+                    self.push_work(*run, RunWork::Bulk(bulk));
+                } else {
+                    self.out.continuations.insert(id, crate::rows::ContinuationRow { id, work: None });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Puts a stored run into memory, and everything about it in motion.
     pub(crate) fn restore_run(
         &mut self,
@@ -86,43 +110,65 @@ impl Engine {
         tasks: Vec<TaskRow>,
     ) -> RunIdx {
         let mut by_task: BTreeMap<TaskIdx, Vec<Ti>> = BTreeMap::new();
+        let mut gone = Vec::new();
         for task in tasks {
-            // Rows of tasks that the version doesn't have are history: they were removed.
-            if let Some(index) = plan.find(&task.task) {
-                by_task.entry(index).or_default().push(ti_of(index, &task));
+            match place_in(&plan, &task.task, task.map_index) {
+                Some(index) => by_task.entry(index).or_default().push(ti_of(index, &task)),
+                None => gone.push(task),
             }
         }
         let run = self.insert_run(dag, plan, row, true);
+        self.run_mut(run).gone = gone;
         self.assemble(run, by_task);
         self.set_in_motion(run);
         run
     }
 
-    /// Moves a run to another version of its DAG. Its instances keep their states; those of tasks that are gone are removed.
+    /// Moves a run, none of whose instances holds slots, to another version of its DAG. Instances keep their states; those
+    /// of tasks that are gone are removed, those of tasks that are back start anew.
     pub(crate) fn rebuild_run(&mut self, run: RunIdx, plan: Arc<Plan>, bundle: BundleId) {
+        for ti in 0..self.run(run).tis.len() as TiIdx {
+            let at = TiRef { run, ti };
+            self.dequeue(at);
+            self.close_question(at);
+            let it = &self.run(run).tis[ti as usize];
+            let name = &self.run(run).plan.model(it.task).task_id;
+            if !it.has(flag::DEAD) && place_in(&plan, name, it.map_index).is_none() {
+                let reason = "it isn't in the version that the run was moved to";
+                self.apply(at, Event::Remove, Some(reason.into()));
+            } else {
+                self.take_out(at);
+            }
+        }
         self.run_mut(run).flush_steps();
         let mut by_task: BTreeMap<TaskIdx, Vec<Ti>> = BTreeMap::new();
         let tis = std::mem::take(&mut self.run_mut(run).tis);
-        let old = self.run(run);
-        let before = old.plan.clone();
-        let mut removed = Vec::new();
-        for mut ti in tis {
-            if ti.has(flag::DEAD) {
-                continue;
-            }
-            if let Some(index) = plan.find(&before.model(ti.task).task_id) {
+        let mut old = self.runs[run as usize].take().expect("invariant: the run was just used");
+        let mut gone = Vec::new();
+        for mut ti in tis.into_iter().filter(|ti| !ti.has(flag::DEAD)) {
+            if let Some(index) = place_in(&plan, &old.plan.model(ti.task).task_id, ti.map_index) {
                 ti.task = index;
                 by_task.entry(index).or_default().push(ti);
-            } else if ti.has(flag::STORED) {
-                let stored = ti.stored;
-                ti.state = TaskState::Removed;
-                let mut row = crate::apply::task_row(old, &ti);
-                row.reason = Some("the task isn't in the version that the run was moved to".into());
-                removed.push(Changed { before: stored, row });
+                continue;
+            }
+            let row = crate::apply::task_row(&old, &ti);
+            if !ti.has(flag::STORED) {
+                self.out.removed_new_tasks.push(row.clone());
+            } else if ti.has(flag::DIRTY) {
+                self.out.removed_tasks.push(Changed { before: ti.stored, row: row.clone() });
+            }
+            gone.push(row);
+        }
+        let mut back = Vec::new();
+        for row in std::mem::take(&mut old.gone) {
+            match place_in(&plan, &row.task, row.map_index) {
+                Some(index) => {
+                    by_task.entry(index).or_default().push(ti_of(index, &row));
+                    back.push((index, row.map_index));
+                }
+                None => gone.push(row),
             }
         }
-        self.out.removed_tasks.append(&mut removed);
-        let old = self.runs[run as usize].take().expect("invariant: the run was just used");
         let mut row = old.row.clone();
         row.version = plan.version.clone();
         row.bundle = bundle;
@@ -135,17 +181,108 @@ impl Engine {
         fresh.stored = old.stored;
         fresh.listed = old.listed;
         fresh.extra = old.extra;
-        fresh.renamed = Vec::new();
+        fresh.renamed = old.renamed;
+        fresh.gone = gone;
         fresh.followers = old.followers;
         fresh.generation = old.generation + 1;
-        fresh.work = old.work;
         fresh.has_work = old.has_work;
+        // Everything else is found again by looking at everything.
+        fresh.work = old.work.into_iter().filter(|work| matches!(work, RunWork::Bulk(_))).collect();
         self.assemble(run, by_task);
         let dirty: Vec<TiIdx> = (0..self.run(run).tis.len() as TiIdx)
             .filter(|ti| self.run(run).tis[*ti as usize].has(flag::DIRTY))
             .collect();
         self.run_mut(run).dirty_tis = dirty;
+        for ti in 0..self.run(run).tis.len() as TiIdx {
+            let it = &self.run(run).tis[ti as usize];
+            if it.has(flag::DEAD) {
+                continue;
+            }
+            let at = TiRef { run, ti };
+            if it.state == TaskState::Removed && back.contains(&(it.task, it.map_index)) {
+                self.apply(at, Event::Clear, None);
+            }
+            let it = &self.run(run).tis[ti as usize];
+            let retries = self.model_of(run, it.task).retries;
+            if it.try_number == 0 && it.max_tries != retries {
+                let stored = it.has(flag::STORED);
+                self.run_mut(run).tis[ti as usize].max_tries = retries;
+                if stored {
+                    self.touch(at);
+                }
+            }
+            self.put_in(at);
+        }
         self.touch_run(run);
+        if self.run(run).row.state == RunState::Running {
+            self.set_run_timers(run);
+            self.look_again(run);
+        } else {
+            self.expand_again(run);
+        }
+    }
+
+    /// Takes an instance out of all that refers to its place, its plan or its pool.
+    fn take_out(&mut self, at: TiRef) {
+        let run = self.run(at.run);
+        let ti = &run.tis[at.ti as usize];
+        let (task, state) = (ti.task, ti.state);
+        self.count_limits(at.run, task, state, TaskState::None);
+        self.count_waiting(at, -1);
+    }
+
+    /// Counts an instance that waits without running.
+    fn count_waiting(&mut self, at: TiRef, sign: i64) {
+        let run = self.run(at.run);
+        let ti = &run.tis[at.ti as usize];
+        if ti.state == TaskState::Deferred {
+            let (tenant, model) = (run.row.tenant, run.plan.model(ti.task));
+            let (pool, slots) = (model.pool.clone(), i64::from(model.pool_slots));
+            self.queue.count_deferred(tenant, &pool, sign * slots);
+        }
+    }
+
+    /// The reverse of `take_out`, for an instance of a run that came into memory.
+    fn put_in(&mut self, at: TiRef) {
+        let ti = &self.run(at.run).tis[at.ti as usize];
+        let (task, state, due) = (ti.task, ti.state, ti.has(flag::DUE));
+        let wake = ti.live.as_ref().and_then(|live| live.wake_at);
+        if state.is_active() {
+            self.count_restored(at.run, task);
+        }
+        self.count_waiting(at, 1);
+        if let (Some(wake), false) = (wake, due) {
+            let seq = self.run(at.run).seq;
+            self.at(wake, Timer::Ti { at, seq });
+        } else if matches!(state, TaskState::UpForRetry | TaskState::UpForReschedule) {
+            self.run_mut(at.run).tis[at.ti as usize].set(flag::DUE);
+        }
+        if state == TaskState::Scheduled {
+            if self.run(at.run).plan.tasks[task as usize].engine.is_some() {
+                self.run_in_engine(at);
+            } else {
+                self.enqueue(at);
+            }
+        }
+    }
+
+    /// Looks at everything in a running run that nobody may have looked at.
+    fn look_again(&mut self, run: RunIdx) {
+        let created = self.run(run).row.created_tasks;
+        if (created as usize) < self.run(run).plan.tasks.len() {
+            self.push_work(run, RunWork::Create { next: created });
+        }
+        self.expand_again(run);
+        self.push_work(run, RunWork::Everything { next: 0 });
+    }
+
+    /// Not all instances of a task may have been stored.
+    fn expand_again(&mut self, run: RunIdx) {
+        for task in 0..self.run(run).plan.tasks.len() as TaskIdx {
+            if self.run(run).plan.tasks[task as usize].mapped {
+                self.push_work(run, RunWork::Expand { task });
+            }
+        }
     }
 
     /// Places instances side by side and counts what follows from their states.
@@ -164,7 +301,9 @@ impl Engine {
                 continue;
             }
             let mut placed: BTreeMap<i32, Ti> = list.into_iter().map(|ti| (ti.map_index, ti)).collect();
-            placed.remove(&-1);
+            if placed.remove(&-1).is_some_and(|ti| ti.has(flag::STORED)) {
+                state.renamed.push(plan.model(task).task_id.clone());
+            }
             let retries = plan.model(task).retries;
             let len = highest as u32 + 1;
             let first = if len == 1 { span.first } else { state.tis.len() as TiIdx };
@@ -220,41 +359,23 @@ impl Engine {
                 run.active += 1;
                 run.tis[ti as usize].live().ticket = Some(ticket);
             }
-            if state.is_active() {
-                self.count_restored(run, task);
-            }
-            if state == TaskState::Deferred {
-                let row = self.run(run);
-                let (tenant, model) = (row.row.tenant, row.plan.model(task));
-                let (pool, slots) = (model.pool.clone(), i64::from(model.pool_slots));
-                self.queue.count_deferred(tenant, &pool, slots);
-            }
-            let wake = self.run(run).tis[ti as usize].live.as_ref().and_then(|live| live.wake_at);
-            if let Some(wake) = wake {
-                let seq = self.run(run).seq;
-                self.at(wake, Timer::Ti { at, seq });
-            } else if matches!(state, TaskState::UpForRetry | TaskState::UpForReschedule) {
-                self.run_mut(run).tis[ti as usize].set(flag::DUE);
-            }
             if state.holds_slots() {
                 self.hand_over_again(at);
             }
         }
+        // Only now is it known how many are active.
         for ti in 0..self.run(run).tis.len() as TiIdx {
-            if self.run(run).tis[ti as usize].state == TaskState::Scheduled {
-                let at = TiRef { run, ti };
-                let task = self.run(run).tis[ti as usize].task;
-                if self.run(run).plan.tasks[task as usize].engine.is_some() {
-                    self.run_in_engine(at);
-                } else {
-                    self.enqueue(at);
-                }
+            if !self.run(run).tis[ti as usize].has(flag::DEAD) {
+                self.put_in(TiRef { run, ti });
             }
         }
         let state = self.run(run);
-        let (dag, created) = (state.dag, state.row.created_tasks);
+        let dag = state.dag;
         match state.row.state {
-            RunState::Queued => self.queue_run(run),
+            RunState::Queued => {
+                self.queue_run(run);
+                self.expand_again(run);
+            }
             RunState::Running => {
                 let (backfill, tenant) = (state.row.backfill, state.row.tenant);
                 match backfill {
@@ -265,17 +386,10 @@ impl Engine {
                     Some((id, _)) => self.count_backfill(tenant, id, 1),
                 }
                 self.set_run_timers(run);
-                if (created as usize) < self.run(run).plan.tasks.len() {
-                    self.push_work(run, RunWork::Create { next: created });
-                }
-                for task in 0..self.run(run).plan.tasks.len() as TaskIdx {
-                    if self.run(run).plan.tasks[task as usize].mapped {
-                        self.push_work(run, RunWork::Expand { task });
-                    }
-                }
-                self.push_work(run, RunWork::Everything { next: 0 });
+                self.look_again(run);
             }
-            RunState::Success | RunState::Failed => {}
+            // What is left of it is ended.
+            RunState::Success | RunState::Failed => self.push_work(run, RunWork::Everything { next: 0 }),
         }
     }
 
@@ -291,6 +405,11 @@ impl Engine {
             self.dags[dag].limited.entry(name).or_default().active += 1;
         }
     }
+}
+
+/// The task that an instance belongs to in a version; none if that version has no such instance.
+fn place_in(plan: &Plan, name: &dags::ids::TaskId, map_index: i32) -> Option<TaskIdx> {
+    plan.find(name).filter(|task| map_index == -1 || plan.tasks[*task as usize].mapped)
 }
 
 fn ti_of(task: TaskIdx, row: &TaskRow) -> Ti {
@@ -318,7 +437,7 @@ fn ti_of(task: TaskIdx, row: &TaskRow) -> Ti {
             marked_by: row.marked_by.clone(),
             ticket: None,
             seq: 0,
-            members_done: 0,
+            gang: None,
         })),
     }
 }

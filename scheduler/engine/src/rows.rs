@@ -96,7 +96,7 @@ pub struct TaskRow {
     pub dispatch_n: u32,
     /// Times that the current attempt was preempted.
     pub preempted: u32,
-    /// When the current try was first scheduled.
+    /// When the current try was first scheduled; none once it is history, kept as a row of its own.
     pub scheduled_at: Option<Timestamp>,
     /// When the current dispatch was admitted.
     pub queued_at: Option<Timestamp>,
@@ -331,7 +331,7 @@ pub struct Batch {
     pub new_runs: Vec<RunRow>,
     /// Runs that changed.
     pub runs: Vec<Changed<RunState, RunRow>>,
-    /// Runs that are deleted, with everything of theirs.
+    /// Runs that are deleted, with everything of theirs. Written before all else: their names and dates are free then.
     pub deleted_runs: Vec<(TenantId, RunId)>,
     /// Task instances that are new.
     pub new_tasks: Vec<TaskRow>,
@@ -345,7 +345,7 @@ pub struct Batch {
     pub results: Vec<ResultRow>,
     /// DAGs, new or changed.
     pub dags: Vec<DagRow>,
-    /// DAGs that are deleted.
+    /// DAGs that are deleted, with their runs. Written before all else: the batch may hold a new DAG of the same name.
     pub deleted_dags: Vec<(TenantId, DagId)>,
     /// Pools, new or changed.
     pub pools: Vec<PoolRow>,

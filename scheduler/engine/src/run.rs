@@ -14,7 +14,7 @@ use dags::{
 use crate::{
     plan::{Plan, TaskIdx},
     queue::Ticket,
-    rows::{RunRow, Transition},
+    rows::{RunRow, TaskRow, Transition},
     state::TaskState,
     trigger_rule::{Setups, Upstream},
 };
@@ -87,8 +87,18 @@ pub(crate) struct Live {
     pub(crate) ticket: Option<Ticket>,
     /// The last report's number by which repeats are known.
     pub(crate) seq: u32,
-    /// Members of a gang that ended well so far.
-    pub(crate) members_done: u32,
+    /// What is known of the members of a gang, from the first end on.
+    pub(crate) gang: Option<Box<Gang>>,
+}
+
+/// The members of a gang that have ended. Not stored: their reports aren't confirmed before the last of them has ended.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Gang {
+    pub(crate) ended: BTreeSet<u32>,
+    /// How the first member ended, whose result is the gang's.
+    pub(crate) first: Option<crate::dispatch::End>,
+    /// The first end that wasn't a success.
+    pub(crate) failure: Option<crate::dispatch::End>,
 }
 
 impl Ti {
@@ -155,7 +165,7 @@ pub(crate) struct Span {
 }
 
 /// The counters by which one unit is decided.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Unit {
     pub(crate) up: Upstream,
     pub(crate) setups: Setups,
@@ -227,7 +237,9 @@ pub(crate) struct Run {
     pub(crate) steps: Vec<Step>,
     pub(crate) extra: Vec<Transition>,
     /// Tasks whose row of index -1 became one of index 0.
-    pub(crate) renamed: Vec<TaskIdx>,
+    pub(crate) renamed: Vec<TaskId>,
+    /// Rows of instances that the run's version doesn't have.
+    pub(crate) gone: Vec<TaskRow>,
     /// Instances that aren't finished.
     pub(crate) unfinished: u32,
     /// Instances in a state from which something will happen without anything else in the run.
@@ -264,6 +276,37 @@ pub(crate) struct Step {
 }
 
 impl Run {
+    /// Instances have new places: what is noted about them follows.
+    pub(crate) fn follow_move(&mut self, from: TiIdx, len: u32, to: TiIdx) {
+        let work = self.work.iter_mut().filter_map(|work| match work {
+            crate::work::RunWork::Below { ti, .. } => Some(ti),
+            crate::work::RunWork::Create { .. }
+            | crate::work::RunWork::Everything { .. }
+            | crate::work::RunWork::Store { .. }
+            | crate::work::RunWork::Task { .. }
+            | crate::work::RunWork::Expand { .. }
+            | crate::work::RunWork::Bulk(_) => None,
+        });
+        let steps = self.steps.iter_mut().map(|step| &mut step.ti);
+        for ti in self.dirty_tis.iter_mut().chain(steps).chain(work) {
+            if (from..from + len).contains(ti) {
+                *ti = to + (*ti - from);
+            }
+        }
+    }
+
+    /// An instance's entry in whatever waits for admission.
+    pub(crate) fn pending(&self, at: TiRef) -> crate::queue::Pending {
+        let ti = &self.tis[at.ti as usize];
+        crate::queue::Pending {
+            weight: std::cmp::Reverse(self.plan.tasks[ti.task as usize].weight),
+            date: self.row.logical_date.unwrap_or(self.row.run_after),
+            run_seq: self.seq,
+            map_index: ti.map_index,
+            at,
+        }
+    }
+
     /// The instances of a task.
     pub(crate) fn instances(&self, task: TaskIdx) -> std::ops::Range<TiIdx> {
         let span = self.spans[task as usize];
@@ -301,6 +344,9 @@ impl Run {
             return all;
         }
         let Some((inner, outer)) = self.shared_scope(task, down) else { return all };
+        if !fits(from.len, to.units) || inner && outer && from.len != to.units {
+            return all;
+        }
         // Both repeat with a common group. `from` has len instances in that group's block order, `to` has units in its own.
         let at = ti - from.first;
         match (inner, outer) {
@@ -353,6 +399,9 @@ impl Run {
             return all;
         }
         let Some(shared) = self.shared_scope(up, task) else { return all };
+        if !fits(from.len, to.units) || shared == (true, true) && from.len != to.units {
+            return all;
+        }
         let at = unit - to.first_unit;
         match shared {
             (true, true) => from.first + at..from.first + at + 1,
@@ -367,4 +416,11 @@ impl Run {
             }
         }
     }
+}
+
+/// Whether one is a multiple of the other. While the tasks of a group are being resized one after the other they don't
+/// fit, and each instance counts for all units until they do.
+fn fits(a: u32, b: u32) -> bool {
+    let (less, more) = (a.min(b), a.max(b));
+    less > 0 && more.is_multiple_of(less)
 }

@@ -66,6 +66,7 @@ impl Engine {
         self.expand_literals(run);
         self.note_run(run, None);
         self.queue_run(run);
+        self.past_changed(run);
         run
     }
 
@@ -86,6 +87,7 @@ impl Engine {
             steps: Vec::new(),
             extra: Vec::new(),
             renamed: Vec::new(),
+            gone: Vec::new(),
             unfinished: 0,
             moving: 0,
             failed_leaves: 0,
@@ -145,70 +147,12 @@ impl Engine {
         }
     }
 
-    /// Counts a unit's surroundings afresh, for all units of a task.
+    /// Counts the surroundings of all units of a task afresh.
     pub(crate) fn recount(&mut self, run: RunIdx, task: TaskIdx) {
         let state = self.run_mut(run);
-        let plan = state.plan.clone();
         let span = state.spans[task as usize];
         for unit in span.first_unit..span.first_unit + span.units {
-            let mut fresh = Unit::default();
-            let teardown = plan.tasks[task as usize].teardown;
-            for up in plan.ups.of(task) {
-                for ti in state.instances_above(task, unit, *up) {
-                    fresh.up.total += 1;
-                    match state.tis[ti as usize].state {
-                        TaskState::Success => fresh.up.success += 1,
-                        TaskState::Failed => fresh.up.failed += 1,
-                        TaskState::Skipped => fresh.up.skipped += 1,
-                        TaskState::UpstreamFailed => fresh.up.upstream_failed += 1,
-                        TaskState::Removed => fresh.up.removed += 1,
-                        TaskState::None
-                        | TaskState::Scheduled
-                        | TaskState::Queued
-                        | TaskState::Running
-                        | TaskState::Restarting
-                        | TaskState::UpForRetry
-                        | TaskState::UpForReschedule
-                        | TaskState::Deferred
-                        | TaskState::AwaitingInput => {}
-                    }
-                }
-            }
-            for covered in plan.covers.of(task) {
-                for ti in state.instances_above(task, unit, *covered) {
-                    fresh.setups.scope_unfinished += u32::from(!state.tis[ti as usize].state.is_finished());
-                }
-            }
-            for setup in &plan.tasks[task as usize].setups {
-                let direct = plan.ups.of(task).contains(setup);
-                for ti in state.instances_above(task, unit, *setup) {
-                    let ended = state.tis[ti as usize].state;
-                    fresh.setups.direct_total += u32::from(direct);
-                    fresh.setups.unfinished += u32::from(!direct && !teardown);
-                    if ended.is_finished() {
-                        fresh.count_setup(ended, direct, teardown, 1);
-                    }
-                }
-            }
-            for source in &plan.tasks[task as usize].sources {
-                for ti in state.instances_above(task, unit, *source) {
-                    match state.tis[ti as usize].state {
-                        TaskState::Failed | TaskState::UpstreamFailed => fresh.sources_failed += 1,
-                        TaskState::Skipped | TaskState::Removed => fresh.sources_skipped += 1,
-                        TaskState::Success => {}
-                        TaskState::None
-                        | TaskState::Scheduled
-                        | TaskState::Queued
-                        | TaskState::Running
-                        | TaskState::Restarting
-                        | TaskState::UpForRetry
-                        | TaskState::UpForReschedule
-                        | TaskState::Deferred
-                        | TaskState::AwaitingInput => fresh.sources_open += 1,
-                    }
-                }
-            }
-            state.units[unit as usize] = fresh;
+            state.units[unit as usize] = state.surroundings(task, unit);
         }
     }
 
@@ -216,6 +160,7 @@ impl Engine {
     pub(crate) fn note_run(&mut self, run: RunIdx, reason: Option<Arc<str>>) {
         let at = self.now;
         let state = self.run_mut(run);
+        state.flush_steps();
         state.extra.push(crate::rows::Transition {
             task: None,
             to: state.row.state.as_str().into(),
@@ -244,7 +189,7 @@ impl Engine {
     /// Starts queued runs as far as the limits allow.
     pub(crate) fn start_runs(&mut self, dag: u32) {
         let state = &self.dags[dag as usize];
-        if state.row.paused {
+        if state.halted() {
             return;
         }
         let most = state.plan.dag().max_active_runs;
@@ -379,8 +324,11 @@ impl Engine {
         self.start_bulk(run, Bulk { id: 0, kind, list, by, reason });
     }
 
+    /// An instance fails: if its DAG wants that, everything else in the run ends but its teardowns.
     pub(crate) fn fail_fast(&mut self, at: TiRef) {
-        if self.run(at.run).row.state.is_finished() {
+        let run = self.run(at.run);
+        let teardown = run.plan.tasks[run.tis[at.ti as usize].task as usize].teardown;
+        if run.row.state.is_finished() || teardown || !run.plan.dag().fail_fast {
             return;
         }
         let (task, _) = self.task_name(at);
@@ -396,6 +344,9 @@ impl Engine {
     pub(crate) fn settle(&mut self, run: RunIdx) {
         let state = self.run(run);
         if state.row.state.is_finished() {
+            if state.unfinished > 0 {
+                self.end_all(run, BulkKind::SkipUnfinished, None, Some("its run has ended".into()));
+            }
             return;
         }
         if state.unfinished == 0 {
@@ -403,21 +354,26 @@ impl Engine {
             let ended_early = reason.is_some() || state.plan.dag().fail_fast && failed_task(state);
             let failed = state.failed_leaves > 0 || ended_early;
             self.finish(run, if failed { RunState::Failed } else { RunState::Success }, reason);
+        } else if let Some(reason) = state.row.reason.clone()
+            && state.moving == 0
+        {
+            // The process ended in the middle of ending the run, or something came back to the start meanwhile.
+            self.end_all(run, BulkKind::SkipUnfinished, None, Some(reason));
         } else if state.row.state == RunState::Running
             && state.row.created_tasks as usize >= state.plan.tasks.len()
             && state.moving == 0
             && self.is_stuck(run)
         {
-            self.end_run(run, BulkKind::EndStuck, None, "all_tasks_deadlocked".into());
+            self.end_run(run, BulkKind::SkipUnfinished, None, "all_tasks_deadlocked".into());
         }
     }
 
     fn is_stuck(&self, run: RunIdx) -> bool {
         let state = self.run(run);
-        let paused = self.dags[state.dag as usize].row.paused;
+        let halted = self.dags[state.dag as usize].halted();
         let limits =
             state.plan.dag().tasks.iter().any(|t| t.max_active.is_some() || t.max_active_per_run.is_some());
-        !paused && !state.plan.has_past && !limits
+        !halted && !state.plan.has_past && !limits
     }
 
     /// Brings a run to its end.
@@ -435,7 +391,7 @@ impl Engine {
             self.look_at_backfill(tenant, id);
         }
         self.wake_followers(run);
-        self.count_failures(dag, to);
+        self.count_failures(run, to);
         self.notify_run(run, to);
         self.dag_work(dag);
     }
@@ -465,12 +421,19 @@ impl Engine {
         }
     }
 
-    fn count_failures(&mut self, dag: u32, ended: RunState) {
+    /// Pauses the DAG when so many of its last runs, by date, failed. One that is later and still open isn't failed.
+    fn count_failures(&mut self, run: RunIdx, ended: RunState) {
+        let (dag, date) = (self.run(run).dag, self.run(run).row.run_after);
+        let later_open = |other: &RunIdx| {
+            let other = &self.run(*other).row;
+            other.run_after > date && !other.state.is_finished()
+        };
+        let open = self.dags[dag as usize].runs.values().any(later_open);
         let state = &mut self.dags[dag as usize];
         let most = state.plan.dag().max_consecutive_failed_runs;
         let before = state.row.failed_in_row;
         state.row.failed_in_row = if ended == RunState::Failed { before + 1 } else { 0 };
-        if most > 0 && state.row.failed_in_row >= most && !state.row.paused {
+        if most > 0 && state.row.failed_in_row >= most && !open && !state.row.paused {
             self.pause_dag(dag, true);
         } else if state.row.failed_in_row != before {
             self.touch_dag(dag);
@@ -483,15 +446,22 @@ impl Engine {
         let state = self.run_mut(run);
         state.row.clear_number += 1;
         if !state.row.state.is_finished() {
-            self.touch_run(run);
-            return;
+            let Some(reason) = state.row.reason.clone() else {
+                self.touch_run(run);
+                return;
+            };
+            // It is being ended, and whoever clears tasks of it wants it to go on: as if it had ended already, with its
+            // time counted anew.
+            self.finish(run, RunState::Failed, Some(reason));
         }
+        let state = self.run_mut(run);
         state.row.state = RunState::Queued;
         state.row.queued_at = now;
         (state.row.started_at, state.row.ended_at, state.row.reason) = (None, None, None);
         state.generation += 1;
         self.note_run(run, None);
         self.queue_run(run);
+        self.past_changed(run);
     }
 
     fn notify_run(&mut self, run: RunIdx, to: RunState) {
@@ -562,4 +532,71 @@ impl Engine {
 /// Whether a task other than a teardown failed.
 fn failed_task(run: &Run) -> bool {
     run.tis.iter().any(|ti| ti.state == TaskState::Failed && !run.plan.tasks[ti.task as usize].teardown)
+}
+
+impl Run {
+    /// What counts for a unit, counted from scratch.
+    pub(crate) fn surroundings(&self, task: TaskIdx, unit: u32) -> Unit {
+        let plan = &self.plan;
+        let mut fresh = Unit::default();
+        let teardown = plan.tasks[task as usize].teardown;
+        for up in plan.ups.of(task) {
+            for ti in self.instances_above(task, unit, *up) {
+                fresh.up.total += 1;
+                match self.tis[ti as usize].state {
+                    TaskState::Success => fresh.up.success += 1,
+                    TaskState::Failed => fresh.up.failed += 1,
+                    TaskState::Skipped => fresh.up.skipped += 1,
+                    TaskState::UpstreamFailed => fresh.up.upstream_failed += 1,
+                    TaskState::Removed => fresh.up.removed += 1,
+                    TaskState::None
+                    | TaskState::Scheduled
+                    | TaskState::Queued
+                    | TaskState::Running
+                    | TaskState::Restarting
+                    | TaskState::UpForRetry
+                    | TaskState::UpForReschedule
+                    | TaskState::Deferred
+                    | TaskState::AwaitingInput => {}
+                }
+            }
+        }
+        for covered in plan.covers.of(task) {
+            for ti in self.instances_above(task, unit, *covered) {
+                fresh.setups.scope_unfinished += u32::from(!self.tis[ti as usize].state.is_finished());
+            }
+        }
+        for setup in &plan.tasks[task as usize].setups {
+            let direct = plan.ups.of(task).contains(setup);
+            for ti in self.instances_above(task, unit, *setup) {
+                let ended = self.tis[ti as usize].state;
+                fresh.setups.direct_total += u32::from(direct);
+                fresh.setups.unfinished += u32::from(!direct && !teardown);
+                if ended.is_finished() {
+                    fresh.count_setup(ended, direct, teardown, 1);
+                }
+            }
+        }
+        for source in &plan.tasks[task as usize].sources {
+            for ti in self.instances_above(task, unit, *source) {
+                match self.tis[ti as usize].state {
+                    TaskState::Failed | TaskState::UpstreamFailed => fresh.sources_failed += 1,
+                    TaskState::Skipped | TaskState::Removed => {
+                        fresh.sources_skipped += u32::from(!plan.tasks[*source as usize].mapped);
+                    }
+                    TaskState::Success => {}
+                    TaskState::None
+                    | TaskState::Scheduled
+                    | TaskState::Queued
+                    | TaskState::Running
+                    | TaskState::Restarting
+                    | TaskState::UpForRetry
+                    | TaskState::UpForReschedule
+                    | TaskState::Deferred
+                    | TaskState::AwaitingInput => fresh.sources_open += 1,
+                }
+            }
+        }
+        fresh
+    }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use dags::{
     ids::{BundleId, DagId, DagVersion, PoolName, RunName, TenantId},
-    model::{Dag, When},
+    model::{Dag, Missed, When},
     run_name::run_name_nth,
     time::Timestamp,
     timetable::{Bounds, DataInterval, Planned, Timetable},
@@ -32,6 +32,7 @@ impl Engine {
             queued: std::collections::BTreeSet::new(),
             running: 0,
             active: 0,
+            held: false,
             has_work: false,
             limited: BTreeMap::new(),
             deleted: false,
@@ -65,7 +66,8 @@ impl Engine {
         match self.find_dag(tenant, &model.dag_id) {
             Some(dag) => {
                 let state = &mut self.dags[dag as usize];
-                let same = state.row.version == *version && !state.row.stale;
+                let was_stale = state.row.stale;
+                let same = state.row.version == *version && !was_stale;
                 state.row.bundle = bundle.clone();
                 (state.row.version, state.row.stale) = (version.clone(), false);
                 state.plan = plan;
@@ -73,6 +75,9 @@ impl Engine {
                     self.take_timetable(dag);
                     self.plan_next(dag);
                     self.dag_work(dag);
+                }
+                if was_stale {
+                    self.set_runs_going(dag);
                 }
                 self.touch_dag(dag);
             }
@@ -118,7 +123,22 @@ impl Engine {
             self.listen(dag);
             self.plan_next(dag);
             self.touch_dag(dag);
+            for run in self.dags[dag as usize].runs.values().copied().collect::<Vec<_>>() {
+                self.park_all(run);
+            }
         }
+    }
+
+    /// A DAG goes on: its runs are looked at again.
+    fn set_runs_going(&mut self, dag: u32) {
+        if self.dags[dag as usize].halted() {
+            return;
+        }
+        for run in self.dags[dag as usize].runs.values().copied().collect::<Vec<_>>() {
+            self.push_work(run, RunWork::Everything { next: 0 });
+            self.refill(run);
+        }
+        self.dag_work(dag);
     }
 
     /// Finds out when the next scheduled run is due, and sets the timer.
@@ -131,7 +151,16 @@ impl Engine {
         let continuous = state.plan.dag().schedule.when == When::Continuous;
         let waits = continuous && state.active > 0;
         state.next = match &state.timetable {
-            Some(timetable) if !off && !waits => timetable.next(last.as_ref(), now),
+            Some(timetable) if !off && !waits => {
+                // Without a start date and a last run nothing but what was planned says that a tick has come meanwhile.
+                let due = state.row.next.map(|next| next.run_after);
+                let came = due.filter(|due| last.is_none() && *due <= now);
+                let came = came.filter(|_| state.plan.dag().schedule.missed != Missed::None);
+                let came =
+                    came.and_then(|due| timetable.next(None, due).filter(|planned| planned.run_after == due));
+                let next = timetable.next(last.as_ref(), now);
+                next.filter(|planned| planned.run_after <= now).or(came).or(next)
+            }
             Some(_) | None => None,
         };
         let next = state.next.map(|planned| Cursor {
@@ -173,8 +202,15 @@ impl Engine {
             self.plan_next(dag);
         }
         self.run_for_assets(dag);
-        let state = &self.dags[dag as usize];
+        let now = self.now;
+        let state = &mut self.dags[dag as usize];
         let room = state.active < state.plan.dag().max_active_runs;
+        let due = state.next.is_some_and(|planned| planned.run_after <= now);
+        if due && std::mem::replace(&mut state.held, !room) && room {
+            // Ticks that came while there was no room were missed, as they are while a DAG is paused.
+            self.plan_next(dag);
+        }
+        let state = &self.dags[dag as usize];
         if let Some(planned) = state.next
             && planned.run_after <= self.now
             && room
@@ -258,18 +294,12 @@ impl Engine {
             return;
         }
         state.row.paused = paused;
-        if !paused {
-            state.row.failed_in_row = 0;
-        }
         let runs: Vec<_> = state.runs.values().copied().collect();
         self.touch_dag(dag);
-        for run in runs {
-            if paused {
-                self.park_all(run);
-            } else {
-                self.push_work(run, RunWork::Everything { next: 0 });
-                self.refill(run);
-            }
+        if paused {
+            runs.into_iter().for_each(|run| self.park_all(run));
+        } else {
+            self.set_runs_going(dag);
         }
         self.plan_next(dag);
         self.dag_work(dag);

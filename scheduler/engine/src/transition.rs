@@ -215,7 +215,22 @@ mod tests {
                 .collect();
             lines += &format!("{state}: {}\n", pairs.join(", "));
         }
-        insta::assert_snapshot!(lines);
+        insta::assert_snapshot!(lines, @r"
+        none: Schedule scheduled, Succeed success, Defer deferred, Skip skipped, Block upstream_failed, Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        scheduled: Admit queued, Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        queued: Start running, Fail failed, Retry up_for_retry, Requeue scheduled, Clear restarting, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        running: Start running, Succeed success, Fail failed, Retry up_for_retry, Reschedule up_for_reschedule, Defer deferred, Requeue scheduled, Skip skipped, Clear restarting, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        restarting: Fail failed, Retry up_for_retry, Clear restarting, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        up_for_retry: Schedule scheduled, Skip skipped, Block upstream_failed, Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        up_for_reschedule: Schedule scheduled, Fail failed, Retry up_for_retry, Skip skipped, Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        deferred: Schedule scheduled, Fail failed, Retry up_for_retry, Skip skipped, Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        awaiting_input: Schedule scheduled, Fail failed, Retry up_for_retry, Skip skipped, Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        success: Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        failed: Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        skipped: Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        upstream_failed: Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        removed: Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        ");
     }
 
     #[test]

@@ -22,8 +22,10 @@ pub(crate) enum RunWork {
     Below { ti: TiIdx, edge: u32, unit: u32 },
     /// Look at every undecided instance, from here on.
     Everything { next: TiIdx },
-    /// Decide the rest of a unit's instances.
-    Unit { task: TaskIdx, unit: u32, next: TiIdx },
+    /// Store a task's instances, but for the first `done`.
+    Store { task: TaskIdx, done: u32 },
+    /// Look at a task's undecided instances, but for the first `done`.
+    Task { task: TaskIdx, done: u32 },
     /// Give a mapped task its instances.
     Expand { task: TaskIdx },
     /// Bring instances to an end or back to the start, one after the other.
@@ -53,8 +55,6 @@ pub(crate) enum BulkKind {
     FailFast,
     /// A run's timeout: everything unfinished is skipped.
     SkipUnfinished,
-    /// A run in which nothing can go on: everything unfinished counts as blocked.
-    EndStuck,
     /// A run marked as failed: running ones fail, the others are skipped; teardowns are left alone.
     EndFailed,
 }
@@ -101,11 +101,15 @@ impl Engine {
         while self.budget > floor {
             let Some(work) = self.run_mut(run).work.pop_front() else {
                 self.settle(run);
-                if self.run(run).work.is_empty() {
-                    self.run_mut(run).has_work = false;
-                    return;
+                if !self.run(run).work.is_empty() {
+                    continue;
                 }
-                continue;
+                self.run_mut(run).has_work = false;
+                // What is listed is let go when it is stored.
+                if !self.run(run).listed {
+                    self.let_run_go(run);
+                }
+                return;
             };
             self.budget = self.budget.saturating_sub(1);
             if let Some(rest) = self.do_work(run, work) {
@@ -121,11 +125,9 @@ impl Engine {
             RunWork::Create { next } => self.create_tasks(run, next),
             RunWork::Below { ti, edge, unit } => self.look_below(run, ti, edge, unit),
             RunWork::Everything { next } => self.look_at_everything(run, next),
-            RunWork::Unit { task, unit, next } => self.decide_unit(run, task, unit, next),
-            RunWork::Expand { task } => {
-                self.expand(run, task);
-                None
-            }
+            RunWork::Task { task, done } => self.decide_task(run, task, done),
+            RunWork::Expand { task } => self.expand(run, task),
+            RunWork::Store { task, done } => self.store_instances(run, task, done),
             RunWork::Bulk(bulk) => self.bulk(run, bulk),
         }
     }
@@ -137,18 +139,17 @@ impl Engine {
                 return Some(RunWork::Create { next });
             }
             let span = self.run(run).spans[next as usize];
-            for ti in self.run(run).instances(next) {
-                self.touch(TiRef { run, ti });
+            self.budget -= 1;
+            self.touch(TiRef { run, ti: span.first });
+            if span.len > 1 {
+                self.push_work(run, RunWork::Store { task: next, done: 1 });
             }
-            self.budget = self.budget.saturating_sub(span.len as usize);
             next += 1;
             let state = self.run_mut(run);
             state.row.created_tasks = next;
             self.touch_run(run);
-            for unit in span.first_unit..span.first_unit + span.units {
-                if let Some(rest) = self.decide_unit(run, next - 1, unit, span.first) {
-                    self.push_work(run, rest);
-                }
+            if let Some(rest) = self.decide_task(run, next - 1, 0) {
+                self.push_work(run, rest);
             }
         }
         None
@@ -157,6 +158,11 @@ impl Engine {
     fn look_below(&mut self, run: RunIdx, ti: TiIdx, mut edge: u32, mut from: u32) -> Option<RunWork> {
         let plan = self.run(run).plan.clone();
         let task = self.run(run).tis[ti as usize].task;
+        if self.run(run).tis[ti as usize].has(flag::DEAD) {
+            // It has another place since its task was expanded: everything below looks again.
+            self.push_work(run, RunWork::Everything { next: 0 });
+            return None;
+        }
         let lists = [plan.downs.of(task), plan.covered_by.of(task), plan.serves.of(task)];
         let total: usize = lists.iter().map(|list| list.len()).sum();
         while (edge as usize) < total {
@@ -176,8 +182,7 @@ impl Engine {
                     return Some(RunWork::Below { ti, edge, unit });
                 }
                 self.budget = self.budget.saturating_sub(usize::from(unit > units.start));
-                let first = self.run(run).unit_instances(down, unit).start;
-                if let Some(rest) = self.decide_unit(run, down, unit, first) {
+                if let Some(rest) = self.decide_unit(run, down, unit) {
                     self.push_work(run, rest);
                 }
             }
@@ -195,11 +200,7 @@ impl Engine {
             return;
         }
         for down in plan.closure(plan.downs.of(task), &plan.downs) {
-            let span = self.run(run).spans[down as usize];
-            for unit in span.first_unit..span.first_unit + span.units {
-                let next = self.run(run).unit_instances(down, unit).start;
-                self.push_work(run, RunWork::Unit { task: down, unit, next });
-            }
+            self.push_work(run, RunWork::Task { task: down, done: 0 });
         }
     }
 
@@ -222,17 +223,20 @@ impl Engine {
         while let Some((task, map_index)) = bulk.list.pop() {
             if self.budget == 0 {
                 bulk.list.push((task, map_index));
-                self.save_bulk(run, &bulk);
                 return Some(RunWork::Bulk(bulk));
             }
             self.budget -= 1;
-            let found = self.run(run).plan.find(&task).and_then(|task| {
-                self.run(run)
-                    .instances(task)
-                    .find(|ti| self.run(run).tis[*ti as usize].map_index == map_index)
-            });
-            if let Some(ti) = found {
-                self.bulk_one(TiRef { run, ti }, &bulk);
+            let state = self.run(run);
+            let Some(index) = state.plan.find(&task) else { continue };
+            let found = state.instances(index).find(|ti| state.tis[*ti as usize].map_index == map_index);
+            match found {
+                Some(ti) => self.bulk_one(TiRef { run, ti }, &bulk),
+                // It was expanded meanwhile: what was meant for it is meant for all of its instances.
+                None if map_index == -1 => {
+                    let indexes = state.instances(index).map(|ti| state.tis[ti as usize].map_index);
+                    bulk.list.extend(indexes.map(|map_index| (task.clone(), map_index)));
+                }
+                None => {}
             }
         }
         if bulk.id != 0 {
@@ -258,31 +262,36 @@ impl Engine {
             BulkKind::MarkSkipped => Event::MarkSkipped,
             BulkKind::FailFast | BulkKind::EndFailed if teardown || state.is_finished() => return,
             BulkKind::FailFast | BulkKind::EndFailed if running => Event::MarkFailed,
-            BulkKind::SkipUnfinished | BulkKind::EndStuck if state.is_finished() => return,
-            BulkKind::EndStuck => Event::MarkFailed,
+            BulkKind::SkipUnfinished if state.is_finished() => return,
             BulkKind::FailFast | BulkKind::EndFailed | BulkKind::SkipUnfinished => Event::MarkSkipped,
         };
         self.end_by_hand(at, event, by, reason);
     }
 
-    /// Stores what is left, so that a crash doesn't lose it.
-    pub(crate) fn save_bulk(&mut self, run: RunIdx, bulk: &Bulk) {
-        if bulk.id != 0 {
-            let work = serde_json::json!({ "run": self.run(run).row.run, "bulk": bulk });
-            let row = crate::rows::ContinuationRow { id: bulk.id, work: Some(work) };
-            self.out.continuations.insert(bulk.id, row);
+    /// Stores what is left of a run's changes of many instances, so that a crash doesn't lose them.
+    pub(crate) fn save_bulks(&mut self, run: RunIdx) {
+        let state = self.runs[run as usize]
+            .as_deref_mut()
+            .expect("invariant: a run that is referred to is in memory");
+        for work in &mut state.work {
+            let RunWork::Bulk(bulk) = work else { continue };
+            if bulk.id == 0 {
+                bulk.id = self.next_continuation;
+                self.next_continuation += 1;
+            }
+            let work = serde_json::json!({ "run": state.row.run, "bulk": bulk });
+            self.out
+                .continuations
+                .insert(bulk.id, crate::rows::ContinuationRow { id: bulk.id, work: Some(work) });
         }
     }
 
     /// Starts a change of many instances.
     pub(crate) fn start_bulk(&mut self, run: RunIdx, mut bulk: Bulk) {
         bulk.list.reverse();
-        if bulk.list.len() >= self.config.step_transitions / 4 {
-            bulk.id = self.next_continuation;
-            self.next_continuation += 1;
-            self.save_bulk(run, &bulk);
-        }
         self.push_work(run, RunWork::Bulk(bulk));
+        // What a batch doesn't get to is stored with it.
+        self.list_run(run);
     }
 
     /// What is due becomes work.
@@ -331,8 +340,9 @@ impl Engine {
 
     /// An instance's time has come: its retry or next call is due, or its wait is over.
     fn wake(&mut self, at: TiRef, when: Timestamp) {
-        let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
-        if ti.live.as_ref().and_then(|live| live.wake_at) != Some(when) {
+        // Instances change places when their task is expanded or their run moved; their timers are set again then.
+        let Some(ti) = self.run_mut(at.run).tis.get_mut(at.ti as usize) else { return };
+        if ti.live.as_ref().and_then(|live| live.wake_at) != Some(when) || ti.has(flag::DUE) {
             return;
         }
         match ti.state {

@@ -23,7 +23,7 @@ pub(super) const INSERT: Both = Both {
         ) SELECT
             unhex(value ->> 0), value ->> 1, value ->> 2, unhex(value ->> 3), value ->> 4, value ->> 5,
             unhex(value ->> 6), value ->> 7, value ->> 8, value ->> 9
-        FROM json_each(?1)",
+        FROM jsonb_each(?1)",
 };
 
 pub(super) const UPSERT_PENDING: Both = Both {
@@ -41,7 +41,7 @@ pub(super) const UPSERT_PENDING: Both = Both {
             tenant_id, dag_id, asset, at
         ) SELECT
             unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3
-        FROM json_each(?1) WHERE true
+        FROM jsonb_each(?1) WHERE true
         ON CONFLICT (tenant_id, dag_id, asset) DO UPDATE SET
             at = excluded.at",
 };

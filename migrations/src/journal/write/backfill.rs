@@ -27,7 +27,7 @@ pub(super) const UPSERT: Both = Both {
         ) SELECT
             unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
             value ->> 7, value ->> 8, value ->> 9
-        FROM json_each(?1) WHERE true
+        FROM jsonb_each(?1) WHERE true
         ON CONFLICT (tenant_id, id) DO UPDATE SET
             dag_id = excluded.dag_id, format = excluded.format, spec = excluded.spec, paused = excluded.paused,
             created_at = excluded.created_at, ended_at = excluded.ended_at, next_date = excluded.next_date,

@@ -24,7 +24,7 @@ pub(super) const UPSERT: Both = Both {
             shard_id, id, work
         ) SELECT
             unhex(value ->> 0), value ->> 1, value ->> 2
-        FROM json_each(?1) WHERE true
+        FROM jsonb_each(?1) WHERE true
         ON CONFLICT (shard_id, id) DO UPDATE SET
             work = excluded.work",
 };
@@ -35,7 +35,7 @@ pub(super) const DELETE: Both = Both {
         DELETE FROM continuation AS t USING unnest($1::uuid[], $2::int8[]) AS n (shard_id, id)
         WHERE t.shard_id = n.shard_id AND t.id = n.id",
     sqlite: "
-        DELETE FROM continuation WHERE (shard_id, id) IN (SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?1))",
+        DELETE FROM continuation WHERE (shard_id, id) IN (SELECT unhex(value ->> 0), value ->> 1 FROM jsonb_each(?1))",
 };
 
 pub(super) async fn write(tx: &mut Tx<'_>, fence: Fence, rows: &[ContinuationRow]) -> Result<(), Refused> {

@@ -37,7 +37,7 @@ pub(super) const UPSERT: Both = Both {
             unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
             value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13,
             value ->> 14, value ->> 15, value ->> 16
-        FROM json_each(?1) WHERE true
+        FROM jsonb_each(?1) WHERE true
         ON CONFLICT (tenant_id, dag_id) DO UPDATE SET
             version = excluded.version, bundle = excluded.bundle, paused = excluded.paused,
             stale = excluded.stale, cursor_run_after = excluded.cursor_run_after,

@@ -15,7 +15,7 @@ const RUNS: [Both; 6] = [
             DELETE FROM task_instance AS t USING unnest($1::uuid[], $2::uuid[]) AS n (tenant_id, run_id)
             WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id",
         sqlite: "
-            DELETE FROM task_instance WHERE (tenant_id, run_id) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?1))",
+            DELETE FROM task_instance WHERE (tenant_id, run_id) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM jsonb_each(?1))",
     },
     Both {
         doing: "delete from attempt",
@@ -23,7 +23,7 @@ const RUNS: [Both; 6] = [
             DELETE FROM attempt AS t USING unnest($1::uuid[], $2::uuid[]) AS n (tenant_id, run_id)
             WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id",
         sqlite: "
-            DELETE FROM attempt WHERE (tenant_id, run_id) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?1))",
+            DELETE FROM attempt WHERE (tenant_id, run_id) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM jsonb_each(?1))",
     },
     Both {
         doing: "delete from attempt_claim",
@@ -31,7 +31,7 @@ const RUNS: [Both; 6] = [
             DELETE FROM attempt_claim AS t USING unnest($1::uuid[], $2::uuid[]) AS n (tenant_id, run_id)
             WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id",
         sqlite: "
-            DELETE FROM attempt_claim WHERE (tenant_id, run_id) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?1))",
+            DELETE FROM attempt_claim WHERE (tenant_id, run_id) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM jsonb_each(?1))",
     },
     Both {
         doing: "delete from result",
@@ -39,7 +39,7 @@ const RUNS: [Both; 6] = [
             DELETE FROM result AS t USING unnest($1::uuid[], $2::uuid[]) AS n (tenant_id, run_id)
             WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id",
         sqlite: "
-            DELETE FROM result WHERE (tenant_id, run_id) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?1))",
+            DELETE FROM result WHERE (tenant_id, run_id) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM jsonb_each(?1))",
     },
     Both {
         doing: "delete from event",
@@ -47,7 +47,7 @@ const RUNS: [Both; 6] = [
             DELETE FROM event AS t USING unnest($1::uuid[], $2::uuid[]) AS n (tenant_id, run_id)
             WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id",
         sqlite: "
-            DELETE FROM event WHERE (tenant_id, run_id) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?1))",
+            DELETE FROM event WHERE (tenant_id, run_id) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM jsonb_each(?1))",
     },
     Both {
         doing: "delete from run",
@@ -55,7 +55,7 @@ const RUNS: [Both; 6] = [
             DELETE FROM run AS t USING unnest($1::uuid[], $2::uuid[]) AS n (tenant_id, run_id)
             WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id",
         sqlite: "
-            DELETE FROM run WHERE (tenant_id, run_id) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each(?1))",
+            DELETE FROM run WHERE (tenant_id, run_id) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM jsonb_each(?1))",
     },
 ];
 
@@ -68,7 +68,7 @@ const RUNS_OF_DAGS: [Both; 6] = [
             WHERE r.tenant_id = n.tenant_id AND r.dag_id = n.dag_id AND t.tenant_id = r.tenant_id AND t.run_id = r.run_id",
         sqlite: "
             DELETE FROM task_instance WHERE (tenant_id, run_id) IN (SELECT r.tenant_id, r.run_id
-                FROM json_each(?1) AS n JOIN run AS r ON r.tenant_id = unhex(n.value ->> 0) AND r.dag_id = n.value ->> 1)",
+                FROM jsonb_each(?1) AS n JOIN run AS r ON r.tenant_id = unhex(n.value ->> 0) AND r.dag_id = n.value ->> 1)",
     },
     Both {
         doing: "delete from attempt",
@@ -77,7 +77,7 @@ const RUNS_OF_DAGS: [Both; 6] = [
             WHERE r.tenant_id = n.tenant_id AND r.dag_id = n.dag_id AND t.tenant_id = r.tenant_id AND t.run_id = r.run_id",
         sqlite: "
             DELETE FROM attempt WHERE (tenant_id, run_id) IN (SELECT r.tenant_id, r.run_id
-                FROM json_each(?1) AS n JOIN run AS r ON r.tenant_id = unhex(n.value ->> 0) AND r.dag_id = n.value ->> 1)",
+                FROM jsonb_each(?1) AS n JOIN run AS r ON r.tenant_id = unhex(n.value ->> 0) AND r.dag_id = n.value ->> 1)",
     },
     Both {
         doing: "delete from attempt_claim",
@@ -86,7 +86,7 @@ const RUNS_OF_DAGS: [Both; 6] = [
             WHERE r.tenant_id = n.tenant_id AND r.dag_id = n.dag_id AND t.tenant_id = r.tenant_id AND t.run_id = r.run_id",
         sqlite: "
             DELETE FROM attempt_claim WHERE (tenant_id, run_id) IN (SELECT r.tenant_id, r.run_id
-                FROM json_each(?1) AS n JOIN run AS r ON r.tenant_id = unhex(n.value ->> 0) AND r.dag_id = n.value ->> 1)",
+                FROM jsonb_each(?1) AS n JOIN run AS r ON r.tenant_id = unhex(n.value ->> 0) AND r.dag_id = n.value ->> 1)",
     },
     Both {
         doing: "delete from result",
@@ -95,7 +95,7 @@ const RUNS_OF_DAGS: [Both; 6] = [
             WHERE r.tenant_id = n.tenant_id AND r.dag_id = n.dag_id AND t.tenant_id = r.tenant_id AND t.run_id = r.run_id",
         sqlite: "
             DELETE FROM result WHERE (tenant_id, run_id) IN (SELECT r.tenant_id, r.run_id
-                FROM json_each(?1) AS n JOIN run AS r ON r.tenant_id = unhex(n.value ->> 0) AND r.dag_id = n.value ->> 1)",
+                FROM jsonb_each(?1) AS n JOIN run AS r ON r.tenant_id = unhex(n.value ->> 0) AND r.dag_id = n.value ->> 1)",
     },
     Both {
         doing: "delete from event",
@@ -104,7 +104,7 @@ const RUNS_OF_DAGS: [Both; 6] = [
             WHERE r.tenant_id = n.tenant_id AND r.dag_id = n.dag_id AND t.tenant_id = r.tenant_id AND t.run_id = r.run_id",
         sqlite: "
             DELETE FROM event WHERE (tenant_id, run_id) IN (SELECT r.tenant_id, r.run_id
-                FROM json_each(?1) AS n JOIN run AS r ON r.tenant_id = unhex(n.value ->> 0) AND r.dag_id = n.value ->> 1)",
+                FROM jsonb_each(?1) AS n JOIN run AS r ON r.tenant_id = unhex(n.value ->> 0) AND r.dag_id = n.value ->> 1)",
     },
     Both {
         doing: "delete from run",
@@ -112,7 +112,7 @@ const RUNS_OF_DAGS: [Both; 6] = [
             DELETE FROM run AS t USING unnest($1::uuid[], $2::text[]) AS n (tenant_id, dag_id)
             WHERE t.tenant_id = n.tenant_id AND t.dag_id = n.dag_id",
         sqlite: "
-            DELETE FROM run WHERE (tenant_id, dag_id) IN (SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?1))",
+            DELETE FROM run WHERE (tenant_id, dag_id) IN (SELECT unhex(value ->> 0), value ->> 1 FROM jsonb_each(?1))",
     },
 ];
 
@@ -122,7 +122,7 @@ const DAGS: Both = Both {
         DELETE FROM dag AS t USING unnest($1::uuid[], $2::text[]) AS n (tenant_id, dag_id)
         WHERE t.tenant_id = n.tenant_id AND t.dag_id = n.dag_id",
     sqlite: "
-        DELETE FROM dag WHERE (tenant_id, dag_id) IN (SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?1))",
+        DELETE FROM dag WHERE (tenant_id, dag_id) IN (SELECT unhex(value ->> 0), value ->> 1 FROM jsonb_each(?1))",
 };
 
 const PENDING: Both = Both {
@@ -131,7 +131,7 @@ const PENDING: Both = Both {
         DELETE FROM pending_asset AS t USING unnest($1::uuid[], $2::text[]) AS n (tenant_id, dag_id)
         WHERE t.tenant_id = n.tenant_id AND t.dag_id = n.dag_id",
     sqlite: "
-        DELETE FROM pending_asset WHERE (tenant_id, dag_id) IN (SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?1))",
+        DELETE FROM pending_asset WHERE (tenant_id, dag_id) IN (SELECT unhex(value ->> 0), value ->> 1 FROM jsonb_each(?1))",
 };
 
 const TASKS: Both = Both {
@@ -143,7 +143,7 @@ const TASKS: Both = Both {
             AND t.map_index = n.map_index",
     sqlite: "
         DELETE FROM task_instance WHERE (tenant_id, run_id, task_id, map_index) IN (
-            SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3 FROM json_each(?1))",
+            SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3 FROM jsonb_each(?1))",
 };
 
 /// The rows of index -1 of tasks that were expanded.

@@ -23,7 +23,7 @@ pub(super) const INSERT: Both = Both {
         ) SELECT
             unhex(value ->> 0), value ->> 1, value ->> 2, unhex(value ->> 3), unhex(value ->> 4), value ->> 5,
             value ->> 6, value ->> 7, value ->> 8
-        FROM json_each(?1)",
+        FROM jsonb_each(?1)",
 };
 
 pub(super) async fn insert(

@@ -19,7 +19,7 @@ const TAKE: Both = Both {
     sqlite: "
         UPDATE inbox AS t SET taken_in_batch = n.batch, outcome = n.outcome
         FROM (SELECT unhex(value ->> 0) AS shard_id, value ->> 1 AS batch, value ->> 2 AS id, value ->> 3 AS outcome
-            FROM json_each(?1)) AS n
+            FROM jsonb_each(?1)) AS n
         WHERE t.id = n.id AND t.shard_id = n.shard_id AND t.taken_in_batch IS NULL",
 };
 
@@ -32,7 +32,7 @@ const AUDIT: Both = Both {
     sqlite: "
         INSERT INTO audit (at, tenant_id, actor, kind, payload, outcome, shard_id, batch)
         SELECT n.value ->> 1, i.tenant_id, i.actor, i.kind, i.payload, i.outcome, i.shard_id, i.taken_in_batch
-        FROM json_each(?1) AS n JOIN inbox AS i ON i.id = n.value ->> 0 ORDER BY i.id",
+        FROM jsonb_each(?1) AS n JOIN inbox AS i ON i.id = n.value ->> 0 ORDER BY i.id",
 };
 
 const ACTIVATE: Both = Both {
@@ -44,7 +44,7 @@ const ACTIVATE: Both = Both {
     sqlite: "
         UPDATE bundle AS b SET activated_at = n.now
         FROM (SELECT e.value ->> 1 AS now, i.tenant_id AS tenant_id, i.payload ->> 'bundle' AS digest
-            FROM json_each(?1) AS e JOIN inbox AS i ON i.id = e.value ->> 0 WHERE i.kind = 'activate_bundle') AS n
+            FROM jsonb_each(?1) AS e JOIN inbox AS i ON i.id = e.value ->> 0 WHERE i.kind = 'activate_bundle') AS n
         WHERE b.tenant_id = n.tenant_id AND b.digest = n.digest",
 };
 

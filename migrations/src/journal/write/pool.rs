@@ -23,7 +23,7 @@ pub(super) const UPSERT: Both = Both {
             tenant_id, name, slots, include_deferred
         ) SELECT
             unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3
-        FROM json_each(?1) WHERE true
+        FROM jsonb_each(?1) WHERE true
         ON CONFLICT (tenant_id, name) DO UPDATE SET
             slots = excluded.slots, include_deferred = excluded.include_deferred",
 };
@@ -34,7 +34,7 @@ pub(super) const DELETE: Both = Both {
         DELETE FROM pool AS t USING unnest($1::uuid[], $2::text[]) AS n (tenant_id, name)
         WHERE t.tenant_id = n.tenant_id AND t.name = n.name",
     sqlite: "
-        DELETE FROM pool WHERE (tenant_id, name) IN (SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?1))",
+        DELETE FROM pool WHERE (tenant_id, name) IN (SELECT unhex(value ->> 0), value ->> 1 FROM jsonb_each(?1))",
 };
 
 pub(super) async fn upsert(tx: &mut Tx<'_>, rows: &[PoolRow]) -> Result<(), Refused> {

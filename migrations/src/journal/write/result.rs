@@ -25,7 +25,7 @@ pub(super) const UPSERT: Both = Both {
         ) SELECT
             unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, unhex(value ->> 4), value ->> 5,
             value ->> 6, value ->> 7
-        FROM json_each(?1) WHERE true
+        FROM jsonb_each(?1) WHERE true
         ON CONFLICT (tenant_id, run_id, task_id, map_index) DO UPDATE SET
             attempt_id = excluded.attempt_id, value = excluded.value, digest = excluded.digest,
             bytes = excluded.bytes",

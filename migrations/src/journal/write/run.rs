@@ -34,7 +34,7 @@ pub(super) const INSERT: Both = Both {
             value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
             value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19,
             value ->> 20, value ->> 21, value ->> 22, value ->> 23, value ->> 24
-        FROM json_each(?1)",
+        FROM jsonb_each(?1)",
 };
 
 /// Everything but what makes a run what it is: DAG, name, logical date, data interval and time of creation.
@@ -72,7 +72,7 @@ pub(super) const UPDATE: Both = Both {
             value ->> 10 AS ended_at, value ->> 11 AS conf, value ->> 12 AS reason, value ->> 13 AS note,
             value ->> 14 AS clear_number, value ->> 15 AS created_tasks, value ->> 16 AS backfill_id,
             value ->> 17 AS backfill_place, value ->> 18 AS triggered_by, value ->> 19 AS before
-        FROM json_each(?1)) AS n
+        FROM jsonb_each(?1)) AS n
         WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id
           AND t.state = n.before",
 };

@@ -34,7 +34,7 @@ pub(super) const INSERT: Both = Both {
             value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
             value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19,
             value ->> 20, value ->> 21, value ->> 22
-        FROM json_each(?1)",
+        FROM jsonb_each(?1)",
 };
 
 pub(super) const UPDATE: Both = Both {
@@ -76,7 +76,7 @@ pub(super) const UPDATE: Both = Both {
             value ->> 17 AS weight, value ->> 18 AS reason, value ->> 19 AS exit_code,
             value ->> 20 AS mapped_length, value ->> 21 AS skips, value ->> 22 AS marked_by,
             value ->> 23 AS before
-        FROM json_each(?1)) AS n
+        FROM jsonb_each(?1)) AS n
         WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id AND t.task_id = n.task_id AND t.map_index = n.map_index
           AND t.state = n.before",
 };
@@ -104,7 +104,7 @@ pub(super) const INSERT_ATTEMPTS: Both = Both {
             value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
             value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19,
             value ->> 20, value ->> 21, value ->> 22
-        FROM json_each(?1)",
+        FROM jsonb_each(?1)",
 };
 
 fn columns<'a, R>(rows: &'a [R], of: impl Fn(&'a R) -> &'a TaskRow) -> Columns<'a, R> {

@@ -1,0 +1,999 @@
+//! The world around a driver: a clock, a store, executors, a network, people with requests; and faults in all of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use dags::{
+    ids::{DagId, DagVersion, DispatchId, ExecutorName, TenantId},
+    model::Dag,
+    time::{Span, Timestamp},
+};
+use engine::{
+    Answer, Ask, Config, Engine, Question,
+    command::Command,
+    dispatch::{Dispatch, Kill, Outcome, Report},
+    driver::{Action, Driver, Input, Stop},
+    journal::{Commit, Load, Position},
+    memory::MemoryJournal,
+    rows::Batch,
+};
+
+use crate::{
+    executor::{Claims, Executor, Job, Member, ended, end, random_end, started},
+    facts::Facts,
+    graphs::{self, EXECUTORS, Shape},
+    rng::Rng,
+};
+
+/// When histories begin.
+const EPOCH: Timestamp = Timestamp(1_767_225_600_000_000);
+/// Events that a history may need to come to rest.
+const CALM_EVENTS: u64 = 20_000;
+
+pub(crate) type Outcomes = Result<(), String>;
+
+/// Something that will happen.
+#[derive(Debug)]
+enum Event {
+    Tick { owner: u64 },
+    Commit { owner: u64, batch: Arc<Batch> },
+    Position { owner: u64 },
+    Load { owner: u64, load: Load },
+    Input { owner: u64, input: Box<Input> },
+    Poll,
+    Request,
+    Deliver { owner: u64, dispatch: Box<Dispatch> },
+    Kill { kill: Kill },
+    Start { executor: usize, id: DispatchId, serial: u64, member: u32 },
+    End { executor: usize, id: DispatchId, serial: u64, member: u32, outcome: Option<Outcome> },
+    Send { executor: usize, id: DispatchId, serial: u64 },
+    Report { report: Box<Report> },
+    Confirm { receipt: engine::driver::Receipt },
+    AskHoldings { executor: usize },
+    Holdings { owner: u64, executor: usize, as_of: Timestamp },
+    Fault,
+    Up { executor: usize },
+    Begin,
+}
+
+/// A driver and what its shell knows.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) id: u64,
+    pub(crate) driver: Driver,
+    pub(crate) epoch: i64,
+    /// Hand-overs that no executor has acknowledged: when they were let out.
+    undelivered: BTreeMap<DispatchId, (ExecutorName, Timestamp)>,
+    next_tick: Option<i64>,
+}
+
+/// How eventful histories were.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Tally(BTreeMap<&'static str, u64>);
+
+impl Tally {
+    pub(crate) fn count(&mut self, what: &'static str, n: u64) {
+        *self.0.entry(what).or_default() += n;
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (what, n) in &other.0 {
+            self.count(what, *n);
+        }
+    }
+
+    pub(crate) fn assert_eventful(&self) {
+        for what in [
+            "histories", "events", "transitions", "dispatches", "kills", "questions", "crashes", "takeovers", "fenced",
+            "commit failed", "commit unknown", "report lost", "report doubled", "clock jump", "executor died",
+            "executor gone", "stale reports", "restored equal", "request done", "request refused", "runs",
+            "mapped", "loads",
+        ] {
+            assert!(self.0.get(what).is_some_and(|n| *n > 100), "hardly any `{what}`: {:#?}", self.0);
+        }
+    }
+}
+
+/// How disturbed a history is.
+#[derive(Debug, Clone, Copy)]
+struct Weather {
+    /// Of a thousand messages so many are lost, doubled or late.
+    network: u32,
+    /// Of a thousand commits so many fail or end unknown.
+    store: u32,
+    /// Of a thousand actions so many are followed by a crash.
+    crash: u32,
+    /// Of a thousand fault events so many happen.
+    faults: u32,
+}
+
+const CALM: Weather = Weather { network: 0, store: 0, crash: 0, faults: 0 };
+
+pub(crate) struct World {
+    seed: u64,
+    pub(crate) rng: Rng,
+    /// True time.
+    pub(crate) clock: i64,
+    /// What the service's clock is ahead of it.
+    skew: i64,
+    order: u64,
+    events: BTreeMap<(i64, u64), Event>,
+    pub(crate) store: MemoryJournal,
+    epoch: i64,
+    owners: Vec<Owner>,
+    current: Option<u64>,
+    next_owner: u64,
+    pub(crate) executors: Vec<Executor>,
+    claims: Claims,
+    sent: BTreeMap<DispatchId, Dispatch>,
+    serial: u64,
+    weather: Weather,
+    disturbed: u64,
+    pub(crate) calm: bool,
+    facts: Facts,
+    pub(crate) tally: Tally,
+    timeline: Option<Vec<String>>,
+    pub(crate) tenants: Vec<TenantId>,
+    pub(crate) shape: Shape,
+    /// The newest edition of each DAG, by tenant.
+    pub(crate) editions: BTreeMap<(TenantId, DagId), (DagVersion, Arc<Dag>)>,
+    pub(crate) next_version: u32,
+    config: Config,
+}
+
+impl World {
+    /// How many events of a history are disturbed.
+    pub(crate) fn events(seed: u64) -> u64 {
+        [60, 120, 240, 400][(seed % 4) as usize]
+    }
+
+    pub(crate) fn new(seed: u64, disturbed: u64, timeline: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let simple = rng.mill(300);
+        let shape = Shape { tasks: *rng.pick(&[3, 6, 6, 12, 40]), rich: !simple, schedules: rng.mill(600) };
+        let weather = match rng.below(4) {
+            0 => Weather { faults: 0, crash: 0, network: 0, store: 0 },
+            1 => Weather { network: 30, store: 30, crash: 3, faults: 200 },
+            2 => Weather { network: 0, store: 100, crash: 30, faults: 200 },
+            _ => Weather { network: 200, store: 100, crash: 10, faults: 700 },
+        };
+        let executors = EXECUTORS
+            .iter()
+            .map(|name| Executor {
+                name: ExecutorName::parse(name).unwrap(),
+                slots: rng.within(1, 8) as u32,
+                up: true,
+                jobs: BTreeMap::new(),
+                waiting: Vec::new(),
+            })
+            .collect();
+        let config = Config {
+            step_transitions: *rng.pick(&[3, 8, 40, 2_000]),
+            ..Config::new(ExecutorName::parse(EXECUTORS[0]).unwrap())
+        };
+        let tenants = (0..rng.within(1, 2)).map(|n| TenantId(uuid(n as u128 + 7))).collect();
+        let mut store = MemoryJournal::default();
+        store.now = EPOCH;
+        Self {
+            seed,
+            rng,
+            clock: EPOCH.0,
+            skew: 0,
+            order: 0,
+            events: BTreeMap::new(),
+            store,
+            epoch: 0,
+            owners: Vec::new(),
+            current: None,
+            next_owner: 0,
+            executors,
+            claims: Claims::new(),
+            sent: BTreeMap::new(),
+            serial: 0,
+            weather,
+            disturbed,
+            calm: false,
+            facts: Facts::default(),
+            tally: Tally::default(),
+            timeline: timeline.then(Vec::new),
+            tenants,
+            shape,
+            editions: BTreeMap::new(),
+            next_version: 0,
+            config,
+        }
+    }
+
+    pub(crate) fn take_timeline(&mut self) -> Vec<String> {
+        self.timeline.take().unwrap_or_default()
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        if let Some(timeline) = &mut self.timeline {
+            let at = (self.clock - EPOCH.0) as f64 / 1e6;
+            timeline.push(format!("{at:12.6} {}", line()));
+        }
+    }
+
+    fn after(&mut self, delay: i64, event: Event) -> i64 {
+        self.order += 1;
+        let at = self.clock + delay;
+        self.events.insert((at, self.order), event);
+        at
+    }
+
+    fn soon(&mut self) -> i64 {
+        self.rng.within(100, 5_000)
+    }
+
+    /// Runs the history: a disturbed part, then everything comes to rest.
+    pub(crate) fn run(&mut self) -> Outcomes {
+        self.tally.count("histories", 1);
+        let dags = self.rng.within(1, 3);
+        for n in 0..dags {
+            for tenant in self.tenants.clone() {
+                self.edit(tenant, &format!("d{n}"));
+            }
+        }
+        for tenant in self.tenants.clone() {
+            self.activate(tenant);
+        }
+        self.begin()?;
+        self.after(1_000, Event::Request);
+        for executor in 0..self.executors.len() {
+            self.after(3_000_000, Event::AskHoldings { executor });
+        }
+        self.after(500_000, Event::Fault);
+        for _ in 0..self.disturbed {
+            if !self.one()? {
+                break;
+            }
+        }
+        self.come_to_rest()
+    }
+
+    /// The next event, if there is one.
+    fn one(&mut self) -> Result<bool, String> {
+        let Some(((at, _), event)) = self.events.pop_first() else { return Ok(false) };
+        self.clock = self.clock.max(at);
+        self.tally.count("events", 1);
+        self.happen(event)?;
+        Ok(true)
+    }
+
+    fn come_to_rest(&mut self) -> Outcomes {
+        self.note(|| "--- faults stop ---".to_owned());
+        self.calm = true;
+        self.weather = CALM;
+        if self.current.is_none() {
+            self.begin()?;
+        }
+        for executor in 0..self.executors.len() {
+            self.executors[executor].slots = 8;
+            self.happen(Event::Up { executor })?;
+        }
+        for tenant in self.tenants.clone() {
+            self.calm_requests(tenant);
+        }
+        self.after(1, Event::Poll);
+        let mut left = CALM_EVENTS;
+        while !self.at_rest() {
+            if left == 0 {
+                return Err(format!("it doesn't come to rest:\n{}", self.open_ends()));
+            }
+            left -= 1;
+            if !self.one()? {
+                return Err(format!("nothing happens any more:\n{}", self.open_ends()));
+            }
+        }
+        self.restored_is_equal()?;
+        self.facts.at_rest(&self.store)
+    }
+
+    fn open_ends(&self) -> String {
+        let requests: Vec<String> = self.store.waiting.values().map(|row| format!("{row:?}")).collect();
+        let Some(engine) = self.engine() else { return "no owner".to_owned() };
+        let held: Vec<String> = self.executors.iter().map(|e| format!("{}: {:?}", e.name, e.jobs.keys())).collect();
+        let mut open = engine.open_ends();
+        open.truncate(40);
+        format!("{}\n{}\n{}", open.join("\n"), requests.join("\n"), held.join("\n"))
+    }
+
+    fn engine(&self) -> Option<&Engine> {
+        self.owners.iter().find(|owner| Some(owner.id) == self.current).map(|owner| owner.driver.engine())
+    }
+
+    /// Whether nothing is left to do but what may wait for ever.
+    fn at_rest(&self) -> bool {
+        let Some(engine) = self.engine() else { return false };
+        self.store.waiting.is_empty()
+            && self.executors.iter().all(|executor| executor.jobs.is_empty())
+            && self.settled()
+            && engine.is_quiet()
+            && engine.all_ended_or_blocked()
+    }
+
+    /// Whether the current driver has nothing under way.
+    fn settled(&self) -> bool {
+        self.owners.iter().any(|owner| Some(owner.id) == self.current && owner.driver.is_settled())
+    }
+
+    fn happen(&mut self, event: Event) -> Outcomes {
+        if !matches!(event, Event::Tick { .. } | Event::Send { .. }) {
+            self.note(|| match &event {
+                Event::Commit { owner, batch } => format!("#{owner} commit {} arrives", batch.number),
+                Event::Deliver { owner, dispatch } => {
+                    let Dispatch { id, executor, dag_id, run_name, task_id, map_index, try_number, .. } = &**dispatch;
+                    format!("#{owner} hands {id} to `{executor}`: {dag_id} {run_name} {task_id}[{map_index}] try {try_number}")
+                }
+                other => format!("{other:?}"),
+            });
+        }
+        match event {
+            Event::Tick { owner } => {
+                let due = self.owners.iter_mut().find(|known| known.id == owner);
+                if due.is_some_and(|known| known.next_tick.take_if(|at| *at <= self.clock).is_some()) {
+                    self.feed(owner, Input::Tick)?;
+                }
+            }
+            Event::Commit { owner, batch } => self.commit(owner, &batch)?,
+            Event::Position { owner } => {
+                let Some(known) = self.owners.iter().find(|known| known.id == owner) else { return Ok(()) };
+                let position = Position { ours: known.epoch == self.epoch, batch: self.store.batch };
+                let delay = self.soon();
+                self.after(delay, Event::Input { owner, input: Box::new(Input::Position(position)) });
+            }
+            Event::Load { owner, load } => {
+                let loaded = self.store.find(load);
+                let delay = self.soon();
+                self.after(delay, Event::Input { owner, input: Box::new(Input::Loaded(Box::new(loaded))) });
+            }
+            Event::Input { owner, input } => self.feed(owner, *input)?,
+            Event::Poll => self.poll()?,
+            Event::Request => {
+                if !self.calm {
+                    self.random_request();
+                    let delay = self.rng.micros(60);
+                    self.after(delay, Event::Request);
+                    let delay = self.soon();
+                    self.after(delay, Event::Poll);
+                }
+            }
+            Event::Deliver { owner, dispatch } => self.deliver(owner, *dispatch)?,
+            Event::Kill { kill } => self.kill(kill),
+            Event::Start { executor, id, serial, member } => self.start(executor, id, serial, member),
+            Event::End { executor, id, serial, member, outcome } => self.end(executor, id, serial, member, outcome),
+            Event::Send { executor, id, serial } => self.send(executor, id, serial),
+            Event::Report { report } => self.feed_current(Input::Reports(vec![*report]))?,
+            Event::Confirm { receipt } => {
+                for executor in &mut self.executors {
+                    if let Some(job) = executor.jobs.get_mut(&receipt.dispatch) {
+                        if let Some(member) = job.members.get_mut(receipt.member as usize) {
+                            member.unconfirmed.retain(|report| report.seq != receipt.seq);
+                        }
+                        if job.members.iter().all(|member| member.ended && member.unconfirmed.is_empty()) {
+                            executor.jobs.remove(&receipt.dispatch);
+                        }
+                    }
+                }
+            }
+            Event::AskHoldings { executor } => self.ask_holdings(executor, true),
+            Event::Holdings { owner, executor, as_of } => {
+                let Executor { name, jobs, up, .. } = &self.executors[executor];
+                if *up {
+                    let (executor, held) = (name.clone(), jobs.keys().copied().collect());
+                    let delay = self.soon();
+                    let input = Box::new(Input::Holdings { executor, held, as_of });
+                    self.after(delay, Event::Input { owner, input });
+                }
+            }
+            Event::Fault => {
+                if !self.calm {
+                    let delay = self.rng.micros(20);
+                    self.after(delay, Event::Fault);
+                    if self.rng.mill(self.weather.faults) {
+                        self.fault()?;
+                    }
+                }
+            }
+            Event::Up { executor } => {
+                self.executors[executor].up = true;
+                for (owner, dispatch) in std::mem::take(&mut self.executors[executor].waiting) {
+                    let delay = self.soon();
+                    self.after(delay, Event::Deliver { owner, dispatch: Box::new(dispatch) });
+                }
+                let (name, slots) = (self.executors[executor].name.clone(), self.executors[executor].slots);
+                self.feed_current(Input::Executor(name, Some(slots)))?;
+                self.ask_holdings(executor, false);
+            }
+            Event::Begin => {
+                if self.current.is_none() {
+                    self.begin()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // --- drivers ---
+
+    /// Starts a driver as the owner of the shard.
+    fn begin(&mut self) -> Outcomes {
+        self.epoch += 1;
+        let driver = Driver::new(self.config.clone(), self.store.read()).map_err(|why| format!("restore: {why}"))?;
+        self.next_owner += 1;
+        let id = self.next_owner;
+        self.note(|| format!("#{id} takes the shard over"));
+        let epoch = self.epoch;
+        self.owners.push(Owner { id, driver, epoch, undelivered: BTreeMap::new(), next_tick: None });
+        self.current = Some(id);
+        self.facts.new_owner();
+        self.feed(id, Input::Tick)?;
+        for executor in 0..self.executors.len() {
+            if self.current != Some(id) {
+                return Ok(());
+            }
+            if self.executors[executor].up {
+                let (name, slots) = (self.executors[executor].name.clone(), self.executors[executor].slots);
+                self.feed(id, Input::Executor(name, Some(slots)))?;
+                self.ask_holdings(executor, false);
+            }
+        }
+        self.after(1_000, Event::Poll);
+        Ok(())
+    }
+
+    fn crash(&mut self, owner: u64) {
+        self.note(|| format!("#{owner} crashes"));
+        self.tally.count("crashes", 1);
+        self.owners.retain(|known| known.id != owner);
+        if self.current == Some(owner) {
+            self.current = None;
+            let delay = self.rng.micros(5);
+            self.after(delay, Event::Begin);
+        }
+    }
+
+    pub(crate) fn feed_current(&mut self, input: Input) -> Outcomes {
+        match self.current {
+            Some(owner) => self.feed(owner, input),
+            None => Ok(()),
+        }
+    }
+
+    fn feed(&mut self, owner: u64, input: Input) -> Outcomes {
+        let now = Timestamp(self.clock + self.skew);
+        let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) else { return Ok(()) };
+        let (transitions, stale) = (known.driver.engine().transitions(), known.driver.counts().stale);
+        let actions = known.driver.next(now, input);
+        let engine = known.driver.engine();
+        engine.check().map_err(|why| format!("#{owner}: {why}"))?;
+        self.tally.count("transitions", engine.transitions() - transitions);
+        self.tally.count("stale reports", known.driver.counts().stale - stale);
+        if self.current == Some(owner) {
+            self.facts.usage(engine)?;
+            for executor in &self.executors {
+                for job in executor.jobs.values().filter(|job| job.is_live() && !job.late) {
+                    let id = job.dispatch.id;
+                    if !engine.accounts_for(id) {
+                        return Err(format!("`{}` runs {id} ({}), and nobody knows", executor.name, job.dispatch.task_id));
+                    }
+                }
+            }
+        }
+        self.plan_tick(owner);
+        for action in actions {
+            if self.rng.mill(self.weather.crash) {
+                self.crash(owner);
+                return Ok(());
+            }
+            self.act(owner, action)?;
+        }
+        if self.current == Some(owner) && self.settled() && self.rng.mill(60) {
+            self.restored_is_equal()?;
+        }
+        Ok(())
+    }
+
+    fn plan_tick(&mut self, owner: u64) {
+        let (clock, skew) = (self.clock, self.skew);
+        let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) else { return };
+        let at = if known.driver.wants_tick() {
+            Some(clock)
+        } else {
+            known.driver.deadline().map(|at| (at.0 - skew).max(clock))
+        };
+        if known.next_tick != at {
+            known.next_tick = at;
+            if let Some(at) = at {
+                self.after(at - clock, Event::Tick { owner });
+            }
+        }
+    }
+
+    fn act(&mut self, owner: u64, action: Action) -> Outcomes {
+        match action {
+            Action::Commit(batch) => {
+                self.note(|| format!("#{owner} commits {}", batch.number));
+                let delay = self.soon();
+                self.after(delay, Event::Commit { owner, batch });
+            }
+            Action::ReadPosition => {
+                let delay = self.soon();
+                self.after(delay, Event::Position { owner });
+            }
+            Action::Load(load) => {
+                self.tally.count("loads", 1);
+                let delay = self.soon();
+                self.after(delay, Event::Load { owner, load });
+            }
+            Action::Dispatch(dispatches) => {
+                self.tally.count("dispatches", dispatches.len() as u64);
+                for dispatch in dispatches {
+                    self.facts.dispatched(&dispatch, &self.store)?;
+                    let known = self.sent.entry(dispatch.id).or_insert_with(|| dispatch.clone());
+                    if *known != dispatch {
+                        return Err(format!("the same dispatch with other content: {known:?} and {dispatch:?}"));
+                    }
+                    let now = self.owner(owner).map_or(Timestamp::MIN, |known| known.driver.engine().now());
+                    if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
+                        known.undelivered.insert(dispatch.id, (dispatch.executor.clone(), now));
+                    }
+                    let times = if self.rng.mill(self.weather.network) { 2 } else { 1 };
+                    for _ in 0..times {
+                        let delay = self.latency();
+                        self.after(delay, Event::Deliver { owner, dispatch: Box::new(dispatch.clone()) });
+                    }
+                }
+            }
+            Action::Kill(kills) => {
+                self.tally.count("kills", kills.len() as u64);
+                for kill in kills {
+                    if !self.rng.mill(self.weather.network) {
+                        let delay = self.latency();
+                        self.after(delay, Event::Kill { kill });
+                    }
+                }
+            }
+            Action::Ask(questions) => {
+                self.tally.count("questions", questions.len() as u64);
+                for question in questions {
+                    self.answer(owner, &question);
+                }
+            }
+            Action::Confirm(receipts) => {
+                for receipt in receipts {
+                    self.facts.confirmed(&receipt, &self.sent, &self.store)?;
+                    if !self.rng.mill(self.weather.network) {
+                        let delay = self.latency();
+                        self.after(delay, Event::Confirm { receipt });
+                    }
+                }
+            }
+            Action::Alert(alerts) => self.tally.count("alerts", alerts.len() as u64),
+            Action::Fault(faults) => return Err(format!("#{owner} faults: {faults:?}")),
+            Action::Answered(ids) => {
+                for id in ids {
+                    match self.store.outcomes.get(&id) {
+                        Some(Ok(_)) => self.tally.count("request done", 1),
+                        Some(Err(_)) => self.tally.count("request refused", 1),
+                        None => return Err(format!("request {id} has an answer that isn't stored")),
+                    }
+                }
+            }
+            Action::Stop(Stop::Conflict(what)) => return Err(format!("#{owner} conflict: {what}")),
+            Action::Stop(Stop::Fenced) => {
+                self.tally.count("fenced", 1);
+                if self.current == Some(owner) {
+                    return Err(format!("#{owner} was fenced though it owns the shard"));
+                }
+                self.owners.retain(|known| known.id != owner);
+            }
+        }
+        Ok(())
+    }
+
+    fn owner(&self, owner: u64) -> Option<&Owner> {
+        self.owners.iter().find(|known| known.id == owner)
+    }
+
+    fn latency(&mut self) -> i64 {
+        if self.rng.mill(self.weather.network) { self.rng.micros(60) } else { self.soon() }
+    }
+
+    fn commit(&mut self, owner: u64, batch: &Arc<Batch>) -> Outcomes {
+        let Some(known) = self.owner(owner) else {
+            // Its sender is dead, but the statement may have got through.
+            if self.epoch == self.owners.last().map_or(self.epoch, |last| last.epoch) && self.rng.mill(500) && self.current.is_none() {
+                self.write(batch)?;
+            }
+            return Ok(());
+        };
+        let ours = known.epoch == self.epoch;
+        let (fails, unknown) = (self.rng.mill(self.weather.store), self.rng.mill(self.weather.store));
+        let commit = if !ours {
+            Commit::Fenced
+        } else if fails {
+            self.tally.count("commit failed", 1);
+            Commit::Failed("the disk is busy".to_owned())
+        } else {
+            if !(unknown && self.rng.mill(500)) {
+                self.write(batch)?;
+            }
+            if unknown { Commit::Unknown("the line is dead".to_owned()) } else { Commit::Done }
+        };
+        self.note(|| format!("#{owner} commit {}: {commit:?}", batch.number));
+        if unknown {
+            self.tally.count("commit unknown", 1);
+        }
+        let delay = self.latency();
+        self.after(delay, Event::Input { owner, input: Box::new(Input::Committed(commit)) });
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &Batch) -> Outcomes {
+        if batch.number != self.store.batch + 1 {
+            return if self.current.is_none() { Ok(()) } else { Err(format!("batch {} after {}", batch.number, self.store.batch)) };
+        }
+        let before = self.facts.before(&self.store, batch);
+        match self.store.write(batch) {
+            Commit::Done => {}
+            other => return Err(format!("batch {}: {other:?}", batch.number)),
+        }
+        if self.timeline.is_some() {
+            for event in &batch.events {
+                let name = self.store.runs.get(&event.run).map_or_else(String::new, |row| row.run_name.to_string());
+                for step in &event.transitions {
+                    let (task, index) = step.task.as_ref().map_or(("run", -1), |(task, index)| (task.as_str(), *index));
+                    let line = format!("    {} {name} {task}[{index}] try {} -> {} {:?}", event.dag_id, step.try_number, step.to, step.reason);
+                    self.note(|| line);
+                }
+            }
+            for outcome in &batch.inbox {
+                self.note(|| format!("    request {}: {:?}", outcome.id, outcome.outcome));
+            }
+        }
+        self.tally.count("runs", batch.new_runs.len() as u64);
+        let mapped = batch.new_tasks.iter().filter(|row| row.map_index > 0).count();
+        self.tally.count("mapped", mapped as u64);
+        self.facts.written(&before, batch, &self.store)
+    }
+
+    /// Restores an engine from the store: it must be as the one that runs, and have nothing to do.
+    fn restored_is_equal(&mut self) -> Outcomes {
+        let Some(owner) = self.owners.iter().find(|owner| Some(owner.id) == self.current) else { return Ok(()) };
+        let running = owner.driver.engine();
+        if !running.is_quiet() {
+            return Ok(());
+        }
+        let mut again = Engine::restore(self.config.clone(), self.store.read()).map_err(|why| format!("restore: {why}"))?;
+        again.advance(running.now());
+        for (name, slots) in running.executor_slots() {
+            again.set_executor(&name, slots);
+        }
+        for _ in 0..1_000 {
+            while again.has_work() {
+                again.step();
+            }
+            let loads = again.take_loads();
+            if loads.is_empty() {
+                break;
+            }
+            for load in loads {
+                again.loaded(self.store.find(load));
+            }
+        }
+        again.check().map_err(|why| format!("restored: {why}"))?;
+        let (known, fresh) = (running.digest(), again.digest());
+        if known != fresh {
+            let (a, b): (BTreeSet<_>, BTreeSet<_>) = (known.into_iter().collect(), fresh.into_iter().collect());
+            let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>().join("\n  ");
+            return Err(format!("restored from the store it is another engine:\n  {}\nbut restored\n  {}", only(&a, &b), only(&b, &a)));
+        }
+        self.tally.count("restored equal", 1);
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Outcomes {
+        let Some(owner) = self.current.and_then(|id| self.owner(id)) else { return Ok(()) };
+        let limit = 1 + (self.order % 4) as usize;
+        let inbox = self.store.requests(&owner.driver.taken(), limit);
+        let more = inbox.rows.len() == limit;
+        if more {
+            let delay = self.soon();
+            self.after(delay, Event::Poll);
+        }
+        if inbox.rows.is_empty() { Ok(()) } else { self.feed_current(Input::Inbox(inbox)) }
+    }
+
+    // --- executors ---
+
+    fn ask_holdings(&mut self, executor: usize, again: bool) {
+        if again {
+            let delay = self.rng.within(5_000_000, 40_000_000);
+            self.after(delay, Event::AskHoldings { executor });
+        }
+        let name = &self.executors[executor].name;
+        let Some(owner) = self.current.and_then(|id| self.owner(id)) else { return };
+        // Hand-overs that may still be on their way are left alone.
+        let oldest = owner.undelivered.values().filter(|(known, _)| known == name).map(|(_, at)| *at).min();
+        let as_of = oldest.unwrap_or_else(|| owner.driver.engine().now());
+        let id = owner.id;
+        let delay = self.latency();
+        self.after(delay, Event::Holdings { owner: id, executor, as_of });
+    }
+
+    fn deliver(&mut self, owner: u64, dispatch: Dispatch) -> Outcomes {
+        let id = dispatch.id;
+        let Some(executor) = self.executors.iter().position(|known| known.name == dispatch.executor) else {
+            return Err(format!("there is no executor `{}`", dispatch.executor));
+        };
+        if self.owner(owner).is_none() && self.rng.mill(300) {
+            return Ok(());
+        }
+        if !self.executors[executor].up {
+            // The shell tries again until it gets through; its successor will if it dies.
+            if self.owner(owner).is_some() {
+                self.executors[executor].waiting.push((owner, dispatch));
+            }
+            return Ok(());
+        }
+        if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
+            known.undelivered.remove(&id);
+        }
+        if self.executors[executor].jobs.contains_key(&id) {
+            return Ok(());
+        }
+        if self.rng.mill(self.weather.network / 10) {
+            self.note(|| format!("the executor forgets {id} at once"));
+            return Ok(());
+        }
+        if !self.facts.is_current(id, &self.store, &dispatch) {
+            self.note(|| format!("{id} is no longer current: not started"));
+            return Ok(());
+        }
+        self.serial += 1;
+        let serial = self.serial;
+        let members = vec![Member { ended: false, unconfirmed: Vec::new() }; dispatch.members as usize];
+        let first = self.claims.insert(id);
+        let count = dispatch.members;
+        let late = self.current != Some(owner);
+        self.executors[executor].jobs.insert(id, Job { dispatch, members, serial, late });
+        for member in 0..count {
+            if first {
+                let delay = self.soon();
+                self.after(delay, Event::Start { executor, id, serial, member });
+            } else {
+                // It started once, before the executor lost its memory.
+                self.end(executor, id, serial, member, Some(Outcome::Lost));
+            }
+        }
+        self.facts.one_at_a_time(&self.executors)
+    }
+
+    fn job(&mut self, executor: usize, id: DispatchId, serial: u64) -> Option<&mut Job> {
+        self.executors[executor].jobs.get_mut(&id).filter(|job| job.serial == serial)
+    }
+
+    fn start(&mut self, executor: usize, id: DispatchId, serial: u64, member: u32) {
+        let says_so = !self.rng.mill(100);
+        let Some(job) = self.job(executor, id, serial) else { return };
+        let it = &mut job.members[member as usize];
+        if it.ended {
+            return;
+        }
+        if says_so {
+            it.unconfirmed.push(started(id, member));
+        }
+        let delay = self.rng.micros(40);
+        self.after(delay, Event::End { executor, id, serial, member, outcome: None });
+        self.after(0, Event::Send { executor, id, serial });
+    }
+
+    fn end(&mut self, executor: usize, id: DispatchId, serial: u64, member: u32, outcome: Option<Outcome>) {
+        if !self.executors[executor].up && outcome.is_none() {
+            self.after(1_000_000, Event::End { executor, id, serial, member, outcome });
+            return;
+        }
+        let news = match outcome {
+            Some(outcome) => end(&mut self.rng, outcome),
+            None => random_end(&mut self.rng, self.calm),
+        };
+        let Some(job) = self.job(executor, id, serial) else { return };
+        let it = &mut job.members[member as usize];
+        if !std::mem::replace(&mut it.ended, true) {
+            it.unconfirmed.push(ended(id, member, news));
+            self.after(0, Event::Send { executor, id, serial });
+        }
+    }
+
+    /// Sends what isn't confirmed, and again later.
+    fn send(&mut self, executor: usize, id: DispatchId, serial: u64) {
+        if !self.executors[executor].up {
+            self.after(1_000_000, Event::Send { executor, id, serial });
+            return;
+        }
+        let Some(job) = self.job(executor, id, serial) else { return };
+        let reports: Vec<Report> = job.members.iter().flat_map(|member| member.unconfirmed.clone()).collect();
+        if reports.is_empty() {
+            return;
+        }
+        for report in reports {
+            let lost = self.rng.mill(self.weather.network);
+            let times = if self.rng.mill(self.weather.network) { 2 } else { 1 };
+            if lost {
+                self.tally.count("report lost", 1);
+                continue;
+            }
+            if times == 2 {
+                self.tally.count("report doubled", 1);
+            }
+            for _ in 0..times {
+                let delay = self.latency();
+                self.after(delay, Event::Report { report: Box::new(report.clone()) });
+            }
+        }
+        let delay = self.rng.within(2_000_000, 6_000_000);
+        self.after(delay, Event::Send { executor, id, serial });
+    }
+
+    fn kill(&mut self, kill: Kill) {
+        let Some(executor) = self.executors.iter().position(|known| known.name == kill.executor) else { return };
+        if !self.executors[executor].up {
+            return;
+        }
+        let Some(job) = self.executors[executor].jobs.get(&kill.id) else { return };
+        let (serial, members) = (job.serial, job.members.len() as u32);
+        for member in 0..members {
+            let delay = self.rng.micros(10);
+            // Some end as they would have anyway, just then.
+            let outcome = (!self.rng.mill(200)).then_some(Outcome::Killed);
+            self.after(delay, Event::End { executor, id: kill.id, serial, member, outcome });
+        }
+    }
+
+    // --- questions ---
+
+    fn answer(&mut self, owner: u64, question: &Question) {
+        let answer = match question.ask {
+            Ask::When if self.rng.mill(50) => Answer::Error("no such name".to_owned()),
+            Ask::When => Answer::Holds(self.rng.mill(700)),
+            Ask::Task => self.task_answer(question),
+        };
+        let times = if self.rng.mill(self.weather.network) { 2 } else { 1 };
+        for _ in 0..times {
+            let delay = self.latency();
+            let input = Box::new(Input::Answer(question.id, answer.clone()));
+            self.after(delay, Event::Input { owner, input });
+        }
+    }
+
+    fn task_answer(&mut self, question: &Question) -> Answer {
+        if self.rng.mill(60) {
+            return Answer::Error("it can't be evaluated".to_owned());
+        }
+        let now = Timestamp(self.clock + self.skew);
+        let Some(model) = self.store.versions.get(&question.version) else { return Answer::Done };
+        let Some(task) = model.tasks.iter().find(|task| task.task_id == question.task_id) else { return Answer::Done };
+        match task.operator.as_str() {
+            "branch" => {
+                let downs = model.tasks.iter().filter(|down| down.needs.contains(&task.task_id));
+                let names: Vec<_> = downs.map(|down| down.task_id.clone()).collect();
+                let mut chosen: Vec<_> = names.into_iter().filter(|_| self.rng.mill(500)).collect();
+                if self.rng.mill(20) {
+                    chosen.push(crate::models::task_id("stranger"));
+                }
+                Answer::Follow(chosen)
+            }
+            "short_circuit" if self.rng.mill(500) => Answer::Stop { direct: self.rng.mill(500) },
+            // DAGs that trigger each other would never come to rest.
+            "trigger_dag" if !self.calm => {
+                let dag = task.args.get("dag").and_then(|name| name.as_str()).unwrap_or("d0");
+                let dag_id = DagId::parse(dag).unwrap();
+                Answer::Trigger(Box::new(self.random_trigger(question.tenant, dag_id, now)))
+            }
+            "time" => match self.rng.below(6) {
+                0 => Answer::Skip("not today".to_owned()),
+                1 | 2 => Answer::Again(now.after(Span(self.rng.micros(60)))),
+                3 => Answer::Again(now.before(Span(self.rng.micros(60)))),
+                _ => Answer::Done,
+            },
+            _ => Answer::Done,
+        }
+    }
+
+    // --- faults ---
+
+    fn fault(&mut self) -> Outcomes {
+        let executor = self.rng.below(self.executors.len() as u64) as usize;
+        match self.rng.below(8) {
+            0 => {
+                if let Some(owner) = self.current {
+                    self.crash(owner);
+                }
+            }
+            1 => {
+                // A second driver takes over while the first still lives, and doesn't know.
+                self.tally.count("takeovers", 1);
+                self.current = None;
+                if self.owners.len() > 2 {
+                    self.owners.remove(0);
+                }
+                self.begin()?;
+            }
+            2 => {
+                self.tally.count("clock jump", 1);
+                self.skew += self.rng.within(-100_000_000, 100_000_000);
+                let skew = self.skew;
+                self.note(|| format!("the clock jumps to {skew} us ahead"));
+                self.feed_current(Input::Tick)?;
+            }
+            3 | 4 => {
+                self.tally.count("executor died", 1);
+                let loses = self.rng.mill(500);
+                self.note(|| format!("executor {executor} dies; it loses its memory: {loses}"));
+                self.executors[executor].up = false;
+                if loses {
+                    self.executors[executor].jobs.clear();
+                }
+                let delay = self.rng.micros(60);
+                self.after(delay, Event::Up { executor });
+            }
+            5 => {
+                self.tally.count("executor gone", 1);
+                self.executors[executor].up = false;
+                let name = self.executors[executor].name.clone();
+                let delay = self.rng.micros(60);
+                self.after(delay, Event::Up { executor });
+                self.feed_current(Input::Executor(name, None))?;
+            }
+            6 => {
+                let slots = self.rng.within(0, 8) as u32;
+                self.executors[executor].slots = slots;
+                if self.executors[executor].up {
+                    let name = self.executors[executor].name.clone();
+                    self.feed_current(Input::Executor(name, Some(slots)))?;
+                }
+            }
+            _ => self.ask_holdings(executor, false),
+        }
+        Ok(())
+    }
+
+    /// Puts a new edition of a DAG into the store of versions.
+    pub(crate) fn edit(&mut self, tenant: TenantId, name: &str) {
+        let dag_id = DagId::parse(name).unwrap();
+        let others: Vec<String> = (0..3).map(|n| format!("d{n}")).filter(|other| other != name).collect();
+        let known = self.editions.get(&(tenant, dag_id.clone())).map(|(_, dag)| dag.clone());
+        let start = Timestamp(self.clock);
+        let dag = match known {
+            Some(dag) if self.rng.mill(800) => graphs::edited(&mut self.rng, &dag, self.shape),
+            Some(_) | None => graphs::random(&mut self.rng, name, self.shape, start, &others),
+        };
+        self.next_version += 1;
+        let version = crate::models::version(self.next_version);
+        if self.timeline.is_some() {
+            let line = graphs::sketch(&dag);
+            self.note(|| format!("version {version} of {name}:\n{line}"));
+        }
+        let dag = Arc::new(dag);
+        self.store.versions.insert(version.clone(), dag.clone());
+        self.editions.insert((tenant, dag_id), (version, dag));
+    }
+
+    pub(crate) fn request(&mut self, tenant: TenantId, command: Command) {
+        let id = self.store.request(tenant, "someone", command);
+        let text = format!("{:?}", self.store.waiting[&id].command);
+        self.note(|| format!("request {id}: {text}"));
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+}
+
+fn uuid(n: u128) -> uuid::Uuid {
+    uuid::Uuid::from_u128(n)
+}
