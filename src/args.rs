@@ -208,7 +208,7 @@ pub(crate) enum TimetableArg {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  updraft schedule dags/etl.yaml\n  \
     updraft schedule --cron '30 2 * * *' --timezone Europe/Berlin --now 2026-03-28T00:00:00Z -n 3")]
-#[group(id = "what", required = true, multiple = false, args = ["file", "cron", "interval"])]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["file", "cron", "interval"]))]
 pub(crate) struct ScheduleArgs {
     /// The DAG file whose schedule it is
     pub(crate) file: Option<PathBuf>,

@@ -136,7 +136,6 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
         objects,
         script_program: None,
         wake: wake.clone(),
-        settled: Arc::default(),
     };
     let found = FolderWatch::new(settings).look().await?;
     ensure!(found.diagnostics.is_empty(), "the DAGs have errors: {:?}", found.diagnostics);
