@@ -1,5 +1,6 @@
 //! The engine against the rules of the project's semantics page, section by section.
 
+#[path = "support"]
 mod support {
     pub(crate) mod builder;
     pub(crate) mod lab;

@@ -1,7 +1,10 @@
 //! Section 13: depends_on_past and wait_for_downstream.
 
 use dags::model::Missed;
-use engine::{command::{Backfill, Command, Reprocess}, state::TaskState};
+use engine::{
+    command::{Backfill, Command, Reprocess},
+    state::TaskState,
+};
 
 use crate::support::{builder::*, lab::*};
 

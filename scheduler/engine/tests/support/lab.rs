@@ -113,7 +113,11 @@ impl Lab {
             }
             // Each batch moves the engine's clock by a microsecond.
             self.now = self.now.max(self.driver.engine().now());
-            if inputs.is_empty() && self.stopped.is_none() && self.commits_left != Some(0) && self.driver.is_busy() {
+            if inputs.is_empty()
+                && self.stopped.is_none()
+                && self.commits_left != Some(0)
+                && self.driver.is_busy()
+            {
                 inputs.push_back(Input::Tick);
             }
         }
@@ -184,14 +188,15 @@ impl Lab {
     fn activate_bundle(&mut self, tenant: TenantId, paused_upon_creation: bool) {
         self.bundles += 1;
         let bundle = BundleId(format!("{:064x}", self.bundles).into());
-        let dags = self.active.iter().filter(|((owner, _), _)| *owner == tenant).map(|((_, dag_id), version)| {
-            ActivatedDag {
-                dag_id: dag_id.clone(),
-                version: version.clone(),
-                bundle: None,
-                paused_upon_creation,
-            }
-        });
+        let dags =
+            self.active.iter().filter(|((owner, _), _)| *owner == tenant).map(|((_, dag_id), version)| {
+                ActivatedDag {
+                    dag_id: dag_id.clone(),
+                    version: version.clone(),
+                    bundle: None,
+                    paused_upon_creation,
+                }
+            });
         let command = Command::ActivateBundle { bundle, dags: dags.collect() };
         self.request_as(tenant, command).unwrap();
     }
@@ -248,7 +253,8 @@ impl Lab {
     }
 
     pub(crate) fn pool(&mut self, name: &str, slots: i32) {
-        let command = Command::SetPool { name: PoolName::parse(name).unwrap(), slots, include_deferred: false };
+        let command =
+            Command::SetPool { name: PoolName::parse(name).unwrap(), slots, include_deferred: false };
         self.request(command).unwrap();
     }
 
@@ -321,11 +327,8 @@ impl Lab {
 
     /// What executors hold, in the order of hand-over, with the run's name in front.
     pub(crate) fn holding(&self) -> String {
-        let names: Vec<String> = self
-            .held
-            .iter()
-            .map(|d| format!("{}/{}", d.run_name, named(&d.task_id, d.map_index)))
-            .collect();
+        let names: Vec<String> =
+            self.held.iter().map(|d| format!("{}/{}", d.run_name, named(&d.task_id, d.map_index))).collect();
         names.join(" ")
     }
 
@@ -421,7 +424,8 @@ impl Lab {
     }
 
     fn states_of(&self, row: &RunRow) -> String {
-        let states = self.journal.tasks_of(row.run).map(|t| format!("{}={}", named(&t.task, t.map_index), t.state));
+        let states =
+            self.journal.tasks_of(row.run).map(|t| format!("{}={}", named(&t.task, t.map_index), t.state));
         states.collect::<Vec<_>>().join(" ")
     }
 
@@ -437,7 +441,8 @@ impl Lab {
     pub(crate) fn everything(&self) -> String {
         let mut text = format!("now {}\n", self.now);
         for row in self.journal.runs.values() {
-            writeln!(text, "{} {}: {}: {}", row.dag_id, row.run_name, row.state, self.states_of(row)).unwrap();
+            writeln!(text, "{} {}: {}: {}", row.dag_id, row.run_name, row.state, self.states_of(row))
+                .unwrap();
         }
         writeln!(text, "held: {}", self.holding()).unwrap();
         text
@@ -502,7 +507,14 @@ impl Held<'_> {
 
 /// An end of that outcome.
 pub(crate) fn end(outcome: Outcome) -> End {
-    End { outcome, duration: Span::seconds(1), exit_code: None, reason: None, result: None, mapped_length: None }
+    End {
+        outcome,
+        duration: Span::seconds(1),
+        exit_code: None,
+        reason: None,
+        result: None,
+        mapped_length: None,
+    }
 }
 
 fn named(task: &TaskId, index: i32) -> String {
