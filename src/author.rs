@@ -20,7 +20,10 @@ use local_runner::{
 use plugins::script::{Landlock, Language, Options, Policy, ScriptPool};
 
 use crate::{
-    args::{ConfigArgs, ConfigCommand, Format, ScheduleArgs, SchemaArgs, ShowArgs, ShowFormat, TimetableArg, ValidateArgs},
+    args::{
+        ConfigArgs, ConfigCommand, Format, ScheduleArgs, SchemaArgs, ShowArgs, ShowFormat, TimetableArg,
+        ValidateArgs,
+    },
     console::{Console, FAILED},
 };
 
@@ -49,7 +52,7 @@ async fn load(file: &Path, root: Option<&Path>, dag: Option<&str>, console: &Con
         .file
         .ok_or_else(|| Error::usage(format!("{shown} is a folder"), "name the file of one DAG"))?;
     let mut folder = Folder::open(&target.root)?;
-    let compiled = folder.compile(&name).await;
+    let compiled = folder.compile_as(&name, &shown).await;
     let mut errors = 0;
     for diagnostic in &compiled.compiled.diagnostics {
         errors += usize::from(diagnostic.severity == Severity::Error);
@@ -127,7 +130,8 @@ fn adhoc(args: &ScheduleArgs) -> Result<(dags::model::Schedule, Bounds), Error> 
         None | Some(TimetableArg::Trigger) => TimetableKind::Trigger,
         Some(TimetableArg::Interval) => TimetableKind::Interval,
     };
-    let start_date = args.start_date.as_deref().map(|text| times::parse("--start-date", text, zone)).transpose()?;
+    let start_date =
+        args.start_date.as_deref().map(|text| times::parse("--start-date", text, zone)).transpose()?;
     Ok((schedule::adhoc(when, zone, timetable, args.catchup), Bounds { start_date, end_date: None }))
 }
 

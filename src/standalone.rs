@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    pin::pin,
     sync::{Arc, PoisonError},
 };
 
@@ -28,7 +29,10 @@ use scheduler::{
     shell::{self, Ended, Parts, Status},
     watch::{FolderWatch, Found, Settings},
 };
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Notify, mpsc, watch},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::node_objects::{Current, NodeObjects};
@@ -39,6 +43,8 @@ const LEASE: Span = Span::seconds(10);
 const REPORTS_MAX: usize = 16_384;
 /// How long a drain waits for running attempts; after that they go on under the supervisor and are found again.
 const DRAIN_MAX: Span = Span::seconds(30);
+/// How long the supervisor may take to say whether it ends.
+const RETIRE_MAX: Span = Span::seconds(3);
 
 /// The settings of a single node.
 #[derive(Debug, Clone)]
@@ -60,6 +66,7 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
         .create(&data)
         .with_context(|| format!("failed to make the data folder {}", data.display()))?;
     let data = data.canonicalize()?;
+    let _lock = lock(&data)?;
     let url = database.unwrap_or_else(|| format!("sqlite:{}", data.join("updraft.db").display()));
     let db = Db::connect(&url, Role::Owner).await.context("failed to open the database")?;
     migrate::up(&db).await.context("failed to bring the database's schema up to date")?;
@@ -73,7 +80,7 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
         );
     }
     let (cancel, drain) = (CancellationToken::new(), CancellationToken::new());
-    listen_for_signals(cancel.clone(), drain.clone());
+    listen_for_signals(cancel.clone(), drain.clone()).context("failed to listen for signals")?;
     let (wake, settled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let current = Current::default();
     let socket = Socket::bind(&data.join("updraft.sock")).context("failed to open the socket")?;
@@ -111,8 +118,33 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
     let (status, _) = watch::channel(Status::default());
     tokio::select! {
         ended = node.schedule(status, drain, cancel.clone()) => ended,
-        served = api::serve(socket, api, cancel.clone()) => served.context("the API stopped"),
+        stopped = listen(socket, api, cancel.clone()) => Err(stopped),
         watched = folder.run(tell) => watched.map_err(anyhow::Error::from),
+    }
+}
+
+/// Serves the API. It ends with the scheduler, never before it but for an error.
+async fn listen(socket: Socket, api: Api, cancel: CancellationToken) -> anyhow::Error {
+    match api::serve(socket, api, cancel).await {
+        Ok(()) => std::future::pending().await,
+        Err(error) => anyhow::Error::from(error).context("the API stopped"),
+    }
+}
+
+/// Holds the data folder for this process: two services under one name would take the shard from each other.
+fn lock(data: &Path) -> anyhow::Result<std::fs::File> {
+    let path = data.join("service.lock");
+    let file = std::fs::File::options().write(true).create(true).truncate(false).open(&path);
+    let file = file.with_context(|| format!("failed to open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => anyhow::bail!(
+            "another service is running on the data folder {}: end it first, or choose another folder with --data",
+            data.display()
+        ),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("failed to lock {}", path.display()))
+        }
     }
 }
 
@@ -152,7 +184,7 @@ impl Node {
             let (executor, service) = local::open(options, reports);
             *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(executor.clone());
             let mut executors = Executors::new();
-            executors.insert(self.name.clone(), Kind::Local(executor));
+            executors.insert(self.name.clone(), Kind::Local(executor.clone()));
             let parts = Parts {
                 journal,
                 facts: DbFacts::new(self.db.clone(), self.sealer.clone()),
@@ -167,12 +199,25 @@ impl Node {
                 settled: self.settled.clone(),
             };
             let term = cancel.child_token();
+            let mut service = pin!(service.run(term.clone()));
             let ended = tokio::select! {
                 ended = Box::pin(shell::run(parts, status.clone(), drain.clone(), term.clone())) => ended?,
                 fenced = renew(&lease) => return Err(fenced.context("the shard's lease was lost")),
-                () = service.run(term.clone()) => Ended::Asked,
+                () = &mut service => Ended::Asked,
                 () = overdue(&drain) => Ended::Asked,
             };
+            if ended == Ended::Asked && drain.is_cancelled() && !cancel.is_cancelled() {
+                // Whatever still runs under the supervisor keeps it, to be found at the next start.
+                tokio::select! {
+                    closed = executor.close() => match closed {
+                        Ok(()) => tracing::info!("the supervisor has ended"),
+                        Err(error) => tracing::warn!(%error, "the supervisor goes on"),
+                    },
+                    () = service => {}
+                    () = cancel.cancelled() => {}
+                    () = clock::sleep(RETIRE_MAX) => tracing::warn!("the supervisor doesn't answer; it goes on"),
+                }
+            }
             term.cancel();
             match ended {
                 Ended::Asked => {
@@ -208,23 +253,24 @@ async fn overdue(drain: &CancellationToken) {
     tracing::warn!("attempts are still running; they go on and are found again at the next start");
 }
 
-fn listen_for_signals(cancel: CancellationToken, drain: CancellationToken) {
+/// The first signal drains, the second one cancels.
+fn listen_for_signals(cancel: CancellationToken, drain: CancellationToken) -> std::io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     clock::background(async move {
-        let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(terminate) => terminate,
-            Err(error) => {
-                tracing::error!(%error, "signals can't be listened for");
-                return;
-            }
-        };
-        for token in [drain, cancel] {
+        for (token, what) in [
+            (drain, "draining: what runs may end, a second signal leaves at once"),
+            (cancel, "leaving at once"),
+        ] {
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
+                _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
+            tracing::info!("{what}");
             token.cancel();
         }
     });
+    Ok(())
 }
 
 /// Says what was found in the folder.

@@ -61,7 +61,9 @@ impl Error {
     pub fn help(&self) -> Option<&str> {
         match self {
             Self::Usage { help, .. } => help.as_deref(),
-            Self::Bundle(_) => Some("the folder of the DAG file is copied for the run; name a smaller one with `--root`"),
+            Self::Bundle(_) => {
+                Some("the folder of the DAG file is copied for the run; name a smaller one with `--root`")
+            }
             Self::Path { .. } | Self::Broken { .. } | Self::Machine { .. } => None,
         }
     }

@@ -112,6 +112,19 @@ impl Folder {
         compile_file(&self.scan.root, path, &self.catalog, &self.files, scripts, TenantId::DEFAULT).await
     }
 
+    /// As [`Folder::compile`], with the file's name in diagnostics as the author wrote it.
+    pub async fn compile_as(&mut self, path: &str, shown: &str) -> CompiledFile {
+        let mut file = self.compile(path).await;
+        shown.clone_into(&mut file.source.path);
+        for diagnostic in &mut file.compiled.diagnostics {
+            // A diagnostic of a Rhai file may be about a module that it imports.
+            if diagnostic.file == path {
+                shown.clone_into(&mut diagnostic.file);
+            }
+        }
+        file
+    }
+
     /// Who evaluates what the engine must evaluate for this DAG, if there is such a thing and the program is there.
     pub fn scripts_for(&mut self, dag: &Dag) -> Option<ScriptPool> {
         let asks = |task: &dags::model::Task| {
@@ -136,19 +149,23 @@ impl Folder {
     /// The one DAG of a file that is meant; an error lists the others.
     pub fn choose(path: &str, dags: Vec<Dag>, wanted: Option<&str>) -> Result<Dag, Error> {
         let names: Vec<String> = dags.iter().map(|dag| dag.dag_id.to_string()).collect();
-        let named = |list: &[String]| list.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let named =
+            |list: &[String]| list.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         match wanted {
             Some(wanted) => dags.into_iter().find(|dag| dag.dag_id.as_str() == wanted).ok_or_else(|| {
-                Error::usage(format!("{path} defines no DAG `{wanted}`"), format!("it defines {}", named(&names)))
+                Error::usage(
+                    format!("{path} defines no DAG `{wanted}`"),
+                    format!("it defines {}", named(&names)),
+                )
             }),
             None if dags.len() > 1 => Err(Error::usage(
                 format!("{path} defines {} DAGs", dags.len()),
                 format!("choose one with `--dag`: {}", named(&names)),
             )),
-            None => dags.into_iter().next().ok_or_else(|| Error::Usage {
-                message: format!("{path} defines no DAG"),
-                help: None,
-            }),
+            None => dags
+                .into_iter()
+                .next()
+                .ok_or_else(|| Error::Usage { message: format!("{path} defines no DAG"), help: None }),
         }
     }
 }

@@ -9,6 +9,7 @@ use dags::{
     diagnostic::{Diagnostic, Severity, Source, render},
     ids::DagId,
 };
+use scheduler::compile::CompiledFile;
 use serde::Serialize;
 
 use crate::{
@@ -61,24 +62,19 @@ pub async fn validate(paths: &[PathBuf]) -> Result<Findings, Error> {
         let files = files.map_or_else(|| folder.dag_files(), |files| files.into_iter().collect());
         let mut owners: BTreeMap<DagId, String> = BTreeMap::new();
         for file in files {
-            let compiled = folder.compile(&file).await;
+            let shown = name(&file);
+            let CompiledFile { source, compiled } = folder.compile_as(&file, &shown).await;
             findings.files += 1;
-            findings.dags += compiled.compiled.dags.len();
-            let source = Source::new(name(&file), compiled.source.text);
-            for dag in &compiled.compiled.dags {
+            findings.dags += compiled.dags.len();
+            for dag in &compiled.dags {
                 if let Some(owner) = owners.get(&dag.dag_id) {
-                    findings.diagnostics.push((duplicate(&source.path, owner, dag), source.clone()));
+                    findings.diagnostics.push((duplicate(&shown, owner, dag), source.clone()));
                 } else {
-                    owners.insert(dag.dag_id.clone(), source.path.clone());
+                    owners.insert(dag.dag_id.clone(), shown.clone());
                 }
             }
-            for mut diagnostic in compiled.compiled.diagnostics {
-                // A diagnostic of a Rhai file may be about a module that it imports.
-                if diagnostic.file == file {
-                    diagnostic.file.clone_from(&source.path);
-                }
-                findings.diagnostics.push((diagnostic, source.clone()));
-            }
+            let problems = compiled.diagnostics.into_iter().map(|diagnostic| (diagnostic, source.clone()));
+            findings.diagnostics.extend(problems);
         }
     }
     Ok(findings)

@@ -135,8 +135,9 @@ fn keep(folder: &Path, name: &str, log: &Log) -> io::Result<PathBuf> {
 fn table(outcome: &Outcome, colour: bool, out: &mut dyn Write) -> io::Result<()> {
     let rows: Vec<[String; 5]> = outcome.tasks.iter().map(row).collect();
     let header = ["task", "state", "tries", "duration", ""].map(str::to_owned);
-    let width =
-        |column: usize| rows.iter().chain([&header]).map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().chain([&header]).map(|row| row[column].chars().count()).max().unwrap_or(0)
+    };
     let widths = [width(0), width(1), width(2), width(3)];
     let line = |cells: &[String; 5], tone: Option<Tone>| {
         let state = format!("{:<w$}", cells[1], w = widths[1]);

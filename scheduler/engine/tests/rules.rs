@@ -10,6 +10,7 @@ mod rules {
     mod backfills;
     mod branching;
     mod clearing;
+    mod explaining;
     mod mapping;
     mod odds;
     mod past;

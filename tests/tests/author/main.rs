@@ -1,0 +1,6 @@
+//! The authors' commands, run as their users run them: the real binary, real processes, real files.
+
+mod commands;
+mod examples;
+mod program;
+mod test_run;
