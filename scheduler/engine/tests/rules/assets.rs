@@ -3,7 +3,7 @@
 use dags::model::{AssetCondition, When};
 use engine::{command::Command, state::TaskState};
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 /// `p` updates `x` and `y`; `c` consumes as the caller says.
 fn lab_with(consumer: DagBuilder) -> Lab {

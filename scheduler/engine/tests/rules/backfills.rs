@@ -6,7 +6,7 @@ use engine::{
 };
 use serde_json::Value;
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 fn daily() -> DagBuilder {
     dag("d").cron("0 12 * * *").task(bash("a"))

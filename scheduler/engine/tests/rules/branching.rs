@@ -6,7 +6,7 @@ use engine::{
     state::{RunState, TaskState},
 };
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 #[test]
 fn a_branch_skips_its_other_direct_downstreams_at_once() {

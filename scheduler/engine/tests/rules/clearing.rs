@@ -6,7 +6,7 @@ use engine::{
     state::{RunState, TaskState},
 };
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 fn chain() -> DagBuilder {
     dag("d").task(bash("a")).task(bash("b").needs(["a"])).task(bash("c").needs(["b"]))

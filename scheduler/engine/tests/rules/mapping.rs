@@ -3,7 +3,7 @@
 use dags::model::{Map, MapSource, TriggerRule};
 use engine::state::{RunState, TaskState};
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 fn mapped() -> DagBuilder {
     dag("d").task(bash("src")).task(bash("m").needs(["src"]).map(over("src"))).task(bash("z").needs(["m"]))
@@ -268,9 +268,9 @@ fn early_rules_do_not_decide_before_expansion() {
         );
         let run = lab.trigger("d");
         if fails {
-            lab.run("x").fails()
+            lab.run("x").fails();
         } else {
-            lab.run("x").succeeds()
+            lab.run("x").succeeds();
         }
         assert!(lab.states(&run).starts_with("m=none"), "{rule}: {}", lab.states(&run));
         lab.run("src").returns(2);

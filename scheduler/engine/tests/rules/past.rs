@@ -6,7 +6,7 @@ use engine::{
     state::TaskState,
 };
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 fn day(n: u32) -> String {
     format!("2025-12-{n:02}T00:00:00Z")

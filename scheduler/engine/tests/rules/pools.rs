@@ -6,7 +6,7 @@ use dags::{
 };
 use engine::command::Command;
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 /// The tasks in the order in which they were handed over.
 fn order(lab: &Lab) -> String {

@@ -3,7 +3,7 @@
 use dags::model::{TaskEvent, TaskNotify};
 use engine::{dispatch::Outcome, state::RunState};
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 #[test]
 fn a_failed_try_is_repeated_as_often_as_the_task_says() {

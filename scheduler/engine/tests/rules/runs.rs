@@ -6,7 +6,7 @@ use engine::{
     state::{RunState, TaskState},
 };
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 #[test]
 fn a_failed_leaf_fails_the_run() {

@@ -6,7 +6,7 @@ use dags::{
 };
 use engine::{command::Command, state::RunState};
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 /// The lab's clock starts at 2026-01-01T00:00:00Z, which isn't a tick of this.
 fn hourly() -> DagBuilder {

@@ -7,7 +7,7 @@ use engine::{
     state::{RunState, TaskState},
 };
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 fn started() -> News {
     News::Started { host: "h".to_owned(), pid: None }

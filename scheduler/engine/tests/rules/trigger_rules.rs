@@ -3,7 +3,7 @@
 use dags::model::TriggerRule;
 use engine::{dispatch::Outcome, state::RunState};
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 const TABLE: &str = "\
     rule                        ..  .S   .F   .K   .U   SS   SF   SK   SU   FF   FK   FU   KK   KU   UU

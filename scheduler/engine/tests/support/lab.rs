@@ -136,7 +136,6 @@ impl Lab {
                 assert_eq!(commit, Commit::Done);
                 inputs.push_back(Input::Committed(commit));
             }
-            Action::ReadPosition => {}
             Action::Load(load) => inputs.push_back(Input::Loaded(Box::new(self.journal.find(load)))),
             Action::Dispatch(dispatches) => {
                 for dispatch in dispatches {
@@ -156,7 +155,7 @@ impl Lab {
             Action::Confirm(receipts) => self.confirmed += receipts.len(),
             Action::Alert(alerts) => self.alerts.extend(alerts),
             Action::Fault(faults) => panic!("faults: {faults:?}"),
-            Action::Answered(_) => {}
+            Action::Answered(_) | Action::ReadPosition => {}
             Action::Stop(stop) => self.stopped = Some(stop),
         }
     }
@@ -476,27 +475,27 @@ impl Held<'_> {
     }
 
     pub(crate) fn succeeds(self) {
-        self.ends(end(Outcome::Success));
+        self.ends(&end(Outcome::Success));
     }
 
     /// Succeeds with a list of so many elements.
     pub(crate) fn returns(self, length: u32) {
-        self.ends(End { mapped_length: Some(length), ..end(Outcome::Success) });
+        self.ends(&End { mapped_length: Some(length), ..end(Outcome::Success) });
     }
 
     pub(crate) fn fails(self) {
-        self.ends(end(Outcome::Failed));
+        self.ends(&end(Outcome::Failed));
     }
 
     pub(crate) fn skips(self) {
-        self.ends(end(Outcome::Skipped));
+        self.ends(&end(Outcome::Skipped));
     }
 
     pub(crate) fn ends_as(self, outcome: Outcome) {
-        self.ends(end(outcome));
+        self.ends(&end(outcome));
     }
 
-    pub(crate) fn ends(self, end: End) {
+    pub(crate) fn ends(self, end: &End) {
         let id = self.dispatch.id;
         self.lab.held.retain(|dispatch| dispatch.id != id);
         for member in 0..self.dispatch.members {
