@@ -117,7 +117,8 @@ impl Engine {
                 self.push_work(at.run, RunWork::Expand { task: *repeated });
             }
         }
-        if plan.tasks[task as usize].past_source {
+        // Which tasks are looked at is for the versions of the later runs to say.
+        if !self.run(at.run).followers.is_empty() {
             self.past_moved(at.run, task);
         }
         let model = plan.model(task);

@@ -227,7 +227,7 @@ impl Driver {
                     }
                 }
             }
-            Input::Reports(reports) => reports.into_iter().for_each(|report| self.report(report)),
+            Input::Reports(reports) => reports.iter().for_each(|report| self.report(report)),
             Input::Answer(id, answer) => {
                 self.engine.answer(id, answer);
             }
@@ -247,10 +247,10 @@ impl Driver {
         actions
     }
 
-    fn report(&mut self, report: Report) {
-        let Report { dispatch, member, seq, .. } = report;
+    fn report(&mut self, report: &Report) {
+        let Report { dispatch, member, seq, .. } = *report;
         let ended = matches!(report.news, News::Ended(_));
-        let fate = self.engine.report(&report);
+        let fate = self.engine.report(report);
         match fate {
             Fate::Taken => self.counts.reports += 1,
             Fate::Stale => self.counts.stale += 1,

@@ -240,7 +240,7 @@ impl Engine {
             run.parked.insert(pending);
         } else if run.window.len() < limit {
             run.window.insert(pending);
-            self.into_lane(pending);
+            self.put_in_lane(pending);
         } else if run.window.last().is_some_and(|last| pending < *last) {
             // It goes before one that is in the queue already: they change places.
             if let Some(last) = run.window.pop_last() {
@@ -248,7 +248,7 @@ impl Engine {
                 run.window.insert(pending);
                 let lane = self.lane_of(last.at);
                 self.queue.remove(lane, &last);
-                self.into_lane(pending);
+                self.put_in_lane(pending);
                 let task = self.run(last.at.run).tis[last.at.ti as usize].task;
                 self.pass_on(last.at.run, task);
             }
@@ -257,7 +257,7 @@ impl Engine {
         }
     }
 
-    fn into_lane(&mut self, pending: Pending) {
+    fn put_in_lane(&mut self, pending: Pending) {
         let lane = self.lane_of(pending.at);
         self.queue.push(lane, pending);
     }
@@ -370,7 +370,7 @@ impl Engine {
             }
             let Some(pending) = state.parked.pop_first() else { return };
             state.window.insert(pending);
-            self.into_lane(pending);
+            self.put_in_lane(pending);
         }
     }
 

@@ -286,7 +286,10 @@ impl Engine {
             let waits_for = unfinished(run, task, unit, &before);
             let (done, total, rule) = (up.done(), up.total, plan.rule);
             holds.push(Hold {
-                says: format!("{done} of {total} upstream instances have ended; it waits for {}", names(&waits_for)),
+                says: format!(
+                    "{done} of {total} upstream instances have ended; it waits for {}",
+                    names(&waits_for)
+                ),
                 limit: Limit::Upstream { rule, done, total, waits_for },
                 frees: format!("they end so that `{rule}` is decided"),
             });
@@ -302,13 +305,16 @@ impl Engine {
         let (run_name, tasks) = match &run.past {
             Past::Run(before) => {
                 let before = self.run(*before);
-                let open = |name: &TaskId| before.plan.find(name).is_some_and(|task| !crate::past::settled(before, task));
+                let open = |name: &TaskId| {
+                    before.plan.find(name).is_some_and(|task| !crate::past::settled(before, task))
+                };
                 (Some(before.row.run_name.clone()), tasks.into_iter().filter(open).collect())
             }
             Past::Over(blocked) => (None, tasks.into_iter().filter(|name| blocked.contains(name)).collect()),
             Past::Unknown | Past::Loading | Past::None => (None, Vec::new()),
         };
-        let which = run_name.as_ref().map_or_else(|| "the run before".to_owned(), |name| format!("run `{name}`"));
+        let which =
+            run_name.as_ref().map_or_else(|| "the run before".to_owned(), |name| format!("run `{name}`"));
         Hold {
             says: format!("{} of {which} hasn't ended well", list(&tasks)),
             limit: Limit::Past { run_name, tasks },
@@ -359,7 +365,8 @@ impl Engine {
         let (free, asked) = (pool.open(), standing.slots);
         if free < i64::from(asked) {
             let (name, total) = (pool.name.clone(), pool.row.as_ref().map(|row| row.slots));
-            let deferred = if pool.row.as_ref().is_some_and(|row| row.include_deferred) { pool.deferred } else { 0 };
+            let deferred =
+                if pool.row.as_ref().is_some_and(|row| row.include_deferred) { pool.deferred } else { 0 };
             let never = total.is_some_and(|total| i64::from(total) < i64::from(asked));
             let (says, frees) = match total {
                 None => (format!("there is no pool `{name}`"), "a pool of that name is made".to_owned()),
@@ -368,17 +375,25 @@ impl Engine {
                     "the pool is made larger".to_owned(),
                 ),
                 Some(total) => (
-                    format!("it asks for {asked} of the {total} slots of pool `{name}`, of which {free} are free"),
+                    format!(
+                        "it asks for {asked} of the {total} slots of pool `{name}`, of which {free} are free"
+                    ),
                     "tasks in the pool end, or it is made larger".to_owned(),
                 ),
             };
-            holds.push(Hold { limit: Limit::Pool { name, total, used: pool.used, deferred, free, asked }, says, frees });
+            holds.push(Hold {
+                limit: Limit::Pool { name, total, used: pool.used, deferred, free, asked },
+                says,
+                frees,
+            });
         }
         let (slots, used, asked) = (executor.slots, executor.used, standing.members);
         if slots.is_none_or(|slots| slots.saturating_sub(used) < asked) {
             let name = executor.name.clone();
             let (says, frees) = match slots {
-                None => (format!("executor `{name}` isn't there"), "an executor of that name starts".to_owned()),
+                None => {
+                    (format!("executor `{name}` isn't there"), "an executor of that name starts".to_owned())
+                }
                 Some(slots) => (
                     format!("executor `{name}` runs {used} of at most {slots}, and the task needs {asked}"),
                     "tasks there end, or it gets more room".to_owned(),
@@ -426,7 +441,11 @@ fn until(state: TaskState, at: Timestamp) -> Hold {
         TaskState::UpForReschedule => "it is called again",
         _ => "it is looked at again",
     };
-    Hold { limit: Limit::Until { at }, says: format!("{what} at {at}"), frees: "that instant comes".to_owned() }
+    Hold {
+        limit: Limit::Until { at },
+        says: format!("{what} at {at}"),
+        frees: "that instant comes".to_owned(),
+    }
 }
 
 /// Those of the tasks that have unfinished instances which count for the unit.

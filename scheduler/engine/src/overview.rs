@@ -86,7 +86,8 @@ impl Engine {
         for ti in runs.iter().flat_map(|run| &run.tis).filter(|ti| !ti.has(crate::run::flag::DEAD)) {
             states[ti.state as usize] += 1;
         }
-        let pending = runs.iter().flat_map(|run| &run.tis).filter(|ti| ti.has(crate::run::flag::PENDING)).count();
+        let pending =
+            runs.iter().flat_map(|run| &run.tis).filter(|ti| ti.has(crate::run::flag::PENDING)).count();
         let queued = runs.iter().map(|run| run.window.len()).sum();
         Overview {
             now: self.now,

@@ -60,9 +60,9 @@ impl Engine {
         };
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
         if allowed {
-            ti.unset(flag::WAITS_FOR_PAST)
+            ti.unset(flag::WAITS_FOR_PAST);
         } else {
-            ti.set(flag::WAITS_FOR_PAST)
+            ti.set(flag::WAITS_FOR_PAST);
         }
         allowed
     }

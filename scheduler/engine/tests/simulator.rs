@@ -72,7 +72,10 @@ fn report(seed: u64, shown: usize) -> String {
     }
     let (why, timeline) = match history(seed, shortest, true) {
         Err(failure) => failure,
-        Ok(_) => ("it doesn't fail when it is repeated: something in the engine isn't deterministic".to_owned(), Vec::new()),
+        Ok(_) => (
+            "it doesn't fail when it is repeated: something in the engine isn't deterministic".to_owned(),
+            Vec::new(),
+        ),
     };
     let skipped = timeline.len().saturating_sub(shown);
     format!(

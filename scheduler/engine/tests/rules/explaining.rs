@@ -8,7 +8,7 @@ use engine::{
     state::{RunState, TaskState},
 };
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 /// What holds an instance, a line for each hold; `-` if it isn't explained.
 fn why(lab: &Lab, run: &str, name: &str) -> String {
@@ -45,7 +45,10 @@ fn what_runs_or_is_over_waits_for_nothing() {
 fn upstream_tasks_that_have_not_ended() {
     let mut lab = Lab::new();
     lab.activate(
-        dag("d").task(bash("a")).task(bash("m").map(times(3))).task(bash("z").needs(["a", "m"]).rule(TriggerRule::AllDone)),
+        dag("d")
+            .task(bash("a"))
+            .task(bash("m").map(times(3)))
+            .task(bash("z").needs(["a", "m"]).rule(TriggerRule::AllDone)),
     );
     let run = lab.trigger("d");
     lab.run("m[1]").succeeds();
@@ -115,7 +118,8 @@ fn a_queued_run() {
     .unwrap();
     let says = |run: &str| {
         let row = lab.run_row(run);
-        let explained = lab.driver.engine().explain(TENANT, &row.dag_id, &row.run_name, &task_id("a"), -1).unwrap();
+        let explained =
+            lab.driver.engine().explain(TENANT, &row.dag_id, &row.run_name, &task_id("a"), -1).unwrap();
         explained.holds.into_iter().map(|hold| hold.limit).collect::<Vec<_>>()
     };
     assert_eq!(says("r2"), [Limit::MaxActiveRuns { running: 1, limit: 1, ahead: 0 }]);
@@ -140,7 +144,8 @@ fn a_run_of_a_backfill() {
     };
     lab.request(Command::Backfill(spec)).unwrap();
     let row = lab.run_row("backfill__2025-12-01T12:00:00+00:00");
-    let explained = lab.driver.engine().explain(TENANT, &row.dag_id, &row.run_name, &task_id("a"), -1).unwrap();
+    let explained =
+        lab.driver.engine().explain(TENANT, &row.dag_id, &row.run_name, &task_id("a"), -1).unwrap();
     let limits: Vec<Limit> = explained.holds.into_iter().map(|hold| hold.limit).collect();
     assert_eq!(limits, [Limit::DagPaused, Limit::Backfill { id: 1, paused: false, running: 0, limit: 1 }]);
 }
@@ -227,7 +232,10 @@ fn the_limits_of_runs_and_tasks() {
     );
     let run = lab.trigger("d");
     let first = why(&lab, &run, "m[2]");
-    assert!(first.starts_with("2 tasks of the run are active and 0 wait before this one, of at most 2 -> "), "{first}");
+    assert!(
+        first.starts_with("2 tasks of the run are active and 0 wait before this one, of at most 2 -> "),
+        "{first}"
+    );
     lab.activate(dag("e").task(bash("n").max_active(1)).task(bash("o").map(times(2)).max_active_per_run(1)));
     lab.trigger("e");
     let second = lab.trigger("e");
@@ -268,12 +276,8 @@ fn an_overview_counts() {
     let overview = lab.driver.engine().overview();
     assert_eq!((overview.dags, overview.dags_halted), (2, 1));
     assert_eq!(overview.runs[..2], [(RunState::Queued, 0), (RunState::Running, 2)]);
-    let states = [
-        (TaskState::None, 1),
-        (TaskState::Scheduled, 2),
-        (TaskState::Queued, 2),
-        (TaskState::Success, 1),
-    ];
+    let states =
+        [(TaskState::None, 1), (TaskState::Scheduled, 2), (TaskState::Queued, 2), (TaskState::Success, 1)];
     assert_eq!(overview.instances, states);
     assert_eq!((overview.queued, overview.parked, overview.ending), (0, 2, 1));
     let pool = &overview.pools[0];

@@ -79,14 +79,17 @@ impl World {
             note: None,
         };
         if self.rng.mill(300) {
-            trigger.run_after = Some(if self.rng.mill(500) { date } else { now.after(Span(self.rng.micros(60))) });
+            trigger.run_after =
+                Some(if self.rng.mill(500) { date } else { now.after(Span(self.rng.micros(60))) });
         }
         trigger.run_name = match self.rng.below(8) {
             0 => Some(RunName::parse(self.rng.word(&["r1", "r2", "r3"])).unwrap()),
             1 => self.known_run(tenant, &dag_id),
-            2 if self.rng.mill(200) => {
-                Some(dags::run_name::run_name(engine::rows::RunType::Scheduled, Some(date), date.after(Span(minute))))
-            }
+            2 if self.rng.mill(200) => Some(dags::run_name::run_name(
+                engine::rows::RunType::Scheduled,
+                Some(date),
+                date.after(Span(minute)),
+            )),
             _ => None,
         };
         trigger
@@ -94,7 +97,8 @@ impl World {
 
     fn known_run(&mut self, tenant: TenantId, dag_id: &DagId) -> Option<RunName> {
         let of = |row: &&engine::rows::RunRow| row.tenant == tenant && row.dag_id == *dag_id;
-        let names: Vec<RunName> = self.store.runs.values().filter(of).map(|row| row.run_name.clone()).collect();
+        let names: Vec<RunName> =
+            self.store.runs.values().filter(of).map(|row| row.run_name.clone()).collect();
         self.rng.any(&names).cloned()
     }
 
