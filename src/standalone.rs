@@ -2,12 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, PoisonError},
 };
 
 use anyhow::Context as _;
+use api::{Api, Socket};
 use dags::{
     ids::{ExecutorName, ShardId, TenantId},
     time::Span,
@@ -33,6 +34,8 @@ use tokio::{
     sync::{Notify, mpsc, watch},
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::node_objects::{Current, NodeObjects};
 
 /// How long the lease on the shard lasts; it is renewed three times as often.
 const LEASE: Span = Span::seconds(10);
@@ -63,7 +66,8 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
         .create(&data)
         .with_context(|| format!("failed to make the data folder {}", data.display()))?;
     let data = data.canonicalize()?;
-    let _lock = lock(&data)?;
+    // First of all: it says whether another service runs here, which would take the shard from us under our own name.
+    let socket = Socket::bind(&data.join("updraft.sock")).context("failed to open the socket")?;
     let url = database.unwrap_or_else(|| format!("sqlite:{}", data.join("updraft.db").display()));
     let db = Db::connect(&url, Role::Owner).await.context("failed to open the database")?;
     migrate::up(&db).await.context("failed to bring the database's schema up to date")?;
@@ -78,7 +82,23 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
     }
     let (cancel, drain) = (CancellationToken::new(), CancellationToken::new());
     listen_for_signals(cancel.clone(), drain.clone()).context("failed to listen for signals")?;
-    let wake = Arc::new(Notify::new());
+    let (wake, settled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let current = Current::default();
+    tracing::info!(socket = %socket.path().display(), "see the runs with `updraft runs list --socket {}`", socket.path().display());
+    let config = engine::Config::new("local".parse().context("invariant: a plain word is a name")?);
+    let api = Api::new(api::Parts {
+        db: db.clone(),
+        sealer: sealer.clone(),
+        tenant: TenantId::DEFAULT,
+        wake: {
+            let wake = wake.clone();
+            Arc::new(move || wake.notify_one())
+        },
+        settled: settled.clone(),
+        objects: NodeObjects { objects: objects.clone(), executor: current.clone() },
+        default_pool_slots: config.default_pool_slots,
+        owner_wait: Api::OWNER_WAIT,
+    });
     let folder = FolderWatch::new(Settings {
         root: dags
             .canonicalize()
@@ -93,29 +113,14 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
         let options = ScriptOptions { policy: ScriptPolicy::BestEffort, ..ScriptOptions::new(program) };
         ScriptPool::new(options, Language::of(&plugins::catalog()))
     });
-    let name: ExecutorName = "local".parse().context("invariant: a plain word is a name")?;
-    let node = Node { db, sealer, objects, scripts, wake, data, name, slots };
+    let name = config.default_executor.clone();
+    let node = Node { db, sealer, objects, scripts, wake, settled, config, current, data, name, slots };
     let (status, _) = watch::channel(Status::default());
     tokio::select! {
         ended = node.schedule(status, drain, cancel.clone()) => ended,
+        // Served until the shard is given back.
+        served = api::serve(socket, api, CancellationToken::new()) => served.context("the API stopped"),
         watched = folder.run(tell) => watched.map_err(anyhow::Error::from),
-    }
-}
-
-/// Holds the data folder for this process: two services under one name would take the shard from each other.
-fn lock(data: &Path) -> anyhow::Result<std::fs::File> {
-    let path = data.join("service.lock");
-    let file = std::fs::File::options().write(true).create(true).truncate(false).open(&path);
-    let file = file.with_context(|| format!("failed to open {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => anyhow::bail!(
-            "another service is running on the data folder {}: end it first, or choose another folder with --data",
-            data.display()
-        ),
-        Err(std::fs::TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("failed to lock {}", path.display()))
-        }
     }
 }
 
@@ -125,6 +130,9 @@ struct Node {
     objects: Objects,
     scripts: Option<ScriptPool>,
     wake: Arc<Notify>,
+    settled: Arc<Notify>,
+    config: engine::Config,
+    current: Current,
     data: PathBuf,
     name: ExecutorName,
     slots: u32,
@@ -150,6 +158,7 @@ impl Node {
                 ..local::Options::new(self.data.join("supervisor"), &self.objects.results())?
             };
             let (executor, service) = local::open(options, reports);
+            *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(executor.clone());
             let mut executors = Executors::new();
             executors.insert(self.name.clone(), Kind::Local(executor.clone()));
             let parts = Parts {
@@ -161,8 +170,9 @@ impl Node {
                 objects: self.objects.clone(),
                 scripts: self.scripts.clone(),
                 policy: plugins::policy::Policy::default(),
-                config: engine::Config::new(self.name.clone()),
+                config: self.config.clone(),
                 wake: self.wake.clone(),
+                settled: self.settled.clone(),
             };
             let term = cancel.child_token();
             let mut service = pin!(service.run(term.clone()));

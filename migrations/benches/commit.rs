@@ -3,6 +3,11 @@
 //! `cargo bench -p migrations`. SQLite runs in a temporary folder (`UPDRAFT_BENCH_DIR` to choose the disk). PostgreSQL
 //! runs if `UPDRAFT_BENCH_POSTGRES_URL` names a server; start it with its defaults, above all with fsync on.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a program of its own that measures: it has its clock and settings"
+)]
+
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},

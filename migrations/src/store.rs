@@ -15,6 +15,7 @@ pub mod inbox;
 pub mod pool;
 pub mod result;
 pub mod run;
+pub mod shard;
 pub mod task_instance;
 pub mod tenant;
 pub mod variable;

@@ -1,10 +1,14 @@
 //! The executors that a service has, by name.
 
+mod mock;
+
 use std::collections::BTreeMap;
 
 use dags::ids::{DispatchId, ExecutorName};
 use engine::dispatch::{Held, Kill};
 use executor::{Capacity, Error, Executor, Work, local::LocalExecutor, log::LogChunk, noop::NoopExecutor};
+
+pub use self::mock::{Mock, MockExecutor};
 
 /// One of the kinds of executors.
 #[derive(Debug, Clone)]
@@ -13,6 +17,8 @@ pub enum Kind {
     Local(LocalExecutor),
     /// Attempts that succeed at once: for figures and dry runs.
     Noop(NoopExecutor),
+    /// Processes of this machine, but for tasks whose end was decided beforehand.
+    Mock(MockExecutor),
 }
 
 impl Executor for Kind {
@@ -20,6 +26,7 @@ impl Executor for Kind {
         match self {
             Self::Local(executor) => executor.submit(work).await,
             Self::Noop(executor) => executor.submit(work).await,
+            Self::Mock(executor) => executor.submit(work).await,
         }
     }
 
@@ -27,6 +34,7 @@ impl Executor for Kind {
         match self {
             Self::Local(executor) => executor.kill(kill).await,
             Self::Noop(executor) => executor.kill(kill).await,
+            Self::Mock(executor) => executor.kill(kill).await,
         }
     }
 
@@ -34,6 +42,7 @@ impl Executor for Kind {
         match self {
             Self::Local(executor) => executor.list().await,
             Self::Noop(executor) => executor.list().await,
+            Self::Mock(executor) => executor.list().await,
         }
     }
 
@@ -41,6 +50,7 @@ impl Executor for Kind {
         match self {
             Self::Local(executor) => executor.confirm(dispatch, member).await,
             Self::Noop(executor) => executor.confirm(dispatch, member).await,
+            Self::Mock(executor) => executor.confirm(dispatch, member).await,
         }
     }
 
@@ -48,6 +58,7 @@ impl Executor for Kind {
         match self {
             Self::Local(executor) => executor.logs(dispatch, member, offset).await,
             Self::Noop(executor) => executor.logs(dispatch, member, offset).await,
+            Self::Mock(executor) => executor.logs(dispatch, member, offset).await,
         }
     }
 
@@ -55,6 +66,7 @@ impl Executor for Kind {
         match self {
             Self::Local(executor) => executor.capacity().await,
             Self::Noop(executor) => executor.capacity().await,
+            Self::Mock(executor) => executor.capacity().await,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -13,13 +14,14 @@ use dags::{
 };
 use engine::{
     dispatch::ResultRef,
-    journal::{Load, Loaded},
+    journal::{Commit, Inbox, Journal, Load, Loaded, Position},
     memory::MemoryJournal,
-    rows::{RunRow, TaskRow},
+    rows::{Batch, RunRow, Snapshot, TaskRow},
 };
 use migrations::{Db, TenantScope, seal::Sealer, store};
 use plugins::context::Connection;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 /// Why something couldn't be looked up; asking again may help.
 #[derive(Debug, thiserror::Error)]
@@ -241,6 +243,48 @@ impl Facts for DbFacts {
             }
         }
         Ok(found)
+    }
+}
+
+/// A journal in memory that others read while a shell writes it: [`MemoryFacts`], and whoever waits for a run.
+#[derive(Debug, Clone, Default)]
+pub struct SharedJournal {
+    /// The journal.
+    pub journal: Arc<Mutex<MemoryJournal>>,
+    /// Rings after each commit.
+    pub committed: Arc<Notify>,
+}
+
+impl SharedJournal {
+    /// The journal. Nothing that holds it can leave it half-written.
+    pub fn lock(&self) -> std::sync::MutexGuard<'_, MemoryJournal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Journal for SharedJournal {
+    type Error = Infallible;
+
+    async fn snapshot(&mut self) -> Result<Snapshot, Infallible> {
+        Ok(self.lock().read())
+    }
+
+    async fn inbox(&mut self, skip: &[i64], limit: usize) -> Result<Inbox, Infallible> {
+        Ok(self.lock().requests(skip, limit))
+    }
+
+    async fn load(&mut self, load: Load) -> Result<Loaded, Infallible> {
+        Ok(self.lock().find(load))
+    }
+
+    async fn commit(&mut self, batch: &Batch) -> Commit {
+        let commit = self.lock().write(batch);
+        self.committed.notify_one();
+        commit
+    }
+
+    async fn position(&mut self) -> Result<Position, Infallible> {
+        Ok(Position { ours: true, batch: self.lock().batch })
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) async fn keep(executors: &Executors, holder: Option<&Kind>, objects: 
 }
 
 async fn keep_one(executor: &Kind, objects: &Objects, receipt: Receipt) -> Result<(), executor::Error> {
-    if let Kind::Local(_) = executor {
+    if matches!(executor, Kind::Local(_) | Kind::Mock(_)) {
         let path = objects.log(receipt.dispatch, receipt.member);
         let (mut text, mut offset) = (Vec::new(), 0);
         loop {

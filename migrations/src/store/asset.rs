@@ -16,13 +16,16 @@ use crate::{
     store::{Page, Window},
 };
 
-/// Events of one asset or of all, newest first.
+/// Positions of a batch that an event's number has room for.
+const EVENTS_PER_BATCH: i64 = 100_000;
+
+/// Events of one asset or of all, newest first, each with a number that is unique in the tenant's shard.
 pub async fn events(
     db: &Db,
     scope: TenantScope,
     asset: Option<&str>,
     window: Window,
-) -> Result<Page<AssetEventRow>, Error> {
+) -> Result<Page<(i64, AssetEventRow)>, Error> {
     let doing = "list asset events";
     let mut query = asset_event::Entity::find().filter(asset_event::Column::TenantId.eq(scope.tenant().0));
     if let Some(asset) = asset {
@@ -38,7 +41,10 @@ pub async fn events(
         .all(db.read())
         .await
         .doing(doing)?;
-    Ok(Page { rows: found.iter().map(rows::asset_event).collect::<Result<_, _>>()?, total })
+    let numbered = |row: &asset_event::Model| {
+        Ok::<_, Error>((row.batch * EVENTS_PER_BATCH + i64::from(row.n), rows::asset_event(row)?))
+    };
+    Ok(Page { rows: found.iter().map(numbered).collect::<Result<_, _>>()?, total })
 }
 
 /// What a consumer has pending, by asset.

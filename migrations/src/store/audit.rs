@@ -48,6 +48,13 @@ pub async fn list(db: &Db, scope: TenantScope, window: Window) -> Result<Page<Au
     Ok(Page { rows: found.into_iter().map(read).collect::<Result<_, _>>()?, total })
 }
 
+/// One entry.
+pub async fn get(db: &Db, scope: TenantScope, id: i64) -> Result<Option<AuditEntry>, Error> {
+    let found =
+        audit::Entity::find_by_id(id).filter(audit::Column::TenantId.eq(scope.tenant().0)).one(db.read());
+    found.await.doing("read an entry of the audit log")?.map(read).transpose()
+}
+
 fn read(row: audit::Model) -> Result<AuditEntry, Error> {
     let outcome: StoredOutcome = rows::json("audit", &row.outcome)?;
     Ok(AuditEntry {

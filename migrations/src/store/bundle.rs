@@ -178,6 +178,62 @@ pub async fn versions(db: &Db, scope: TenantScope, dag: &DagId) -> Result<Vec<Ve
     found.into_iter().map(read_version).collect()
 }
 
+/// A DAG version without its model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbered {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The hash of the model.
+    pub version: DagVersion,
+    /// Which version of the DAG it is in the order in which they were stored, from 1.
+    pub number: u32,
+    /// When it was first stored.
+    pub created_at: Timestamp,
+    /// The bundle that had it first.
+    pub bundle: BundleId,
+    /// The path of the file that it came from, within that bundle.
+    pub source: String,
+}
+
+/// All versions of those DAGs without their models, by DAG and number.
+pub async fn numbered(db: &Db, scope: TenantScope, dags: &[DagId]) -> Result<Vec<Numbered>, Error> {
+    let found: Vec<(String, String, i64, String, String)> = dag_version::Entity::find()
+        .select_only()
+        .columns([
+            dag_version::Column::DagId,
+            dag_version::Column::Version,
+            dag_version::Column::CreatedAt,
+            dag_version::Column::Bundle,
+            dag_version::Column::Source,
+        ])
+        .filter(dag_version::Column::TenantId.eq(scope.tenant().0))
+        .filter(dag_version::Column::DagId.is_in(dags.iter().map(DagId::as_str)))
+        .order_by_asc(dag_version::Column::DagId)
+        .order_by_asc(dag_version::Column::CreatedAt)
+        .order_by_asc(dag_version::Column::Version)
+        .into_tuple()
+        .all(db.read())
+        .await
+        .doing("number the versions of DAGs")?;
+    let mut numbered: Vec<Numbered> = Vec::with_capacity(found.len());
+    for (dag, version, created_at, bundle, source) in found {
+        let dag_id: DagId = rows::name("dag_version", &dag)?;
+        let number = match numbered.last() {
+            Some(last) if last.dag_id == dag_id => last.number + 1,
+            _ => 1,
+        };
+        numbered.push(Numbered {
+            dag_id,
+            version: DagVersion(version.into()),
+            number,
+            created_at: Timestamp(created_at),
+            bundle: BundleId(bundle.into()),
+            source,
+        });
+    }
+    Ok(numbered)
+}
+
 fn read_version(row: dag_version::Model) -> Result<Version, Error> {
     Ok(Version {
         dag_id: rows::name("dag_version", &row.dag_id)?,

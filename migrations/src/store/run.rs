@@ -9,8 +9,8 @@ use engine::{
     state::RunState,
 };
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    ColumnTrait as _, EntityTrait as _, Order, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, sea_query::NullOrdering,
 };
 
 use crate::{
@@ -21,6 +21,20 @@ use crate::{
     scope::TenantScope,
     store::{Page, Window},
 };
+
+/// What a list of runs is ordered by; runs without that instant come last in a falling order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RunOrder {
+    /// When they are due.
+    #[default]
+    RunAfter,
+    /// What they stand for.
+    LogicalDate,
+    /// When they started.
+    StartedAt,
+    /// When they ended.
+    EndedAt,
+}
 
 /// Which runs. An empty list doesn't restrict.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,9 +55,13 @@ pub struct RunFilter {
     pub logical_date_to: Option<Timestamp>,
     /// Made by this backfill.
     pub backfill: Option<i64>,
+    /// The order.
+    pub order: RunOrder,
+    /// From the first to the last instead of from the last to the first.
+    pub ascending: bool,
 }
 
-/// Runs, those that are due last first.
+/// Runs in the order of the filter: those that are due last first unless it says otherwise.
 pub async fn list(
     db: &Db,
     scope: TenantScope,
@@ -77,9 +95,21 @@ pub async fn list(
         query = query.filter(run::Column::BackfillId.eq(backfill));
     }
     let total = query.clone().count(db.read()).await.doing(doing)?;
+    let column = match filter.order {
+        RunOrder::RunAfter => run::Column::RunAfter,
+        RunOrder::LogicalDate => run::Column::LogicalDate,
+        RunOrder::StartedAt => run::Column::StartedAt,
+        RunOrder::EndedAt => run::Column::EndedAt,
+    };
+    let (order, nulls) =
+        if filter.ascending { (Order::Asc, NullOrdering::First) } else { (Order::Desc, NullOrdering::Last) };
+    let query = match filter.order {
+        // Never null: said plainly, so that the index serves.
+        RunOrder::RunAfter => query.order_by(column, order.clone()),
+        _ => query.order_by_with_nulls(column, order.clone(), nulls),
+    };
     let found = query
-        .order_by_desc(run::Column::RunAfter)
-        .order_by_desc(run::Column::RunId)
+        .order_by(run::Column::RunId, order)
         .limit(window.limit)
         .offset(window.offset)
         .all(db.read())

@@ -90,8 +90,7 @@ fn change_task(random: &mut Random, row: &mut TaskRow) {
 
 fn change_run(random: &mut Random, row: &mut RunRow) {
     row.state = random.pick(RunState::ALL);
-    row.run_type =
-        random.pick(&[RunType::Scheduled, RunType::Manual, RunType::Backfill, RunType::AssetTriggered]);
+    row.run_type = random.pick(&RunType::ALL);
     row.version = fixture::version(row.dag_id.as_str(), random.pick(&["one", "two"]));
     row.bundle = fixture::bundle_id(random.pick(&["b1", "b2"]));
     row.queued_at = random.time();
@@ -158,6 +157,10 @@ pub(crate) fn next(random: &mut Random, model: &Model) -> Batch {
         }
         for task in model.tasks.values().filter(|task| task.run == run.run) {
             if random.chance(60) {
+                continue;
+            }
+            if random.chance(5) {
+                batch.deleted_tasks.push((task.tenant, task.run, task.task.clone(), task.map_index));
                 continue;
             }
             let mut row = task.clone();

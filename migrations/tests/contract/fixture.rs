@@ -28,6 +28,7 @@ pub(crate) fn scope() -> TenantScope {
 }
 
 /// This machine's clock, as the shell has it.
+#[expect(clippy::disallowed_methods, reason = "the test is the shell")]
 pub(crate) fn clock() -> Timestamp {
     Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64)
 }

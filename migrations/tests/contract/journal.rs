@@ -131,9 +131,8 @@ async fn every_state_and_type_comes_back(test: TestDb) {
     let (mut first, template, _) = first_batch();
     first.new_runs.clear();
     first.new_tasks.clear();
-    let types = [RunType::Scheduled, RunType::Manual, RunType::Backfill, RunType::AssetTriggered];
     for state in RunState::ALL {
-        for run_type in types {
+        for run_type in RunType::ALL {
             let mut run = fixture::run(TenantId::DEFAULT, "d", &format!("{state}-{}", run_type.as_str()));
             (run.state, run.run_type) = (*state, run_type);
             first.new_runs.push(run);
@@ -195,8 +194,8 @@ async fn requests_are_taken_once_with_outcome_and_audit(test: TestDb) {
         bundle: fixture::bundle_id("b1"),
         dags: vec![ActivatedDag {
             dag_id: fixture::dag_id("d"),
-            bundle: None,
             version: fixture::version("d", "one"),
+            bundle: None,
             paused_upon_creation: false,
         }],
     };

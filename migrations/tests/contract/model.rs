@@ -46,6 +46,9 @@ impl Model {
             self.tasks.retain(|key, _| !gone.contains(&key.0));
             self.pending.retain(|key, _| (key.0, &key.1) != (*tenant, dag));
         }
+        for (_, run, task, index) in &batch.deleted_tasks {
+            self.tasks.remove(&(*run, task.clone(), *index)).unwrap();
+        }
         for (tenant, dag) in &batch.consumed_assets {
             self.pending.retain(|key, _| (key.0, &key.1) != (*tenant, dag));
         }

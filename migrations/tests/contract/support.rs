@@ -19,6 +19,7 @@ macro_rules! on_both {
 pub(crate) use on_both;
 
 /// The server for the tests.
+#[expect(clippy::disallowed_methods, reason = "the one setting of the tests")]
 pub(crate) fn postgres_url() -> String {
     std::env::var("UPDRAFT_TEST_POSTGRES_URL").expect(
         "UPDRAFT_TEST_POSTGRES_URL isn't set: these tests need a PostgreSQL server; run `make test`, or start one with \
@@ -51,7 +52,9 @@ pub(crate) async fn postgres<F: Future<Output = ()> + Send + 'static>(test: impl
     let separator = if server.contains('?') { '&' } else { '?' };
     let url = format!("{server}{separator}options[search_path]={schema}");
     let db = opened(&url).await;
-    let ended = tokio::spawn(test(TestDb { db: db.clone(), url })).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(test(TestDb { db: db.clone(), url }));
+    let ended = tasks.join_next().await.unwrap();
     db.close().await;
     admin.execute("SET lock_timeout = '5s'").await.unwrap();
     admin.execute(sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"))).await.unwrap();

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::{
     engine::{Engine, Fault, Limited},
     plan::TaskIdx,
-    queue::Pending,
     rows::{AttemptRow, TaskRow},
     run::{Run, RunIdx, Step, Ti, TiIdx, TiRef, flag},
     state::TaskState,
@@ -119,7 +118,7 @@ impl Engine {
             }
         }
         if plan.tasks[task as usize].past_source {
-            self.wake_followers(at.run);
+            self.past_moved(at.run, task);
         }
         let model = plan.model(task);
         if state == TaskState::Success && !model.outlets.is_empty() {
@@ -136,13 +135,7 @@ impl Engine {
         let delta = if to.is_active() { 1 } else { -1 };
         let model = self.model_of(run, task);
         let (of_dag, of_run) = (model.max_active.is_some(), model.max_active_per_run.is_some());
-        let mut freed: Vec<Pending> = Vec::new();
-        let mut change = |limited: &mut Limited| {
-            limited.active = limited.active.saturating_add_signed(delta);
-            if delta < 0 {
-                freed.extend(limited.parked.pop_first());
-            }
-        };
+        let change = |limited: &mut Limited| limited.active = limited.active.saturating_add_signed(delta);
         if of_run {
             change(self.run_mut(run).limited.entry(task).or_default());
         }
@@ -150,8 +143,8 @@ impl Engine {
             let (dag, name) = (self.run(run).dag, self.model_of(run, task).task_id.clone());
             change(self.dags[dag as usize].limited.entry(name).or_default());
         }
-        for pending in freed {
-            self.enqueue_pending(pending);
+        if delta < 0 {
+            self.pass_on(run, task);
         }
     }
 
@@ -216,7 +209,8 @@ pub(crate) fn count(run: &mut Run, ti: TiIdx, state: TaskState, delta: i32) {
             if failed {
                 unit.sources_failed = unit.sources_failed.saturating_add_signed(delta);
             }
-            if matches!(state, TaskState::Skipped | TaskState::Removed) {
+            // The results of a repeated task are the list without those that were skipped.
+            if matches!(state, TaskState::Skipped | TaskState::Removed) && !plan.tasks[task as usize].mapped {
                 unit.sources_skipped = unit.sources_skipped.saturating_add_signed(delta);
             }
         }

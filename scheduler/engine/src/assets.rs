@@ -6,8 +6,9 @@ use std::{
 };
 
 use dags::{
-    ids::TenantId,
+    ids::{RunName, TenantId},
     model::{AssetCondition, When},
+    run_name::run_name_nth,
     time::Timestamp,
 };
 use serde_json::{Map, Value};
@@ -141,7 +142,7 @@ impl Engine {
         }
         let newest = pending.values().copied().max().unwrap_or(self.now);
         let (tenant, dag_id) = (state.row.tenant, state.row.dag_id.clone());
-        let Some(name) = self.free_name(dag, RunType::AssetTriggered, None, newest) else { return };
+        let name = self.asset_run_name(dag, newest);
         self.assets.pending.remove(&dag);
         self.out.pending_assets.retain(|row| (row.tenant, &row.dag_id) != (tenant, &dag_id));
         self.out.consumed_assets.push((tenant, dag_id));
@@ -159,6 +160,16 @@ impl Engine {
             by: None,
         };
         self.make_run(dag, new);
+    }
+
+    /// A name that no run in memory has and, by the distance from the newest event to now, none that has left it.
+    fn asset_run_name(&self, dag: u32, newest: Timestamp) -> RunName {
+        let first = (self.now.since(newest).0 as u32).wrapping_mul(1 << 12);
+        let taken = &self.dags[dag as usize].runs;
+        (0..=u32::MAX)
+            .map(|k| run_name_nth(RunType::AssetTriggered, None, newest, first.wrapping_add(k)))
+            .find(|name| !taken.contains_key(name))
+            .expect("invariant: fewer runs than numbers")
     }
 
     /// What waits for a consumer, by asset, with the time of the newest event.

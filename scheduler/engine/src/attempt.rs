@@ -16,6 +16,7 @@ use crate::{
     run::{TiRef, flag},
     state::TaskState,
     transition::Event,
+    work::RunWork,
 };
 
 /// A dispatch that is being ended, as it is stored.
@@ -92,7 +93,8 @@ impl Engine {
         let ti = &run.tis[at.ti as usize];
         let model = run.plan.model(ti.task);
         let executor = ti.live.as_ref().and_then(|live| live.executor.clone());
-        let started = ti.live.as_ref().and_then(|live| live.started_at);
+        let (started, queued) =
+            ti.live.as_ref().map_or((None, None), |live| (live.started_at, live.queued_at));
         let dispatch = Dispatch {
             id: DispatchId { attempt, n: ti.dispatch_n },
             tenant: run.row.tenant,
@@ -107,7 +109,8 @@ impl Engine {
             members: model.gang.max(1),
             executor: executor.unwrap_or_else(|| self.config.default_executor.clone()),
             timeout: model.timeout,
-            waited: started.map_or(Span::ZERO, |started| self.now.since(started)),
+            // As of its admission, so that it is the same if it is handed over again.
+            waited: started.map_or(Span::ZERO, |started| queued.unwrap_or(self.now).since(started)),
         };
         let n = dispatch.id.n;
         self.attempts.insert(attempt, Holder { at, n, since: Timestamp::MAX });
@@ -202,7 +205,9 @@ impl Engine {
     }
 
     fn attempt_ended(&mut self, at: TiRef, end: &End) {
-        if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued && end.outcome != Outcome::NotStarted {
+        if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued
+            && end.outcome != Outcome::NotStarted
+        {
             self.started(at);
         }
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
@@ -234,7 +239,9 @@ impl Engine {
                 }
             }
             Outcome::FailedForGood => self.failed(at, false, reason),
-            Outcome::Failed | Outcome::TimedOut | Outcome::Lost | Outcome::NotStarted => self.failed(at, true, reason),
+            Outcome::Failed | Outcome::TimedOut | Outcome::Lost | Outcome::NotStarted => {
+                self.failed(at, true, reason)
+            }
             // We asked for this without giving the instance up: it goes back to the queue.
             Outcome::Killed => {
                 let kept = reason.unwrap_or_else(|| "its executor ended it".into());
@@ -247,11 +254,15 @@ impl Engine {
 
     fn succeeded(&mut self, at: TiRef, end: &End) {
         let ti = &self.run(at.run).tis[at.ti as usize];
-        let source = self.run(at.run).plan.tasks[ti.task as usize].is_source;
+        let plan = &self.run(at.run).plan.tasks[ti.task as usize];
+        // What is repeated over a task that is repeated itself takes the list of its results, whatever each of them is.
+        let source = plan.is_source && !plan.mapped;
         let most = self.config.map_length_max;
         match end.mapped_length {
             Some(length) if source && length > most => {
-                let reason = format!("its result has {length} elements, and tasks are repeated over it: at most {most} are allowed");
+                let reason = format!(
+                    "its result has {length} elements, and tasks are repeated over it: at most {most} are allowed"
+                );
                 self.failed(at, false, Some(reason.into()));
             }
             None if source => {
@@ -425,7 +436,13 @@ impl Engine {
     }
 
     /// Ends an instance by hand or with its run. What runs is killed; its slots stay taken until its end is confirmed.
-    pub(crate) fn end_by_hand(&mut self, at: TiRef, event: Event, by: Option<Arc<str>>, reason: Option<Arc<str>>) {
+    pub(crate) fn end_by_hand(
+        &mut self,
+        at: TiRef,
+        event: Event,
+        by: Option<Arc<str>>,
+        reason: Option<Arc<str>>,
+    ) {
         let why = reason.clone().unwrap_or_else(|| "marked by hand".into());
         self.let_go(at, &why);
         self.run_mut(at.run).tis[at.ti as usize].live().marked_by = by;
@@ -534,7 +551,8 @@ impl Engine {
         let run = self.run(at.run);
         let ti = &run.tis[at.ti as usize];
         let retries = run.plan.model(ti.task).retries;
-        let (state, tries) = (ti.state, ti.try_number);
+        let (task, state, tries) = (ti.task, ti.state, ti.try_number);
+        let unexpanded = ti.map_index == -1 && run.plan.tasks[task as usize].mapped;
         let has_ticket = ti.live.as_ref().is_some_and(|live| live.ticket.is_some());
         if state == TaskState::None {
             return;
@@ -568,6 +586,9 @@ impl Engine {
             let live = ti.live();
             *live = crate::run::Live { marked_by: by, ..Default::default() };
             ti.max_tries = tries + retries;
+            if unexpanded {
+                self.push_work(at.run, RunWork::Expand { task });
+            }
         }
         self.touch(at);
     }
@@ -582,7 +603,11 @@ impl Engine {
             let ti = &self.run(at.run).tis[at.ti as usize];
             let Some(live) = &ti.live else { continue };
             let id = DispatchId { attempt: *attempt, n: *n };
-            if ti.state.holds_slots() && live.executor.as_ref() == Some(executor) && *since < as_of && !held.contains(&id) {
+            if ti.state.holds_slots()
+                && live.executor.as_ref() == Some(executor)
+                && *since < as_of
+                && !held.contains(&id)
+            {
                 lost.push((id, *at));
             }
         }

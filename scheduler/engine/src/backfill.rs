@@ -113,6 +113,8 @@ impl Engine {
         }
         self.out.backfills.insert((tenant, id), state.row.clone());
         if change == BackfillChange::Cancel {
+            // Its running runs end by themselves, without it.
+            self.backfills.remove(&(tenant, id));
             let queued: Vec<RunIdx> = self.runs_of_backfill(tenant, id, RunState::Queued);
             for run in queued {
                 self.end_run(run, BulkKind::SkipUnfinished, None, "its backfill was cancelled".into());
@@ -131,7 +133,8 @@ impl Engine {
     pub(crate) fn end_backfills(&mut self, dag: u32) {
         let (now, row) = (self.now, &self.dags[dag as usize].row);
         let of = |state: &State| state.row.tenant == row.tenant && state.row.spec.dag_id == row.dag_id;
-        let keys: Vec<_> = self.backfills.iter().filter(|(_, state)| of(state)).map(|(key, _)| *key).collect();
+        let keys: Vec<_> =
+            self.backfills.iter().filter(|(_, state)| of(state)).map(|(key, _)| *key).collect();
         for key in keys {
             if let Some(State { mut row, .. }) = self.backfills.remove(&key) {
                 row.next_date = None;
@@ -164,8 +167,9 @@ impl Engine {
             // Dates have no way back: the last one of the range is found by walking to it.
             (spec.from <= to).then(|| timetable.ticks_between(spec.from, to).last())?
         } else {
-            let from = after.map_or(spec.from, |date| date.after(dags::time::Span(1)));
-            timetable.ticks_between(from, spec.to).next()
+            // A fixed period without start date counts from where it is asked: that is the date before.
+            let from = after.unwrap_or(spec.from);
+            timetable.ticks_between(from, spec.to).find(|planned| planned.logical_date > after)
         }
     }
 

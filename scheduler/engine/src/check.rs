@@ -67,16 +67,29 @@ impl Engine {
         for task in 0..plan.tasks.len() as TaskIdx {
             let span = run.spans[task as usize];
             let name = &plan.model(task).task_id;
-            ensure!(span.units == 1 || span.units == span.len, "`{name}` has {} units for {}", span.units, span.len);
+            ensure!(
+                span.units == 1 || span.units == span.len,
+                "`{name}` has {} units for {}",
+                span.units,
+                span.len
+            );
             for unit in span.first_unit..span.first_unit + span.units {
                 let (known, fresh) = (run.units[unit as usize], run.surroundings(task, unit));
-                ensure!(known == fresh, "unit {} of `{name}` counts {known:?}, it is {fresh:?}", unit - span.first_unit);
+                ensure!(
+                    known == fresh,
+                    "unit {} of `{name}` counts {known:?}, it is {fresh:?}",
+                    unit - span.first_unit
+                );
             }
             for ti in run.instances(task) {
                 let it = &run.tis[ti as usize];
-                ensure!(it.task == task && !it.has(flag::DEAD), "an instance of `{name}` lies in the wrong place");
+                ensure!(
+                    it.task == task && !it.has(flag::DEAD),
+                    "an instance of `{name}` lies in the wrong place"
+                );
                 let at = TiRef { run: index, ti };
-                self.check_instance(at, run).map_err(|why| format!("{name}[{}] {}: {why}", it.map_index, it.state))?;
+                self.check_instance(at, run)
+                    .map_err(|why| format!("{name}[{}] {}: {why}", it.map_index, it.state))?;
                 sums.unfinished += u32::from(!it.state.is_finished());
                 let failed = matches!(it.state, TaskState::Failed | TaskState::UpstreamFailed);
                 sums.failed_leaves += u32::from(failed && plan.tasks[task as usize].leaf);
@@ -90,10 +103,18 @@ impl Engine {
         ensure!(known == sums, "it counts {known:?}, it is {sums:?}");
         let most = plan.dag().max_active_tasks;
         let taken = active + run.window.len() as u32;
-        ensure!(taken <= most.max(active), "{active} active and {} in the queue, of {most}", run.window.len());
-        let paused = self.dags[run.dag as usize].row.paused;
-        ensure!(paused || run.parked.is_empty() || taken >= most, "{} wait though there is room", run.parked.len());
-        ensure!(!paused || run.window.is_empty(), "its DAG is paused and it is in the queue");
+        ensure!(
+            taken <= most.max(active),
+            "{active} active and {} in the queue, of {most}",
+            run.window.len()
+        );
+        let halted = self.dags[run.dag as usize].halted();
+        ensure!(
+            halted || run.parked.is_empty() || taken >= most,
+            "{} wait though there is room",
+            run.parked.len()
+        );
+        ensure!(!halted || run.window.is_empty(), "its DAG stands still and it is in the queue");
         Ok(())
     }
 
@@ -104,8 +125,10 @@ impl Engine {
         let ticket = ti.live.as_ref().and_then(|live| live.ticket);
         let in_engine = plan.engine.is_some();
         ensure!(ticket.is_some() == (state.holds_slots() && !in_engine), "its slots are {ticket:?}");
-        ensure!(ti.try_number <= ti.max_tries + 1, "try {} of at most {}", ti.try_number, ti.max_tries + 1);
-        ensure!(!ti.has(flag::DIRTY) || run.dirty_tis.contains(&at.ti), "it is marked as changed and isn't listed");
+        ensure!(
+            !ti.has(flag::DIRTY) || run.dirty_tis.contains(&at.ti),
+            "it is marked as changed and isn't listed"
+        );
         ensure!(ti.has(flag::DIRTY) || ti.stored == state, "its change of state isn't listed");
         let pending = [&run.window, &run.parked]
             .into_iter()
@@ -113,7 +136,10 @@ impl Engine {
             .chain(self.dags[run.dag as usize].limited.get(&model.task_id).map(|limited| &limited.parked));
         let places = pending.map(|set| set.iter().filter(|pending| pending.at == at).count()).sum::<usize>();
         let waits = usize::from(state == TaskState::Scheduled);
-        ensure!(places == waits && ti.has(flag::PENDING) == (waits == 1), "it waits for admission in {places} places");
+        ensure!(
+            places == waits && ti.has(flag::PENDING) == (waits == 1),
+            "it waits for admission in {places} places"
+        );
         if state.holds_slots() || ti.has(flag::ASKING) {
             let tries = ti.try_number + u32::from(ti.has(flag::ASKING));
             let attempt = AttemptId::derive(run.row.run, &model.task_id, ti.map_index, tries);
@@ -149,25 +175,44 @@ impl Engine {
             let of = |run: &&Run| run.dag as usize == index;
             let runs: Vec<&Run> = self.runs.iter().filter_map(Option::as_deref).filter(of).collect();
             ensure!(runs.len() == dag.runs.len(), "`{name}` lists {} runs of {}", dag.runs.len(), runs.len());
-            let normal = |state| runs.iter().filter(|r| r.row.state == state && r.row.backfill.is_none()).count() as u32;
+            let normal = |state| {
+                runs.iter().filter(|r| r.row.state == state && r.row.backfill.is_none()).count() as u32
+            };
             let (queued, running) = (normal(RunState::Queued), normal(RunState::Running));
             ensure!(dag.running == running, "`{name}` counts {} running runs of {running}", dag.running);
-            ensure!(dag.active == queued + running, "`{name}` counts {} active runs of {}", dag.active, queued + running);
+            ensure!(
+                dag.active == queued + running,
+                "`{name}` counts {} active runs of {}",
+                dag.active,
+                queued + running
+            );
             let line = runs.iter().filter(|run| run.row.state == RunState::Queued).count();
             ensure!(dag.queued.len() == line, "`{name}` has {} runs in line, not {line}", dag.queued.len());
             for (task, limited) in &dag.limited {
                 let mut active = 0;
                 for run in &runs {
-                    let Some(task) = run.plan.find(task).filter(|t| run.plan.model(*t).max_active.is_some()) else { continue };
-                    active += run.instances(task).filter(|ti| run.tis[*ti as usize].state.is_active()).count() as u32;
+                    let Some(task) = run.plan.find(task).filter(|t| run.plan.model(*t).max_active.is_some())
+                    else {
+                        continue;
+                    };
+                    active += run.instances(task).filter(|ti| run.tis[*ti as usize].state.is_active()).count()
+                        as u32;
                 }
-                ensure!(limited.active == active, "`{name}`.`{task}` counts {} active of {active}", limited.active);
+                ensure!(
+                    limited.active == active,
+                    "`{name}`.`{task}` counts {} active of {active}",
+                    limited.active
+                );
             }
         }
         Ok(())
     }
 
-    fn check_queue(&self, tickets: &[Ticket], lanes: &BTreeMap<u32, BTreeSet<Pending>>) -> Result<(), String> {
+    fn check_queue(
+        &self,
+        tickets: &[Ticket],
+        lanes: &BTreeMap<u32, BTreeSet<Pending>>,
+    ) -> Result<(), String> {
         let queue = &self.queue;
         let none = BTreeSet::new();
         for (index, lane) in queue.lanes.iter().enumerate() {
@@ -176,7 +221,8 @@ impl Engine {
         }
         let keys: Vec<_> = tickets.iter().map(|ticket| &queue.lanes[ticket.lane as usize].key).collect();
         for (index, pool) in queue.pools.iter().enumerate() {
-            let used: i64 = keys.iter().filter(|k| k.pool as usize == index).map(|k| i64::from(k.slots)).sum();
+            let used: i64 =
+                keys.iter().filter(|k| k.pool as usize == index).map(|k| i64::from(k.slots)).sum();
             ensure!(pool.used == used, "pool `{}` counts {} slots of {used}", pool.name, pool.used);
         }
         for (index, executor) in queue.executors.iter().enumerate() {
@@ -188,7 +234,11 @@ impl Engine {
             let used: u64 = keys.iter().filter(of).map(|k| u64::from(k.slots.max(1))).sum();
             ensure!(tenant.used == used, "tenant {} counts {} of {used}", tenant.id, tenant.used);
             let waits = queue.ready.contains(&(tenant.used, index as u32));
-            ensure!(waits != tenant.lanes.is_empty(), "tenant {} is in line and has nothing waiting, or the reverse", tenant.id);
+            ensure!(
+                waits != tenant.lanes.is_empty(),
+                "tenant {} is in line and has nothing waiting, or the reverse",
+                tenant.id
+            );
         }
         Ok(())
     }
@@ -197,27 +247,32 @@ impl Engine {
     pub fn usage(&self) -> Vec<Usage> {
         let mut usage = Vec::new();
         for pool in &self.queue.pools {
-            let deferred = pool.row.as_ref().is_some_and(|row| row.include_deferred);
-            let used = pool.used + if deferred { pool.deferred } else { 0 };
             let limit = match &pool.row {
                 Some(row) if row.slots < 0 => None,
                 Some(row) => Some(i64::from(row.slots)),
                 None => Some(0),
             };
-            usage.push(Usage { what: format!("pool {}/{}", pool.tenant, pool.name), used, limit });
+            // What is deferred counts at admission, but nobody is turned away for it: it holds no slot before.
+            usage.push(Usage { what: format!("pool {}/{}", pool.tenant, pool.name), used: pool.used, limit });
         }
         for executor in &self.queue.executors {
             let limit = Some(i64::from(executor.slots.unwrap_or(0)));
-            usage.push(Usage { what: format!("executor {}", executor.name), used: i64::from(executor.used), limit });
+            usage.push(Usage {
+                what: format!("executor {}", executor.name),
+                used: i64::from(executor.used),
+                limit,
+            });
         }
         for dag in &self.dags {
-            let (what, most) = (format!("runs of {}/{}", dag.row.tenant, dag.row.dag_id), dag.plan.dag().max_active_runs);
+            let (what, most) =
+                (format!("runs of {}/{}", dag.row.tenant, dag.row.dag_id), dag.plan.dag().max_active_runs);
             usage.push(Usage { what, used: i64::from(dag.running), limit: Some(i64::from(most)) });
         }
         for run in self.runs.iter().flatten() {
             let limit = |task: TaskIdx| run.plan.model(task).max_active_per_run.map(i64::from);
             for task in (0..run.plan.tasks.len() as TaskIdx).filter(|task| limit(*task).is_some()) {
-                let holds = |ti: &u32| run.tis[*ti as usize].live.as_ref().is_some_and(|live| live.ticket.is_some());
+                let holds =
+                    |ti: &u32| run.tis[*ti as usize].live.as_ref().is_some_and(|live| live.ticket.is_some());
                 let used = run.instances(task).filter(holds).count() as i64;
                 let what = format!("task {}/{}", run.row.run, run.plan.model(task).task_id);
                 usage.push(Usage { what, used, limit: limit(task) });
@@ -238,15 +293,27 @@ impl Engine {
             let row = &run.row;
             lines.push(format!(
                 "run {} {} {} {} {:?} {:?} {} {} {:?}",
-                row.run, row.dag_id, row.run_name, row.state, row.started_at, row.ended_at, row.created_tasks, row.clear_number, row.backfill
+                row.run,
+                row.dag_id,
+                row.run_name,
+                row.state,
+                row.started_at,
+                row.ended_at,
+                row.created_tasks,
+                row.clear_number,
+                row.backfill
             ));
-            lines.push(format!("run {} {} {} {}", row.run, run.unfinished, run.moving, run.active));
+            lines.push(format!(
+                "run {} {} {} {} {}",
+                row.run, row.run_name, run.unfinished, run.moving, run.active
+            ));
             for ti in run.tis.iter().filter(|ti| !ti.has(flag::DEAD)) {
                 let live = ti.live.as_deref();
                 let sleeps = live.and_then(|live| live.wake_at).filter(|_| !ti.has(flag::DUE));
                 lines.push(format!(
-                    "task {} {} {} {} {}/{} {} {:?} {:?} {:?} {:?}",
+                    "task {} {} {} {} {} {}/{} {} {:?} {:?} {:?} {:?}",
                     row.run,
+                    row.run_name,
                     run.plan.model(ti.task).task_id,
                     ti.map_index,
                     ti.state,
@@ -262,17 +329,27 @@ impl Engine {
         }
         for dag in self.dags.iter().filter(|dag| !dag.deleted) {
             let row = &dag.row;
-            lines.push(format!("dag {} {} {} {} {} {}", row.dag_id, row.version, row.paused, row.stale, dag.running, dag.active));
+            lines.push(format!(
+                "dag {} {} {} {} {} {}",
+                row.dag_id, row.version, row.paused, row.stale, dag.running, dag.active
+            ));
         }
-        for pool in self.queue.pools.iter().filter(|pool| pool.row.is_some() || pool.used != 0 || pool.deferred != 0) {
-            lines.push(format!("pool {} {} {} {} {:?}", pool.tenant, pool.name, pool.used, pool.deferred, pool.row));
+        for pool in
+            self.queue.pools.iter().filter(|pool| pool.row.is_some() || pool.used != 0 || pool.deferred != 0)
+        {
+            lines.push(format!(
+                "pool {} {} {} {} {:?}",
+                pool.tenant, pool.name, pool.used, pool.deferred, pool.row
+            ));
         }
         for executor in self.queue.executors.iter().filter(|executor| executor.used != 0) {
             lines.push(format!("executor {} {}", executor.name, executor.used));
         }
         let holds = self.ending.iter().filter(|(_, ending)| ending.ticket.is_some());
         lines.extend(holds.map(|(id, _)| format!("ending {id}")));
-        lines.extend(self.backfills.values().map(|b| format!("backfill {:?} {} {}", b.row, b.running, b.open)));
+        lines.extend(
+            self.backfills.values().map(|b| format!("backfill {:?} {} {}", b.row, b.running, b.open)),
+        );
         lines.sort();
         lines
     }
@@ -295,7 +372,7 @@ impl Engine {
             let full = dag.running >= dag.plan.dag().max_active_runs;
             let past = |ti: &crate::run::Ti| ti.state == TaskState::None && ti.has(flag::WAITS_FOR_PAST);
             match run.row.state {
-                _ if dag.row.paused => run.active == 0,
+                _ if dag.halted() => run.active == 0,
                 RunState::Queued => later || full || run.row.backfill.is_some(),
                 RunState::Running => run.moving == 0 && run.tis.iter().any(past),
                 RunState::Success | RunState::Failed => run.unfinished == 0,
@@ -309,11 +386,17 @@ impl Engine {
         let mut lines = Vec::new();
         for run in self.runs.iter().flatten() {
             let head = format!("{} {} {}", run.row.dag_id, run.row.run_name, run.row.state);
-            lines.push(format!("{head}: {} unfinished, {} moving, work {:?}, past {:?}", run.unfinished, run.moving, run.work, run.past));
+            lines.push(format!(
+                "{head}: {} unfinished, {} moving, work {:?}, past {:?}",
+                run.unfinished, run.moving, run.work, run.past
+            ));
             for ti in run.tis.iter().filter(|ti| !ti.has(flag::DEAD) && !ti.state.is_finished()) {
                 let wake = ti.live.as_ref().and_then(|live| live.wake_at);
                 let name = &run.plan.model(ti.task).task_id;
-                lines.push(format!("{head}: {name}[{}] {} flags {:08b} wake {wake:?}", ti.map_index, ti.state, ti.flags));
+                lines.push(format!(
+                    "{head}: {name}[{}] {} flags {:08b} wake {wake:?}",
+                    ti.map_index, ti.state, ti.flags
+                ));
             }
         }
         lines

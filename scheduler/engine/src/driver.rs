@@ -185,7 +185,8 @@ impl Driver {
         }
         let again = self.flight.as_ref().and_then(|flight| flight.again);
         // While a commit is under way only its end lets anything out; what is due may be worked on, one step ahead.
-        let due = if self.flight.is_some() && self.engine.has_changes() { None } else { self.engine.deadline() };
+        let due =
+            if self.flight.is_some() && self.engine.has_changes() { None } else { self.engine.deadline() };
         [again, due].into_iter().flatten().min()
     }
 
@@ -197,7 +198,12 @@ impl Driver {
     /// Whether a call with [`Input::Tick`] would go on at once, with work that the last call didn't get to.
     pub fn wants_tick(&self) -> bool {
         let ahead = self.engine.has_changes();
-        !self.stopped && if self.flight.is_some() { !ahead && self.engine.has_work() } else { ahead || self.engine.has_work() }
+        !self.stopped
+            && if self.flight.is_some() {
+                !ahead && self.engine.has_work()
+            } else {
+                ahead || self.engine.has_work()
+            }
     }
 
     /// Whether everything that it knows is stored and let out.

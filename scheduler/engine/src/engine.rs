@@ -12,7 +12,9 @@ use std::{
 };
 
 use dags::{
-    ids::{AttemptId, BundleId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId},
+    ids::{
+        AttemptId, BundleId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId,
+    },
     model::Dag,
     time::{Span, Timestamp},
     timetable::{Planned, Timetable},
@@ -26,8 +28,8 @@ use crate::{
     plan::{Plan, TaskIdx},
     queue::{Queue, Ticket},
     rows::{
-        AssetEventRow, AttemptRow, BackfillRow, ContinuationRow, DagRow, InboxOutcome, PendingAssetRow, PoolRow,
-        ResultRow,
+        AssetEventRow, AttemptRow, BackfillRow, ContinuationRow, DagRow, InboxOutcome, PendingAssetRow,
+        PoolRow, ResultRow,
     },
     run::{Run, RunIdx, TiRef},
     transition::Refused,
@@ -196,6 +198,8 @@ pub(crate) struct DagState {
     pub(crate) running: u32,
     /// Queued and running runs, without those of backfills.
     pub(crate) active: u32,
+    /// The next scheduled run is due and waits for room under `max_active_runs`.
+    pub(crate) held: bool,
     /// Whether it is on the list of DAGs to look at.
     pub(crate) has_work: bool,
     /// Active instances of tasks that have a limit over all runs.

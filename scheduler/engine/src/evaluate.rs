@@ -5,7 +5,7 @@ use std::{cmp::Reverse, sync::Arc};
 use dags::time::Timestamp;
 
 use crate::{
-    engine::{Ask, Engine, Question},
+    engine::{Ask, Engine, Limited, Question},
     plan::{EngineTask, TaskIdx},
     queue::Pending,
     run::{RunIdx, TiRef, flag},
@@ -60,7 +60,9 @@ impl Engine {
         match verdict {
             Verdict::Wait => {}
             Verdict::UpstreamFailed => {
-                if self.past_allows_skip(at) && self.run(at.run).tis[at.ti as usize].state != TaskState::UpForReschedule {
+                if self.past_allows_skip(at)
+                    && self.run(at.run).tis[at.ti as usize].state != TaskState::UpForReschedule
+                {
                     self.apply(at, Event::Block, reason);
                 }
             }
@@ -97,6 +99,13 @@ impl Engine {
             }
             if counters.sources_skipped > 0 {
                 return (Verdict::Skip, Some("what it is repeated over was skipped".into()));
+            }
+            if counters.sources_open == 0 && !self.has_length(run, task) {
+                // As after a source that was marked as successful by hand.
+                return (
+                    Verdict::UpstreamFailed,
+                    Some("what it is repeated over has no known length".into()),
+                );
             }
         }
         let upstream = Upstream { placeholder, ..counters.up };
@@ -249,6 +258,8 @@ impl Engine {
                 let lane = self.lane_of(last.at);
                 self.queue.remove(lane, &last);
                 self.into_lane(pending);
+                let task = self.run(last.at.run).tis[last.at.ti as usize].task;
+                self.pass_on(last.at.run, task);
             }
         } else {
             run.parked.insert(pending);
@@ -261,7 +272,9 @@ impl Engine {
     }
 
     pub(crate) fn lane_of(&mut self, at: TiRef) -> u32 {
-        let run = self.runs[at.run as usize].as_deref_mut().expect("invariant: a run that is referred to is in memory");
+        let run = self.runs[at.run as usize]
+            .as_deref_mut()
+            .expect("invariant: a run that is referred to is in memory");
         let task = run.tis[at.ti as usize].task;
         let known = run.lanes[task as usize];
         if known != u32::MAX {
@@ -269,7 +282,8 @@ impl Engine {
         }
         let model = run.plan.model(task);
         let executor = model.executor.as_ref().unwrap_or(&self.config.default_executor);
-        let lane = self.queue.lane(run.row.tenant, &model.pool, executor, model.pool_slots, model.gang.max(1));
+        let lane =
+            self.queue.lane(run.row.tenant, &model.pool, executor, model.pool_slots, model.gang.max(1));
         run.lanes[task as usize] = lane;
         lane
     }
@@ -340,23 +354,30 @@ impl Engine {
         self.pass_on(at.run, task);
     }
 
-    /// An instance that was let through its task's own limits won't use them: another may have its chance.
-    fn pass_on(&mut self, run: RunIdx, task: TaskIdx) {
+    /// A task's own limits may have room: one instance that waits for them has its chance.
+    pub(crate) fn pass_on(&mut self, run: RunIdx, task: TaskIdx) {
         let plan = self.run(run).plan.clone();
         let model = plan.model(task);
-        let next = |limited: &mut crate::engine::Limited, most: u32| {
-            if limited.active < most { limited.parked.pop_first() } else { None }
-        };
-        let mut freed = Vec::new();
-        if let (Some(most), Some(limited)) = (model.max_active_per_run, self.run_mut(run).limited.get_mut(&task)) {
-            freed.extend(next(limited, most));
+        let has_room = |limited: &Limited, most: Option<u32>| most.is_some_and(|most| limited.active < most);
+        let of_run = self.run_mut(run).limited.get_mut(&task);
+        let of_run = of_run.filter(|limited| has_room(limited, model.max_active_per_run));
+        if let Some(pending) = of_run.and_then(|limited| limited.parked.pop_first()) {
+            self.enqueue_pending(pending);
         }
         let dag = self.run(run).dag as usize;
-        if let (Some(most), Some(limited)) = (model.max_active, self.dags[dag].limited.get_mut(&model.task_id)) {
-            freed.extend(next(limited, most));
-        }
-        for pending in freed {
+        // An instance whose run has enough in the queue can't use it, but one of another run may.
+        let mut full: Vec<RunIdx> = Vec::new();
+        while let Some(limited) = self.dags[dag].limited.get_mut(&model.task_id)
+            && has_room(limited, model.max_active)
+            && let Some(pending) =
+                limited.parked.iter().find(|pending| !full.contains(&pending.at.run)).copied()
+        {
+            limited.parked.remove(&pending);
             self.enqueue_pending(pending);
+            if self.run(pending.at.run).window.contains(&pending) {
+                return;
+            }
+            full.push(pending.at.run);
         }
     }
 

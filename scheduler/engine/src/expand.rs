@@ -21,18 +21,39 @@ enum Length {
 }
 
 impl Engine {
-    /// What it is repeated over is known: bring the number of instances in line.
-    pub(crate) fn expand(&mut self, run: RunIdx, task: TaskIdx) {
+    /// What it is repeated over is known: bring the number of instances in line. Returns what is left if the budget runs
+    /// out.
+    pub(crate) fn expand(&mut self, run: RunIdx, task: TaskIdx) -> Option<RunWork> {
         let span = self.run(run).spans[task as usize];
         if span.expanded {
-            self.resize(run, task);
+            if !self.resize(run, task) {
+                return Some(RunWork::Expand { task });
+            }
         } else {
             let first = &self.run(run).tis[span.first as usize];
             if first.state == TaskState::None {
                 self.expand_now(run, task);
             }
         }
+        self.push_work(run, RunWork::Store { task, done: 0 });
         self.push_work(run, RunWork::Task { task, done: 0 });
+        None
+    }
+
+    /// Has the rows of a task's instances stored that nothing else has touched yet, but for the first `done`.
+    pub(crate) fn store_instances(&mut self, run: RunIdx, task: TaskIdx, done: u32) -> Option<RunWork> {
+        let span = self.run(run).spans[task as usize];
+        for done in done..span.len {
+            if self.budget == 0 {
+                return Some(RunWork::Store { task, done });
+            }
+            let ti = span.first + done;
+            if self.run(run).tis[ti as usize].flags & (flag::STORED | flag::DIRTY) == 0 {
+                self.budget -= 1;
+                self.touch(TiRef { run, ti });
+            }
+        }
+        None
     }
 
     /// Gives a task its instances if their number is known.
@@ -41,16 +62,12 @@ impl Engine {
         let ti = self.run(run).spans[task as usize].first;
         let at = TiRef { run, ti };
         if length == 0 {
-            self.run_mut(run).spans[task as usize].expanded = true;
-            self.expansion_known(run, task);
             self.apply(at, Event::Skip, Some("what it is repeated over is empty".into()));
             return;
         }
         if length > u64::from(self.config.map_length_max) {
             let most = self.config.map_length_max;
             let reason = format!("it would be repeated {length} times; at most {most} are allowed");
-            self.run_mut(run).spans[task as usize].expanded = true;
-            self.expansion_known(run, task);
             self.fail_fast(at);
             self.apply(at, Event::MarkFailed, Some(reason.into()));
             return;
@@ -96,9 +113,8 @@ impl Engine {
             // The database knows it under index -1: that row goes, this one comes.
             state.tis[first as usize].unset(flag::STORED);
             state.renamed.push(plan.model(task).task_id.clone());
-        }
-        for ti in first..first + length {
-            self.touch(TiRef { run, ti });
+            // The others follow a step at a time: half-way is what a crash may leave.
+            self.touch(TiRef { run, ti: first });
         }
         self.recount(run, task);
         self.expansion_known(run, task);
@@ -117,15 +133,19 @@ impl Engine {
         }
     }
 
-    /// What it is repeated over has another length than last time: surplus instances go, missing ones come.
-    fn resize(&mut self, run: RunIdx, task: TaskIdx) {
-        let Length::Known(length) = self.length_of(run, task) else { return };
+    /// What it is repeated over has another length than last time: surplus instances go, missing ones come. False if the
+    /// budget ran out before.
+    fn resize(&mut self, run: RunIdx, task: TaskIdx) -> bool {
+        let Length::Known(length) = self.length_of(run, task) else { return true };
         let length = length.min(u64::from(self.config.map_length_max)) as u32;
         let span = self.run(run).spans[task as usize];
         for ti in span.first..span.first + span.len {
             let index = ti - span.first;
             let removed = self.run(run).tis[ti as usize].state == TaskState::Removed;
             let at = TiRef { run, ti };
+            if self.budget == 0 {
+                return false;
+            }
             if index >= length && !removed {
                 self.end_by_hand(at, Event::Remove, None, Some("its index no longer exists".into()));
             } else if index < length && removed {
@@ -159,12 +179,10 @@ impl Engine {
             state.spans[task as usize] =
                 crate::run::Span { first, len: length, first_unit, units, expanded: true };
             self.moved(run, span.first, span.len, first);
-            for ti in first + span.len..first + length {
-                self.touch(TiRef { run, ti });
-            }
             self.recount(run, task);
             self.expansion_known(run, task);
         }
+        true
     }
 
     /// Instances have new places: whatever refers to them follows.
@@ -197,6 +215,11 @@ impl Engine {
             let old = TiRef { run, ti: from + k };
             self.requeue_moved(old, TiRef { run, ti: to + k });
         }
+    }
+
+    /// Whether it is known how many instances a task has.
+    pub(crate) fn has_length(&self, run: RunIdx, task: TaskIdx) -> bool {
+        matches!(self.length_of(run, task), Length::Known(_))
     }
 
     /// How many instances a task has: the product over its own map and its groups'.

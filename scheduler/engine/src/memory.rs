@@ -18,8 +18,8 @@ use crate::{
     command::{Command, InboxRow, Refusal},
     journal::{Commit, Inbox, Journal, Load, Loaded, Position},
     rows::{
-        AssetEventRow, AttemptRow, BackfillRow, Batch, ContinuationRow, DagRow, EventRow, PendingAssetRow, PoolRow,
-        ResultRow, RunRow, Snapshot, TaskRow,
+        AssetEventRow, AttemptRow, BackfillRow, Batch, ContinuationRow, DagRow, EventRow, PendingAssetRow,
+        PoolRow, ResultRow, RunRow, Snapshot, TaskRow,
     },
 };
 
@@ -79,7 +79,10 @@ impl MemoryJournal {
     /// The task instances of a run.
     pub fn tasks_of(&self, run: RunId) -> impl Iterator<Item = &TaskRow> {
         let first = TaskId::parse("-").expect("invariant: a hyphen is a name");
-        self.tasks.range((run, first, i32::MIN)..).take_while(move |((owner, ..), _)| *owner == run).map(|(_, row)| row)
+        self.tasks
+            .range((run, first, i32::MIN)..)
+            .take_while(move |((owner, ..), _)| *owner == run)
+            .map(|(_, row)| row)
     }
 
     /// Writes a batch if it follows the last one and everything is as it expects.
@@ -108,13 +111,18 @@ impl MemoryJournal {
                 return Err(format!("run {} of {} exists already", row.run_name, row.dag_id));
             }
             if date.is_some_and(|date| holds(self.dates.get(&date))) {
-                return Err(format!("a run of {} with the date of {} exists already", row.dag_id, row.run_name));
+                return Err(format!(
+                    "a run of {} with the date of {} exists already",
+                    row.dag_id, row.run_name
+                ));
             }
         }
         for changed in &batch.runs {
             match self.runs.get(&changed.row.run) {
                 Some(row) if row.state == changed.before => {}
-                Some(row) => return Err(format!("run {} is {}, not {}", row.run_name, row.state, changed.before)),
+                Some(row) => {
+                    return Err(format!("run {} is {}, not {}", row.run_name, row.state, changed.before));
+                }
                 None => return Err(format!("run {} isn't there", changed.row.run_name)),
             }
         }
@@ -132,9 +140,14 @@ impl MemoryJournal {
             match self.tasks.get(&key) {
                 Some(row) if row.state == changed.before => {}
                 Some(row) => {
-                    return Err(format!("task {}[{}] is {}, not {}", row.task, row.map_index, row.state, changed.before));
+                    return Err(format!(
+                        "task {}[{}] is {}, not {}",
+                        row.task, row.map_index, row.state, changed.before
+                    ));
                 }
-                None => return Err(format!("task {}[{}] isn't there", changed.row.task, changed.row.map_index)),
+                None => {
+                    return Err(format!("task {}[{}] isn't there", changed.row.task, changed.row.map_index));
+                }
             }
             if !keys.insert(key) {
                 return Err(format!("task {}[{}] is written twice", changed.row.task, changed.row.map_index));
@@ -206,7 +219,11 @@ impl MemoryJournal {
         if let Some(date) = row.logical_date {
             self.dates.insert((row.tenant, row.dag_id.clone(), date), row.run);
         }
-        if row.state.is_finished() { self.unfinished.remove(&row.run) } else { self.unfinished.insert(row.run) };
+        if row.state.is_finished() {
+            self.unfinished.remove(&row.run)
+        } else {
+            self.unfinished.insert(row.run)
+        };
         self.runs.insert(row.run, row.clone());
     }
 
@@ -233,7 +250,11 @@ impl MemoryJournal {
             batch: self.batch,
             dags: self.dags.values().cloned().collect(),
             versions: self.versions.clone(),
-            runs: self.unfinished.iter().map(|run| (self.runs[run].clone(), self.tasks_of(*run).cloned().collect())).collect(),
+            runs: self
+                .unfinished
+                .iter()
+                .map(|run| (self.runs[run].clone(), self.tasks_of(*run).cloned().collect()))
+                .collect(),
             pools: self.pools.values().cloned().collect(),
             pending_assets: self.pending_assets.values().cloned().collect(),
             backfills: self.backfills.values().filter(|row| row.ended_at.is_none()).cloned().collect(),
@@ -245,7 +266,9 @@ impl MemoryJournal {
     /// A run that isn't in the engine's memory.
     pub fn find(&self, load: Load) -> Loaded {
         let found = match &load {
-            Load::Run(tenant, dag_id, name) => self.names.get(&(*tenant, dag_id.clone(), name.clone())).copied(),
+            Load::Run(tenant, dag_id, name) => {
+                self.names.get(&(*tenant, dag_id.clone(), name.clone())).copied()
+            }
             Load::ById(run) => self.runs.contains_key(run).then_some(*run),
             Load::At(tenant, dag_id, date) => self.dates.get(&(*tenant, dag_id.clone(), *date)).copied(),
             Load::Before(tenant, dag_id, date) => self

@@ -11,6 +11,7 @@ use dags::{
 use crate::{
     engine::Engine,
     journal::Load,
+    plan::TaskIdx,
     rows::{RunRow, RunType, TaskRow},
     run::{Past, Run, RunIdx, TiRef, flag},
     state::TaskState,
@@ -87,6 +88,11 @@ impl Engine {
             self.run_mut(run).past = Past::None;
             return;
         };
+        if state.row.backfill.is_some_and(|(_, ordinal)| ordinal == 1) {
+            // Whatever ran before, a backfill begins somewhere.
+            self.run_mut(run).past = Past::None;
+            return;
+        }
         let (tenant, dag_id, seq) = (state.row.tenant, state.row.dag_id.clone(), state.seq);
         self.run_mut(run).past = Past::Loading;
         self.ask_load(Load::Before(tenant, dag_id, date)).pasts.push((run, seq));
@@ -104,14 +110,29 @@ impl Engine {
             .filter_map(|other| self.run(*other).row.logical_date.map(|when| (when, *other)))
             .filter(|(when, other)| *when < date && counts(&model, self.run(*other).row.run_type))
             .max();
-        let stored = found.filter(|(row, ..)| counts(&model, row.run_type));
-        let past = match (in_memory, stored) {
-            (Some((when, other)), stored)
-                if stored.is_none_or(|(row, ..)| row.logical_date.is_none_or(|date| date <= when)) =>
+        // When catching up, what lies before the start date is no past.
+        let start = if model.schedule.missed == Missed::All { model.start_date } else { None };
+        let too_early = |when: Timestamp| start.is_some_and(|start| when < start);
+        let past = match (in_memory, found) {
+            (Some((when, other)), found)
+                if found.is_none_or(|(row, ..)| row.logical_date.is_none_or(|date| date <= when)) =>
             {
-                self.run_mut(other).followers.push(run);
-                Past::Run(other)
+                if too_early(when) {
+                    Past::None
+                } else {
+                    self.run_mut(other).followers.push(run);
+                    Past::Run(other)
+                }
             }
+            (_, Some((row, ..))) if !counts(&model, row.run_type) => {
+                // It is passed over: the one before it is looked up.
+                if let Some(date) = row.logical_date {
+                    let (load, seq) = (Load::Before(row.tenant, row.dag_id.clone(), date), self.run(run).seq);
+                    self.ask_load(load).pasts.push((run, seq));
+                }
+                return;
+            }
+            (_, Some((row, ..))) if row.logical_date.is_some_and(too_early) => Past::None,
             (_, Some((_, tasks, _))) => {
                 let blocked = blocking(tasks.iter().map(|row| (row.task.clone(), row.state)));
                 Past::Over(Arc::new(blocked))
@@ -122,10 +143,37 @@ impl Engine {
         self.push_work(run, RunWork::Everything { next: 0 });
     }
 
-    /// Something that later runs look at has changed.
+    /// A task's instance ended: later runs' tasks that look at it look again.
+    pub(crate) fn past_moved(&mut self, run: RunIdx, task: TaskIdx) {
+        let name = self.model_of(run, task).task_id.clone();
+        for follower in self.run(run).followers.clone() {
+            let Some(state) = self.runs[follower as usize].as_deref() else { continue };
+            let plan = state.plan.clone();
+            let Some(task) = plan.find(&name) else { continue };
+            let ups = plan.ups.of(task).iter().filter(|up| plan.model(**up).wait_for_downstream);
+            for task in ups.chain(plan.tasks[task as usize].past.then_some(&task)) {
+                self.push_work(follower, RunWork::Task { task: *task, done: 0 });
+            }
+        }
+    }
+
+    /// A run ended: later runs look again.
     pub(crate) fn wake_followers(&mut self, run: RunIdx) {
         for follower in self.run(run).followers.clone() {
             if self.runs[follower as usize].is_some() {
+                self.push_work(follower, RunWork::Everything { next: 0 });
+            }
+        }
+    }
+
+    /// A run is deleted: others have another past now.
+    pub(crate) fn past_is_gone(&mut self, run: RunIdx) {
+        self.past_changed(run);
+        for follower in std::mem::take(&mut self.run_mut(run).followers) {
+            if let Some(state) = self.runs[follower as usize].as_deref_mut()
+                && matches!(state.past, Past::Run(before) if before == run)
+            {
+                state.past = Past::Unknown;
                 self.push_work(follower, RunWork::Everything { next: 0 });
             }
         }

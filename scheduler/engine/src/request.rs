@@ -17,6 +17,7 @@ use crate::{
     rows::{InboxOutcome, PoolRow, RunRow, RunType, TaskRow},
     run::{RunIdx, TiIdx, TiRef},
     runs::NewRun,
+    select::no_task,
     state::{RunState, TaskState},
     transition::Event,
     work::{Bulk, BulkKind},
@@ -64,9 +65,7 @@ impl Engine {
             }
         }
         let found = match loaded.run {
-            Some((row, tasks, model)) if !only_pasts => {
-                self.bring_back(row, tasks, &model)
-            }
+            Some((row, tasks, model)) if !only_pasts => self.bring_back(row, tasks, &model),
             Some(_) | None => None,
         };
         for key in awaited.backfills {
@@ -99,13 +98,16 @@ impl Engine {
     fn is_outdated(&self, loaded: &Loaded) -> bool {
         let read = loaded.run.as_ref().and_then(|(row, ..)| row.logical_date);
         self.left.iter().filter(|left| left.asked.contains(&loaded.load)).any(|left| match &loaded.load {
-            Load::Run(tenant, dag_id, name) => (left.tenant, &left.dag_id, &left.name) == (*tenant, dag_id, name),
+            Load::Run(tenant, dag_id, name) => {
+                (left.tenant, &left.dag_id, &left.name) == (*tenant, dag_id, name)
+            }
             Load::ById(run) => left.run == *run,
             Load::At(tenant, dag_id, date) => {
                 (left.tenant, &left.dag_id, left.date) == (*tenant, dag_id, Some(*date))
             }
             Load::Before(tenant, dag_id, date) => {
-                let newer = left.date.is_some_and(|left| left < *date && read.is_none_or(|read| left >= read));
+                let newer =
+                    left.date.is_some_and(|left| left < *date && read.is_none_or(|read| left >= read));
                 (left.tenant, &left.dag_id) == (*tenant, dag_id) && newer
             }
         })
@@ -116,7 +118,9 @@ impl Engine {
         match &row.command {
             Command::Trigger(trigger) => match self.must_be_absent(row.tenant, trigger, Some(load)) {
                 Ok(Some(load)) => Step::Wait(load),
-                Ok(None) => self.make_triggered(row.tenant, trigger, Some(row.actor.as_str().into())).into(),
+                Ok(None) => self
+                    .make_triggered(row.tenant, trigger, Some(row.actor.as_str().into()), Some(load))
+                    .into(),
                 Err(refusal) => Err(refusal).into(),
             },
             Command::Clear(Clear { select, .. }) | Command::MarkTasks { select, .. } => {
@@ -132,7 +136,9 @@ impl Engine {
             | Command::AssetEvent { .. }
             | Command::Backfill(_)
             | Command::ChangeBackfill { .. }
-            | Command::DeleteDag { .. } => Err(Refusal::new("request.internal", "this request needs no run")).into(),
+            | Command::DeleteDag { .. } => {
+                Err(Refusal::new("request.internal", "this request needs no run")).into()
+            }
         }
     }
 
@@ -171,13 +177,19 @@ impl Engine {
                 .into(),
             Command::Clear(clear) => self.clear(tenant, clear, actor),
             Command::MarkTasks { select, state } => self.mark_tasks(tenant, select, *state, actor),
-            Command::MarkRun { dag_id, run_name, state } => self.mark_run(tenant, dag_id, run_name, *state, actor),
+            Command::MarkRun { dag_id, run_name, state } => {
+                self.mark_run(tenant, dag_id, run_name, *state, actor)
+            }
             Command::SetPool { name, slots, include_deferred } => {
                 if *slots < -1 {
                     return Err(Refusal::new("pool.slots", "slots must be -1 (no limit), 0 or more")).into();
                 }
-                let row =
-                    PoolRow { tenant, name: name.clone(), slots: *slots, include_deferred: *include_deferred };
+                let row = PoolRow {
+                    tenant,
+                    name: name.clone(),
+                    slots: *slots,
+                    include_deferred: *include_deferred,
+                };
                 self.queue.pool_mut(tenant, name).row = Some(row.clone());
                 self.out.deleted_pools.retain(|key| *key != (tenant, name.clone()));
                 self.out.pools.retain(|known| (known.tenant, &known.name) != (tenant, name));
@@ -222,7 +234,7 @@ impl Engine {
     fn trigger(&mut self, tenant: TenantId, trigger: &Trigger, actor: Arc<str>) -> Step {
         match self.must_be_absent(tenant, trigger, None) {
             Ok(Some(load)) => Step::Wait(load),
-            Ok(None) => self.make_triggered(tenant, trigger, Some(actor)).into(),
+            Ok(None) => self.make_triggered(tenant, trigger, Some(actor), None).into(),
             Err(refusal) => Err(refusal).into(),
         }
     }
@@ -244,11 +256,13 @@ impl Engine {
             return Err(date_taken(&trigger.dag_id));
         }
         let at = trigger.logical_date.map(|date| Load::At(tenant, trigger.dag_id.clone(), date));
-        let name = self.fixed_name(dag, trigger);
-        if let Some(name) = name.as_ref().filter(|name| self.dags[dag as usize].runs.contains_key(name.as_str())) {
+        let runs = &self.dags[dag as usize].runs;
+        if let Some(name) = trigger.run_name.as_ref().filter(|name| runs.contains_key(name.as_str())) {
             return Err(taken(&trigger.dag_id, name));
         }
-        Ok(match (absent, name) {
+        // Looked up, and taken since by another.
+        let absent = absent.filter(|load| !matches!(load, Load::Run(.., name) if runs.contains_key(name)));
+        Ok(match (absent, self.fixed_name(dag, trigger)) {
             (None, Some(name)) => Some(Load::Run(tenant, trigger.dag_id.clone(), name)),
             (None, None) | (Some(Load::Run(..)), _) => at,
             (Some(_), _) => None,
@@ -264,12 +278,13 @@ impl Engine {
         }
     }
 
-    /// Makes a run by hand; that its name and date are free in the database is known.
+    /// Makes a run by hand; that its name and date are free in the database is known, by `absent` if it was looked up.
     pub(crate) fn make_triggered(
         &mut self,
         tenant: TenantId,
         trigger: &Trigger,
         by: Option<Arc<str>>,
+        absent: Option<&Load>,
     ) -> Result<Value, Refusal> {
         let dag = self.known_dag(tenant, &trigger.dag_id)?;
         let state = &self.dags[dag as usize];
@@ -284,10 +299,10 @@ impl Engine {
             .and_then(|timetable| timetable.manual_interval(trigger.logical_date.unwrap_or(run_after)))
             .filter(|_| trigger.logical_date.is_some())
             .map(|DataInterval { start, end }| (start, end));
-        let name = match &trigger.run_name {
-            Some(name) if state.runs.contains_key(name) => return Err(taken(&trigger.dag_id, name)),
-            Some(name) => name.clone(),
-            None => self
+        let name = match (&trigger.run_name, absent) {
+            (Some(name), _) if state.runs.contains_key(name) => return Err(taken(&trigger.dag_id, name)),
+            (Some(name), _) | (None, Some(Load::Run(.., name))) => name.clone(),
+            (None, _) => self
                 .free_name(dag, RunType::Manual, trigger.logical_date, run_after)
                 .ok_or_else(|| Refusal::new("run.exists", "a run of that date exists already"))?,
         };
@@ -312,7 +327,9 @@ impl Engine {
 
     /// A task asks for a run of another DAG; `absent` is what was looked up for it and isn't there.
     pub(crate) fn trigger_from_task(&mut self, id: DispatchId, trigger: Trigger, absent: Option<&Load>) {
-        let Some(at) = self.attempts.get(&id.attempt).filter(|holder| holder.n == id.n).map(|holder| holder.at) else {
+        let Some(at) =
+            self.attempts.get(&id.attempt).filter(|holder| holder.n == id.n).map(|holder| holder.at)
+        else {
             return;
         };
         let run = self.run(at.run);
@@ -323,7 +340,7 @@ impl Engine {
                 self.ask_load(load).tasks.push((id, trigger));
                 return;
             }
-            Ok(None) => self.make_triggered(tenant, &trigger, Some(by)),
+            Ok(None) => self.make_triggered(tenant, &trigger, Some(by), absent),
             Err(refusal) => Err(refusal),
         };
         self.attempts.swap_remove(&id.attempt);
@@ -340,44 +357,8 @@ impl Engine {
     /// after them.
     fn selected(&self, run: RunIdx, select: &Selection, with_setups: bool) -> Vec<TiIdx> {
         let state = self.run(run);
-        let plan = &state.plan;
-        let mut chosen: BTreeMap<TaskIdx, Option<Vec<i32>>> = BTreeMap::new();
-        for (name, index) in &select.tasks {
-            let Some(task) = plan.find(name) else { continue };
-            match (chosen.entry(task).or_insert_with(|| Some(Vec::new())), index) {
-                (Some(list), Some(index)) => list.push(*index),
-                (all, _) => *all = None,
-            }
-        }
-        if select.tasks.is_empty() {
-            chosen.extend((0..plan.tasks.len() as TaskIdx).map(|task| (task, None)));
-        }
-        let named: Vec<TaskIdx> = chosen.keys().copied().collect();
-        let mut more = Vec::new();
-        if select.upstream {
-            more.extend(plan.closure(&named, &plan.ups));
-        }
-        if select.downstream {
-            more.extend(plan.closure(&named, &plan.downs));
-        }
-        for task in more {
-            chosen.entry(task).or_insert(None);
-        }
-        if with_setups && !select.tasks.is_empty() {
-            for task in chosen.keys().copied().collect::<Vec<_>>() {
-                for setup in &plan.tasks[task as usize].setups {
-                    chosen.entry(*setup).or_insert(None);
-                    let name = &plan.model(*setup).task_id;
-                    for (end, model) in plan.dag().tasks.iter().enumerate() {
-                        if model.teardown_of.contains(name) {
-                            chosen.entry(end as TaskIdx).or_insert(None);
-                        }
-                    }
-                }
-            }
-        }
         let mut instances = Vec::new();
-        for (task, indexes) in chosen {
+        for (task, indexes) in state.plan.chosen(select, with_setups) {
             for ti in state.instances(task) {
                 let index = state.tis[ti as usize].map_index;
                 if indexes.as_ref().is_none_or(|list| list.contains(&index)) {
@@ -393,11 +374,7 @@ impl Engine {
         let state = self.run(run);
         self.selected(run, &clear.select, true)
             .into_iter()
-            .filter(|ti| {
-                let state = state.tis[*ti as usize].state;
-                (!clear.only_failed || matches!(state, TaskState::Failed | TaskState::UpstreamFailed))
-                    && (!clear.only_running || state.holds_slots())
-            })
+            .filter(|ti| clear.takes(state.tis[*ti as usize].state))
             .map(|ti| self.task_name(TiRef { run, ti }))
             .collect()
     }
@@ -474,7 +451,8 @@ impl Engine {
                 .map(|ti| self.task_name(TiRef { run, ti }))
                 .collect()
         };
-        let list: Vec<(TaskId, i32)> = changing.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
+        let list: Vec<(TaskId, i32)> =
+            changing.iter().map(|ti| self.task_name(TiRef { run, ti: *ti })).collect();
         let marked = list.len();
         if marked > 0 {
             let reason: Arc<str> = format!("marked {to} by {actor}").into();
@@ -515,7 +493,9 @@ impl Engine {
                 let state = self.run(run);
                 let list = (0..state.tis.len() as TiIdx)
                     .filter(|ti| !state.tis[*ti as usize].has(crate::run::flag::DEAD))
-                    .filter(|ti| !matches!(state.tis[*ti as usize].state, TaskState::Success | TaskState::Removed))
+                    .filter(|ti| {
+                        !matches!(state.tis[*ti as usize].state, TaskState::Success | TaskState::Removed)
+                    })
                     .map(|ti| self.task_name(TiRef { run, ti }))
                     .collect();
                 let (by, kind) = (Some(actor), BulkKind::MarkSuccess);
@@ -542,7 +522,7 @@ impl Engine {
             return Err(Refusal::new("run.unfinished", message)).into();
         }
         let id = state.row.run;
-        self.past_is_over(run);
+        self.past_is_gone(run);
         self.drop_rows(run);
         self.out.deleted_runs.push((tenant, id));
         self.forget_run(run);
@@ -552,7 +532,8 @@ impl Engine {
     fn delete_dag(&mut self, tenant: TenantId, dag_id: &DagId) -> Result<Value, Refusal> {
         let dag = self.known_dag(tenant, dag_id)?;
         let state = &self.dags[dag as usize];
-        if state.runs.values().any(|run| self.run(*run).unfinished > 0) {
+        let open = |run: &RunIdx| !self.run(*run).row.state.is_finished() || self.run(*run).unfinished > 0;
+        if state.runs.values().any(open) {
             return Err(Refusal::new("dag.has_runs", format!("`{dag_id}` has unfinished runs")));
         }
         for run in state.runs.values().copied().collect::<Vec<_>>() {
@@ -611,10 +592,6 @@ fn no_run(dag_id: &DagId, run_name: &RunName) -> Refusal {
 fn reserved_kind(name: &RunName) -> Option<RunType> {
     let kind = RunType::parse(name.as_str().split_once("__")?.0)?;
     (kind != RunType::Manual).then_some(kind)
-}
-
-fn no_task(name: &TaskId) -> Refusal {
-    Refusal::new("task.not_found", format!("the DAG has no task `{name}`"))
 }
 
 fn date_taken(dag_id: &DagId) -> Refusal {

@@ -202,12 +202,23 @@ impl Engine {
             if it.state == TaskState::Removed && back.contains(&(it.task, it.map_index)) {
                 self.apply(at, Event::Clear, None);
             }
+            let it = &self.run(run).tis[ti as usize];
+            let retries = self.model_of(run, it.task).retries;
+            if it.try_number == 0 && it.max_tries != retries {
+                let stored = it.has(flag::STORED);
+                self.run_mut(run).tis[ti as usize].max_tries = retries;
+                if stored {
+                    self.touch(at);
+                }
+            }
             self.put_in(at);
         }
         self.touch_run(run);
         if self.run(run).row.state == RunState::Running {
             self.set_run_timers(run);
             self.look_again(run);
+        } else {
+            self.expand_again(run);
         }
     }
 
@@ -261,12 +272,17 @@ impl Engine {
         if (created as usize) < self.run(run).plan.tasks.len() {
             self.push_work(run, RunWork::Create { next: created });
         }
+        self.expand_again(run);
+        self.push_work(run, RunWork::Everything { next: 0 });
+    }
+
+    /// Not all instances of a task may have been stored.
+    fn expand_again(&mut self, run: RunIdx) {
         for task in 0..self.run(run).plan.tasks.len() as TaskIdx {
             if self.run(run).plan.tasks[task as usize].mapped {
                 self.push_work(run, RunWork::Expand { task });
             }
         }
-        self.push_work(run, RunWork::Everything { next: 0 });
     }
 
     /// Places instances side by side and counts what follows from their states.
@@ -356,7 +372,10 @@ impl Engine {
         let state = self.run(run);
         let dag = state.dag;
         match state.row.state {
-            RunState::Queued => self.queue_run(run),
+            RunState::Queued => {
+                self.queue_run(run);
+                self.expand_again(run);
+            }
             RunState::Running => {
                 let (backfill, tenant) = (state.row.backfill, state.row.tenant);
                 match backfill {
@@ -369,7 +388,8 @@ impl Engine {
                 self.set_run_timers(run);
                 self.look_again(run);
             }
-            RunState::Success | RunState::Failed => {}
+            // What is left of it is ended.
+            RunState::Success | RunState::Failed => self.push_work(run, RunWork::Everything { next: 0 }),
         }
     }
 

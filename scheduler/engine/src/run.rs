@@ -282,6 +282,7 @@ impl Run {
             crate::work::RunWork::Below { ti, .. } => Some(ti),
             crate::work::RunWork::Create { .. }
             | crate::work::RunWork::Everything { .. }
+            | crate::work::RunWork::Store { .. }
             | crate::work::RunWork::Task { .. }
             | crate::work::RunWork::Expand { .. }
             | crate::work::RunWork::Bulk(_) => None,

@@ -307,7 +307,13 @@ impl Engine {
     }
 
     /// Ends every instance that isn't finished, in one of the ways of [`BulkKind`].
-    pub(crate) fn end_all(&mut self, run: RunIdx, kind: BulkKind, by: Option<Arc<str>>, reason: Option<Arc<str>>) {
+    pub(crate) fn end_all(
+        &mut self,
+        run: RunIdx,
+        kind: BulkKind,
+        by: Option<Arc<str>>,
+        reason: Option<Arc<str>>,
+    ) {
         let state = self.run(run);
         let list = state
             .tis
@@ -326,13 +332,21 @@ impl Engine {
             return;
         }
         let (task, _) = self.task_name(at);
-        self.end_all(at.run, BulkKind::FailFast, None, Some(format!("`{task}` failed and the DAG fails fast").into()));
+        self.end_all(
+            at.run,
+            BulkKind::FailFast,
+            None,
+            Some(format!("`{task}` failed and the DAG fails fast").into()),
+        );
     }
 
     /// When a run's work is done: is it over, is it stuck?
     pub(crate) fn settle(&mut self, run: RunIdx) {
         let state = self.run(run);
         if state.row.state.is_finished() {
+            if state.unfinished > 0 {
+                self.end_all(run, BulkKind::SkipUnfinished, None, Some("its run has ended".into()));
+            }
             return;
         }
         if state.unfinished == 0 {
@@ -357,7 +371,8 @@ impl Engine {
     fn is_stuck(&self, run: RunIdx) -> bool {
         let state = self.run(run);
         let halted = self.dags[state.dag as usize].halted();
-        let limits = state.plan.dag().tasks.iter().any(|t| t.max_active.is_some() || t.max_active_per_run.is_some());
+        let limits =
+            state.plan.dag().tasks.iter().any(|t| t.max_active.is_some() || t.max_active_per_run.is_some());
         !halted && !state.plan.has_past && !limits
     }
 
@@ -431,11 +446,15 @@ impl Engine {
         let state = self.run_mut(run);
         state.row.clear_number += 1;
         if !state.row.state.is_finished() {
-            // Whoever clears tasks of a run that is being ended wants it to go on.
-            state.row.reason = None;
-            self.touch_run(run);
-            return;
+            let Some(reason) = state.row.reason.clone() else {
+                self.touch_run(run);
+                return;
+            };
+            // It is being ended, and whoever clears tasks of it wants it to go on: as if it had ended already, with its
+            // time counted anew.
+            self.finish(run, RunState::Failed, Some(reason));
         }
+        let state = self.run_mut(run);
         state.row.state = RunState::Queued;
         state.row.queued_at = now;
         (state.row.started_at, state.row.ended_at, state.row.reason) = (None, None, None);
@@ -562,7 +581,9 @@ impl Run {
             for ti in self.instances_above(task, unit, *source) {
                 match self.tis[ti as usize].state {
                     TaskState::Failed | TaskState::UpstreamFailed => fresh.sources_failed += 1,
-                    TaskState::Skipped | TaskState::Removed => fresh.sources_skipped += 1,
+                    TaskState::Skipped | TaskState::Removed => {
+                        fresh.sources_skipped += u32::from(!plan.tasks[*source as usize].mapped);
+                    }
                     TaskState::Success => {}
                     TaskState::None
                     | TaskState::Scheduled

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use dags::{
     ids::{BundleId, DagId, DagVersion, PoolName, RunName, TenantId},
-    model::{Dag, When},
+    model::{Dag, Missed, When},
     run_name::run_name_nth,
     time::Timestamp,
     timetable::{Bounds, DataInterval, Planned, Timetable},
@@ -32,6 +32,7 @@ impl Engine {
             queued: std::collections::BTreeSet::new(),
             running: 0,
             active: 0,
+            held: false,
             has_work: false,
             limited: BTreeMap::new(),
             deleted: false,
@@ -150,7 +151,16 @@ impl Engine {
         let continuous = state.plan.dag().schedule.when == When::Continuous;
         let waits = continuous && state.active > 0;
         state.next = match &state.timetable {
-            Some(timetable) if !off && !waits => timetable.next(last.as_ref(), now),
+            Some(timetable) if !off && !waits => {
+                // Without a start date and a last run nothing but what was planned says that a tick has come meanwhile.
+                let due = state.row.next.map(|next| next.run_after);
+                let came = due.filter(|due| last.is_none() && *due <= now);
+                let came = came.filter(|_| state.plan.dag().schedule.missed != Missed::None);
+                let came =
+                    came.and_then(|due| timetable.next(None, due).filter(|planned| planned.run_after == due));
+                let next = timetable.next(last.as_ref(), now);
+                next.filter(|planned| planned.run_after <= now).or(came).or(next)
+            }
             Some(_) | None => None,
         };
         let next = state.next.map(|planned| Cursor {
@@ -192,8 +202,15 @@ impl Engine {
             self.plan_next(dag);
         }
         self.run_for_assets(dag);
-        let state = &self.dags[dag as usize];
+        let now = self.now;
+        let state = &mut self.dags[dag as usize];
         let room = state.active < state.plan.dag().max_active_runs;
+        let due = state.next.is_some_and(|planned| planned.run_after <= now);
+        if due && std::mem::replace(&mut state.held, !room) && room {
+            // Ticks that came while there was no room were missed, as they are while a DAG is paused.
+            self.plan_next(dag);
+        }
+        let state = &self.dags[dag as usize];
         if let Some(planned) = state.next
             && planned.run_after <= self.now
             && room

@@ -22,6 +22,8 @@ pub(crate) enum RunWork {
     Below { ti: TiIdx, edge: u32, unit: u32 },
     /// Look at every undecided instance, from here on.
     Everything { next: TiIdx },
+    /// Store a task's instances, but for the first `done`.
+    Store { task: TaskIdx, done: u32 },
     /// Look at a task's undecided instances, but for the first `done`.
     Task { task: TaskIdx, done: u32 },
     /// Give a mapped task its instances.
@@ -124,10 +126,8 @@ impl Engine {
             RunWork::Below { ti, edge, unit } => self.look_below(run, ti, edge, unit),
             RunWork::Everything { next } => self.look_at_everything(run, next),
             RunWork::Task { task, done } => self.decide_task(run, task, done),
-            RunWork::Expand { task } => {
-                self.expand(run, task);
-                None
-            }
+            RunWork::Expand { task } => self.expand(run, task),
+            RunWork::Store { task, done } => self.store_instances(run, task, done),
             RunWork::Bulk(bulk) => self.bulk(run, bulk),
         }
     }
@@ -139,10 +139,11 @@ impl Engine {
                 return Some(RunWork::Create { next });
             }
             let span = self.run(run).spans[next as usize];
-            for ti in self.run(run).instances(next) {
-                self.touch(TiRef { run, ti });
+            self.budget -= 1;
+            self.touch(TiRef { run, ti: span.first });
+            if span.len > 1 {
+                self.push_work(run, RunWork::Store { task: next, done: 1 });
             }
-            self.budget = self.budget.saturating_sub(span.len as usize);
             next += 1;
             let state = self.run_mut(run);
             state.row.created_tasks = next;
@@ -269,7 +270,9 @@ impl Engine {
 
     /// Stores what is left of a run's changes of many instances, so that a crash doesn't lose them.
     pub(crate) fn save_bulks(&mut self, run: RunIdx) {
-        let state = self.runs[run as usize].as_deref_mut().expect("invariant: a run that is referred to is in memory");
+        let state = self.runs[run as usize]
+            .as_deref_mut()
+            .expect("invariant: a run that is referred to is in memory");
         for work in &mut state.work {
             let RunWork::Bulk(bulk) = work else { continue };
             if bulk.id == 0 {
@@ -277,7 +280,9 @@ impl Engine {
                 self.next_continuation += 1;
             }
             let work = serde_json::json!({ "run": state.row.run, "bulk": bulk });
-            self.out.continuations.insert(bulk.id, crate::rows::ContinuationRow { id: bulk.id, work: Some(work) });
+            self.out
+                .continuations
+                .insert(bulk.id, crate::rows::ContinuationRow { id: bulk.id, work: Some(work) });
         }
     }
 

@@ -58,7 +58,7 @@ fn history(seed: u64, events: u64, timeline: bool) -> Result<Tally, (String, Vec
 }
 
 /// Halves the time in which faults happen as long as the history still fails, then tells the story.
-fn report(seed: u64) -> String {
+fn report(seed: u64, shown: usize) -> String {
     let full = World::events(seed);
     let (mut events, mut shortest) = (full, full);
     while events > 1 {
@@ -71,7 +71,7 @@ fn report(seed: u64) -> String {
         Err(failure) => failure,
         Ok(_) => ("it doesn't fail when it is repeated: something in the engine isn't deterministic".to_owned(), Vec::new()),
     };
-    let skipped = timeline.len().saturating_sub(SHOWN);
+    let skipped = timeline.len().saturating_sub(shown);
     format!(
         "seed {seed} fails with {shortest} of {full} disturbed events: {why}\n\
          replay it with UPDRAFT_SIM_SEED={seed} cargo test -p engine --test simulator\n\
@@ -84,7 +84,7 @@ fn report(seed: u64) -> String {
 fn histories() {
     if let Some(seed) = setting("UPDRAFT_SIM_SEED") {
         if history(seed, World::events(seed), false).is_err() {
-            panic!("{}", report(seed));
+            panic!("{}", report(seed, usize::MAX));
         }
         return;
     }
@@ -117,7 +117,7 @@ fn histories() {
     });
     let total = total.into_inner().unwrap();
     if let Some(seed) = failed.into_inner().unwrap() {
-        panic!("{}", report(seed));
+        panic!("{}", report(seed, SHOWN));
     }
     // A simulator in which nothing happens proves nothing.
     if limit >= HISTORIES {

@@ -1,9 +1,10 @@
 //! People with requests.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use dags::{
     ids::{BundleId, DagId, PoolName, RunName, TaskId, TenantId},
+    model::{Dag, When},
     time::{Span, Timestamp},
 };
 use engine::{
@@ -43,8 +44,23 @@ impl World {
         for id in 1..=self.store.backfills.keys().filter(|(owner, _)| *owner == tenant).count() as i64 {
             self.request(tenant, Command::ChangeBackfill { id, change: BackfillChange::Unpause });
         }
-        let bundle = BundleId(Arc::from("none"));
-        self.request(tenant, Command::ActivateBundle { bundle, dags: Vec::new() });
+        // Runs of a DAG that the newest bundle doesn't have stand still, so all of them come back, without a schedule.
+        let stored = self.store.dags.values().filter(|row| row.tenant == tenant);
+        let newest = self.editions.iter().filter(|((owner, _), _)| *owner == tenant);
+        let models: BTreeMap<DagId, Arc<Dag>> = stored
+            .map(|row| (row.dag_id.clone(), self.store.versions[&row.version].clone()))
+            .chain(newest.map(|((_, dag_id), (_, dag))| (dag_id.clone(), dag.clone())))
+            .collect();
+        let mut dags = Vec::new();
+        for (dag_id, model) in models {
+            let mut model = Dag::clone(&model);
+            model.schedule.when = When::Never;
+            self.next_version += 1;
+            let version = crate::support::dag::version(self.next_version);
+            self.store.versions.insert(version.clone(), Arc::new(model));
+            dags.push(ActivatedDag { dag_id, version, paused_upon_creation: false, bundle: None });
+        }
+        self.request(tenant, Command::ActivateBundle { bundle: BundleId(Arc::from("calm")), dags });
         for n in 0..3 {
             let dag_id = DagId::parse(&format!("d{n}")).unwrap();
             self.request(tenant, Command::PauseDag { dag_id, paused: false });
@@ -141,8 +157,8 @@ impl World {
             }
             20 => Some(Command::Backfill(Backfill {
                 dag_id,
-                from: now.before(Span::seconds(self.rng.within(0, 900))),
-                to: now.before(Span::seconds(self.rng.within(0, 600))),
+                from: now.before(Span::seconds(self.rng.within(0, 150))),
+                to: now.before(Span::seconds(self.rng.within(0, 100))),
                 reprocess: *self.rng.pick(&[Reprocess::None, Reprocess::Failed, Reprocess::Completed]),
                 reverse: self.rng.mill(300),
                 max_active_runs: self.rng.within(0, 3) as u32,

@@ -25,6 +25,9 @@ pub(crate) struct Job {
     pub(crate) members: Vec<Member>,
     /// Tells a job from an earlier one of the same dispatch, which the executor has forgotten.
     pub(crate) serial: u64,
+    /// It came from a driver that was no longer the owner: its successor may have given it up already, and finds and ends
+    /// it when it looks around.
+    pub(crate) late: bool,
 }
 
 impl Job {

@@ -25,6 +25,8 @@ pub(crate) struct Facts {
     /// The states that the history says instances have.
     told: BTreeMap<TaskKey, TaskState>,
     runs: BTreeMap<RunId, RunState>,
+    /// How often an instance was cleared while it ran: each time it got one more try.
+    restarts: BTreeMap<TaskKey, u32>,
 }
 
 /// What is looked up before a batch is written.
@@ -140,6 +142,9 @@ impl Facts {
                 };
                 let to = TaskState::parse(&step.to).ok_or_else(|| format!("unknown state {}", step.to))?;
                 let key = (event.run, task.clone(), *index);
+                if to == TaskState::Restarting {
+                    *self.restarts.entry(key.clone()).or_default() += 1;
+                }
                 let from = self.told.insert(key, to).unwrap_or(TaskState::None);
                 if !Event::ALL.iter().any(|event| next(from, *event) == Ok(to)) {
                     return Err(format!("`{task}`[{index}] went from {from} to {to}"));
@@ -159,7 +164,8 @@ impl Facts {
             if told != row.state {
                 return Err(format!("`{}`[{}] is stored as {}, its history says {told}", row.task, row.map_index, row.state));
             }
-            if row.try_number > row.max_tries + 1 {
+            let more = self.restarts.get(&key(row)).copied().unwrap_or_default();
+            if row.try_number > row.max_tries + 1 + more {
                 return Err(format!("`{}`[{}] is at try {} of {}", row.task, row.map_index, row.try_number, row.max_tries + 1));
             }
         }

@@ -44,6 +44,10 @@ pub(crate) struct Lab {
     pub(crate) alerts: Vec<Alert>,
     pub(crate) confirmed: usize,
     pub(crate) stopped: Option<Stop>,
+    /// The most rows of task instances in a batch.
+    pub(crate) largest_batch: usize,
+    /// Batches after which the database stops to answer, to crash in the middle of something.
+    pub(crate) commits_left: Option<usize>,
     executors: BTreeMap<ExecutorName, u32>,
     active: BTreeMap<(TenantId, DagId), DagVersion>,
     seen: BTreeSet<DispatchId>,
@@ -77,6 +81,8 @@ impl Lab {
             alerts: Vec::new(),
             confirmed: 0,
             stopped: None,
+            largest_batch: 0,
+            commits_left: None,
             executors: BTreeMap::new(),
             active: BTreeMap::new(),
             seen: BTreeSet::new(),
@@ -107,7 +113,7 @@ impl Lab {
             }
             // Each batch moves the engine's clock by a microsecond.
             self.now = self.now.max(self.driver.engine().now());
-            if inputs.is_empty() && self.stopped.is_none() && self.driver.is_busy() {
+            if inputs.is_empty() && self.stopped.is_none() && self.commits_left != Some(0) && self.driver.is_busy() {
                 inputs.push_back(Input::Tick);
             }
         }
@@ -116,6 +122,12 @@ impl Lab {
     fn act(&mut self, action: Action, inputs: &mut VecDeque<Input>) {
         match action {
             Action::Commit(batch) => {
+                match &mut self.commits_left {
+                    Some(0) => return,
+                    Some(left) => *left -= 1,
+                    None => {}
+                }
+                self.largest_batch = self.largest_batch.max(batch.new_tasks.len() + batch.tasks.len());
                 let commit = self.journal.write(&batch);
                 assert_eq!(commit, Commit::Done);
                 inputs.push_back(Input::Committed(commit));
@@ -350,10 +362,6 @@ impl Lab {
         }
         self.now = target;
         self.put(Input::Tick);
-    }
-
-    pub(crate) fn advance_to(&mut self, when: &str) {
-        self.advance(at(when).since(self.now));
     }
 
     /// The process dies; another one goes on from what is stored.

@@ -1,0 +1,167 @@
+//! What goes wrong, and how Airflow's API says it. The only place where codes become statuses.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use engine::command::Refusal;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::objects::ObjectsError;
+
+/// Seconds after which it makes sense to ask again when nobody owns the shard.
+const RETRY_AFTER_S: u32 = 5;
+
+/// Why a request isn't answered as hoped.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// It isn't there.
+    NotFound(String),
+    /// The request contradicts what is there.
+    Conflict(String),
+    /// The request makes no sense.
+    BadRequest(String),
+    /// The request isn't what the contract describes.
+    Invalid(Vec<Problem>),
+    /// Not for this actor.
+    Forbidden(String),
+    /// The engine refused.
+    Refused(Refusal),
+    /// Nobody owns the shard. Nothing was done.
+    NoOwner,
+    /// Something outside of the database can't be read.
+    Objects(ObjectsError),
+    /// The database can't do it.
+    Store(migrations::Error),
+    /// A bug.
+    Internal(String),
+}
+
+/// One thing that is wrong with a request, in the words of Airflow's API.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Problem {
+    /// Where: `body`, `query` or `path`, then keys and indices.
+    pub(crate) loc: Vec<Value>,
+    /// What is wrong.
+    pub(crate) msg: String,
+    /// A word for programs.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// What was given.
+    pub(crate) input: Value,
+}
+
+impl Error {
+    /// A value of the request that can't be used.
+    pub(crate) fn value(
+        place: &str,
+        name: &str,
+        message: impl Into<String>,
+        input: impl Into<Value>,
+    ) -> Self {
+        Self::Invalid(vec![Problem {
+            loc: vec![place.into(), name.into()],
+            msg: message.into(),
+            kind: "value_error".to_owned(),
+            input: input.into(),
+        }])
+    }
+
+    /// Something that the contract has and this service hasn't.
+    pub(crate) fn unsupported(what: &str, instead: &str) -> Self {
+        Self::BadRequest(format!("{what} isn't supported: {instead}"))
+    }
+}
+
+impl From<migrations::Error> for Error {
+    fn from(error: migrations::Error) -> Self {
+        match error {
+            migrations::Error::KeyReused { .. } => Self::Conflict(error.to_string()),
+            error => Self::Store(error),
+        }
+    }
+}
+
+impl From<ObjectsError> for Error {
+    fn from(error: ObjectsError) -> Self {
+        Self::Objects(error)
+    }
+}
+
+/// The status that says a refusal of the engine.
+fn status(code: &str) -> StatusCode {
+    match code {
+        "backfill.not_found"
+        | "dag.not_found"
+        | "dag_version.not_found"
+        | "pool.not_found"
+        | "run.not_found"
+        | "task.not_found" => StatusCode::NOT_FOUND,
+        "backfill.active" | "dag.has_runs" | "dag.stale" | "run.busy" | "run.date_exists" | "run.exists"
+        | "run.unfinished" => StatusCode::CONFLICT,
+        "backfill.future"
+        | "backfill.max_active_runs"
+        | "backfill.range"
+        | "pool.slots"
+        | "run.mark"
+        | "task.mark" => StatusCode::UNPROCESSABLE_ENTITY,
+        "request.internal" => StatusCode::INTERNAL_SERVER_ERROR,
+        // backfill.not_periodic, backfill.reprocess, backfill.reverse, pool.default, and what comes later.
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (status, detail) = match self {
+            Self::NotFound(message) => (StatusCode::NOT_FOUND, message),
+            Self::Conflict(message) => (StatusCode::CONFLICT, message),
+            Self::BadRequest(message) => (StatusCode::BAD_REQUEST, message),
+            Self::Forbidden(message) => (StatusCode::FORBIDDEN, message),
+            Self::Invalid(problems) => {
+                return (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "detail": problems })))
+                    .into_response();
+            }
+            Self::Refused(refusal) => return refused(&refusal),
+            Self::NoOwner => {
+                let message =
+                    "no scheduler took the request, so nothing was done: try again, and see that one runs";
+                let body = Json(json!({ "detail": message, "code": "shard.no_owner" }));
+                let after = [(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S))];
+                return (StatusCode::SERVICE_UNAVAILABLE, after, body).into_response();
+            }
+            Self::Objects(error @ ObjectsError::Missing) => (StatusCode::NOT_FOUND, error.to_string()),
+            Self::Objects(error @ ObjectsError::Offset(_)) => (StatusCode::BAD_REQUEST, error.to_string()),
+            Self::Objects(error @ ObjectsError::Unavailable(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            }
+            Self::Store(error) => masked(&chain(&error)),
+            Self::Internal(what) => masked(&what),
+        };
+        (status, Json(json!({ "detail": detail }))).into_response()
+    }
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let body = json!({ "detail": refusal.message, "code": refusal.code });
+    (status(&refusal.code), Json(body)).into_response()
+}
+
+/// What nobody outside needs to know, logged here once under a number that can be quoted.
+fn masked(what: &str) -> (StatusCode, String) {
+    let id = uuid::Uuid::now_v7();
+    tracing::error!(error.id = %id, error = what, "failed to answer a request");
+    (StatusCode::INTERNAL_SERVER_ERROR, format!("something went wrong here; the log says more under {id}"))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
+}

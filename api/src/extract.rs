@@ -1,0 +1,190 @@
+//! What requests carry, read strictly: bodies, queries and paths.
+
+use std::str::FromStr;
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Path, Request},
+    http::request::Parts,
+};
+use dags::{ids::DagId, time::Timestamp};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::error::{Error, Problem};
+
+/// A JSON body. Anything that the contract doesn't describe is refused with 422.
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let bytes = bytes::Bytes::from_request(request, state).await.map_err(|refused| {
+            Error::BadRequest(format!("the body can't be read: {}", refused.body_text()))
+        })?;
+        let mut reader = serde_json::Deserializer::from_slice(&bytes);
+        let body = serde_path_to_error::deserialize(&mut reader).map_err(|error| problem(&error, &bytes))?;
+        reader.end().map_err(|error| malformed(&error.to_string()))?;
+        Ok(Self(body))
+    }
+}
+
+fn malformed(message: &str) -> Error {
+    let problem = Problem {
+        loc: vec!["body".into()],
+        msg: format!("the body is no JSON: {message}"),
+        kind: "json_invalid".to_owned(),
+        input: Value::Null,
+    };
+    Error::Invalid(vec![problem])
+}
+
+fn problem(error: &serde_path_to_error::Error<serde_json::Error>, body: &[u8]) -> Error {
+    let inner = error.inner();
+    if !inner.is_data() {
+        return malformed(&inner.to_string());
+    }
+    let message = inner.to_string();
+    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+    let mut loc: Vec<Value> = vec!["body".into()];
+    for segment in error.path() {
+        match segment {
+            serde_path_to_error::Segment::Map { key } => loc.push(key.as_str().into()),
+            serde_path_to_error::Segment::Seq { index } => loc.push((*index).into()),
+            serde_path_to_error::Segment::Enum { .. } | serde_path_to_error::Segment::Unknown => {}
+        }
+    }
+    let named = message.split('`').nth(1).unwrap_or_default().to_owned();
+    let kind = if message.starts_with("missing field") {
+        loc.push(named.into());
+        "missing"
+    } else if message.starts_with("unknown field") {
+        if loc.last().and_then(Value::as_str) != Some(named.as_str()) {
+            loc.push(named.into());
+        }
+        "extra_forbidden"
+    } else {
+        "value_error"
+    };
+    // A value is shown, the whole body isn't: it may hold a secret.
+    let whole: Value = serde_json::from_slice(body).unwrap_or_default();
+    let input = loc[1..].iter().try_fold(&whole, |value, key| match key {
+        Value::String(key) => value.get(key),
+        key => value.get(key.as_u64()? as usize),
+    });
+    let secret = loc.iter().any(|key| ["password", "extra", "value"].iter().any(|name| key == name));
+    let input = input.filter(|_| !secret && kind == "value_error").cloned().unwrap_or_default();
+    Error::Invalid(vec![Problem { loc, msg: message.to_owned(), kind: kind.to_owned(), input }])
+}
+
+/// The names in a path. A name that nothing can have is simply not found.
+pub(crate) struct Named<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(names)) => Ok(Self(names)),
+            Err(refused) => Err(Error::NotFound(refused.body_text())),
+        }
+    }
+}
+
+/// A DAG in a path, or `~` for all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) enum DagOrAll {
+    All,
+    One(DagId),
+}
+
+impl TryFrom<String> for DagOrAll {
+    type Error = dags::ids::InvalidName;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text == "~" { Ok(Self::All) } else { DagId::parse(&text).map(Self::One) }
+    }
+}
+
+impl DagOrAll {
+    pub(crate) fn one(self) -> Option<DagId> {
+        match self {
+            Self::All => None,
+            Self::One(dag) => Some(dag),
+        }
+    }
+}
+
+/// The parameters of a query.
+///
+/// One that the handler doesn't know is refused rather than ignored: whoever filters by it would act on wrong rows.
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        let query = parts.uri.query().unwrap_or_default();
+        Ok(Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect()))
+    }
+}
+
+impl Params {
+    /// Says which parameters there are.
+    pub(crate) fn only(&self, known: &[&str]) -> Result<(), Error> {
+        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            Some((name, _)) => Err(Error::BadRequest(format!(
+                "query parameter `{name}` isn't supported here; there are: {}",
+                if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Every value of a parameter.
+    pub(crate) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+        let name = name.to_owned();
+        self.0.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The last value of a parameter.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.all(name).last()
+    }
+
+    /// The last value of a parameter, read.
+    pub(crate) fn read<T: FromStr>(&self, name: &str) -> Result<Option<T>, Error>
+    where
+        T::Err: std::fmt::Display,
+    {
+        self.text(name)
+            .map(|text| {
+                text.parse().map_err(|error: T::Err| Error::value("query", name, error.to_string(), text))
+            })
+            .transpose()
+    }
+
+    /// An instant.
+    pub(crate) fn instant(&self, name: &str) -> Result<Option<Timestamp>, Error> {
+        self.read(name)
+    }
+
+    /// Yes or no.
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Error> {
+        match self.text(name) {
+            None => Ok(None),
+            Some("true" | "True" | "1") => Ok(Some(true)),
+            Some("false" | "False" | "0") => Ok(Some(false)),
+            Some(text) => Err(Error::value("query", name, "must be true or false", text)),
+        }
+    }
+
+    /// Every value of a parameter that names one of a few things.
+    pub(crate) fn words<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Error> {
+        self.all(name)
+            .map(|text| {
+                parse(text).ok_or_else(|| Error::value("query", name, format!("`{text}` is unknown"), text))
+            })
+            .collect()
+    }
+}

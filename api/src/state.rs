@@ -1,0 +1,81 @@
+//! What every handler works with.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use dags::ids::TenantId;
+use migrations::{Db, seal::Sealer};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::objects::{AnyObjects, Objects};
+
+/// What the API is made of.
+pub struct Parts<O> {
+    /// The database.
+    pub db: Db,
+    /// Who seals secrets.
+    pub sealer: Sealer,
+    /// The tenant that this address serves.
+    pub tenant: TenantId,
+    /// Tells the owner of the tenant's shard that the inbox has something.
+    pub wake: Arc<dyn Fn() + Send + Sync>,
+    /// Rung (`notify_waiters`) after commits by an owner in the same process: outcomes may be there. Without it they
+    /// are found by polling.
+    pub settled: Arc<Notify>,
+    /// Logs and large results.
+    pub objects: O,
+    /// The slots of `default_pool` if nobody set them, as the engine has it.
+    pub default_pool_slots: i32,
+    /// How long a request waits for an owner before it is withdrawn; 10 s but in tests.
+    pub owner_wait: Duration,
+}
+
+impl<O> fmt::Debug for Parts<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}
+
+/// The API, ready to be served.
+#[derive(Clone)]
+pub struct Api(pub(crate) Arc<State>);
+
+pub(crate) struct State {
+    pub(crate) db: Db,
+    pub(crate) sealer: Sealer,
+    pub(crate) tenant: TenantId,
+    pub(crate) wake: Arc<dyn Fn() + Send + Sync>,
+    pub(crate) settled: Arc<Notify>,
+    pub(crate) objects: Box<dyn AnyObjects>,
+    pub(crate) default_pool_slots: i32,
+    pub(crate) owner_wait: Duration,
+    /// Ends answers that would go on for long.
+    pub(crate) closing: CancellationToken,
+}
+
+impl Api {
+    /// How long a request waits for an owner in service.
+    pub const OWNER_WAIT: Duration = Duration::from_secs(10);
+
+    /// Puts the parts together.
+    pub fn new<O: Objects>(parts: Parts<O>) -> Self {
+        let Parts { db, sealer, tenant, wake, settled, objects, default_pool_slots, owner_wait } = parts;
+        Self(Arc::new(State {
+            db,
+            sealer,
+            tenant,
+            wake,
+            settled,
+            objects: Box::new(objects),
+            default_pool_slots,
+            owner_wait,
+            closing: CancellationToken::new(),
+        }))
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("tenant", &self.0.tenant).finish_non_exhaustive()
+    }
+}

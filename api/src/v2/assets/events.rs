@@ -1,0 +1,146 @@
+//! `GET /assets/events` and `POST /assets/events`
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use dags::{ids::RunId, time::Timestamp};
+use engine::{
+    command::Command,
+    rows::{AssetEventRow, RunRow},
+};
+use migrations::store::{Window, asset, run};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    access::{Access, Action, Authorized, Resource},
+    error::Error,
+    extract::{Body, Params},
+    v2::assets::{find, id},
+};
+
+/// An update of an asset.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AssetEvent {
+    /// Its number.
+    pub id: i64,
+    /// The asset's number.
+    pub asset_id: u64,
+    /// The asset's name.
+    pub uri: Option<String>,
+    /// The asset's name.
+    pub name: Option<String>,
+    /// `asset`.
+    pub group: Option<String>,
+    /// Whatever the producer wants consumers to see.
+    pub extra: Option<Map<String, Value>>,
+    /// The task that made it, if one did.
+    pub source_task_id: Option<String>,
+    /// Its DAG.
+    pub source_dag_id: Option<String>,
+    /// Its run.
+    pub source_run_id: Option<String>,
+    /// Its map index, -1 if there is none.
+    pub source_map_index: i32,
+    /// Unknown: an event doesn't know who used it.
+    pub created_dagruns: Vec<Value>,
+    /// When it happened.
+    pub timestamp: Timestamp,
+    /// None.
+    pub partition_key: Option<String>,
+}
+
+/// A page of events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AssetEventCollection {
+    /// The events.
+    pub asset_events: Vec<AssetEvent>,
+    /// How many there are on all pages.
+    pub total_entries: u64,
+}
+
+/// An update from outside of a task.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssetEventBody {
+    /// The asset's number.
+    pub asset_id: u64,
+    /// There are no partitions.
+    #[serde(default)]
+    pub partition_key: Option<String>,
+    /// Whatever consumers are to see.
+    #[serde(default)]
+    pub extra: Map<String, Value>,
+    /// There are no teams.
+    #[serde(default)]
+    pub access_control: Option<Value>,
+}
+
+/// Events of one asset or of all, the newest first.
+pub(crate) async fn list(access: Access, query: Params) -> Result<Json<AssetEventCollection>, Error> {
+    let may = access.authorize(Resource::Asset, Action::Read)?;
+    query.only(&["limit", "offset", "order_by", "asset_id"])?;
+    query.order(&["-timestamp", "-id"])?;
+    let name = match query.read("asset_id")? {
+        Some(id) => Some(find(&may, id).await?.name),
+        None => None,
+    };
+    let page = asset::events(may.db(), may.scope, name.as_deref(), query.window()?).await?;
+    let mut runs: BTreeMap<RunId, Option<RunRow>> = BTreeMap::new();
+    let mut asset_events = Vec::with_capacity(page.rows.len());
+    for (id, row) in &page.rows {
+        asset_events.push(view(&may, *id, row, &mut runs).await?);
+    }
+    Ok(Json(AssetEventCollection { asset_events, total_entries: page.total }))
+}
+
+/// Records that an asset was updated by something that is no task.
+pub(crate) async fn post(
+    access: Access,
+    Body(body): Body<AssetEventBody>,
+) -> Result<Json<AssetEvent>, Error> {
+    let may = access.authorize(Resource::Asset, Action::Create)?;
+    if body.partition_key.is_some() || body.access_control.is_some() {
+        return Err(Error::unsupported("`partition_key` and `access_control`", "an event has `extra`"));
+    }
+    let asset = find(&may, body.asset_id).await?.name;
+    may.request(Command::AssetEvent { asset: asset.clone(), extra: body.extra }).await?;
+    let newest = asset::events(may.db(), may.scope, Some(&asset), Window { limit: 1, offset: 0 }).await?;
+    let (id, row) = newest
+        .rows
+        .first()
+        .ok_or_else(|| Error::Internal(format!("the event of `{asset}` that was made isn't there")))?;
+    Ok(Json(view(&may, *id, row, &mut BTreeMap::new()).await?))
+}
+
+async fn view(
+    may: &Authorized,
+    number: i64,
+    row: &AssetEventRow,
+    runs: &mut BTreeMap<RunId, Option<RunRow>>,
+) -> Result<AssetEvent, Error> {
+    let mut source = None;
+    if let Some((run, task, map_index)) = &row.source {
+        if !runs.contains_key(run) {
+            runs.insert(*run, run::by_id(may.db(), may.scope, *run).await?);
+        }
+        let run = runs.get(run).and_then(Option::as_ref);
+        source =
+            run.map(|run| (run.dag_id.to_string(), run.run_name.to_string(), task.to_string(), *map_index));
+    }
+    Ok(AssetEvent {
+        id: number,
+        asset_id: id(&row.asset),
+        uri: Some(row.asset.to_string()),
+        name: Some(row.asset.to_string()),
+        group: Some("asset".to_owned()),
+        extra: Some((*row.extra).clone()),
+        source_task_id: source.as_ref().map(|source| source.2.clone()),
+        source_dag_id: source.as_ref().map(|source| source.0.clone()),
+        source_run_id: source.as_ref().map(|source| source.1.clone()),
+        source_map_index: source.as_ref().map_or(-1, |source| source.3),
+        created_dagruns: Vec::new(),
+        timestamp: row.at,
+        partition_key: None,
+    })
+}

@@ -1,0 +1,21 @@
+//! `DELETE /connections/{connection_id}`
+
+use axum::http::StatusCode;
+use migrations::store::connection;
+
+use crate::{
+    access::{Access, Action, Resource},
+    error::Error,
+    extract::Named,
+    v2::connections::missing,
+};
+
+/// Deletes a connection.
+pub(crate) async fn delete(access: Access, Named(name): Named<String>) -> Result<StatusCode, Error> {
+    let may = access.authorize(Resource::Connection, Action::Delete)?;
+    if connection::delete(may.db(), may.scope, &may.actor, &name).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(missing(&name))
+    }
+}

@@ -1,0 +1,27 @@
+//! `GET /connections`
+
+use axum::Json;
+use migrations::store::connection;
+
+use crate::{
+    access::{Access, Action, Resource},
+    error::Error,
+    extract::Params,
+    list::page,
+    v2::connections::{ConnectionCollection, view},
+};
+
+/// Connections by name, without their secrets.
+pub(crate) async fn list(access: Access, query: Params) -> Result<Json<ConnectionCollection>, Error> {
+    let may = access.authorize(Resource::Connection, Action::Read)?;
+    query.only(&["limit", "offset", "order_by", "connection_id_pattern"])?;
+    let orders = ["connection_id", "-connection_id", "conn_id", "id"];
+    let descending = query.order(&orders)? == Some("-connection_id");
+    let mut rows = connection::list(may.db(), may.scope).await?;
+    if let Some(text) = query.pattern("connection_id_pattern")? {
+        rows.retain(|row| row.name.contains(&text));
+    }
+    let page = page(rows, query.window()?, descending);
+    let connections = page.rows.into_iter().map(view).collect();
+    Ok(Json(ConnectionCollection { connections, total_entries: page.total }))
+}

@@ -1,0 +1,29 @@
+//! `PATCH /dags/{dag_id}/dagRuns/{dag_run_id}`
+
+use axum::Json;
+use dags::ids::{DagId, RunName};
+use engine::command::Command;
+
+use crate::{
+    access::{Access, Action, Resource},
+    error::Error,
+    extract::{Body, Named, Params},
+    v2::dag_runs::{DagRun, DagRunPatch, no_note, read},
+};
+
+/// Sets the state of a run by hand.
+pub(crate) async fn patch(
+    access: Access,
+    Named((dag_id, name)): Named<(DagId, RunName)>,
+    query: Params,
+    Body(patch): Body<DagRunPatch>,
+) -> Result<Json<DagRun>, Error> {
+    let may = access.authorize(Resource::Run, Action::Change)?;
+    query.only(&["update_mask"])?;
+    query.mask(&["state"])?;
+    no_note(patch.note.as_ref())?;
+    let state =
+        patch.state.ok_or_else(|| Error::BadRequest("there is nothing to change: set `state`".to_owned()))?;
+    may.request(Command::MarkRun { dag_id: dag_id.clone(), run_name: name.clone(), state }).await?;
+    Ok(Json(read(&may, &dag_id, &name).await?))
+}

@@ -1,0 +1,26 @@
+//! `PATCH /dags/{dag_id}`
+
+use axum::Json;
+use dags::ids::DagId;
+use engine::command::Command;
+
+use crate::{
+    access::{Access, Action, Resource},
+    error::Error,
+    extract::{Body, Named, Params},
+    v2::dags::{Dag, DagPatch, find, view},
+};
+
+/// Pauses a DAG or lets it go on.
+pub(crate) async fn patch(
+    access: Access,
+    Named(dag_id): Named<DagId>,
+    query: Params,
+    Body(patch): Body<DagPatch>,
+) -> Result<Json<Dag>, Error> {
+    let may = access.authorize(Resource::Dag, Action::Change)?;
+    query.only(&["update_mask"])?;
+    query.mask(&["is_paused"])?;
+    may.request(Command::PauseDag { dag_id: dag_id.clone(), paused: patch.is_paused }).await?;
+    Ok(Json(view(&find(&may, &dag_id).await?)))
+}

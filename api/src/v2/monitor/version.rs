@@ -1,0 +1,21 @@
+//! `GET /version`
+
+use axum::Json;
+use serde::{Deserialize, Serialize};
+
+use crate::access::Access;
+
+/// Which release this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Updraft's version.
+    pub version: String,
+    /// Unknown.
+    pub git_version: Option<String>,
+}
+
+/// Which release this is.
+pub(crate) async fn version(access: Access) -> Json<Version> {
+    access.public();
+    Json(Version { version: env!("CARGO_PKG_VERSION").to_owned(), git_version: None })
+}

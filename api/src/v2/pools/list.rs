@@ -1,0 +1,27 @@
+//! `GET /pools`
+
+use axum::Json;
+use migrations::store::pool;
+
+use crate::{
+    access::{Access, Action, Resource},
+    error::Error,
+    extract::Params,
+    list::page,
+    v2::pools::{PoolCollection, all, view},
+};
+
+/// Pools by name.
+pub(crate) async fn list(access: Access, query: Params) -> Result<Json<PoolCollection>, Error> {
+    let may = access.authorize(Resource::Pool, Action::Read)?;
+    query.only(&["limit", "offset", "order_by", "pool_name_pattern"])?;
+    let descending = query.order(&["name", "-name", "id"])? == Some("-name");
+    let mut rows = all(&may).await?;
+    if let Some(text) = query.pattern("pool_name_pattern")? {
+        rows.retain(|row| row.name.as_str().contains(&text));
+    }
+    let page = page(rows, query.window()?, descending);
+    let usage = pool::usage(may.db(), may.scope).await?;
+    let pools = page.rows.iter().map(|row| view(row, &usage)).collect();
+    Ok(Json(PoolCollection { pools, total_entries: page.total }))
+}

@@ -1,0 +1,60 @@
+//! `GET /dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances` and `.../{task_id}/listMapped`
+
+use axum::Json;
+use dags::ids::{DagId, RunName, TaskId};
+use engine::state::TaskState;
+use migrations::store::task_instance::{self, TaskFilter};
+
+use crate::{
+    access::{Access, Action, Authorized, Resource},
+    error::Error,
+    extract::{Named, Params},
+    v2::{
+        dag_runs,
+        dag_versions::Versions,
+        select,
+        task_instances::{TaskInstanceCollection, view},
+    },
+};
+
+/// The task instances of a run by task and map index.
+pub(crate) async fn list(
+    access: Access,
+    Named((dag_id, run)): Named<(DagId, RunName)>,
+    query: Params,
+) -> Result<Json<TaskInstanceCollection>, Error> {
+    let may = access.authorize(Resource::TaskInstance, Action::Read)?;
+    query.only(&["limit", "offset", "order_by", "state", "task_id"])?;
+    let task = query.words("task_id", |text| TaskId::parse(text).ok())?.pop();
+    page(&may, dag_id, run, task, &query).await
+}
+
+/// The instances of one task by map index.
+pub(crate) async fn list_mapped(
+    access: Access,
+    Named((dag_id, run, task)): Named<(DagId, RunName, TaskId)>,
+    query: Params,
+) -> Result<Json<TaskInstanceCollection>, Error> {
+    let may = access.authorize(Resource::TaskInstance, Action::Read)?;
+    query.only(&["limit", "offset", "order_by", "state"])?;
+    page(&may, dag_id, run, Some(task), &query).await
+}
+
+async fn page(
+    may: &Authorized,
+    dag_id: DagId,
+    run: RunName,
+    task: Option<TaskId>,
+    query: &Params,
+) -> Result<Json<TaskInstanceCollection>, Error> {
+    query.order(&["task_id", "map_index"])?;
+    let states =
+        query.words("state", |text| TaskState::parse(if text == "no_status" { "none" } else { text }))?;
+    let run = dag_runs::find(may, &dag_id, &run).await?;
+    let filter = TaskFilter { task, states };
+    let page = task_instance::list(may.db(), may.scope, run.run, &filter, query.window()?).await?;
+    let model = select::model(may, &run).await?;
+    let versions = Versions::of(may, &[dag_id]).await?;
+    let task_instances = page.rows.iter().map(|row| view(&run, &model, &versions, row)).collect();
+    Ok(Json(TaskInstanceCollection { task_instances, total_entries: page.total }))
+}

@@ -1,0 +1,25 @@
+//! `GET /dags/{dag_id}/tasks/{task_id}`
+
+use axum::Json;
+use dags::ids::{DagId, TaskId};
+
+use crate::{
+    access::{Access, Action, Resource},
+    error::Error,
+    extract::Named,
+    v2::{
+        dags::find,
+        tasks::{TaskView, view},
+    },
+};
+
+/// One task of a DAG's newest version.
+pub(crate) async fn get(
+    access: Access,
+    Named((dag_id, task)): Named<(DagId, TaskId)>,
+) -> Result<Json<TaskView>, Error> {
+    let may = access.authorize(Resource::Dag, Action::Read)?;
+    let model = find(&may, &dag_id).await?.model;
+    let found = model.tasks.iter().find(|known| known.task_id == task).map(|found| view(&model, found));
+    found.map(Json).ok_or_else(|| Error::NotFound(format!("`{dag_id}` has no task `{task}`")))
+}

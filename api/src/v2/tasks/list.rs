@@ -1,0 +1,31 @@
+//! `GET /dags/{dag_id}/tasks`
+
+use axum::Json;
+use dags::ids::DagId;
+
+use crate::{
+    access::{Access, Action, Resource},
+    error::Error,
+    extract::{Named, Params},
+    v2::{
+        dags::find,
+        tasks::{TaskCollection, view},
+    },
+};
+
+/// The tasks of a DAG's newest version by name.
+pub(crate) async fn list(
+    access: Access,
+    Named(dag_id): Named<DagId>,
+    query: Params,
+) -> Result<Json<TaskCollection>, Error> {
+    let may = access.authorize(Resource::Dag, Action::Read)?;
+    query.only(&["order_by"])?;
+    let descending = query.order(&["task_id", "-task_id"])? == Some("-task_id");
+    let model = find(&may, &dag_id).await?.model;
+    let mut tasks: Vec<_> = model.tasks.iter().map(|task| view(&model, task)).collect();
+    if descending {
+        tasks.reverse();
+    }
+    Ok(Json(TaskCollection { total_entries: tasks.len() as u64, tasks }))
+}

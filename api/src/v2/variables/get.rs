@@ -1,0 +1,16 @@
+//! `GET /variables/{variable_key}`
+
+use axum::Json;
+
+use crate::{
+    access::{Access, Action, Resource},
+    error::Error,
+    extract::Named,
+    v2::variables::{Variable, find, view},
+};
+
+/// One variable, without its value if it is secret.
+pub(crate) async fn get(access: Access, Named(key): Named<String>) -> Result<Json<Variable>, Error> {
+    let may = access.authorize(Resource::Variable, Action::Read)?;
+    Ok(Json(view(find(&may, &key).await?)))
+}

@@ -1,0 +1,39 @@
+//! `GET /dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/xcomEntries/{xcom_key}`
+
+use axum::Json;
+use dags::ids::{DagId, RunName, TaskId};
+use migrations::store::result;
+use serde_json::Value;
+
+use crate::{
+    access::{Access, Action, Resource},
+    error::Error,
+    extract::{Named, Params},
+    v2::{
+        dag_runs::find,
+        xcom::{KEY, XCom, value, view},
+    },
+};
+
+/// What a task instance returned. With `stringify`, which is the default, as text.
+pub(crate) async fn get(
+    access: Access,
+    Named((dag_id, run, task, key)): Named<(DagId, RunName, TaskId, String)>,
+    query: Params,
+) -> Result<Json<XCom>, Error> {
+    let may = access.authorize(Resource::Result, Action::Read)?;
+    query.only(&["map_index", "deserialize", "stringify"])?;
+    let map_index = query.read("map_index")?.unwrap_or(-1);
+    let run = find(&may, &dag_id, &run).await?;
+    let row = result::get(may.db(), may.scope, run.run, &task, map_index).await?.filter(|_| key == KEY);
+    let row = row.ok_or_else(|| {
+        Error::NotFound(format!("`{task}` of run `{}` has no value `{key}` now", run.run_name))
+    })?;
+    let found = value(&may, &row).await?;
+    let shown = match found {
+        Value::String(text) => Value::String(text),
+        other if query.flag("stringify")?.unwrap_or(true) => Value::String(other.to_string()),
+        other => other,
+    };
+    Ok(Json(XCom { value: Some(shown), ..view(&may, &run, &row).await? }))
+}

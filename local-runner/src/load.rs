@@ -1,0 +1,166 @@
+//! Finding and compiling DAG files.
+//!
+//! A path that was named is a folder of DAGs or one file of such a folder. Its **root** is what becomes the bundle: the
+//! folder itself or, for a file, the folder that it lies in. Plugins are those of `plugins/` directly below the root.
+
+use std::path::{Path, PathBuf};
+
+use dags::{
+    catalog::Catalog,
+    diagnostic::{Diagnostic, Severity, Source, code},
+    ids::TenantId,
+    model::{Dag, Runner},
+};
+use plugins::script::{Language, Options, Policy, ScriptPool};
+use scheduler::{
+    bundle::{self, Scan},
+    compile::{CompiledFile, FolderFiles, compile_file, is_dag_file},
+};
+
+use crate::Error;
+
+/// A folder of DAGs.
+#[derive(Debug)]
+pub struct Folder {
+    /// What is in it.
+    pub scan: Scan,
+    /// The operators that its DAGs may use.
+    pub catalog: Catalog,
+    /// What is wrong with its plugins, each with the text that it is about.
+    pub problems: Vec<(Diagnostic, Source)>,
+    files: FolderFiles,
+    scripts: Option<ScriptPool>,
+}
+
+/// A path that was named: a folder, and the one file of it that is meant, if one is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The folder.
+    pub root: PathBuf,
+    /// The file, within the folder.
+    pub file: Option<String>,
+}
+
+impl Target {
+    /// What a path means. `root` is the folder that the author named for a file, which must lie in it.
+    pub fn of(path: &Path, root: Option<&Path>) -> Result<Self, Error> {
+        let full = path.canonicalize().map_err(Error::path("find", path))?;
+        if full.is_dir() {
+            return Ok(Self { root: full, file: None });
+        }
+        let beside = full.parent().unwrap_or(Path::new("/"));
+        let root = match root {
+            Some(root) => root.canonicalize().map_err(Error::path("find", root))?,
+            None => beside.to_owned(),
+        };
+        let within = full.strip_prefix(&root).ok().and_then(Path::to_str).ok_or_else(|| {
+            Error::usage(
+                format!("{} isn't in the folder {}", full.display(), root.display()),
+                "`--root` names a folder that the file lies in",
+            )
+        })?;
+        Ok(Self { file: Some(within.to_owned()), root })
+    }
+}
+
+impl Folder {
+    /// Looks at a folder. Nothing of it is run.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        let scan = bundle::scan(root)?;
+        let (catalog, problems) = plugins::user::catalog(&scan.root);
+        let problems = problems
+            .into_iter()
+            .map(|problem| {
+                // A plugin that can't be read has a diagnostic that says so.
+                let text = std::fs::read_to_string(scan.root.join(&problem.file)).unwrap_or_default();
+                let source = Source::new(problem.file.clone(), text);
+                (problem, source)
+            })
+            .collect();
+        let paths = scan.files.iter().map(|file| file.path.clone()).collect();
+        let files = FolderFiles::new(scan.root.clone(), paths);
+        Ok(Self { scan, catalog, problems, files, scripts: None })
+    }
+
+    /// The DAG files in it, by path. A Rhai file that only other files import isn't one: it hands over no DAG.
+    pub fn dag_files(&self) -> Vec<String> {
+        let paths = self.scan.files.iter().map(|file| &file.path);
+        let scripts: Vec<String> = paths
+            .clone()
+            .filter(|path| path.ends_with(".rhai"))
+            .filter_map(|path| std::fs::read_to_string(self.scan.root.join(path)).ok())
+            .collect();
+        let imported = |path: &str| {
+            let name = path.strip_suffix(".rhai").unwrap_or(path);
+            let name = name.rsplit('/').next().unwrap_or(name);
+            let import = format!("import \"{name}\"");
+            scripts.iter().any(|text| text.contains(&import))
+        };
+        paths
+            .filter(|path| is_dag_file(path))
+            .filter(|path| !(path.ends_with(".rhai") && imported(path)))
+            .cloned()
+            .collect()
+    }
+
+    /// Compiles a file of it. Whatever is wrong with the file is a diagnostic.
+    pub async fn compile(&mut self, path: &str) -> CompiledFile {
+        if path.ends_with(".rhai") {
+            self.start_scripts();
+        }
+        let scripts = self.scripts.as_ref();
+        compile_file(&self.scan.root, path, &self.catalog, &self.files, scripts, TenantId::DEFAULT).await
+    }
+
+    /// Who evaluates what the engine must evaluate for this DAG, if there is such a thing and the program is there.
+    pub fn scripts_for(&mut self, dag: &Dag) -> Option<ScriptPool> {
+        let asks = |task: &dags::model::Task| {
+            task.when.is_some() || (task.runner == Runner::Engine && task.operator != "empty")
+        };
+        if dag.tasks.iter().any(asks) {
+            self.start_scripts();
+        }
+        self.scripts.clone()
+    }
+
+    fn start_scripts(&mut self) {
+        if self.scripts.is_none()
+            && let Ok(program) = plugins::script::locate(None)
+        {
+            // An author's own scripts on the author's own machine: whatever confinement there is.
+            let options = Options { policy: Policy::Development, ..Options::new(program) };
+            self.scripts = Some(ScriptPool::new(options, Language::of(&self.catalog)));
+        }
+    }
+
+    /// The one DAG of a file that is meant; an error lists the others.
+    pub fn choose(path: &str, dags: Vec<Dag>, wanted: Option<&str>) -> Result<Dag, Error> {
+        let names: Vec<String> = dags.iter().map(|dag| dag.dag_id.to_string()).collect();
+        let named = |list: &[String]| list.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        match wanted {
+            Some(wanted) => dags.into_iter().find(|dag| dag.dag_id.as_str() == wanted).ok_or_else(|| {
+                Error::usage(format!("{path} defines no DAG `{wanted}`"), format!("it defines {}", named(&names)))
+            }),
+            None if dags.len() > 1 => Err(Error::usage(
+                format!("{path} defines {} DAGs", dags.len()),
+                format!("choose one with `--dag`: {}", named(&names)),
+            )),
+            None => dags.into_iter().next().ok_or_else(|| Error::Usage {
+                message: format!("{path} defines no DAG"),
+                help: None,
+            }),
+        }
+    }
+}
+
+/// A diagnostic about a name that two files of a folder use.
+pub(crate) fn duplicate(path: &str, owner: &str, dag: &Dag) -> Diagnostic {
+    Diagnostic {
+        code: code::DAG_DUPLICATE,
+        severity: Severity::Error,
+        message: format!("`{owner}` defines a DAG named `{}` already", dag.dag_id),
+        file: path.to_owned(),
+        labels: Vec::new(),
+        help: Some("give one of them another name".to_owned()),
+    }
+}

@@ -1,0 +1,359 @@
+//! The service around the one run: shell, executor and supervisor, from start to end.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use dags::{ids::ExecutorName, model::Dag, time::Span};
+use engine::{
+    command::Command,
+    dispatch::{Kill, ResultRef},
+    rows::TaskRow,
+    state::RunState,
+};
+use executor::{Executor as _, local};
+use plugins::{policy::Policy, script::ScriptPool};
+use scheduler::{
+    clock,
+    executors::{Executors, Kind, MockExecutor},
+    facts::{MemoryFacts, SharedJournal},
+    objects::Objects,
+    shell::{self, Parts, Status},
+};
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Cut, EXECUTOR, Ended, Interrupt, Outcome, TENANT, failed,
+    logs,
+    prepare::Prepared,
+    progress::{Progress, label},
+    the_run,
+};
+use crate::{Error, terminal::duration};
+
+/// How many tasks run at once.
+const SLOTS: u32 = 16;
+/// Reports that may wait.
+const REPORTS_MAX: usize = 1_024;
+/// The time between TERM and KILL.
+const GRACE: Span = Span::seconds(5);
+/// How long the end of what was killed is waited for.
+const LAST_WAIT: Duration = Duration::from_secs(10);
+
+/// What a run needs around it.
+pub(super) struct Node {
+    pub(super) journal: SharedJournal,
+    pub(super) facts: MemoryFacts,
+    pub(super) objects: Objects,
+    pub(super) scripts: Option<ScriptPool>,
+    pub(super) policy: Policy,
+    /// The folder of everything that the run writes.
+    pub(super) place: PathBuf,
+    pub(super) timeout: Option<Span>,
+    pub(super) all_logs: bool,
+}
+
+/// How the waiting ended.
+enum Wait {
+    Over,
+    Cut(Cut),
+}
+
+impl Node {
+    /// Runs the shell until the one run has ended, and leaves no process behind.
+    pub(super) async fn run(
+        self,
+        prepared: Prepared,
+        interrupt: &Interrupt,
+        progress: &mut dyn Write,
+        colour: bool,
+    ) -> Result<Outcome, Error> {
+        let name = ExecutorName::parse(EXECUTOR).expect("invariant: a plain word is a name");
+        let (reports, received) = mpsc::channel(REPORTS_MAX);
+        let mut options = local::Options::new(self.place.join("s"), &self.objects.results())
+            .map_err(Error::path("find this program in", "/proc"))?;
+        options.slots = SLOTS;
+        options.arguments.push("--with-parent".into());
+        let (local, service) = local::open(options, reports.clone());
+        let executor = if prepared.mocks.is_empty() {
+            Kind::Local(local.clone())
+        } else {
+            Kind::Mock(MockExecutor::new(local.clone(), prepared.mocks.clone(), reports))
+        };
+        let wake = Arc::new(Notify::new());
+        let mut config = engine::Config::new(name.clone());
+        config.kill_grace = GRACE;
+        let parts = Parts {
+            journal: self.journal.clone(),
+            facts: self.facts.clone(),
+            executors: Executors::from([(name.clone(), executor.clone())]),
+            reports: received,
+            slots: BTreeMap::from([(name.clone(), SLOTS)]),
+            objects: self.objects.clone(),
+            scripts: self.scripts.clone(),
+            policy: self.policy.clone(),
+            config,
+            wake: wake.clone(),
+            settled: std::sync::Arc::default(),
+        };
+        let (status, seen) = watch::channel(Status::default());
+        let (drain, cancel, serving) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let gone = CancellationToken::new();
+        let shell = async {
+            let ended = Box::pin(shell::run(parts, status, drain, cancel.clone())).await;
+            gone.cancel();
+            ended
+        };
+        let work = async {
+            let outcome = self.work(&prepared, interrupt, progress, colour, &executor, &wake, seen, &gone).await;
+            let processes = end_processes(&local).await;
+            cancel.cancel();
+            serving.cancel();
+            outcome.and_then(|outcome| processes.map(|()| outcome))
+        };
+        let (ended, (), outcome) = tokio::join!(shell, Box::pin(service.run(serving.clone())), Box::pin(work));
+        match ended {
+            Ok(shell::Ended::Asked) => {}
+            Ok(shell::Ended::Stopped(why)) => {
+                return Err(Error::Machine { doing: "run the engine", why: format!("it stopped: {why:?}") });
+            }
+            Err(error) => return Err(Error::Machine { doing: "start the engine", why: error.to_string() }),
+        }
+        let mut outcome = outcome?;
+        outcome.dag = prepared.dag;
+        Ok(outcome)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the two halves of one function; nobody else calls it")]
+    async fn work(
+        &self,
+        prepared: &Prepared,
+        interrupt: &Interrupt,
+        out: &mut dyn Write,
+        colour: bool,
+        executor: &Kind,
+        wake: &Notify,
+        mut status: watch::Receiver<Status>,
+        gone: &CancellationToken,
+    ) -> Result<Outcome, Error> {
+        let start = clock::now();
+        let width = prepared.dag.tasks.iter().map(|task| task.task_id.as_str().len()).max().unwrap_or(0);
+        let mut progress = Progress::new(start, width.min(40), colour);
+        let wait = self.wait(&mut progress, interrupt, out, gone).await?;
+        let cut = match wait {
+            Wait::Over => None,
+            Wait::Cut(cut) => {
+                let run = the_run(&self.journal).and_then(|run| self.journal.lock().runs.get(&run).cloned());
+                if let Some(run) = run {
+                    let mark =
+                        Command::MarkRun { dag_id: run.dag_id, run_name: run.run_name, state: RunState::Failed };
+                    self.journal.lock().request(TENANT, "test", mark);
+                    wake.notify_one();
+                    // The engine ends what runs. Whoever can't wait for that asks again.
+                    tokio::select! {
+                        () = idle(&mut status, &self.journal) => {}
+                        () = interrupt.now.cancelled() => kill_all(executor, Span::ZERO).await,
+                        () = gone.cancelled() => {}
+                    }
+                }
+                Some(cut)
+            }
+        };
+        progress.show(&self.journal, out).map_err(unwritten)?;
+        self.outcome(prepared, executor, cut, clock::now().since(start)).await
+    }
+
+    /// Waits until the run has ended or is to end, and shows what happens.
+    async fn wait(
+        &self,
+        progress: &mut Progress,
+        interrupt: &Interrupt,
+        out: &mut dyn Write,
+        gone: &CancellationToken,
+    ) -> Result<Wait, Error> {
+        let timeout = async {
+            match self.timeout {
+                Some(timeout) => clock::sleep(timeout).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(timeout);
+        loop {
+            if progress.show(&self.journal, out).is_err() {
+                // Whoever read it has gone: the run is of no use to anyone.
+                return Ok(Wait::Cut(Cut::Interrupted));
+            }
+            self.refused()?;
+            let over = the_run(&self.journal)
+                .and_then(|run| self.journal.lock().runs.get(&run).map(|row| row.state.is_finished()));
+            if over == Some(true) {
+                return Ok(Wait::Over);
+            }
+            tokio::select! {
+                () = self.journal.committed.notified() => {}
+                () = interrupt.end.cancelled() => return Ok(Wait::Cut(Cut::Interrupted)),
+                () = interrupt.now.cancelled() => return Ok(Wait::Cut(Cut::Interrupted)),
+                () = &mut timeout => return Ok(Wait::Cut(Cut::Timeout)),
+                () = gone.cancelled() => {
+                    return Err(Error::Machine { doing: "run the engine", why: "it stopped".to_owned() });
+                }
+            }
+        }
+    }
+
+    /// Complains if a request was refused.
+    fn refused(&self) -> Result<(), Error> {
+        let refusal = self.journal.lock().outcomes.values().find_map(|outcome| outcome.clone().err());
+        match refusal {
+            Some(refusal) => Err(Error::Usage { message: refusal.message, help: None }),
+            None => Ok(()),
+        }
+    }
+
+    async fn outcome(
+        &self,
+        prepared: &Prepared,
+        executor: &Kind,
+        cut: Option<Cut>,
+        elapsed: Span,
+    ) -> Result<Outcome, Error> {
+        let dag = &prepared.dag;
+        let nothing = || Error::Machine { doing: "make the run", why: "it was ended before there was one".to_owned() };
+        let run = the_run(&self.journal).ok_or_else(nothing)?;
+        let (row, rows, results) = {
+            let journal = self.journal.lock();
+            let row = journal.runs.get(&run).cloned().ok_or_else(nothing)?;
+            let rows: Vec<TaskRow> = journal.tasks_of(run).cloned().collect();
+            (row, rows, journal.results.clone())
+        };
+        let mut tasks = Vec::with_capacity(rows.len());
+        for row in in_order(dag, rows) {
+            let model = dag.tasks.iter().find(|task| task.task_id == row.task);
+            let instead = if prepared.left_out.contains(&row.task) {
+                Some("left out")
+            } else if prepared.mocks.contains_key(&row.task) {
+                Some("mocked")
+            } else {
+                None
+            };
+            let wanted = instead.is_none() && (self.all_logs || failed(&row));
+            let log = match wanted {
+                true => Some(logs::read(&row, model.map_or(1, |task| task.gang.max(1)), executor, &self.objects).await),
+                false => None,
+            };
+            let result = results.get(&(run, row.task.clone(), row.map_index));
+            // A result of an earlier attempt isn't this one's.
+            let result = result.filter(|result| result.attempt == row.attempt()).map(|result| &result.value);
+            let output = result.map(|value| self.value(value)).transpose()?;
+            tasks.push(Ended { row, instead, output, log });
+        }
+        let notes = notes(prepared, &tasks);
+        Ok(Outcome { dag: dag.clone(), run: row, tasks, elapsed: elapsed.to_std(), cut, notes })
+    }
+
+    fn value(&self, value: &ResultRef) -> Result<Value, Error> {
+        match value {
+            ResultRef::Inline(value) => Ok(value.clone()),
+            ResultRef::Stored { digest, .. } => {
+                let path = self.objects.results().join(digest);
+                let text = self.objects.result(digest).map_err(Error::path("read the result", path.clone()))?;
+                serde_json::from_slice(&text).map_err(|error| Error::path("read the result", path)(error.into()))
+            }
+        }
+    }
+}
+
+fn unwritten(source: std::io::Error) -> Error {
+    Error::path("write to", "the standard output")(source)
+}
+
+/// The rows in an order in which the tasks can run.
+fn in_order(dag: &Dag, mut rows: Vec<TaskRow>) -> Vec<TaskRow> {
+    let order = dags::graph::Graph::of(dag).order(dag);
+    let places: BTreeMap<_, usize> =
+        order.iter().enumerate().map(|(place, task)| (&dag.tasks[*task].task_id, place)).collect();
+    rows.sort_by_key(|row| (places.get(&row.task).copied(), row.map_index));
+    rows
+}
+
+/// What differed from a run in the service, where it made a difference.
+fn notes(prepared: &Prepared, tasks: &[Ended]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let retried: Vec<String> = tasks
+        .iter()
+        .filter(|ended| ended.row.try_number > 1)
+        .filter_map(|ended| {
+            let said = prepared.shortened.get(&ended.row.task)?;
+            Some(format!("{} ({})", label(ended.row.task.as_str(), ended.row.map_index), duration(said.to_std())))
+        })
+        .collect();
+    if !retried.is_empty() {
+        let shown = retried.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+        notes.push(format!("retries waited for 1s instead of what the DAG says: {shown}; `--real-delays` waits as long"));
+    }
+    if !prepared.left_out.is_empty() {
+        let n = prepared.left_out.len();
+        let tasks = if n == 1 { "1 task that `--task` left out counts" } else { &format!("{n} tasks that `--task` left out count") };
+        notes.push(format!("{tasks} as successful"));
+    }
+    if !prepared.elsewhere.is_empty() {
+        let names = prepared.elsewhere.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        notes.push(format!("tasks for the executor {names} ran on this machine"));
+    }
+    notes
+}
+
+/// When nothing is under way and nothing unfinished is left.
+async fn idle(status: &mut watch::Receiver<Status>, journal: &SharedJournal) {
+    loop {
+        let over = the_run(journal).is_none_or(|run| journal.lock().runs[&run].state.is_finished());
+        if over && status.borrow_and_update().idle {
+            return;
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn kill_all(executor: &Kind, grace: Span) {
+    let Ok(held) = executor.list().await else { return };
+    for held in held.into_iter().filter(|held| !held.ended) {
+        let name = ExecutorName::parse(EXECUTOR).expect("invariant: a plain word is a name");
+        let kill = Kill { id: held.id, executor: name, grace, reason: "the run was interrupted".to_owned() };
+        if let Err(error) = executor.kill(kill).await {
+            tracing::error!(%error, "an attempt can't be ended");
+        }
+    }
+}
+
+/// Ends whatever still runs, and the supervisor.
+async fn end_processes(local: &local::LocalExecutor) -> Result<(), Error> {
+    let machine = |error: executor::Error| Error::Machine { doing: "end the supervisor", why: error.to_string() };
+    let (pid, _) = local.supervisor().await.map_err(machine)?;
+    let process = rustix::process::Pid::from_raw(pid as i32)
+        .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK).ok());
+    let deadline = clock::now().after(Span(LAST_WAIT.as_micros() as i64));
+    while local.close().await.is_err() {
+        // It refuses while attempts run.
+        kill_all(&Kind::Local(local.clone()), Span::ZERO).await;
+        if clock::now() > deadline {
+            break;
+        }
+        clock::sleep(Span::millis(10)).await;
+    }
+    let Some(process) = process else { return Ok(()) };
+    let Ok(exit) = tokio::io::unix::AsyncFd::with_interest(process, tokio::io::Interest::READABLE) else {
+        return Ok(());
+    };
+    if tokio::time::timeout(LAST_WAIT, exit.readable()).await.is_err() {
+        drop(rustix::process::pidfd_send_signal(exit.get_ref(), rustix::process::Signal::KILL));
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! The copy of a DAG that a test run activates: one run of it can be made, nothing fires by itself, and nothing waits
+//! for what a laptop doesn't have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dags::{
+    ids::{PoolName, TaskId},
+    model::{Dag, Runner, When},
+    time::{Span, Timestamp},
+};
+use engine::{memory::MemoryJournal, rows::PoolRow};
+use plugins::needs;
+use scheduler::executors::Mock;
+
+use super::select::Chosen;
+use crate::{Error, terminal::count};
+
+/// The longest wait before a retry, unless real delays are asked for.
+pub(super) const RETRY_DELAY_MAX: Span = Span::seconds(1);
+
+/// The pool that always exists.
+const DEFAULT_POOL: &str = "default_pool";
+
+/// A DAG made ready.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// The copy.
+    pub(super) dag: Dag,
+    /// Tasks that end without running.
+    pub(super) mocks: BTreeMap<TaskId, Mock>,
+    /// What was left out by `--task`.
+    pub(super) left_out: BTreeSet<TaskId>,
+    /// Tasks whose retries wait for less than they say, with what they say.
+    pub(super) shortened: BTreeMap<TaskId, Span>,
+    /// Executors that tasks name; they all run here.
+    pub(super) elsewhere: BTreeSet<String>,
+}
+
+/// Makes the copy.
+pub(super) fn prepare(mut dag: Dag, chosen: Chosen, real_delays: bool) -> Prepared {
+    // With its end in the past a schedule fires no more, and still says which interval a run by hand stands for.
+    dag.end_date = Some(Timestamp::MIN);
+    match &mut dag.schedule.when {
+        When::Assets(_) => dag.schedule.when = When::Never,
+        When::AssetsOrCrons { crons, .. } => dag.schedule.when = When::Crons(std::mem::take(crons)),
+        When::Never | When::Once | When::Continuous | When::Every(_) | When::Crons(_) => {}
+    }
+    let mut prepared = Prepared {
+        mocks: chosen.mocked,
+        left_out: chosen.left_out,
+        shortened: BTreeMap::new(),
+        elsewhere: BTreeSet::new(),
+        dag,
+    };
+    for task in &mut prepared.dag.tasks {
+        let left_out = prepared.left_out.contains(&task.task_id);
+        if left_out {
+            prepared.mocks.insert(task.task_id.clone(), Mock::Success(None));
+            // Without what it is repeated over it couldn't be expanded.
+            task.map = None;
+        }
+        if prepared.mocks.contains_key(&task.task_id) {
+            task.runner = Runner::Executor;
+            task.when = None;
+        } else if let Some(executor) = task.executor.as_ref().filter(|name| name.as_str() != super::EXECUTOR) {
+            prepared.elsewhere.insert(executor.to_string());
+        }
+        task.executor = None;
+        task.queue = None;
+        if !real_delays && task.retry_delay > RETRY_DELAY_MAX {
+            prepared.shortened.insert(task.task_id.clone(), task.retry_delay);
+            task.retry_delay = RETRY_DELAY_MAX;
+        }
+        if !real_delays {
+            task.max_retry_delay = Some(RETRY_DELAY_MAX);
+        }
+    }
+    prepared
+}
+
+/// Makes every pool that a task names, without a limit: nobody else takes slots of it here.
+pub(super) fn make_pools(dag: &Dag, tenant: dags::ids::TenantId, journal: &mut MemoryJournal) {
+    let names: BTreeSet<&PoolName> = dag.tasks.iter().map(|task| &task.pool).collect();
+    for name in names.into_iter().filter(|name| name.as_str() != DEFAULT_POOL) {
+        let row = PoolRow { tenant, name: name.clone(), slots: -1, include_deferred: false };
+        journal.pools.insert((tenant, name.clone()), row);
+    }
+}
+
+/// Complains about variables and connections that tasks name and nobody gave, all at once.
+pub(super) fn check_needs(
+    prepared: &Prepared,
+    read: impl Fn(&str) -> Option<String>,
+    variables: &BTreeSet<&str>,
+    connections: &BTreeSet<&str>,
+) -> Result<(), Error> {
+    let mut missing: BTreeMap<(bool, String), Vec<&TaskId>> = BTreeMap::new();
+    let run = prepared.dag.tasks.iter().filter(|task| !prepared.mocks.contains_key(&task.task_id));
+    for task in run {
+        // A template that can't be read is reported by the attempt.
+        let Ok(needs) = needs::of(task, &read) else { continue };
+        for name in needs.connections.iter().filter(|name| !connections.contains(name.as_str())) {
+            missing.entry((true, name.clone())).or_default().push(&task.task_id);
+        }
+        for name in needs.variables.iter().filter(|name| !variables.contains(name.as_str())) {
+            missing.entry((false, name.clone())).or_default().push(&task.task_id);
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut lines = Vec::new();
+    let mut options = Vec::new();
+    for ((connection, name), tasks) in &missing {
+        let (what, option) = if *connection {
+            ("connection", format!("--conn {name}=URL"))
+        } else {
+            ("variable", format!("--var {name}=VALUE"))
+        };
+        let shown: Vec<String> = tasks.iter().take(3).map(|task| format!("`{task}`")).collect();
+        let more = tasks.len().saturating_sub(shown.len());
+        let more = if more > 0 { format!(" and {}", count(more, "more task")) } else { String::new() };
+        lines.push(format!("the {what} `{name}`, which {}{more} name{}", shown.join(", "), if tasks.len() == 1 { "s" } else { "" }));
+        options.push(option);
+    }
+    Err(Error::Usage {
+        message: format!("this run has no value for {}", lines.join("; ")),
+        help: Some(format!(
+            "give {}, mock the tasks, or leave them out with `--task`; `{}` is a database that lives as long as the run",
+            options.join(" "),
+            crate::connection::TEMPORARY
+        )),
+    })
+}

@@ -1,0 +1,139 @@
+//! `updraft validate`: everything that is wrong with DAG files, at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use dags::{
+    diagnostic::{Diagnostic, Severity, Source, render},
+    ids::DagId,
+};
+use serde::Serialize;
+
+use crate::{
+    Error,
+    load::{Folder, Target, duplicate},
+    terminal::{Tone, count, paint},
+};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// DAGs without errors.
+    pub dags: usize,
+    /// Files that were looked at.
+    pub files: usize,
+    /// What is wrong, in the order of the files, each with the text that it is about.
+    pub diagnostics: Vec<(Diagnostic, Source)>,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    dags: usize,
+    files: usize,
+    errors: usize,
+    warnings: usize,
+    diagnostics: Vec<&'a Diagnostic>,
+}
+
+/// Compiles the files and the DAG files of the folders that were named.
+pub async fn validate(paths: &[PathBuf]) -> Result<Findings, Error> {
+    let mut findings = Findings::default();
+    let mut chosen: BTreeMap<PathBuf, (PathBuf, Option<BTreeSet<String>>)> = BTreeMap::new();
+    for path in paths {
+        let target = Target::of(path, None)?;
+        let shown = if target.file.is_some() { path.parent().unwrap_or(Path::new("")) } else { path };
+        let entry = chosen.entry(target.root).or_insert_with(|| (shown.to_owned(), Some(BTreeSet::new())));
+        match (target.file, &mut entry.1) {
+            (Some(file), Some(files)) => _ = files.insert(file),
+            (_, all) => *all = None,
+        }
+    }
+    for (root, (shown, files)) in chosen {
+        let mut folder = Folder::open(&root)?;
+        let name = |file: &str| shown.join(file).display().to_string();
+        for (mut problem, mut source) in std::mem::take(&mut folder.problems) {
+            problem.file = name(&problem.file);
+            source.path.clone_from(&problem.file);
+            findings.diagnostics.push((problem, source));
+        }
+        let files = files.map_or_else(|| folder.dag_files(), |files| files.into_iter().collect());
+        let mut owners: BTreeMap<DagId, String> = BTreeMap::new();
+        for file in files {
+            let compiled = folder.compile(&file).await;
+            findings.files += 1;
+            findings.dags += compiled.compiled.dags.len();
+            let source = Source::new(name(&file), compiled.source.text);
+            for dag in &compiled.compiled.dags {
+                if let Some(owner) = owners.get(&dag.dag_id) {
+                    findings.diagnostics.push((duplicate(&source.path, owner, dag), source.clone()));
+                } else {
+                    owners.insert(dag.dag_id.clone(), source.path.clone());
+                }
+            }
+            for mut diagnostic in compiled.compiled.diagnostics {
+                // A diagnostic of a Rhai file may be about a module that it imports.
+                if diagnostic.file == file {
+                    diagnostic.file.clone_from(&source.path);
+                }
+                findings.diagnostics.push((diagnostic, source.clone()));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+impl Findings {
+    fn counted(&self, severity: Severity) -> usize {
+        self.diagnostics.iter().filter(|(diagnostic, _)| diagnostic.severity == severity).count()
+    }
+
+    /// How many errors there are.
+    pub fn errors(&self) -> usize {
+        self.counted(Severity::Error)
+    }
+
+    /// All diagnostics drawn, and a line that counts them.
+    pub fn text(&self, colour: bool) -> String {
+        let mut text = self.diagnostics.iter().fold(String::new(), |mut text, (diagnostic, source)| {
+            text.push_str(&draw(diagnostic, source, colour));
+            text
+        });
+        let (errors, warnings) = (self.errors(), self.counted(Severity::Warning));
+        let found = format!("{}, {}", count(errors, "error"), count(warnings, "warning"));
+        let tone = if errors > 0 { Tone::Bad } else { Tone::Good };
+        text.push_str(&format!(
+            "{} in {}: {}\n",
+            count(self.dags, "DAG"),
+            count(self.files, "file"),
+            paint(&found, tone, colour)
+        ));
+        text
+    }
+
+    /// The same as one JSON object.
+    pub fn json(&self) -> String {
+        let report = Report {
+            dags: self.dags,
+            files: self.files,
+            errors: self.errors(),
+            warnings: self.counted(Severity::Warning),
+            diagnostics: self.diagnostics.iter().map(|(diagnostic, _)| diagnostic).collect(),
+        };
+        let mut text = serde_json::to_string_pretty(&report).expect("invariant: texts and numbers are JSON");
+        text.push('\n');
+        text
+    }
+}
+
+/// A diagnostic for people, with a blank line after it. One without a place names its file.
+pub fn draw(diagnostic: &Diagnostic, source: &Source, colour: bool) -> String {
+    let mut text = String::new();
+    if diagnostic.labels.is_empty() {
+        text.push_str(&format!("{}:\n", paint(&diagnostic.file, Tone::Strong, colour)));
+    }
+    text.push_str(render(diagnostic, source, colour).trim_end());
+    text.push_str("\n\n");
+    text
+}

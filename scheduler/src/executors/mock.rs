@@ -1,0 +1,130 @@
+//! An executor that ends some tasks as it was told beforehand and hands the others on.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use dags::{
+    ids::{DispatchId, TaskId},
+    time::Span,
+};
+use engine::dispatch::{Dispatch, End, Held, Kill, News, Outcome, Report, ResultRef};
+use executor::{Capacity, Error, Executor, Work, local::LocalExecutor, log::LogChunk};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::clock;
+
+/// How a task ends that isn't run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Mock {
+    /// It succeeds, with this result if there is one.
+    Success(Option<Value>),
+    /// It fails, whatever retries it has.
+    Failed,
+    /// It is skipped.
+    Skipped,
+}
+
+/// Ends some tasks as it was told and hands the others on.
+#[derive(Debug, Clone)]
+pub struct MockExecutor {
+    inner: LocalExecutor,
+    mocks: Arc<BTreeMap<TaskId, Mock>>,
+    reports: mpsc::Sender<Report>,
+    /// Members that were ended here and aren't confirmed.
+    held: Arc<Mutex<BTreeSet<(DispatchId, u32)>>>,
+}
+
+impl MockExecutor {
+    /// Tasks in `mocks` end so; all others run on `inner`. The ends of the former go to `reports`.
+    pub fn new(inner: LocalExecutor, mocks: BTreeMap<TaskId, Mock>, reports: mpsc::Sender<Report>) -> Self {
+        Self { inner, mocks: Arc::new(mocks), reports, held: Arc::default() }
+    }
+
+    /// Whether the dispatch's task ends here.
+    pub fn covers(&self, dispatch: &Dispatch) -> bool {
+        self.mocks.contains_key(&dispatch.task_id)
+    }
+
+    /// Ends a dispatch that [`MockExecutor::covers`]; its context isn't needed.
+    pub async fn end(&self, dispatch: &Dispatch) -> Result<(), Error> {
+        let Some(mock) = self.mocks.get(&dispatch.task_id) else {
+            return Err(Error::Refused(format!("`{}` isn't mocked", dispatch.task_id)));
+        };
+        for member in 0..dispatch.members {
+            if self.held().insert((dispatch.id, member)) {
+                let started = News::Started { host: "nowhere".to_owned(), pid: None };
+                for (seq, news) in [(1, started), (2, News::Ended(mock.end()))] {
+                    let report = Report { dispatch: dispatch.id, member, seq, news };
+                    self.reports.send(report).await.map_err(|_| Error::Stopped)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeSet<(DispatchId, u32)>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Mock {
+    fn end(&self) -> End {
+        let (outcome, result, reason) = match self {
+            Self::Success(result) => (Outcome::Success, result.clone(), None),
+            Self::Failed => (Outcome::FailedForGood, None, Some("mocked")),
+            Self::Skipped => (Outcome::Skipped, None, Some("mocked")),
+        };
+        let length = match &result {
+            Some(Value::Array(list)) => Some(list.len()),
+            Some(Value::Object(object)) => Some(object.len()),
+            _ => None,
+        };
+        End {
+            outcome,
+            duration: Span::ZERO,
+            exit_code: None,
+            reason: reason.map(str::to_owned),
+            result: result.map(ResultRef::Inline),
+            mapped_length: length.map(|length| u32::try_from(length).unwrap_or(u32::MAX)),
+        }
+    }
+}
+
+impl Executor for MockExecutor {
+    async fn submit(&self, work: Work) -> Result<(), Error> {
+        if self.covers(&work.dispatch) { self.end(&work.dispatch).await } else { self.inner.submit(work).await }
+    }
+
+    async fn kill(&self, kill: Kill) -> Result<(), Error> {
+        self.inner.kill(kill).await
+    }
+
+    async fn list(&self) -> Result<Vec<Held>, Error> {
+        let mut all = self.inner.list().await?;
+        let since = clock::now();
+        let ended: BTreeSet<DispatchId> = self.held().iter().map(|(id, _)| *id).collect();
+        all.extend(ended.into_iter().map(|id| Held { id, since, ended: true }));
+        Ok(all)
+    }
+
+    async fn confirm(&self, dispatch: DispatchId, member: u32) -> Result<(), Error> {
+        if self.held().remove(&(dispatch, member)) {
+            return Ok(());
+        }
+        self.inner.confirm(dispatch, member).await
+    }
+
+    async fn logs(&self, dispatch: DispatchId, member: u32, offset: u64) -> Result<LogChunk, Error> {
+        if self.held().contains(&(dispatch, member)) {
+            return Ok(LogChunk { lines: Vec::new(), next: offset, complete: true });
+        }
+        self.inner.logs(dispatch, member, offset).await
+    }
+
+    async fn capacity(&self) -> Result<Capacity, Error> {
+        self.inner.capacity().await
+    }
+}

@@ -1,0 +1,298 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::standalone::{self, NodeSettings};
+
+/// A workflow scheduler that many teams share.
+#[derive(Debug, Parser)]
+#[command(name = "updraft", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Example:\n  updraft test dags/examples/hello.yaml")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+// The commands that talk to a running service (`dags`, `runs`, `tasks`, ...) belong here as one more variant:
+// `#[command(flatten)] Remote(local_runner::remote::Command)`, with an arm in `main` that runs it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run scheduler, executor and database in one process, watching a folder of DAGs
+    Standalone(StandaloneArgs),
+    /// Check DAG files and show everything that is wrong with them
+    Validate(ValidateArgs),
+    /// Show a DAG as a graph
+    Show(ShowArgs),
+    /// Write the JSON Schema of the YAML language, for editors
+    Schema(SchemaArgs),
+    /// Run a DAG once, in this process, and show how it went
+    Test(Box<TestArgs>),
+    /// List the next runs of a schedule
+    Schedule(ScheduleArgs),
+    /// Look at the configuration of this machine
+    Config(ConfigArgs),
+    /// Write the completions of a shell
+    #[command(
+        after_help = "Example:\n  updraft completions bash > ~/.local/share/bash-completion/completions/updraft"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  updraft standalone --dags dags --data ~/.local/share/updraft\n\n\
+    Ctrl-C lets running tasks end; a second one leaves at once, and they are found again at the next start.")]
+pub(crate) struct StandaloneArgs {
+    /// The folder of DAGs; a changed file is live in under a second
+    #[arg(long, value_name = "DIR")]
+    dags: PathBuf,
+    /// The folder of everything else: database, logs, results, keys
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The database, `postgres://user@host/database` or `sqlite:PATH`; a SQLite file in the data folder if absent
+    #[arg(long, value_name = "URL", env = "UPDRAFT_DATABASE", hide_env_values = true)]
+    database: Option<String>,
+    /// How many tasks may run at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    slots: u32,
+    /// How log lines are written
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+impl StandaloneArgs {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match self.log_format {
+            LogFormat::Text => subscriber.init(),
+            LogFormat::Json => subscriber.json().init(),
+        }
+        let runtime = tokio::runtime::Runtime::new()?;
+        let Self { dags, data, database, slots, log_format: _ } = self;
+        runtime.block_on(standalone::run(NodeSettings { dags, data, database, slots }))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Folders are searched recursively; `plugins/` directly below a folder holds operators, and what \
+    .gitignore and .updraftignore name is left out.\n\nExample:\n  updraft validate dags/ team/etl.yaml"
+)]
+pub(crate) struct ValidateArgs {
+    /// Files and folders of DAGs
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// `text` for people, `json` for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShowFormat {
+    /// Lines in the terminal
+    Text,
+    /// Graphviz
+    Dot,
+    /// Mermaid
+    Mermaid,
+    /// The canonical form, which the DAG's version is the hash of
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  updraft show dags/examples/daily_sales.yaml --format mermaid")]
+pub(crate) struct ShowArgs {
+    /// The file
+    pub(crate) file: PathBuf,
+    /// The DAG, if the file defines several
+    #[arg(long, value_name = "ID")]
+    pub(crate) dag: Option<String>,
+    /// The folder of DAGs that the file belongs to, if not its own: where `plugins/` lies
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// What is written
+    #[arg(long, value_enum, default_value_t = ShowFormat::Text)]
+    pub(crate) format: ShowFormat,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  updraft schema -o dags/dag.schema.json\n\nThen start each file with\n  \
+    # yaml-language-server: $schema=./dag.schema.json")]
+pub(crate) struct SchemaArgs {
+    /// The file to write instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// A folder of DAGs whose plugins are part of the schema
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The folder of the file is copied for the run, and tasks see the copy. The DAG's schedule, other \
+    DAGs and pools play no part; all tasks run on this machine.\n\nExamples:\n  \
+    updraft test dags/etl.yaml --date 2026-01-05 --param region=eu\n  \
+    updraft test dags/etl.yaml --task 'load*' --mock 'extract={\"rows\": 3}'\n  \
+    updraft test dags/etl.yaml --conn warehouse=sqlite::temporary:"
+)]
+pub(crate) struct TestArgs {
+    /// The file
+    pub(crate) file: PathBuf,
+    /// The DAG, if the file defines several
+    #[arg(long, value_name = "ID")]
+    pub(crate) dag: Option<String>,
+    /// The folder of DAGs that the file belongs to, if not its own: where `plugins/` lies
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// What the run stands for, such as 2026-01-05 (midnight UTC) or 2026-01-05T06:00:00+01:00; now if absent
+    #[arg(long, value_name = "DATE")]
+    pub(crate) date: Option<String>,
+    /// A parameter of the run; may be repeated
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) params: Vec<(String, String)>,
+    /// What the run is passed, as a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub(crate) conf: Option<String>,
+    /// Run only tasks that fit (`*` and `?` as in a shell); the others count as successful. May be repeated
+    #[arg(long = "task", value_name = "GLOB")]
+    pub(crate) tasks: Vec<String>,
+    /// End tasks that fit without running them: success, failed, skipped, or a result as JSON. May be repeated
+    #[arg(long = "mock", value_name = "TASK=END", value_parser = pair)]
+    pub(crate) mocks: Vec<(String, String)>,
+    /// A variable; may be repeated
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) variables: Vec<(String, String)>,
+    /// A connection; may be repeated. `sqlite::temporary:` is a database that lives as long as the run
+    #[arg(long = "conn", value_name = "NAME=URL", value_parser = pair)]
+    pub(crate) connections: Vec<(String, String)>,
+    /// Wait as long before retries as the DAG says, instead of at most one second
+    #[arg(long)]
+    pub(crate) real_delays: bool,
+    /// End the run after this long, such as 10m
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) timeout: Option<dags::time::Span>,
+    /// Show the logs of all tasks, not only of those that failed
+    #[arg(long)]
+    pub(crate) logs: bool,
+    /// `text` for people, `json` for programs: one object
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TimetableArg {
+    /// A run at each tick
+    Trigger,
+    /// A run at the end of each interval
+    Interval,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  updraft schedule dags/etl.yaml\n  \
+    updraft schedule --cron '30 2 * * *' --timezone Europe/Berlin --now 2026-03-28T00:00:00Z -n 3")]
+#[group(id = "what", required = true, multiple = false, args = ["file", "cron", "interval"])]
+pub(crate) struct ScheduleArgs {
+    /// The DAG file whose schedule it is
+    pub(crate) file: Option<PathBuf>,
+    /// A cron expression instead; may be repeated
+    #[arg(long, value_name = "EXPR")]
+    pub(crate) cron: Vec<String>,
+    /// A fixed distance between runs instead, such as 30m
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) interval: Option<dags::time::Span>,
+    /// The DAG, if the file defines several
+    #[arg(long, value_name = "ID", requires = "file")]
+    pub(crate) dag: Option<String>,
+    /// The IANA time zone of the expression; UTC if absent
+    #[arg(long, value_name = "TZ", conflicts_with = "file")]
+    pub(crate) timezone: Option<String>,
+    /// Whether a run stands for its tick or for the interval that ends there; trigger if absent
+    #[arg(long, value_enum, conflicts_with = "file")]
+    pub(crate) timetable: Option<TimetableArg>,
+    /// Nothing earlier gets a run: a date in the time zone, or a time
+    #[arg(long, value_name = "T", conflicts_with = "file")]
+    pub(crate) start_date: Option<String>,
+    /// Make up for every missed run (`missed: all`)
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) catchup: bool,
+    /// The present instant; the clock's if absent
+    #[arg(long, value_name = "T")]
+    pub(crate) now: Option<String>,
+    /// The end of what the last run covered; there was none if absent
+    #[arg(long, value_name = "T")]
+    pub(crate) last_end: Option<String>,
+    /// List only runs that are due later
+    #[arg(long, value_name = "T")]
+    pub(crate) after: Option<String>,
+    /// How many runs to list
+    #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 5)]
+    pub(crate) count: usize,
+    /// `text` for people, `json` for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  updraft config check")]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say which limits of tasks and which confinement of scripts this machine and user have
+    #[command(after_help = "Example:\n  updraft config check")]
+    Check,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write `name=value`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn each(command: &clap::Command, check: &mut dyn FnMut(&clap::Command)) {
+        check(command);
+        command.get_subcommands().for_each(|inner| each(inner, check));
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        let mut command = Cli::command();
+        command.debug_assert();
+        command.build();
+        each(&command, &mut |command| {
+            if command.get_name() != "help" && !command.is_hide_set() && command.get_name() != "updraft" {
+                let shown = command.clone().render_long_help().to_string();
+                let is_help = command.get_about().is_some_and(|about| about.to_string().starts_with("Print"));
+                assert!(shown.contains("Example") || is_help, "{}", command.get_name());
+            }
+        });
+    }
+}

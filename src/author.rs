@@ -1,0 +1,189 @@
+//! The authors' commands: from arguments to `local_runner`, and from what that found to text and exit code.
+
+pub(crate) mod test;
+mod times;
+
+use std::{fs, path::Path, process::ExitCode};
+
+use dags::{
+    diagnostic::Severity,
+    ids::TenantId,
+    model::{Dag, TimetableKind, When},
+    timetable::Bounds,
+};
+use local_runner::{
+    Error,
+    load::{Folder, Target},
+    schedule::{self, Request},
+    show, validate,
+};
+use plugins::script::{Landlock, Language, Options, Policy, ScriptPool};
+
+use crate::{
+    args::{
+        ConfigArgs, ConfigCommand, Format, ScheduleArgs, SchemaArgs, ShowArgs, ShowFormat, TimetableArg,
+        ValidateArgs,
+    },
+    console::{Console, FAILED},
+};
+
+fn block_on<T>(task: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let machine = |error: std::io::Error| Error::Machine { doing: "start", why: error.to_string() };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(machine)?.block_on(task)
+}
+
+pub(crate) fn validate(args: &ValidateArgs, console: &Console) -> ExitCode {
+    let outcome = block_on(async {
+        let findings = validate::validate(&args.paths).await?;
+        match args.format {
+            Format::Text => console.print(&findings.text(console.colour))?,
+            Format::Json => console.print(&findings.json())?,
+        }
+        Ok(if findings.errors() == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    });
+    console.code(outcome)
+}
+
+/// The one DAG of a file that is meant. What is wrong with the file goes to standard error.
+async fn load(file: &Path, root: Option<&Path>, dag: Option<&str>, console: &Console) -> Result<Dag, Error> {
+    let shown = file.display().to_string();
+    let target = Target::of(file, root)?;
+    let name = target
+        .file
+        .ok_or_else(|| Error::usage(format!("{shown} is a folder"), "name the file of one DAG"))?;
+    let mut folder = Folder::open(&target.root)?;
+    let compiled = folder.compile(&name).await;
+    let mut errors = 0;
+    for diagnostic in &compiled.compiled.diagnostics {
+        errors += usize::from(diagnostic.severity == Severity::Error);
+        console.say(&validate::draw(diagnostic, &compiled.source, console.error_colour));
+    }
+    if errors > 0 {
+        return Err(Error::Broken { file: shown, errors });
+    }
+    Folder::choose(&shown, compiled.compiled.dags, dag)
+}
+
+pub(crate) fn show(args: &ShowArgs, console: &Console) -> ExitCode {
+    let format = match args.format {
+        ShowFormat::Text => show::Format::Text,
+        ShowFormat::Dot => show::Format::Dot,
+        ShowFormat::Mermaid => show::Format::Mermaid,
+        ShowFormat::Json => show::Format::Json,
+    };
+    let outcome = block_on(async {
+        let dag = load(&args.file, args.root.as_deref(), args.dag.as_deref(), console).await?;
+        console.print(&show::show(&dag, format))?;
+        Ok(ExitCode::SUCCESS)
+    });
+    console.code(outcome)
+}
+
+pub(crate) fn schema(args: &SchemaArgs, console: &Console) -> ExitCode {
+    let catalog = args.root.as_deref().map_or_else(plugins::catalog, |root| plugins::user::catalog(root).0);
+    let schema = dags::schema::of_dag(&catalog);
+    let mut text = serde_json::to_string_pretty(&schema).expect("invariant: a JSON value is JSON");
+    text.push('\n');
+    let written = match &args.output {
+        Some(path) => fs::write(path, text).map_err(Error::path("write", path)),
+        None => console.print(&text),
+    };
+    console.code(written.map(|()| ExitCode::SUCCESS))
+}
+
+pub(crate) fn schedule(args: &ScheduleArgs, console: &Console) -> ExitCode {
+    let outcome = block_on(async {
+        let (schedule, bounds) = match &args.file {
+            Some(file) => {
+                let dag = load(file, None, args.dag.as_deref(), console).await?;
+                (dag.schedule, Bounds { start_date: dag.start_date, end_date: dag.end_date })
+            }
+            None => adhoc(args)?,
+        };
+        let zone = schedule.timezone.clone();
+        let time = |option: &str, text: &Option<String>| {
+            text.as_deref().map(|text| times::parse(option, text, &zone)).transpose()
+        };
+        let request = Request {
+            bounds,
+            now: time("--now", &args.now)?.unwrap_or_else(scheduler::clock::now),
+            last_end: time("--last-end", &args.last_end)?,
+            after: time("--after", &args.after)?,
+            count: args.count,
+            schedule,
+        };
+        let wrong = |error: schedule::Error| Error::Usage { message: error.to_string(), help: None };
+        let runs = schedule::preview(&request).map_err(wrong)?;
+        match args.format {
+            Format::Text => console.print(&schedule::render_text(&request, &runs).map_err(wrong)?)?,
+            Format::Json => console.print(&schedule::render_json(&runs))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    });
+    console.code(outcome)
+}
+
+fn adhoc(args: &ScheduleArgs) -> Result<(dags::model::Schedule, Bounds), Error> {
+    let when = args.interval.map_or_else(|| When::Crons(args.cron.clone()), When::Every);
+    let zone = args.timezone.as_deref().unwrap_or("UTC");
+    let timetable = match args.timetable {
+        None | Some(TimetableArg::Trigger) => TimetableKind::Trigger,
+        Some(TimetableArg::Interval) => TimetableKind::Interval,
+    };
+    let start_date =
+        args.start_date.as_deref().map(|text| times::parse("--start-date", text, zone)).transpose()?;
+    Ok((schedule::adhoc(when, zone, timetable, args.catchup), Bounds { start_date, end_date: None }))
+}
+
+pub(crate) fn config(args: &ConfigArgs, console: &Console) -> ExitCode {
+    let ConfigCommand::Check = args.command;
+    console.code(block_on(async {
+        let limits = executor::limits::detect().to_string();
+        let mut text = "Limits of tasks:\n".to_owned();
+        for line in limits.split("; ") {
+            text.push_str(&format!("  {line}\n"));
+        }
+        text.push_str("Confinement of scripts:\n");
+        let sound = match sandbox().await {
+            Ok(lines) => {
+                lines.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+                true
+            }
+            Err(why) => {
+                text.push_str(&format!("  off: {why}\n"));
+                false
+            }
+        };
+        console.print(&text)?;
+        Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    }))
+}
+
+/// What the kernel confines scripts by.
+async fn sandbox() -> Result<Vec<String>, String> {
+    let program = plugins::script::locate(None).map_err(|error| error.to_string())?;
+    let mut lines = vec![format!("program {}", program.display())];
+    let options = Options { policy: Policy::Development, ..Options::new(program) };
+    let pool = ScriptPool::new(options, Language::of(&plugins::catalog()));
+    let in_force = pool.probe(TenantId::DEFAULT).await.map_err(|error| error.to_string())?;
+    let on = |on: bool| if on { "on" } else { "off" };
+    lines.push(format!("system calls filtered (seccomp): {}", on(in_force.seccomp)));
+    let landlock = match in_force.landlock {
+        Landlock::Full => "on",
+        Landlock::Partial => "in part, by an older kernel",
+        Landlock::None => "off",
+    };
+    lines.push(format!("files and ports closed (Landlock): {landlock}"));
+    lines.push(format!("limits of the process: {}", in_force.limits.join(", ")));
+    lines.extend(in_force.missing.iter().map(|why| format!("missing: {why}")));
+    let policies: Vec<&str> = [
+        (Policy::Required, in_force.seccomp && in_force.landlock != Landlock::None),
+        (Policy::BestEffort, in_force.seccomp),
+        (Policy::Development, true),
+    ]
+    .into_iter()
+    .filter_map(|(policy, met)| met.then_some(policy.as_str()))
+    .collect();
+    lines.push(format!("enough for the policies {}", policies.join(", ")));
+    Ok(lines)
+}

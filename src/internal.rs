@@ -1,0 +1,67 @@
+//! The commands that Updraft gives itself: `updraft supervise` and `updraft attempt`. They start lean, with arguments that
+//! nobody types.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use executor::supervise;
+
+/// Runs the command if it is one of these.
+pub(crate) fn run() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    let command = arguments.next()?;
+    match command.to_str()? {
+        "attempt" => Some(executor::attempt::run()),
+        "supervise" => Some(supervise(arguments)),
+        _ => None,
+    }
+}
+
+fn supervise(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let (mut dir, mut objects, mut with_parent) = (None, None, false);
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            Some("--dir") => dir = arguments.next().map(PathBuf::from),
+            Some("--objects") => objects = arguments.next().map(PathBuf::from),
+            Some("--with-parent") => with_parent = true,
+            _ => return usage(&argument),
+        }
+    }
+    let Some(dir) = dir else { return usage(OsStr::new("(no --dir)")) };
+    let mut options = supervise::Options::new(dir);
+    if let Some(objects) = objects {
+        options.objects = objects;
+    }
+    // Its standard error is `supervisor.log`.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    if with_parent && let Err(error) = end_with_parent() {
+        tracing::error!(%error, "the supervisor can't be bound to its parent");
+        return ExitCode::FAILURE;
+    }
+    match supervise::run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = %anyhow::Error::from(error), "the supervisor has ended");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// For `updraft test`: a supervisor that nobody will look for again must not outlive the run.
+fn end_with_parent() -> rustix::io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+}
+
+fn usage(argument: &OsStr) -> ExitCode {
+    let text = format!(
+        "error: `updraft supervise` doesn't know {}\nhelp: this command is for Updraft itself: \
+         `updraft supervise --dir DIR --objects DIR`\n",
+        argument.display()
+    );
+    // If standard error is closed there is nobody to tell.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+    ExitCode::from(2)
+}
