@@ -4,6 +4,7 @@
 //! * `UPDRAFT_SIM_HISTORIES=500000` runs that many histories (20,000 by default).
 //! * `UPDRAFT_SIM_SEED=17` replays one, with the timeline of all that happened.
 //! * `UPDRAFT_SIM_SECONDS=7200` runs for that long, from a seed that the clock gives.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 #[path = "simulator/api.rs"]
 mod api;
@@ -89,9 +90,7 @@ fn report(seed: u64, shown: usize) -> String {
 #[test]
 fn histories() {
     if let Some(seed) = setting("UPDRAFT_SIM_SEED") {
-        if history(seed, World::events(seed), false).is_err() {
-            panic!("{}", report(seed, usize::MAX));
-        }
+        assert!(!history(seed, World::events(seed), false).is_err(), "{}", report(seed, usize::MAX));
         return;
     }
     let (first, limit, deadline) = match setting("UPDRAFT_SIM_SECONDS") {

@@ -385,7 +385,7 @@ impl World {
             Event::Kill { kill } => self.kill(kill),
             Event::Start { executor, id, serial, member } => self.start(executor, id, serial, member),
             Event::End { executor, id, serial, member, outcome } => {
-                self.end(executor, id, serial, member, outcome)
+                self.end(executor, id, serial, member, outcome);
             }
             Event::Send { executor, id, serial } => self.send(executor, id, serial),
             Event::Report { report } => self.feed_current(Input::Reports(vec![*report]))?,
