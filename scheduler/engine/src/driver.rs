@@ -378,7 +378,8 @@ impl Driver {
         let (batch, effects) = self.engine.cut(self.batch + 1);
         let receipts = std::mem::take(&mut self.receipts);
         // What changes the world outside goes behind the fence, also without a row of its own.
-        let harmless = effects.dispatches.is_empty() && effects.kills.is_empty() && effects.questions.is_empty();
+        let harmless =
+            effects.dispatches.is_empty() && effects.kills.is_empty() && effects.questions.is_empty();
         if batch.is_empty() && harmless {
             Self::let_out(effects, receipts, actions);
             return;
