@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     pin::pin,
     sync::{Arc, PoisonError},
 };
@@ -66,7 +66,8 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
         .create(&data)
         .with_context(|| format!("failed to make the data folder {}", data.display()))?;
     let data = data.canonicalize()?;
-    let _lock = lock(&data)?;
+    // First of all: it says whether another service runs here, which would take the shard from us under our own name.
+    let socket = Socket::bind(&data.join("updraft.sock")).context("failed to open the socket")?;
     let url = database.unwrap_or_else(|| format!("sqlite:{}", data.join("updraft.db").display()));
     let db = Db::connect(&url, Role::Owner).await.context("failed to open the database")?;
     migrate::up(&db).await.context("failed to bring the database's schema up to date")?;
@@ -83,7 +84,6 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
     listen_for_signals(cancel.clone(), drain.clone()).context("failed to listen for signals")?;
     let (wake, settled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let current = Current::default();
-    let socket = Socket::bind(&data.join("updraft.sock")).context("failed to open the socket")?;
     tracing::info!(socket = %socket.path().display(), "see the runs with `updraft runs list --socket {}`", socket.path().display());
     let config = engine::Config::new("local".parse().context("invariant: a plain word is a name")?);
     let api = Api::new(api::Parts {
@@ -118,33 +118,9 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
     let (status, _) = watch::channel(Status::default());
     tokio::select! {
         ended = node.schedule(status, drain, cancel.clone()) => ended,
-        stopped = listen(socket, api, cancel.clone()) => Err(stopped),
+        // Served until the shard is given back.
+        served = api::serve(socket, api, CancellationToken::new()) => served.context("the API stopped"),
         watched = folder.run(tell) => watched.map_err(anyhow::Error::from),
-    }
-}
-
-/// Serves the API. It ends with the scheduler, never before it but for an error.
-async fn listen(socket: Socket, api: Api, cancel: CancellationToken) -> anyhow::Error {
-    match api::serve(socket, api, cancel).await {
-        Ok(()) => std::future::pending().await,
-        Err(error) => anyhow::Error::from(error).context("the API stopped"),
-    }
-}
-
-/// Holds the data folder for this process: two services under one name would take the shard from each other.
-fn lock(data: &Path) -> anyhow::Result<std::fs::File> {
-    let path = data.join("service.lock");
-    let file = std::fs::File::options().write(true).create(true).truncate(false).open(&path);
-    let file = file.with_context(|| format!("failed to open {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => anyhow::bail!(
-            "another service is running on the data folder {}: end it first, or choose another folder with --data",
-            data.display()
-        ),
-        Err(std::fs::TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("failed to lock {}", path.display()))
-        }
     }
 }
 

@@ -87,7 +87,7 @@ impl Folder {
         let paths = self.scan.files.iter().map(|file| &file.path);
         let scripts: Vec<String> = paths
             .clone()
-            .filter(|path| path.ends_with(".rhai"))
+            .filter(|path| is_script(path))
             .filter_map(|path| std::fs::read_to_string(self.scan.root.join(path)).ok())
             .collect();
         let imported = |path: &str| {
@@ -98,14 +98,14 @@ impl Folder {
         };
         paths
             .filter(|path| is_dag_file(path))
-            .filter(|path| !(path.ends_with(".rhai") && imported(path)))
+            .filter(|path| !(is_script(path) && imported(path)))
             .cloned()
             .collect()
     }
 
     /// Compiles a file of it. Whatever is wrong with the file is a diagnostic.
     pub async fn compile(&mut self, path: &str) -> CompiledFile {
-        if path.ends_with(".rhai") {
+        if is_script(path) {
             self.start_scripts();
         }
         let scripts = self.scripts.as_ref();
@@ -168,6 +168,10 @@ impl Folder {
                 .ok_or_else(|| Error::Usage { message: format!("{path} defines no DAG"), help: None }),
         }
     }
+}
+
+fn is_script(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "rhai")
 }
 
 /// A diagnostic about a name that two files of a folder use.

@@ -92,20 +92,15 @@ impl Findings {
 
     /// All diagnostics drawn, and a line that counts them.
     pub fn text(&self, colour: bool) -> String {
-        let mut text = self.diagnostics.iter().fold(String::new(), |mut text, (diagnostic, source)| {
+        let text = self.diagnostics.iter().fold(String::new(), |mut text, (diagnostic, source)| {
             text.push_str(&draw(diagnostic, source, colour));
             text
         });
         let (errors, warnings) = (self.errors(), self.counted(Severity::Warning));
         let found = format!("{}, {}", count(errors, "error"), count(warnings, "warning"));
         let tone = if errors > 0 { Tone::Bad } else { Tone::Good };
-        text.push_str(&format!(
-            "{} in {}: {}\n",
-            count(self.dags, "DAG"),
-            count(self.files, "file"),
-            paint(&found, tone, colour)
-        ));
-        text
+        let (dags, files) = (count(self.dags, "DAG"), count(self.files, "file"));
+        text + &format!("{dags} in {files}: {}\n", paint(&found, tone, colour))
     }
 
     /// The same as one JSON object.
@@ -125,11 +120,9 @@ impl Findings {
 
 /// A diagnostic for people, with a blank line after it. One without a place names its file.
 pub fn draw(diagnostic: &Diagnostic, source: &Source, colour: bool) -> String {
-    let mut text = String::new();
-    if diagnostic.labels.is_empty() {
-        text.push_str(&format!("{}:\n", paint(&diagnostic.file, Tone::Strong, colour)));
-    }
-    text.push_str(render(diagnostic, source, colour).trim_end());
-    text.push_str("\n\n");
-    text
+    let place = match diagnostic.labels.as_slice() {
+        [] => format!("{}:\n", paint(&diagnostic.file, Tone::Strong, colour)),
+        _ => String::new(),
+    };
+    format!("{place}{}\n\n", render(diagnostic, source, colour).trim_end())
 }

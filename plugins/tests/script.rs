@@ -2,11 +2,6 @@
 //!
 //! The program is the one in `UPDRAFT_SCRIPT`, or is built here from its own workspace.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "these tests measure, and take the program that the gate names"
-)]
-
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},

@@ -139,7 +139,7 @@ impl Node {
         gone: &CancellationToken,
     ) -> Result<Outcome, Error> {
         let start = clock::now();
-        let width = prepared.dag.tasks.iter().map(|task| task.task_id.as_str().len()).max().unwrap_or(0);
+        let width = prepared.dag.tasks.iter().map(label_width).max().unwrap_or(0);
         let mut progress = Progress::new(start, width.min(40), colour);
         let wait = self.wait(&mut progress, interrupt, out, gone).await?;
         let cut = match wait {
@@ -248,11 +248,11 @@ impl Node {
                 None
             };
             let wanted = instead.is_none() && (self.all_logs || failed(&row));
-            let log = match wanted {
-                true => Some(
-                    logs::read(&row, model.map_or(1, |task| task.gang.max(1)), executor, &self.objects).await,
-                ),
-                false => None,
+            let log = if wanted {
+                let members = model.map_or(1, |task| task.gang.max(1));
+                Some(logs::read(&row, members, executor, &self.objects).await)
+            } else {
+                None
             };
             let result = results.get(&(run, row.task.clone(), row.map_index));
             // A result of an earlier attempt isn't this one's.
@@ -276,6 +276,11 @@ impl Node {
             }
         }
     }
+}
+
+/// How wide the name of a task's instances is likely to be.
+fn label_width(task: &dags::model::Task) -> usize {
+    task.task_id.as_str().len() + if task.map.is_some() { "[0]".len() } else { 0 }
 }
 
 fn unwritten(source: std::io::Error) -> Error {

@@ -17,7 +17,7 @@ fn a_broken_file_is_explained_and_fails() {
 
     let said = run(["validate", "--format", "json", written.file.to_str().unwrap()]);
     assert_eq!((said.code, said.json()["errors"].clone()), (Some(1), json!(1)));
-    assert_eq!(said.json()["diagnostics"][0]["code"], "dag.operator");
+    assert_eq!(said.json()["diagnostics"][0]["code"], "dag.unknown-key");
     assert_eq!(said.json()["diagnostics"][0]["labels"][0]["line"], 4);
 }
 

@@ -54,7 +54,7 @@ fn people_see_what_happens_and_how_it_ended() {
     let said = write("chain.yaml", CHAIN).test(&["--date", "2026-01-05", "--param", "name=you", "--logs"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     for expected in [
-        "make     running",
+        "  make     running",
         "--- log of use, try 1\n  you 3 2026-01-05\n",
         "each[1]  success      1",
         " success in ",
@@ -102,7 +102,7 @@ dag: parts
 tasks:
   list: { bash: 'exit 1' }
   each: { needs: list, map: { x: { output: list } }, bash: 'echo \"{{ map.x }}\" > $UPDRAFT_RESULT' }
-  size: { needs: each, branch: [ { when: '{{ outputs.list | length > 5 }}', run: big }, { else: small } ] }
+  size: { needs: [each, list], branch: [ { when: '{{ outputs.list | length > 5 }}', run: big }, { else: small } ] }
   big: { needs: size, bash: 'exit 1' }
   small: { needs: size, bash: 'exit 1' }
 ";
@@ -118,7 +118,16 @@ tasks:
     assert_eq!(said.code, Some(1), "{said:?}");
     assert_eq!(instance(&said.json(), "each", -1)["state"], "upstream_failed");
 
-    let said = written.test(&["--format", "json", "--mock", "*=success", "--mock", "small=skipped"]);
+    let said = written.test(&[
+        "--format",
+        "json",
+        "--mock",
+        "*=success",
+        "--mock",
+        "list=[1]",
+        "--mock",
+        "small=skipped",
+    ]);
     assert_eq!(instance(&said.json(), "small", -1)["state"], "skipped", "{said:?}");
 }
 
