@@ -67,7 +67,7 @@ impl World {
         }
     }
 
-    pub(crate) fn random_trigger(&mut self, tenant: TenantId, dag_id: DagId, now: Timestamp) -> Trigger {
+    pub(crate) fn random_trigger(&mut self, tenant: TenantId, dag_id: &DagId, now: Timestamp) -> Trigger {
         let minute = 60_000_000;
         let date = Timestamp(now.0 / minute * minute).before(Span::seconds(60 * self.rng.within(0, 5)));
         let mut trigger = Trigger {
@@ -84,7 +84,7 @@ impl World {
         }
         trigger.run_name = match self.rng.below(8) {
             0 => Some(RunName::parse(self.rng.word(&["r1", "r2", "r3"])).unwrap()),
-            1 => self.known_run(tenant, &dag_id),
+            1 => self.known_run(tenant, dag_id),
             2 if self.rng.mill(200) => Some(dags::run_name::run_name(
                 engine::rows::RunType::Scheduled,
                 Some(date),
@@ -128,7 +128,7 @@ impl World {
         let dag_id = DagId::parse(&format!("d{}", self.rng.below(3))).unwrap();
         let now = Timestamp(self.clock);
         let command = match self.rng.below(26) {
-            0..=8 => Some(Command::Trigger(self.random_trigger(tenant, dag_id, now))),
+            0..=8 => Some(Command::Trigger(self.random_trigger(tenant, &dag_id, now))),
             9..=12 => self.selection(tenant, &dag_id).map(|select| {
                 Command::Clear(Clear {
                     select,

@@ -71,7 +71,7 @@ impl Facts {
     }
 
     /// What is handed over was committed.
-    pub(crate) fn dispatched(&self, dispatch: &Dispatch, store: &MemoryJournal) -> Outcomes {
+    pub(crate) fn dispatched(dispatch: &Dispatch, store: &MemoryJournal) -> Outcomes {
         let key = (dispatch.run, dispatch.task_id.clone(), dispatch.map_index);
         let Some(row) = store.tasks.get(&key) else {
             // Its run was deleted since, which only a late driver can have missed.
@@ -91,7 +91,7 @@ impl Facts {
     }
 
     /// Whether the store says that a dispatch may run.
-    pub(crate) fn is_current(&self, id: DispatchId, store: &MemoryJournal, dispatch: &Dispatch) -> bool {
+    pub(crate) fn is_current(id: DispatchId, store: &MemoryJournal, dispatch: &Dispatch) -> bool {
         let row = store.tasks.get(&(dispatch.run, dispatch.task_id.clone(), dispatch.map_index));
         row.is_some_and(|row| {
             row.attempt() == id.attempt && row.dispatch_n == id.n && row.state.holds_slots()
@@ -100,13 +100,12 @@ impl Facts {
 
     /// What an executor may forget is stored.
     pub(crate) fn confirmed(
-        &self,
         receipt: &Receipt,
         sent: &BTreeMap<DispatchId, Dispatch>,
         store: &MemoryJournal,
     ) -> Outcomes {
         let Some(dispatch) = sent.get(&receipt.dispatch).filter(|_| receipt.ended) else { return Ok(()) };
-        if self.is_current(receipt.dispatch, store, dispatch) {
+        if Self::is_current(receipt.dispatch, store, dispatch) {
             return Err(format!(
                 "the end of {receipt:?} ({}) is confirmed and isn't stored",
                 dispatch.task_id
@@ -116,7 +115,7 @@ impl Facts {
     }
 
     /// No attempt runs twice at a time.
-    pub(crate) fn one_at_a_time(&self, executors: &[Executor]) -> Outcomes {
+    pub(crate) fn one_at_a_time(executors: &[Executor]) -> Outcomes {
         let mut seen = BTreeMap::new();
         for job in executors.iter().flat_map(|executor| executor.jobs.values()).filter(|job| job.is_live()) {
             if let Some(other) = seen.insert(job.dispatch.id.attempt, job.dispatch.id) {
@@ -129,7 +128,7 @@ impl Facts {
         Ok(())
     }
 
-    pub(crate) fn before(&self, store: &MemoryJournal, batch: &Batch) -> Before {
+    pub(crate) fn before(store: &MemoryJournal, batch: &Batch) -> Before {
         let mut before = Before::default();
         for event in &batch.events {
             let decided = store
@@ -201,20 +200,21 @@ impl Facts {
 
     fn run_step(&mut self, run: RunId, to: RunState) -> Outcomes {
         let from = self.runs.insert(run, to);
-        let legal = match (from, to) {
-            (None, RunState::Queued) | (Some(RunState::Queued), RunState::Running) => true,
-            (
-                Some(RunState::Success | RunState::Failed),
-                RunState::Queued | RunState::Success | RunState::Failed,
-            ) => true,
-            (Some(RunState::Queued | RunState::Running), RunState::Success | RunState::Failed) => true,
-            _ => false,
-        };
+        let legal = matches!(
+            (from, to),
+            (None, RunState::Queued)
+                | (Some(RunState::Queued), RunState::Running)
+                | (
+                    Some(RunState::Success | RunState::Failed),
+                    RunState::Queued | RunState::Success | RunState::Failed
+                )
+                | (Some(RunState::Queued | RunState::Running), RunState::Success | RunState::Failed)
+        );
         if legal { Ok(()) } else { Err(format!("run {run} went from {from:?} to {to}")) }
     }
 
     /// Everything has come to rest.
-    pub(crate) fn at_rest(&self, store: &MemoryJournal) -> Outcomes {
+    pub(crate) fn at_rest(store: &MemoryJournal) -> Outcomes {
         if !store.continuations.is_empty() {
             return Err(format!("work is left: {:?}", store.continuations));
         }
@@ -228,7 +228,7 @@ impl Facts {
             if run.reason.as_deref() == Some("all_tasks_deadlocked") {
                 return Err(format!("run {} got stuck", run.run_name));
             }
-            self.lengths(store, run.run)?;
+            Self::lengths(store, run.run)?;
         }
         for result in store.results.values() {
             let key = (result.run, result.task.clone(), result.map_index);
@@ -240,7 +240,7 @@ impl Facts {
     }
 
     /// A task that is repeated over results has as many instances as they say.
-    fn lengths(&self, store: &MemoryJournal, run: RunId) -> Outcomes {
+    fn lengths(store: &MemoryJournal, run: RunId) -> Outcomes {
         let Some(dag) = store.runs.get(&run).and_then(|row| store.versions.get(&row.version)) else {
             return Ok(());
         };
