@@ -8,11 +8,10 @@ use std::{
 use dags::{
     ids::{DagId, DagVersion, DispatchId, ExecutorName, TenantId},
     model::Dag,
-    time::{Span, Timestamp},
+    time::Timestamp,
 };
 use engine::{
-    Answer, Ask, Config, Engine, Question,
-    command::Command,
+    Config, Engine,
     dispatch::{Dispatch, Kill, Outcome, Report},
     driver::{Action, Driver, Input, Stop},
     journal::{Commit, Load, Position},
@@ -20,10 +19,10 @@ use engine::{
     rows::Batch,
 };
 
-use crate::simulator::{
-    executor::{Claims, Executor, Job, Member, ended, end, random_end, started},
+use crate::{
+    executor::{Claims, Executor, Job, Member, end, ended, random_end, started},
     facts::Facts,
-    graphs::{self, EXECUTORS, Shape},
+    graphs::{EXECUTORS, Shape},
     rng::Rng,
 };
 
@@ -36,7 +35,7 @@ pub(crate) type Outcomes = Result<(), String>;
 
 /// Something that will happen.
 #[derive(Debug)]
-enum Event {
+pub(crate) enum Event {
     Tick { owner: u64 },
     Commit { owner: u64, batch: Arc<Batch> },
     Position { owner: u64 },
@@ -86,10 +85,29 @@ impl Tally {
 
     pub(crate) fn assert_eventful(&self) {
         for what in [
-            "histories", "events", "transitions", "dispatches", "kills", "questions", "crashes", "takeovers", "fenced",
-            "commit failed", "commit unknown", "report lost", "report doubled", "clock jump", "executor died",
-            "executor gone", "stale reports", "restored equal", "request done", "request refused", "runs",
-            "mapped", "loads",
+            "histories",
+            "events",
+            "transitions",
+            "dispatches",
+            "kills",
+            "questions",
+            "crashes",
+            "takeovers",
+            "fenced",
+            "commit failed",
+            "commit unknown",
+            "report lost",
+            "report doubled",
+            "clock jump",
+            "executor died",
+            "executor gone",
+            "stale reports",
+            "restored equal",
+            "request done",
+            "request refused",
+            "runs",
+            "mapped",
+            "loads",
         ] {
             assert!(self.0.get(what).is_some_and(|n| *n > 100), "hardly any `{what}`: {:#?}", self.0);
         }
@@ -98,49 +116,48 @@ impl Tally {
 
 /// How disturbed a history is.
 #[derive(Debug, Clone, Copy)]
-struct Weather {
+pub(crate) struct Weather {
     /// Of a thousand messages so many are lost, doubled or late.
-    network: u32,
+    pub(crate) network: u32,
     /// Of a thousand commits so many fail or end unknown.
-    store: u32,
+    pub(crate) store: u32,
     /// Of a thousand actions so many are followed by a crash.
-    crash: u32,
+    pub(crate) crash: u32,
     /// Of a thousand fault events so many happen.
-    faults: u32,
+    pub(crate) faults: u32,
 }
 
 const CALM: Weather = Weather { network: 0, store: 0, crash: 0, faults: 0 };
 
 pub(crate) struct World {
-    seed: u64,
     pub(crate) rng: Rng,
     /// True time.
     pub(crate) clock: i64,
     /// What the service's clock is ahead of it.
-    skew: i64,
-    order: u64,
-    events: BTreeMap<(i64, u64), Event>,
+    pub(crate) skew: i64,
+    pub(crate) order: u64,
+    pub(crate) events: BTreeMap<(i64, u64), Event>,
     pub(crate) store: MemoryJournal,
-    epoch: i64,
-    owners: Vec<Owner>,
-    current: Option<u64>,
-    next_owner: u64,
+    pub(crate) epoch: i64,
+    pub(crate) owners: Vec<Owner>,
+    pub(crate) current: Option<u64>,
+    pub(crate) next_owner: u64,
     pub(crate) executors: Vec<Executor>,
-    claims: Claims,
-    sent: BTreeMap<DispatchId, Dispatch>,
-    serial: u64,
-    weather: Weather,
-    disturbed: u64,
+    pub(crate) claims: Claims,
+    pub(crate) sent: BTreeMap<DispatchId, Dispatch>,
+    pub(crate) serial: u64,
+    pub(crate) weather: Weather,
+    pub(crate) disturbed: u64,
     pub(crate) calm: bool,
-    facts: Facts,
+    pub(crate) facts: Facts,
     pub(crate) tally: Tally,
-    timeline: Option<Vec<String>>,
+    pub(crate) timeline: Option<Vec<String>>,
     pub(crate) tenants: Vec<TenantId>,
     pub(crate) shape: Shape,
     /// The newest edition of each DAG, by tenant.
     pub(crate) editions: BTreeMap<(TenantId, DagId), (DagVersion, Arc<Dag>)>,
     pub(crate) next_version: u32,
-    config: Config,
+    pub(crate) config: Config,
 }
 
 impl World {
@@ -177,7 +194,6 @@ impl World {
         let mut store = MemoryJournal::default();
         store.now = EPOCH;
         Self {
-            seed,
             rng,
             clock: EPOCH.0,
             skew: 0,
@@ -210,21 +226,21 @@ impl World {
         self.timeline.take().unwrap_or_default()
     }
 
-    fn note(&mut self, line: impl FnOnce() -> String) {
+    pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
         if let Some(timeline) = &mut self.timeline {
             let at = (self.clock - EPOCH.0) as f64 / 1e6;
             timeline.push(format!("{at:12.6} {}", line()));
         }
     }
 
-    fn after(&mut self, delay: i64, event: Event) -> i64 {
+    pub(crate) fn after(&mut self, delay: i64, event: Event) -> i64 {
         self.order += 1;
         let at = self.clock + delay;
         self.events.insert((at, self.order), event);
         at
     }
 
-    fn soon(&mut self) -> i64 {
+    pub(crate) fn soon(&mut self) -> i64 {
         self.rng.within(100, 5_000)
     }
 
@@ -289,13 +305,14 @@ impl World {
             }
         }
         self.restored_is_equal()?;
-        self.facts.at_rest(&self.store)
+        Facts::at_rest(&self.store)
     }
 
     fn open_ends(&self) -> String {
         let requests: Vec<String> = self.store.waiting.values().map(|row| format!("{row:?}")).collect();
         let Some(engine) = self.engine() else { return "no owner".to_owned() };
-        let held: Vec<String> = self.executors.iter().map(|e| format!("{}: {:?}", e.name, e.jobs.keys())).collect();
+        let held: Vec<String> =
+            self.executors.iter().map(|e| format!("{}: {:?}", e.name, e.jobs.keys())).collect();
         let mut open = engine.open_ends();
         open.truncate(40);
         format!("{}\n{}\n{}", open.join("\n"), requests.join("\n"), held.join("\n"))
@@ -362,9 +379,11 @@ impl World {
                 }
             }
             Event::Deliver { owner, dispatch } => self.deliver(owner, *dispatch)?,
-            Event::Kill { kill } => self.kill(kill),
+            Event::Kill { kill } => self.kill(&kill),
             Event::Start { executor, id, serial, member } => self.start(executor, id, serial, member),
-            Event::End { executor, id, serial, member, outcome } => self.end(executor, id, serial, member, outcome),
+            Event::End { executor, id, serial, member, outcome } => {
+                self.end(executor, id, serial, member, outcome);
+            }
             Event::Send { executor, id, serial } => self.send(executor, id, serial),
             Event::Report { report } => self.feed_current(Input::Reports(vec![*report]))?,
             Event::Confirm { receipt } => {
@@ -420,9 +439,10 @@ impl World {
     // --- drivers ---
 
     /// Starts a driver as the owner of the shard.
-    fn begin(&mut self) -> Outcomes {
+    pub(crate) fn begin(&mut self) -> Outcomes {
         self.epoch += 1;
-        let driver = Driver::new(self.config.clone(), self.store.read()).map_err(|why| format!("restore: {why}"))?;
+        let driver =
+            Driver::new(self.config.clone(), self.store.read()).map_err(|why| format!("restore: {why}"))?;
         self.next_owner += 1;
         let id = self.next_owner;
         self.note(|| format!("#{id} takes the shard over"));
@@ -445,7 +465,7 @@ impl World {
         Ok(())
     }
 
-    fn crash(&mut self, owner: u64) {
+    pub(crate) fn crash(&mut self, owner: u64) {
         self.note(|| format!("#{owner} crashes"));
         self.tally.count("crashes", 1);
         self.owners.retain(|known| known.id != owner);
@@ -478,7 +498,10 @@ impl World {
                 for job in executor.jobs.values().filter(|job| job.is_live() && !job.late) {
                     let id = job.dispatch.id;
                     if !engine.accounts_for(id) {
-                        return Err(format!("`{}` runs {id} ({}), and nobody knows", executor.name, job.dispatch.task_id));
+                        return Err(format!(
+                            "`{}` runs {id} ({}), and nobody knows",
+                            executor.name, job.dispatch.task_id
+                        ));
                     }
                 }
             }
@@ -532,10 +555,12 @@ impl World {
             Action::Dispatch(dispatches) => {
                 self.tally.count("dispatches", dispatches.len() as u64);
                 for dispatch in dispatches {
-                    self.facts.dispatched(&dispatch, &self.store)?;
+                    Facts::dispatched(&dispatch, &self.store)?;
                     let known = self.sent.entry(dispatch.id).or_insert_with(|| dispatch.clone());
                     if *known != dispatch {
-                        return Err(format!("the same dispatch with other content: {known:?} and {dispatch:?}"));
+                        return Err(format!(
+                            "the same dispatch with other content: {known:?} and {dispatch:?}"
+                        ));
                     }
                     let now = self.owner(owner).map_or(Timestamp::MIN, |known| known.driver.engine().now());
                     if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
@@ -565,7 +590,7 @@ impl World {
             }
             Action::Confirm(receipts) => {
                 for receipt in receipts {
-                    self.facts.confirmed(&receipt, &self.sent, &self.store)?;
+                    Facts::confirmed(&receipt, &self.sent, &self.store)?;
                     if !self.rng.mill(self.weather.network) {
                         let delay = self.latency();
                         self.after(delay, Event::Confirm { receipt });
@@ -599,14 +624,17 @@ impl World {
         self.owners.iter().find(|known| known.id == owner)
     }
 
-    fn latency(&mut self) -> i64 {
+    pub(crate) fn latency(&mut self) -> i64 {
         if self.rng.mill(self.weather.network) { self.rng.micros(60) } else { self.soon() }
     }
 
     fn commit(&mut self, owner: u64, batch: &Arc<Batch>) -> Outcomes {
         let Some(known) = self.owner(owner) else {
             // Its sender is dead, but the statement may have got through.
-            if self.epoch == self.owners.last().map_or(self.epoch, |last| last.epoch) && self.rng.mill(500) && self.current.is_none() {
+            if self.epoch == self.owners.last().map_or(self.epoch, |last| last.epoch)
+                && self.rng.mill(500)
+                && self.current.is_none()
+            {
                 self.write(batch)?;
             }
             return Ok(());
@@ -635,19 +663,28 @@ impl World {
 
     fn write(&mut self, batch: &Batch) -> Outcomes {
         if batch.number != self.store.batch + 1 {
-            return if self.current.is_none() { Ok(()) } else { Err(format!("batch {} after {}", batch.number, self.store.batch)) };
+            return if self.current.is_none() {
+                Ok(())
+            } else {
+                Err(format!("batch {} after {}", batch.number, self.store.batch))
+            };
         }
-        let before = self.facts.before(&self.store, batch);
+        let before = Facts::before(&self.store, batch);
         match self.store.write(batch) {
             Commit::Done => {}
             other => return Err(format!("batch {}: {other:?}", batch.number)),
         }
         if self.timeline.is_some() {
             for event in &batch.events {
-                let name = self.store.runs.get(&event.run).map_or_else(String::new, |row| row.run_name.to_string());
+                let name =
+                    self.store.runs.get(&event.run).map_or_else(String::new, |row| row.run_name.to_string());
                 for step in &event.transitions {
-                    let (task, index) = step.task.as_ref().map_or(("run", -1), |(task, index)| (task.as_str(), *index));
-                    let line = format!("    {} {name} {task}[{index}] try {} -> {} {:?}", event.dag_id, step.try_number, step.to, step.reason);
+                    let (task, index) =
+                        step.task.as_ref().map_or(("run", -1), |(task, index)| (task.as_str(), *index));
+                    let line = format!(
+                        "    {} {name} {task}[{index}] try {} -> {} {:?}",
+                        event.dag_id, step.try_number, step.to, step.reason
+                    );
                     self.note(|| line);
                 }
             }
@@ -663,12 +700,15 @@ impl World {
 
     /// Restores an engine from the store: it must be as the one that runs, and have nothing to do.
     fn restored_is_equal(&mut self) -> Outcomes {
-        let Some(owner) = self.owners.iter().find(|owner| Some(owner.id) == self.current) else { return Ok(()) };
+        let Some(owner) = self.owners.iter().find(|owner| Some(owner.id) == self.current) else {
+            return Ok(());
+        };
         let running = owner.driver.engine();
         if !running.is_quiet() {
             return Ok(());
         }
-        let mut again = Engine::restore(self.config.clone(), self.store.read()).map_err(|why| format!("restore: {why}"))?;
+        let mut again = Engine::restore(self.config.clone(), self.store.read())
+            .map_err(|why| format!("restore: {why}"))?;
         again.advance(running.now());
         for (name, slots) in running.executor_slots() {
             again.set_executor(&name, slots);
@@ -688,9 +728,16 @@ impl World {
         again.check().map_err(|why| format!("restored: {why}"))?;
         let (known, fresh) = (running.digest(), again.digest());
         if known != fresh {
-            let (a, b): (BTreeSet<_>, BTreeSet<_>) = (known.into_iter().collect(), fresh.into_iter().collect());
-            let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>().join("\n  ");
-            return Err(format!("restored from the store it is another engine:\n  {}\nbut restored\n  {}", only(&a, &b), only(&b, &a)));
+            let (a, b): (BTreeSet<_>, BTreeSet<_>) =
+                (known.into_iter().collect(), fresh.into_iter().collect());
+            let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| {
+                a.difference(b).cloned().collect::<Vec<_>>().join("\n  ")
+            };
+            return Err(format!(
+                "restored from the store it is another engine:\n  {}\nbut restored\n  {}",
+                only(&a, &b),
+                only(&b, &a)
+            ));
         }
         self.tally.count("restored equal", 1);
         Ok(())
@@ -710,7 +757,7 @@ impl World {
 
     // --- executors ---
 
-    fn ask_holdings(&mut self, executor: usize, again: bool) {
+    pub(crate) fn ask_holdings(&mut self, executor: usize, again: bool) {
         if again {
             let delay = self.rng.within(5_000_000, 40_000_000);
             self.after(delay, Event::AskHoldings { executor });
@@ -750,7 +797,7 @@ impl World {
             self.note(|| format!("the executor forgets {id} at once"));
             return Ok(());
         }
-        if !self.facts.is_current(id, &self.store, &dispatch) {
+        if !Facts::is_current(id, &self.store, &dispatch) {
             self.note(|| format!("{id} is no longer current: not started"));
             return Ok(());
         }
@@ -770,7 +817,7 @@ impl World {
                 self.end(executor, id, serial, member, Some(Outcome::Lost));
             }
         }
-        self.facts.one_at_a_time(&self.executors)
+        Facts::one_at_a_time(&self.executors)
     }
 
     fn job(&mut self, executor: usize, id: DispatchId, serial: u64) -> Option<&mut Job> {
@@ -839,8 +886,10 @@ impl World {
         self.after(delay, Event::Send { executor, id, serial });
     }
 
-    fn kill(&mut self, kill: Kill) {
-        let Some(executor) = self.executors.iter().position(|known| known.name == kill.executor) else { return };
+    fn kill(&mut self, kill: &Kill) {
+        let Some(executor) = self.executors.iter().position(|known| known.name == kill.executor) else {
+            return;
+        };
         if !self.executors[executor].up {
             return;
         }
@@ -852,145 +901,6 @@ impl World {
             let outcome = (!self.rng.mill(200)).then_some(Outcome::Killed);
             self.after(delay, Event::End { executor, id: kill.id, serial, member, outcome });
         }
-    }
-
-    // --- questions ---
-
-    fn answer(&mut self, owner: u64, question: &Question) {
-        let answer = match question.ask {
-            Ask::When if self.rng.mill(50) => Answer::Error("no such name".to_owned()),
-            Ask::When => Answer::Holds(self.rng.mill(700)),
-            Ask::Task => self.task_answer(question),
-        };
-        let times = if self.rng.mill(self.weather.network) { 2 } else { 1 };
-        for _ in 0..times {
-            let delay = self.latency();
-            let input = Box::new(Input::Answer(question.id, answer.clone()));
-            self.after(delay, Event::Input { owner, input });
-        }
-    }
-
-    fn task_answer(&mut self, question: &Question) -> Answer {
-        if self.rng.mill(60) {
-            return Answer::Error("it can't be evaluated".to_owned());
-        }
-        let now = Timestamp(self.clock + self.skew);
-        let Some(model) = self.store.versions.get(&question.version) else { return Answer::Done };
-        let Some(task) = model.tasks.iter().find(|task| task.task_id == question.task_id) else { return Answer::Done };
-        match task.operator.as_str() {
-            "branch" => {
-                let downs = model.tasks.iter().filter(|down| down.needs.contains(&task.task_id));
-                let names: Vec<_> = downs.map(|down| down.task_id.clone()).collect();
-                let mut chosen: Vec<_> = names.into_iter().filter(|_| self.rng.mill(500)).collect();
-                if self.rng.mill(20) {
-                    chosen.push(crate::support::dag::task_id("stranger"));
-                }
-                Answer::Follow(chosen)
-            }
-            "short_circuit" if self.rng.mill(500) => Answer::Stop { direct: self.rng.mill(500) },
-            // DAGs that trigger each other would never come to rest.
-            "trigger_dag" if !self.calm => {
-                let dag = task.args.get("dag").and_then(|name| name.as_str()).unwrap_or("d0");
-                let dag_id = DagId::parse(dag).unwrap();
-                Answer::Trigger(Box::new(self.random_trigger(question.tenant, dag_id, now)))
-            }
-            "time" => match self.rng.below(6) {
-                0 => Answer::Skip("not today".to_owned()),
-                1 | 2 => Answer::Again(now.after(Span(self.rng.micros(60)))),
-                3 => Answer::Again(now.before(Span(self.rng.micros(60)))),
-                _ => Answer::Done,
-            },
-            _ => Answer::Done,
-        }
-    }
-
-    // --- faults ---
-
-    fn fault(&mut self) -> Outcomes {
-        let executor = self.rng.below(self.executors.len() as u64) as usize;
-        match self.rng.below(8) {
-            0 => {
-                if let Some(owner) = self.current {
-                    self.crash(owner);
-                }
-            }
-            1 => {
-                // A second driver takes over while the first still lives, and doesn't know.
-                self.tally.count("takeovers", 1);
-                self.current = None;
-                if self.owners.len() > 2 {
-                    self.owners.remove(0);
-                }
-                self.begin()?;
-            }
-            2 => {
-                self.tally.count("clock jump", 1);
-                self.skew += self.rng.within(-100_000_000, 100_000_000);
-                let skew = self.skew;
-                self.note(|| format!("the clock jumps to {skew} us ahead"));
-                self.feed_current(Input::Tick)?;
-            }
-            3 | 4 => {
-                self.tally.count("executor died", 1);
-                let loses = self.rng.mill(500);
-                self.note(|| format!("executor {executor} dies; it loses its memory: {loses}"));
-                self.executors[executor].up = false;
-                if loses {
-                    self.executors[executor].jobs.clear();
-                }
-                let delay = self.rng.micros(60);
-                self.after(delay, Event::Up { executor });
-            }
-            5 => {
-                self.tally.count("executor gone", 1);
-                self.executors[executor].up = false;
-                let name = self.executors[executor].name.clone();
-                let delay = self.rng.micros(60);
-                self.after(delay, Event::Up { executor });
-                self.feed_current(Input::Executor(name, None))?;
-            }
-            6 => {
-                let slots = self.rng.within(0, 8) as u32;
-                self.executors[executor].slots = slots;
-                if self.executors[executor].up {
-                    let name = self.executors[executor].name.clone();
-                    self.feed_current(Input::Executor(name, Some(slots)))?;
-                }
-            }
-            _ => self.ask_holdings(executor, false),
-        }
-        Ok(())
-    }
-
-    /// Puts a new edition of a DAG into the store of versions.
-    pub(crate) fn edit(&mut self, tenant: TenantId, name: &str) {
-        let dag_id = DagId::parse(name).unwrap();
-        let others: Vec<String> = (0..3).map(|n| format!("d{n}")).filter(|other| other != name).collect();
-        let known = self.editions.get(&(tenant, dag_id.clone())).map(|(_, dag)| dag.clone());
-        let start = Timestamp(self.clock);
-        let dag = match known {
-            Some(dag) if self.rng.mill(800) => graphs::edited(&mut self.rng, &dag, self.shape),
-            Some(_) | None => graphs::random(&mut self.rng, name, self.shape, start, &others),
-        };
-        self.next_version += 1;
-        let version = crate::support::dag::version(self.next_version);
-        if self.timeline.is_some() {
-            let line = graphs::sketch(&dag);
-            self.note(|| format!("version {version} of {name}:\n{line}"));
-        }
-        let dag = Arc::new(dag);
-        self.store.versions.insert(version.clone(), dag.clone());
-        self.editions.insert((tenant, dag_id), (version, dag));
-    }
-
-    pub(crate) fn request(&mut self, tenant: TenantId, command: Command) {
-        let id = self.store.request(tenant, "someone", command);
-        let text = format!("{:?}", self.store.waiting[&id].command);
-        self.note(|| format!("request {id}: {text}"));
-    }
-
-    pub(crate) fn seed(&self) -> u64 {
-        self.seed
     }
 }
 

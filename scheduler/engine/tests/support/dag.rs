@@ -78,17 +78,6 @@ pub(crate) fn teardown(name: &str, needs: &[&str], setups: &[&str]) -> Task {
     }
 }
 
-/// A map over the result of a task.
-pub(crate) fn over_output(source: &str) -> Map {
-    Map { over: vec![("x".to_owned(), MapSource::Output(task_id(source)))], zip: false }
-}
-
-/// A map over a literal list of that length.
-pub(crate) fn over_literal(length: usize) -> Map {
-    let values = (0..length).map(serde_json::Value::from).collect();
-    Map { over: vec![("x".to_owned(), MapSource::Literal(values))], zip: false }
-}
-
 /// A group.
 pub(crate) fn group(name: &str, parent: Option<&str>, map: Option<Map>) -> Group {
     let id = |name: &str| GroupId::parse(name).unwrap();
