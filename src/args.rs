@@ -34,7 +34,9 @@ pub(crate) enum Command {
     /// Look at the configuration of this machine
     Config(ConfigArgs),
     /// Write the completions of a shell
-    #[command(after_help = "Example:\n  updraft completions bash > ~/.local/share/bash-completion/completions/updraft")]
+    #[command(
+        after_help = "Example:\n  updraft completions bash > ~/.local/share/bash-completion/completions/updraft"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -90,8 +92,10 @@ pub(crate) enum Format {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Folders are searched recursively; `plugins/` directly below a folder holds operators, and what \
-    .gitignore and .updraftignore name is left out.\n\nExample:\n  updraft validate dags/ team/etl.yaml")]
+#[command(
+    after_help = "Folders are searched recursively; `plugins/` directly below a folder holds operators, and what \
+    .gitignore and .updraftignore name is left out.\n\nExample:\n  updraft validate dags/ team/etl.yaml"
+)]
 pub(crate) struct ValidateArgs {
     /// Files and folders of DAGs
     #[arg(required = true, value_name = "PATH")]
@@ -142,11 +146,13 @@ pub(crate) struct SchemaArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "The folder of the file is copied for the run, and tasks see the copy. The DAG's schedule, other \
+#[command(
+    after_help = "The folder of the file is copied for the run, and tasks see the copy. The DAG's schedule, other \
     DAGs and pools play no part; all tasks run on this machine.\n\nExamples:\n  \
     updraft test dags/etl.yaml --date 2026-01-05 --param region=eu\n  \
     updraft test dags/etl.yaml --task 'load*' --mock 'extract={\"rows\": 3}'\n  \
-    updraft test dags/etl.yaml --conn warehouse=sqlite::temporary:")]
+    updraft test dags/etl.yaml --conn warehouse=sqlite::temporary:"
+)]
 pub(crate) struct TestArgs {
     /// The file
     pub(crate) file: PathBuf,
@@ -202,7 +208,7 @@ pub(crate) enum TimetableArg {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  updraft schedule dags/etl.yaml\n  \
     updraft schedule --cron '30 2 * * *' --timezone Europe/Berlin --now 2026-03-28T00:00:00Z -n 3")]
-#[group(id = "what", required = true, multiple = false, args = ["file", "cron", "interval"])]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["file", "cron", "interval"]))]
 pub(crate) struct ScheduleArgs {
     /// The DAG file whose schedule it is
     pub(crate) file: Option<PathBuf>,
@@ -278,8 +284,8 @@ mod tests {
 
     #[test]
     fn every_command_has_an_example() {
+        Cli::command().debug_assert();
         let mut command = Cli::command();
-        command.debug_assert();
         command.build();
         each(&command, &mut |command| {
             if command.get_name() != "help" && !command.is_hide_set() && command.get_name() != "updraft" {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
+    pin::pin,
     sync::{Arc, PoisonError},
 };
 
@@ -28,7 +29,10 @@ use scheduler::{
     shell::{self, Ended, Parts, Status},
     watch::{FolderWatch, Found, Settings},
 };
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Notify, mpsc, watch},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::node_objects::{Current, NodeObjects};
@@ -39,6 +43,8 @@ const LEASE: Span = Span::seconds(10);
 const REPORTS_MAX: usize = 16_384;
 /// How long a drain waits for running attempts; after that they go on under the supervisor and are found again.
 const DRAIN_MAX: Span = Span::seconds(30);
+/// How long the supervisor may take to say whether it ends.
+const RETIRE_MAX: Span = Span::seconds(3);
 
 /// The settings of a single node.
 #[derive(Debug, Clone)]
@@ -60,6 +66,8 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
         .create(&data)
         .with_context(|| format!("failed to make the data folder {}", data.display()))?;
     let data = data.canonicalize()?;
+    // First of all: it says whether another service runs here, which would take the shard from us under our own name.
+    let socket = Socket::bind(&data.join("updraft.sock")).context("failed to open the socket")?;
     let url = database.unwrap_or_else(|| format!("sqlite:{}", data.join("updraft.db").display()));
     let db = Db::connect(&url, Role::Owner).await.context("failed to open the database")?;
     migrate::up(&db).await.context("failed to bring the database's schema up to date")?;
@@ -73,10 +81,9 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
         );
     }
     let (cancel, drain) = (CancellationToken::new(), CancellationToken::new());
-    listen_for_signals(cancel.clone(), drain.clone());
+    listen_for_signals(cancel.clone(), drain.clone()).context("failed to listen for signals")?;
     let (wake, settled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let current = Current::default();
-    let socket = Socket::bind(&data.join("updraft.sock")).context("failed to open the socket")?;
     tracing::info!(socket = %socket.path().display(), "see the runs with `updraft runs list --socket {}`", socket.path().display());
     let config = engine::Config::new("local".parse().context("invariant: a plain word is a name")?);
     let api = Api::new(api::Parts {
@@ -111,7 +118,8 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
     let (status, _) = watch::channel(Status::default());
     tokio::select! {
         ended = node.schedule(status, drain, cancel.clone()) => ended,
-        served = api::serve(socket, api, cancel.clone()) => served.context("the API stopped"),
+        // Served until the shard is given back.
+        served = api::serve(socket, api, CancellationToken::new()) => served.context("the API stopped"),
         watched = folder.run(tell) => watched.map_err(anyhow::Error::from),
     }
 }
@@ -152,7 +160,7 @@ impl Node {
             let (executor, service) = local::open(options, reports);
             *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(executor.clone());
             let mut executors = Executors::new();
-            executors.insert(self.name.clone(), Kind::Local(executor));
+            executors.insert(self.name.clone(), Kind::Local(executor.clone()));
             let parts = Parts {
                 journal,
                 facts: DbFacts::new(self.db.clone(), self.sealer.clone()),
@@ -167,12 +175,25 @@ impl Node {
                 settled: self.settled.clone(),
             };
             let term = cancel.child_token();
+            let mut service = pin!(service.run(term.clone()));
             let ended = tokio::select! {
                 ended = Box::pin(shell::run(parts, status.clone(), drain.clone(), term.clone())) => ended?,
                 fenced = renew(&lease) => return Err(fenced.context("the shard's lease was lost")),
-                () = service.run(term.clone()) => Ended::Asked,
+                () = &mut service => Ended::Asked,
                 () = overdue(&drain) => Ended::Asked,
             };
+            if ended == Ended::Asked && drain.is_cancelled() && !cancel.is_cancelled() {
+                // Whatever still runs under the supervisor keeps it, to be found at the next start.
+                tokio::select! {
+                    closed = executor.close() => match closed {
+                        Ok(()) => tracing::info!("the supervisor has ended"),
+                        Err(error) => tracing::warn!(%error, "the supervisor goes on"),
+                    },
+                    () = service => {}
+                    () = cancel.cancelled() => {}
+                    () = clock::sleep(RETIRE_MAX) => tracing::warn!("the supervisor doesn't answer; it goes on"),
+                }
+            }
             term.cancel();
             match ended {
                 Ended::Asked => {
@@ -208,23 +229,24 @@ async fn overdue(drain: &CancellationToken) {
     tracing::warn!("attempts are still running; they go on and are found again at the next start");
 }
 
-fn listen_for_signals(cancel: CancellationToken, drain: CancellationToken) {
+/// The first signal drains, the second one cancels.
+fn listen_for_signals(cancel: CancellationToken, drain: CancellationToken) -> std::io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     clock::background(async move {
-        let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(terminate) => terminate,
-            Err(error) => {
-                tracing::error!(%error, "signals can't be listened for");
-                return;
-            }
-        };
-        for token in [drain, cancel] {
+        for (token, what) in [
+            (drain, "draining: what runs may end, a second signal leaves at once"),
+            (cancel, "leaving at once"),
+        ] {
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
+                _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
+            tracing::info!("{what}");
             token.cancel();
         }
     });
+    Ok(())
 }
 
 /// Says what was found in the folder.

@@ -5,13 +5,13 @@
 //! input of the driver.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use dags::{
     ids::{DispatchId, ExecutorName},
-    time::Span,
+    time::{Span, Timestamp},
 };
 use engine::{
     Config,
@@ -49,6 +49,8 @@ const SLEEP_MAX: Span = Span::seconds(1);
 const LOOK_AROUND: Span = Span::seconds(15);
 /// Contexts that are built at once for one batch.
 const DISPATCHES_AT_ONCE: usize = 16;
+/// How long a drain waits for logs to be kept after the last end.
+const KEEP_MAX: Span = Span::seconds(5);
 /// The longest wait before something that failed is tried again.
 const WAIT_MAX: Span = Span::seconds(5);
 
@@ -157,23 +159,33 @@ where
         tasks: tasks.clone(),
         end: end.clone(),
         holders: Arc::default(),
+        under_way: Arc::default(),
         inbox_asked: false,
         settled,
     };
-    let ended = shell.work(inbound, reports, wake, status, drain, cancel).await;
-    end.cancel();
+    let ended = shell.work(inbound, reports, wake, status, drain.clone(), cancel.clone()).await;
     tasks.close();
+    if ended == Ended::Asked && drain.is_cancelled() && !cancel.is_cancelled() {
+        // All attempts have ended: what is left are logs to be kept.
+        tokio::select! {
+            () = tasks.wait() => {}
+            () = cancel.cancelled() => {}
+            () = clock::sleep(KEEP_MAX) => tracing::warn!("logs are still to be kept; their executor has them"),
+        }
+    }
+    end.cancel();
     tasks.wait().await;
     Ok(ended)
 }
 
 /// Reads until it works: a database that is away comes back, or the lease runs out and the shell is cancelled.
 macro_rules! until_ok {
-    ($read:expr) => {{
+    ($read:expr, $events:expr) => {{
         let mut wait = Span::millis(50);
         loop {
             match $read.await {
                 Ok(value) => break value,
+                Err(_) if $events.is_closed() => return,
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "failed to read from the database; trying again");
                     clock::sleep(wait).await;
@@ -193,12 +205,12 @@ async fn run_errands<J: Journal>(
     while let Some(errand) = errands.recv().await {
         let event = match errand {
             Errand::Commit(batch) => Event::Input(Input::Committed(journal.commit(&batch).await)),
-            Errand::Position => Event::Input(Input::Position(until_ok!(journal.position()))),
+            Errand::Position => Event::Input(Input::Position(until_ok!(journal.position(), events))),
             Errand::Load(load) => {
-                let loaded = until_ok!(journal.load(load.clone()));
+                let loaded = until_ok!(journal.load(load.clone()), events);
                 Event::Input(Input::Loaded(Box::new(loaded)))
             }
-            Errand::Inbox(taken) => Event::Inbox(until_ok!(journal.inbox(&taken, REQUESTS_AT_ONCE))),
+            Errand::Inbox(taken) => Event::Inbox(until_ok!(journal.inbox(&taken, REQUESTS_AT_ONCE), events)),
         };
         if events.send(event).await.is_err() {
             return;
@@ -206,6 +218,7 @@ async fn run_errands<J: Journal>(
     }
 }
 
+type UnderWay = Arc<Mutex<BTreeMap<DispatchId, Timestamp>>>;
 type Holders = Arc<Mutex<BTreeMap<DispatchId, ExecutorName>>>;
 
 struct Shell<F> {
@@ -219,6 +232,8 @@ struct Shell<F> {
     end: CancellationToken,
     /// Which executor has which dispatch.
     holders: Holders,
+    /// Dispatches that are being handed over, with the engine's clock when they were let out.
+    under_way: UnderWay,
     inbox_asked: bool,
     settled: Arc<Notify>,
 }
@@ -395,25 +410,44 @@ impl<F: Facts> Shell<F> {
         });
     }
 
-    fn dispatch(&self, dispatches: Vec<Dispatch>) {
+    fn dispatch(&self, mut dispatches: Vec<Dispatch>) {
+        let now = self.driver.engine().now();
         {
+            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            // A second hand-over of what is still on its way would race with the first.
+            dispatches.retain(|dispatch| match under_way.entry(dispatch.id) {
+                Entry::Vacant(free) => {
+                    free.insert(now);
+                    true
+                }
+                Entry::Occupied(_) => false,
+            });
             let mut holders = self.holders();
             for dispatch in &dispatches {
                 holders.insert(dispatch.id, dispatch.executor.clone());
             }
         }
         let (desk, executors, events) = (self.desk.clone(), self.executors.clone(), self.events.clone());
+        let under_way = self.under_way.clone();
         self.start(async move {
             futures::stream::iter(dispatches)
                 .for_each_concurrent(DISPATCHES_AT_ONCE, |dispatch| {
-                    let (desk, executors, events) = (&desk, &executors, &events);
+                    let (desk, executors, events, under_way) = (&desk, &executors, &events, &under_way);
                     async move {
-                        if let Err(reason) = hand_over(desk, executors, &dispatch).await {
-                            let end = not_started(reason);
-                            let news = News::Ended(end);
-                            let report = Report { dispatch: dispatch.id, member: 0, seq: u32::MAX, news };
-                            drop(events.send(Event::Input(Input::Reports(vec![report]))).await);
+                        let failed = hand_over(desk, executors, &dispatch).await.err();
+                        if let Some(reason) = failed
+                            && !holds(executors, &dispatch).await
+                        {
+                            let news = |member| Report {
+                                dispatch: dispatch.id,
+                                member,
+                                seq: u32::MAX,
+                                news: News::Ended(not_started(reason.clone())),
+                            };
+                            let reports = (0..dispatch.members).map(news).collect();
+                            drop(events.send(Event::Input(Input::Reports(reports))).await);
                         }
+                        under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&dispatch.id);
                     }
                 })
                 .await;
@@ -467,7 +501,10 @@ impl<F: Facts> Shell<F> {
 
     /// Asks every executor what it holds, and tells the engine.
     fn look_around(&self) {
-        let as_of = self.driver.engine().now();
+        // What is on its way may arrive after the executor has answered.
+        let oldest = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).values().min().copied();
+        let now = self.driver.engine().now();
+        let as_of = oldest.map_or(now, |oldest| oldest.min(now));
         for (name, executor) in self.executors.iter() {
             if matches!(executor, Kind::Noop(_)) {
                 continue;
@@ -492,6 +529,22 @@ impl<F: Facts> Shell<F> {
                     }
                 }
             });
+        }
+    }
+}
+
+/// Whether the executor has it already, from before a restart.
+async fn holds(executors: &Executors, dispatch: &Dispatch) -> bool {
+    let Some(executor) = executors.get(&dispatch.executor) else { return false };
+    let mut wait = Span::millis(50);
+    loop {
+        match executor.list().await {
+            Ok(held) => return held.iter().any(|held| held.id == dispatch.id),
+            Err(error) => {
+                tracing::warn!(dispatch = %dispatch.id, %error, "an executor doesn't say what it holds");
+                clock::sleep(wait).await;
+                wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+            }
         }
     }
 }

@@ -139,7 +139,7 @@ impl Node {
         gone: &CancellationToken,
     ) -> Result<Outcome, Error> {
         let start = clock::now();
-        let width = prepared.dag.tasks.iter().map(|task| task.task_id.as_str().len()).max().unwrap_or(0);
+        let width = prepared.dag.tasks.iter().map(label_width).max().unwrap_or(0);
         let mut progress = Progress::new(start, width.min(40), colour);
         let wait = self.wait(&mut progress, interrupt, out, gone).await?;
         let cut = match wait {
@@ -152,7 +152,12 @@ impl Node {
                         run_name: run.run_name,
                         state: RunState::Failed,
                     };
-                    self.journal.lock().request(TENANT, "test", mark);
+                    let who = match cut {
+                        Cut::Interrupted => "Ctrl-C",
+                        Cut::Timeout => "`--timeout`",
+                    };
+                    writeln!(out, "{who}: ending what runs; Ctrl-C kills it").map_err(unwritten)?;
+                    self.journal.lock().request(TENANT, who, mark);
                     wake.notify_one();
                     // The engine ends what runs. Whoever can't wait for that asks again.
                     tokio::select! {
@@ -243,11 +248,11 @@ impl Node {
                 None
             };
             let wanted = instead.is_none() && (self.all_logs || failed(&row));
-            let log = match wanted {
-                true => Some(
-                    logs::read(&row, model.map_or(1, |task| task.gang.max(1)), executor, &self.objects).await,
-                ),
-                false => None,
+            let log = if wanted {
+                let members = model.map_or(1, |task| task.gang.max(1));
+                Some(logs::read(&row, members, executor, &self.objects).await)
+            } else {
+                None
             };
             let result = results.get(&(run, row.task.clone(), row.map_index));
             // A result of an earlier attempt isn't this one's.
@@ -271,6 +276,11 @@ impl Node {
             }
         }
     }
+}
+
+/// How wide the name of a task's instances is likely to be.
+fn label_width(task: &dags::model::Task) -> usize {
+    task.task_id.as_str().len() + if task.map.is_some() { "[0]".len() } else { 0 }
 }
 
 fn unwritten(source: std::io::Error) -> Error {
@@ -364,11 +374,16 @@ async fn end_processes(local: &local::LocalExecutor) -> Result<(), Error> {
         clock::sleep(Span::millis(10)).await;
     }
     let Some(process) = process else { return Ok(()) };
-    let Ok(exit) = tokio::io::unix::AsyncFd::with_interest(process, tokio::io::Interest::READABLE) else {
-        return Ok(());
-    };
-    if tokio::time::timeout(LAST_WAIT, exit.readable()).await.is_err() {
-        drop(rustix::process::pidfd_send_signal(exit.get_ref(), rustix::process::Signal::KILL));
-    }
+    // Nothing but the wait itself is left to do, and it is a matter of milliseconds.
+    let exited = tokio::task::spawn_blocking(move || {
+        let mut fds = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+        let wait = rustix::event::Timespec { tv_sec: LAST_WAIT.as_secs() as i64, tv_nsec: 0 };
+        if rustix::event::poll(&mut fds, Some(&wait))? == 0 {
+            rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL)?;
+        }
+        Ok::<(), rustix::io::Errno>(())
+    });
+    let failed = |why: String| Error::Machine { doing: "wait for the supervisor", why };
+    exited.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
     Ok(())
 }

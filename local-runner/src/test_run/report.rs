@@ -120,10 +120,10 @@ fn new_folder() -> io::Result<PathBuf> {
 
 fn keep(folder: &Path, name: &str, log: &Log) -> io::Result<PathBuf> {
     let path = folder.join(format!("{name}.log"));
-    let mut text = String::new();
-    if log.dropped > 0 {
-        text.push_str(&format!("({} before this aren't kept)\n", count(log.dropped, "line")));
-    }
+    let mut text = match log.dropped {
+        0 => String::new(),
+        dropped => format!("({} before this aren't kept)\n", count(dropped, "line")),
+    };
     for line in &log.lines {
         text.push_str(line);
         text.push('\n');
@@ -165,6 +165,7 @@ fn row(ended: &Ended) -> [String; 5] {
         n => n.to_string(),
     };
     let note = match (ended.instead, row.reason.as_deref(), &ended.output) {
+        (Some(instead), Some(reason), _) if reason != instead => format!("{instead}: {reason}"),
         (Some(instead), ..) => instead.to_owned(),
         (None, Some(reason), _) => reason.to_owned(),
         (None, None, Some(output)) if row.state == TaskState::Success => shorten(&format!("= {output}")),

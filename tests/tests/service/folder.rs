@@ -1,0 +1,82 @@
+//! Changes of the folder of DAGs while the service runs.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    on_both,
+    site::{SOON, Site},
+};
+
+on_both!(a_changed_file_is_live_in_about_a_second, a_broken_file_leaves_the_others_and_its_own_last_version,);
+
+/// How long a change may take on a machine that is busy with other tests; alone it takes a tenth of it.
+const LIVE: Duration = Duration::from_secs(10);
+
+fn dag(name: &str, doc: &str) -> String {
+    format!("dag: {name}\ndoc: \"{doc}\"\ntasks:\n  only:\n    bash: echo {doc} > \"$UPDRAFT_RESULT\"\n")
+}
+
+/// Waits until that version of a DAG is the newest, and says how long that took.
+async fn live(site: &Site, name: &str, doc: &str, since: Instant) -> Duration {
+    site.until(LIVE, &format!("{name} {doc} is live"), async || match site.dag(name).await {
+        Some(dag) if dag.model.doc.as_deref() == Some(doc) => Ok(since.elapsed()),
+        seen => Err(format!("{:?}", seen.map(|dag| dag.model.doc.clone()))),
+    })
+    .await
+}
+
+async fn a_changed_file_is_live_in_about_a_second(site: Site) {
+    site.write_dag("a.yaml", &dag("a", "1"));
+    let _service = site.start();
+    site.dag_is_there("a").await;
+    let mut times = Vec::new();
+    for doc in ["2", "3", "4", "5", "6"] {
+        let changed = Instant::now();
+        site.write_dag("a.yaml", &dag("a", doc));
+        times.push(live(&site, "a", doc, changed).await);
+    }
+    let changed = Instant::now();
+    site.write_dag("b.yaml", &dag("b", "new"));
+    times.push(live(&site, "b", "new", changed).await);
+    times.sort();
+    println!("a changed file is live after {times:?}");
+    assert!(times[times.len() / 2] < Duration::from_secs(2), "a change is live in about a second: {times:?}");
+
+    site.trigger("a", "newest").await;
+    let run = site.ended("a", "newest").await;
+    assert_eq!(Some(&run.version), site.dag("a").await.map(|dag| dag.row.version).as_ref());
+}
+
+async fn a_broken_file_leaves_the_others_and_its_own_last_version(site: Site) {
+    site.write_dag("a.yaml", &dag("a", "1"));
+    site.write_dag("b.yaml", &dag("b", "1"));
+    let service = site.start();
+    site.dag_is_there("a").await;
+    site.dag_is_there("b").await;
+    let good = site.dag("a").await.unwrap().row;
+
+    site.write_dag("a.yaml", "dag: a\ntasks:\n  only: { bsh: echo }\n");
+    site.write_dag("b.yaml", &dag("b", "2"));
+    live(&site, "b", "2", Instant::now()).await;
+    still_good(&site, &good, "first").await;
+    site.until(SOON, "the log says what is wrong", async || {
+        let log = service.log();
+        if log.contains("bsh") && log.contains("did you mean") { Ok(()) } else { Err(log) }
+    })
+    .await;
+
+    // A service that starts with the broken file has it from the database.
+    service.kill();
+    site.write_dag("b.yaml", &dag("b", "3"));
+    let _service = site.start();
+    live(&site, "b", "3", Instant::now()).await;
+    still_good(&site, &good, "second").await;
+}
+
+async fn still_good(site: &Site, good: &engine::rows::DagRow, run: &str) {
+    let now = site.dag("a").await.unwrap().row;
+    assert_eq!((&now.version, now.stale), (&good.version, false));
+    site.trigger("a", run).await;
+    let run = site.ended("a", run).await;
+    assert_eq!((&run.version, run.state), (&good.version, engine::state::RunState::Success));
+}

@@ -1,0 +1,21 @@
+//! The real service, `updraft standalone`, end to end: on SQLite and on PostgreSQL, and through `kill -9`.
+
+mod crashes;
+mod folder;
+mod history;
+mod lifecycle;
+mod site;
+mod works;
+
+/// Makes two tests of each function, one for each database.
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test] async fn $name() { super::$name(crate::site::Site::sqlite().await).await; })+
+        }
+        mod postgres {
+            $(#[tokio::test] async fn $name() { super::$name(crate::site::Site::postgres().await).await; })+
+        }
+    };
+}
+pub(crate) use on_both;

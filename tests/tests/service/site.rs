@@ -1,0 +1,337 @@
+//! A place for a service: a folder of DAGs, a folder of data and a database of its own, all gone at the end.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use dags::ids::{DagId, RunName, TaskId, TenantId};
+use engine::{
+    command::{self, Trigger},
+    rows::{RunRow, TaskRow},
+};
+use migrations::{
+    Db, Role, TenantScope,
+    store::{self, Window},
+};
+use rustix::process::{Pid, Signal};
+use sqlx::{Connection as _, Executor as _};
+
+pub(crate) const SCOPE: TenantScope = TenantScope::new(TenantId::DEFAULT);
+const EVERYTHING: Window = Window { limit: 100_000, offset: 0 };
+
+/// How long a test waits for what ought to happen soon, on a machine that is busy.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// How long a test waits for a whole run.
+pub(crate) const LATE: Duration = Duration::from_secs(100);
+
+pub(crate) struct Site {
+    folder: tempfile::TempDir,
+    /// The server and the name of the test's database there.
+    server: Option<(String, String)>,
+    url: Option<String>,
+    pub(crate) db: Db,
+}
+
+impl Site {
+    pub(crate) async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("data/updraft.db").display());
+        let db = opened(&url).await;
+        Self::with(folder, None, None, db)
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        let server = std::env::var("UPDRAFT_TEST_POSTGRES_URL").expect(
+            "UPDRAFT_TEST_POSTGRES_URL isn't set: these tests need a PostgreSQL server; run `make test`, or start one \
+             with `cargo xtask services up postgres` and set the variable to its URL",
+        );
+        let name = format!("t_{}", uuid::Uuid::now_v7().simple());
+        let mut admin = sqlx::PgConnection::connect(&server).await.unwrap();
+        admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+        let (base, _) = server.rsplit_once('/').expect("the URL of the server names a database");
+        let url = format!("{base}/{name}");
+        let db = opened(&url).await;
+        Self::with(tempfile::tempdir().unwrap(), Some((server, name)), Some(url), db)
+    }
+
+    fn with(
+        folder: tempfile::TempDir,
+        server: Option<(String, String)>,
+        url: Option<String>,
+        db: Db,
+    ) -> Self {
+        for name in ["dags", "effects"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        Self { folder, server, url, db }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a DAG file as editors do: beside its place, then moved there.
+    pub(crate) fn write_dag(&self, name: &str, text: &str) {
+        let beside = self.path("new");
+        fs::write(&beside, text).unwrap();
+        fs::rename(beside, self.path("dags").join(name)).unwrap();
+    }
+
+    /// A file that tasks append lines to.
+    pub(crate) fn effects(&self) -> PathBuf {
+        self.path("effects/lines")
+    }
+
+    /// What tasks appended, a line each.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.effects()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn start(&self) -> Service {
+        self.start_on("data")
+    }
+
+    /// Starts a service with another data folder on the same database.
+    pub(crate) fn start_on(&self, data: &str) -> Service {
+        let program = program();
+        let log = self.path(&format!("{data}.log"));
+        let log_start = fs::metadata(&log).map_or(0, |metadata| metadata.len());
+        let stderr = fs::File::options().append(true).create(true).open(&log).unwrap();
+        let mut command = Command::new(program);
+        command.arg("standalone").arg("--dags").arg(self.path("dags")).arg("--data").arg(self.path(data));
+        if let Some(url) = &self.url {
+            command.arg("--database").arg(url);
+        } else if data != "data" {
+            command.arg("--database").arg(format!("sqlite:{}", self.path("data/updraft.db").display()));
+        }
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+        Service { child, log, log_start }
+    }
+
+    /// The supervisor of this place, if one runs.
+    pub(crate) fn supervisor(&self) -> Option<Pid> {
+        let folder = self.folder.path().to_string_lossy().into_owned();
+        fs::read_dir("/proc").unwrap().find_map(|entry| {
+            let name = entry.ok()?.file_name();
+            let pid: i32 = name.to_str()?.parse().ok()?;
+            let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let mut words = command.split(|byte| *byte == 0);
+            let is_ours =
+                words.any(|word| word == b"supervise") && String::from_utf8_lossy(&command).contains(&folder);
+            is_ours.then(|| Pid::from_raw(pid)).flatten()
+        })
+    }
+
+    /// Asks for a run by the inbox, and waits until it is there.
+    pub(crate) async fn trigger(&self, dag: &str, run: &str) {
+        let trigger = Trigger {
+            dag_id: DagId::parse(dag).unwrap(),
+            run_name: Some(RunName::parse(run).unwrap()),
+            logical_date: None,
+            run_after: None,
+            conf: serde_json::Map::new(),
+            note: None,
+        };
+        let command = command::Command::Trigger(trigger);
+        store::inbox::insert(&self.db, SCOPE, "tests", &command, None).await.unwrap();
+        self.until(SOON, &format!("the run {run} of {dag} exists"), async || {
+            self.find_run(dag, run).await.map(|_| ()).ok_or_else(|| "no such run".to_owned())
+        })
+        .await;
+    }
+
+    pub(crate) async fn dag(&self, dag: &str) -> Option<store::dag::DagWithModel> {
+        store::dag::get(&self.db, SCOPE, &DagId::parse(dag).unwrap()).await.unwrap()
+    }
+
+    /// Waits until a DAG can be triggered.
+    pub(crate) async fn dag_is_there(&self, dag: &str) {
+        self.until(SOON, &format!("the DAG {dag} is active"), async || {
+            self.dag(dag).await.map(|_| ()).ok_or_else(|| "no such DAG".to_owned())
+        })
+        .await;
+    }
+
+    pub(crate) async fn find_run(&self, dag: &str, run: &str) -> Option<RunRow> {
+        let (dag, run) = (DagId::parse(dag).unwrap(), RunName::parse(run).unwrap());
+        store::run::by_name(&self.db, SCOPE, &dag, &run).await.unwrap()
+    }
+
+    pub(crate) async fn runs(&self, dag: &str) -> Vec<RunRow> {
+        let filter = store::run::RunFilter { dag_id: Some(DagId::parse(dag).unwrap()), ..Default::default() };
+        store::run::list(&self.db, SCOPE, &filter, EVERYTHING).await.unwrap().rows
+    }
+
+    pub(crate) async fn tasks(&self, run: &RunRow) -> Vec<TaskRow> {
+        let filter = store::task_instance::TaskFilter::default();
+        store::task_instance::list(&self.db, SCOPE, run.run, &filter, EVERYTHING).await.unwrap().rows
+    }
+
+    pub(crate) async fn task(&self, run: &RunRow, task: &str) -> TaskRow {
+        let task = TaskId::parse(task).unwrap();
+        store::task_instance::get(&self.db, SCOPE, run.run, &task, -1).await.unwrap().unwrap()
+    }
+
+    /// Waits until a run has ended.
+    pub(crate) async fn ended(&self, dag: &str, run: &str) -> RunRow {
+        self.until(LATE, &format!("the run {run} of {dag} ends"), async || {
+            let row = self.find_run(dag, run).await.ok_or("no such run")?;
+            if row.ended_at.is_some() {
+                return Ok(row);
+            }
+            let counts = store::task_instance::counts(&self.db, SCOPE, row.run).await.unwrap();
+            Err(format!("{:?}, {counts:?}", row.state))
+        })
+        .await
+    }
+
+    /// Asks again and again until it is so; fails with what was seen last.
+    pub(crate) async fn until<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        mut look: impl AsyncFnMut() -> Result<T, String>,
+    ) -> T {
+        let start = Instant::now();
+        loop {
+            match look().await {
+                Ok(value) => return value,
+                Err(seen) if start.elapsed() > limit => {
+                    panic!("waited {limit:?} until {what}; seen last: {seen}")
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    fn logs(&self) -> String {
+        let mut text = String::new();
+        for name in ["data.log", "second.log", "data/supervisor/supervisor.log"] {
+            if let Ok(log) = fs::read_to_string(self.path(name)) {
+                let start = log.char_indices().rev().nth(6_000).map_or(0, |(at, _)| at);
+                text += &format!("--- the end of {name}\n{}\n", &log[start..]);
+            }
+        }
+        text
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+        while let Some(pid) = self.supervisor() {
+            kill(pid);
+        }
+        if let Some((server, name)) = self.server.take() {
+            // A thread of its own: the test's runtime can't be blocked on from here.
+            let drop = async move {
+                let mut admin = sqlx::PgConnection::connect(&server).await?;
+                admin.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).await
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let dropped = std::thread::spawn(move || runtime.block_on(drop)).join();
+            if !matches!(dropped, Ok(Ok(_))) && !std::thread::panicking() {
+                panic!("the test's database can't be dropped: {dropped:?}");
+            }
+        }
+    }
+}
+
+async fn opened(url: &str) -> Db {
+    let db = Db::connect(url, Role::Service).await.unwrap();
+    migrations::migrate::up(&db).await.unwrap();
+    db
+}
+
+/// The binary that was built beside this test.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().and_then(Path::parent).expect("a test lies in target/<profile>/deps");
+    let program = folder.join("updraft");
+    assert!(program.is_file(), "{} isn't there: run `cargo xtask build` first", program.display());
+    program
+}
+
+/// Ends a process at once and waits until it is gone.
+pub(crate) fn kill(pid: Pid) {
+    match rustix::process::kill_process(pid, Signal::KILL) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(error) => panic!("{pid:?} can't be killed: {error}"),
+    }
+    let start = Instant::now();
+    while alive(pid) {
+        assert!(start.elapsed() < SOON, "{pid:?} doesn't die");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Whether a process runs; one that only waits to be reaped doesn't.
+pub(crate) fn alive(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
+}
+
+/// A running service, killed when dropped.
+pub(crate) struct Service {
+    child: Child,
+    log: PathBuf,
+    /// Where its own part of the log begins.
+    log_start: u64,
+}
+
+impl Service {
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn interrupt(&self) {
+        rustix::process::kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn exit(mut self, limit: Duration) -> (ExitStatus, String) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, self.log());
+            }
+            assert!(start.elapsed() < limit, "the service doesn't end within {limit:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// What this service wrote.
+    pub(crate) fn log(&self) -> String {
+        let bytes = fs::read(&self.log).unwrap();
+        String::from_utf8_lossy(&bytes[self.log_start as usize..]).into_owned()
+    }
+
+    /// Waits until it listens for signals and has looked at the folder.
+    pub(crate) async fn ready(&self, site: &Site) {
+        site.until(SOON, "the service is ready", async || {
+            let log = self.log();
+            if log.contains("the folder's DAGs are active") { Ok(()) } else { Err(log) }
+        })
+        .await;
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // An error says that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
