@@ -2,6 +2,8 @@
 //!
 //! [`world`] starts both; the other files have the tests, by resource.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
 mod dags;
 mod door;
 mod isolation;
