@@ -15,8 +15,6 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-// The commands that talk to a running service (`dags`, `runs`, `tasks`, ...) belong here as one more variant:
-// `#[command(flatten)] Remote(local_runner::remote::Command)`, with an arm in `main` that runs it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run scheduler, executor and database in one process, watching a folder of DAGs
@@ -31,6 +29,8 @@ pub(crate) enum Command {
     Test(Box<TestArgs>),
     /// List the next runs of a schedule
     Schedule(ScheduleArgs),
+    #[command(flatten)]
+    Remote(Box<local_runner::remote::Command>),
     /// Look at the configuration of this machine
     Config(ConfigArgs),
     /// Write the completions of a shell
@@ -208,7 +208,7 @@ pub(crate) enum TimetableArg {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  updraft schedule dags/etl.yaml\n  \
     updraft schedule --cron '30 2 * * *' --timezone Europe/Berlin --now 2026-03-28T00:00:00Z -n 3")]
-#[group(id = "what", required = true, multiple = false, args = ["file", "cron", "interval"])]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["file", "cron", "interval"]))]
 pub(crate) struct ScheduleArgs {
     /// The DAG file whose schedule it is
     pub(crate) file: Option<PathBuf>,
@@ -284,8 +284,8 @@ mod tests {
 
     #[test]
     fn every_command_has_an_example() {
+        Cli::command().debug_assert();
         let mut command = Cli::command();
-        command.debug_assert();
         command.build();
         each(&command, &mut |command| {
             if command.get_name() != "help" && !command.is_hide_set() && command.get_name() != "updraft" {

@@ -24,7 +24,7 @@ use crate::{
         ConfigArgs, ConfigCommand, Format, ScheduleArgs, SchemaArgs, ShowArgs, ShowFormat, TimetableArg,
         ValidateArgs,
     },
-    console::{Console, FAILED},
+    console::{Console, FAILED, print, say},
 };
 
 fn block_on<T>(task: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
@@ -32,12 +32,19 @@ fn block_on<T>(task: impl Future<Output = Result<T, Error>>) -> Result<T, Error>
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(machine)?.block_on(task)
 }
 
-pub(crate) fn validate(args: &ValidateArgs, console: &Console) -> ExitCode {
+/// A command for a running service.
+pub(crate) fn remote(command: local_runner::remote::Command, console: Console) -> ExitCode {
+    let mut out = std::io::stdout();
+    let now = scheduler::clock::now();
+    console.code(block_on(local_runner::remote::run(command, &mut out, console.colour, now)))
+}
+
+pub(crate) fn validate(args: &ValidateArgs, console: Console) -> ExitCode {
     let outcome = block_on(async {
         let findings = validate::validate(&args.paths).await?;
         match args.format {
-            Format::Text => console.print(&findings.text(console.colour))?,
-            Format::Json => console.print(&findings.json())?,
+            Format::Text => print(&findings.text(console.colour))?,
+            Format::Json => print(&findings.json())?,
         }
         Ok(if findings.errors() == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     });
@@ -45,18 +52,18 @@ pub(crate) fn validate(args: &ValidateArgs, console: &Console) -> ExitCode {
 }
 
 /// The one DAG of a file that is meant. What is wrong with the file goes to standard error.
-async fn load(file: &Path, root: Option<&Path>, dag: Option<&str>, console: &Console) -> Result<Dag, Error> {
+async fn load(file: &Path, root: Option<&Path>, dag: Option<&str>, console: Console) -> Result<Dag, Error> {
     let shown = file.display().to_string();
     let target = Target::of(file, root)?;
     let name = target
         .file
         .ok_or_else(|| Error::usage(format!("{shown} is a folder"), "name the file of one DAG"))?;
     let mut folder = Folder::open(&target.root)?;
-    let compiled = folder.compile(&name).await;
+    let compiled = folder.compile_as(&name, &shown).await;
     let mut errors = 0;
     for diagnostic in &compiled.compiled.diagnostics {
         errors += usize::from(diagnostic.severity == Severity::Error);
-        console.say(&validate::draw(diagnostic, &compiled.source, console.error_colour));
+        say(&validate::draw(diagnostic, &compiled.source, console.error_colour));
     }
     if errors > 0 {
         return Err(Error::Broken { file: shown, errors });
@@ -64,7 +71,7 @@ async fn load(file: &Path, root: Option<&Path>, dag: Option<&str>, console: &Con
     Folder::choose(&shown, compiled.compiled.dags, dag)
 }
 
-pub(crate) fn show(args: &ShowArgs, console: &Console) -> ExitCode {
+pub(crate) fn show(args: &ShowArgs, console: Console) -> ExitCode {
     let format = match args.format {
         ShowFormat::Text => show::Format::Text,
         ShowFormat::Dot => show::Format::Dot,
@@ -73,25 +80,25 @@ pub(crate) fn show(args: &ShowArgs, console: &Console) -> ExitCode {
     };
     let outcome = block_on(async {
         let dag = load(&args.file, args.root.as_deref(), args.dag.as_deref(), console).await?;
-        console.print(&show::show(&dag, format))?;
+        print(&show::show(&dag, format))?;
         Ok(ExitCode::SUCCESS)
     });
     console.code(outcome)
 }
 
-pub(crate) fn schema(args: &SchemaArgs, console: &Console) -> ExitCode {
+pub(crate) fn schema(args: &SchemaArgs, console: Console) -> ExitCode {
     let catalog = args.root.as_deref().map_or_else(plugins::catalog, |root| plugins::user::catalog(root).0);
     let schema = dags::schema::of_dag(&catalog);
     let mut text = serde_json::to_string_pretty(&schema).expect("invariant: a JSON value is JSON");
     text.push('\n');
     let written = match &args.output {
         Some(path) => fs::write(path, text).map_err(Error::path("write", path)),
-        None => console.print(&text),
+        None => print(&text),
     };
     console.code(written.map(|()| ExitCode::SUCCESS))
 }
 
-pub(crate) fn schedule(args: &ScheduleArgs, console: &Console) -> ExitCode {
+pub(crate) fn schedule(args: &ScheduleArgs, console: Console) -> ExitCode {
     let outcome = block_on(async {
         let (schedule, bounds) = match &args.file {
             Some(file) => {
@@ -115,8 +122,8 @@ pub(crate) fn schedule(args: &ScheduleArgs, console: &Console) -> ExitCode {
         let wrong = |error: schedule::Error| Error::Usage { message: error.to_string(), help: None };
         let runs = schedule::preview(&request).map_err(wrong)?;
         match args.format {
-            Format::Text => console.print(&schedule::render_text(&request, &runs).map_err(wrong)?)?,
-            Format::Json => console.print(&schedule::render_json(&runs))?,
+            Format::Text => print(&schedule::render_text(&request, &runs).map_err(wrong)?)?,
+            Format::Json => print(&schedule::render_json(&runs))?,
         }
         Ok(ExitCode::SUCCESS)
     });
@@ -135,26 +142,20 @@ fn adhoc(args: &ScheduleArgs) -> Result<(dags::model::Schedule, Bounds), Error> 
     Ok((schedule::adhoc(when, zone, timetable, args.catchup), Bounds { start_date, end_date: None }))
 }
 
-pub(crate) fn config(args: &ConfigArgs, console: &Console) -> ExitCode {
+pub(crate) fn config(args: &ConfigArgs, console: Console) -> ExitCode {
     let ConfigCommand::Check = args.command;
     console.code(block_on(async {
         let limits = executor::limits::detect().to_string();
-        let mut text = "Limits of tasks:\n".to_owned();
-        for line in limits.split("; ") {
-            text.push_str(&format!("  {line}\n"));
+        let mut lines = vec!["Limits of tasks:".to_owned()];
+        lines.extend(limits.split("; ").map(|limit| format!("  {limit}")));
+        lines.push("Confinement of scripts:".to_owned());
+        let sandbox = sandbox().await;
+        let sound = sandbox.is_ok();
+        match sandbox {
+            Ok(sandbox) => lines.extend(sandbox.iter().map(|line| format!("  {line}"))),
+            Err(why) => lines.push(format!("  off: {why}")),
         }
-        text.push_str("Confinement of scripts:\n");
-        let sound = match sandbox().await {
-            Ok(lines) => {
-                lines.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
-                true
-            }
-            Err(why) => {
-                text.push_str(&format!("  off: {why}\n"));
-                false
-            }
-        };
-        console.print(&text)?;
+        print(&(lines.join("\n") + "\n"))?;
         Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }))
 }

@@ -35,28 +35,12 @@ impl Console {
         }
     }
 
-    /// Writes to standard output. Whoever stops reading has seen enough.
-    pub(crate) fn print(self, text: &str) -> Result<(), Error> {
-        let mut out = io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.map_err(Error::path("write to", "the standard output")),
-        }
-    }
-
-    /// Writes to standard error.
-    pub(crate) fn say(self, text: &str) {
-        // If standard error is closed there is nobody to tell.
-        let _ = io::stderr().lock().write_all(text.as_bytes());
-    }
-
     /// `error: ...` and `help: ...`.
     pub(crate) fn complain(self, message: &str, help: Option<&str>) {
-        let mut text = format!("{} {message}\n", paint("error:", Tone::Bad, self.error_colour));
+        say(&format!("{} {message}\n", paint("error:", Tone::Bad, self.error_colour)));
         if let Some(help) = help {
-            text.push_str(&format!("{} {help}\n", paint("help:", Tone::Good, self.error_colour)));
+            say(&format!("{} {help}\n", paint("help:", Tone::Good, self.error_colour)));
         }
-        self.say(&text);
     }
 
     /// The exit code of a command of the authors' loop.
@@ -79,4 +63,19 @@ impl Console {
             }
         }
     }
+}
+
+/// Writes to standard output. Whoever stops reading has seen enough.
+pub(crate) fn print(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(Error::path("write to", "the standard output")),
+    }
+}
+
+/// Writes to standard error.
+pub(crate) fn say(text: &str) {
+    // If standard error is closed there is nobody to tell.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }

@@ -25,12 +25,13 @@ fn main() -> ExitCode {
     let console = Console::new();
     match cli.command {
         Command::Standalone(args) => console.finish(args.run()),
-        Command::Validate(args) => author::validate(&args, &console),
-        Command::Show(args) => author::show(&args, &console),
-        Command::Schema(args) => author::schema(&args, &console),
-        Command::Test(args) => author::test::run(args, &console),
-        Command::Schedule(args) => author::schedule(&args, &console),
-        Command::Config(args) => author::config(&args, &console),
+        Command::Validate(args) => author::validate(&args, console),
+        Command::Show(args) => author::show(&args, console),
+        Command::Schema(args) => author::schema(&args, console),
+        Command::Test(args) => author::test::run(args, console),
+        Command::Schedule(args) => author::schedule(&args, console),
+        Command::Remote(command) => author::remote(*command, console),
+        Command::Config(args) => author::config(&args, console),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "updraft", &mut std::io::stdout());
             ExitCode::SUCCESS

@@ -1,6 +1,9 @@
 //! A client of the API, over the same Unix socket and with the same types as the service.
 
-use std::{io, path::{Path, PathBuf}};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -162,7 +165,12 @@ impl Client {
 
     /// Any call, for what has no function here: a path under `/api/v2` with its query, and a body. Answers with the
     /// status and the text, whatever they are.
-    pub async fn raw(&self, method: Method, path: &str, body: Option<&str>) -> Result<(u16, String), ClientError> {
+    pub async fn raw(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&str>,
+    ) -> Result<(u16, String), ClientError> {
         let mut call = Call::new(method, []);
         call.path.push_str(path);
         call.body = body.map(|body| body.as_bytes().to_owned());

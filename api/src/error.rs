@@ -25,6 +25,8 @@ pub(crate) enum Error {
     BadRequest(String),
     /// The request isn't what the contract describes.
     Invalid(Vec<Problem>),
+    /// The body is larger than any request needs.
+    TooLarge,
     /// Not for this actor.
     Forbidden(String),
     /// The engine refused.
@@ -120,6 +122,7 @@ impl IntoResponse for Error {
             Self::Conflict(message) => (StatusCode::CONFLICT, message),
             Self::BadRequest(message) => (StatusCode::BAD_REQUEST, message),
             Self::Forbidden(message) => (StatusCode::FORBIDDEN, message),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 1 MiB".to_owned()),
             Self::Invalid(problems) => {
                 return (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "detail": problems })))
                     .into_response();

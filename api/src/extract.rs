@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use axum::{
     extract::{FromRequest, FromRequestParts, Path, Request},
-    http::request::Parts,
+    http::{StatusCode, request::Parts},
 };
 use dags::{ids::DagId, time::Timestamp};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -19,9 +19,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Error;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
-        let bytes = bytes::Bytes::from_request(request, state).await.map_err(|refused| {
-            Error::BadRequest(format!("the body can't be read: {}", refused.body_text()))
-        })?;
+        let bytes =
+            bytes::Bytes::from_request(request, state).await.map_err(|refused| match refused.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
+                _ => Error::BadRequest(format!("the body can't be read: {}", refused.body_text())),
+            })?;
         let mut reader = serde_json::Deserializer::from_slice(&bytes);
         let body = serde_path_to_error::deserialize(&mut reader).map_err(|error| problem(&error, &bytes))?;
         reader.end().map_err(|error| malformed(&error.to_string()))?;

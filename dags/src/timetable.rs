@@ -285,6 +285,10 @@ impl Timetable {
         if let Some(cutoff) = self.cutoff(now).filter(|cutoff| due(start) < *cutoff) {
             start = step_to(start, period, if interval { cutoff.before(period) } else { cutoff });
         }
+        // A schedule that was a trigger one before ended its last run where this one would begin.
+        while last.is_some_and(|last| start <= last.start()) {
+            start = start.after(period);
+        }
         Some(Planned::over(start, due(start)))
     }
 }

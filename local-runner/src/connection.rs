@@ -39,7 +39,9 @@ pub fn parse(name: &str, url: &str, temporary: &Path) -> Result<Given, Invalid> 
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = match folder.canonicalize() {
             Ok(folder) => folder,
-            Err(error) => return wrong(format!("names a file in {}, which can't be used: {error}", folder.display())),
+            Err(error) => {
+                return wrong(format!("names a file in {}, which can't be used: {error}", folder.display()));
+            }
         };
         return Ok(sqlite(&folder.join(file), &folder));
     }
@@ -49,10 +51,11 @@ pub fn parse(name: &str, url: &str, temporary: &Path) -> Result<Given, Invalid> 
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (user, host) = address.rsplit_once('@').map_or((None, address), |(user, host)| (Some(user), host));
-    let (login, password) = match user.map(|user| user.split_once(':').map_or((user, None), |(u, p)| (u, Some(p)))) {
-        Some((login, password)) => (Some(decode(login)?), password.map(decode).transpose()?),
-        None => (None, None),
-    };
+    let (login, password) =
+        match user.map(|user| user.split_once(':').map_or((user, None), |(u, p)| (u, Some(p)))) {
+            Some((login, password)) => (Some(decode(login)?), password.map(decode).transpose()?),
+            None => (None, None),
+        };
     let (host, port) = match host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
         Some((host, port)) => match port.parse() {
             Ok(port) => (host, Some(port)),
@@ -107,7 +110,9 @@ fn decode(text: &str) -> Result<String, Invalid> {
             (b'%', [high, low, after @ ..]) => {
                 let digits = [*high, *low];
                 let byte = std::str::from_utf8(&digits).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok());
-                let Some(byte) = byte else { return wrong(format!("has a `%` without two digits: `{text}`")) };
+                let Some(byte) = byte else {
+                    return wrong(format!("has a `%` without two digits: `{text}`"));
+                };
                 bytes.push(byte);
                 rest = after;
             }
@@ -129,9 +134,14 @@ mod tests {
 
     #[test]
     fn a_url_says_everything_about_a_connection() {
-        let given = parse("w", "postgresql://me:p%40ss@db.example:6432/sales?sslmode=require", Path::new("/t")).unwrap();
+        let given =
+            parse("w", "postgresql://me:p%40ss@db.example:6432/sales?sslmode=require", Path::new("/t"))
+                .unwrap();
         let connection = given.connection;
-        assert_eq!((connection.conn_type.as_str(), connection.host.as_deref()), ("postgres", Some("db.example")));
+        assert_eq!(
+            (connection.conn_type.as_str(), connection.host.as_deref()),
+            ("postgres", Some("db.example"))
+        );
         assert_eq!((connection.port, connection.schema.as_deref()), (Some(6432), Some("sales")));
         assert_eq!((connection.login.as_deref(), connection.password.as_deref()), (Some("me"), Some("p@ss")));
         assert_eq!(connection.extra["sslmode"], json!("require"));

@@ -35,6 +35,9 @@ pub enum Error {
         /// How many.
         errors: usize,
     },
+    /// The service can't be reached, or said no.
+    #[error(transparent)]
+    Service(#[from] api::client::ClientError),
     /// The machine refused something that a test run can't do without.
     #[error("failed to {doing}: {why}")]
     Machine {
@@ -61,8 +64,10 @@ impl Error {
     pub fn help(&self) -> Option<&str> {
         match self {
             Self::Usage { help, .. } => help.as_deref(),
-            Self::Bundle(_) => Some("the folder of the DAG file is copied for the run; name a smaller one with `--root`"),
-            Self::Path { .. } | Self::Broken { .. } | Self::Machine { .. } => None,
+            Self::Bundle(_) => {
+                Some("the folder of the DAG file is copied for the run; name a smaller one with `--root`")
+            }
+            Self::Path { .. } | Self::Broken { .. } | Self::Service(_) | Self::Machine { .. } => None,
         }
     }
 

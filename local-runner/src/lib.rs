@@ -1,11 +1,13 @@
-//! The authors' loop: validate, show, test and schedule DAG files without a service.
+//! The authors' loop: validate, show, test and schedule DAG files without a service, and look at a running one.
 //!
-//! Start at [`load`] for how files are found and compiled, at [`test_run`] for one run in process.
+//! Start at [`load`] for how files are found and compiled, at [`test_run`] for one run in process, at [`remote`] for the
+//! commands that talk to a service.
 
 mod error;
 
 pub mod connection;
 pub mod load;
+pub mod remote;
 pub mod schedule;
 pub mod show;
 pub mod terminal;

@@ -87,7 +87,7 @@ impl Folder {
         let paths = self.scan.files.iter().map(|file| &file.path);
         let scripts: Vec<String> = paths
             .clone()
-            .filter(|path| path.ends_with(".rhai"))
+            .filter(|path| is_script(path))
             .filter_map(|path| std::fs::read_to_string(self.scan.root.join(path)).ok())
             .collect();
         let imported = |path: &str| {
@@ -98,18 +98,31 @@ impl Folder {
         };
         paths
             .filter(|path| is_dag_file(path))
-            .filter(|path| !(path.ends_with(".rhai") && imported(path)))
+            .filter(|path| !(is_script(path) && imported(path)))
             .cloned()
             .collect()
     }
 
     /// Compiles a file of it. Whatever is wrong with the file is a diagnostic.
     pub async fn compile(&mut self, path: &str) -> CompiledFile {
-        if path.ends_with(".rhai") {
+        if is_script(path) {
             self.start_scripts();
         }
         let scripts = self.scripts.as_ref();
         compile_file(&self.scan.root, path, &self.catalog, &self.files, scripts, TenantId::DEFAULT).await
+    }
+
+    /// As [`Folder::compile`], with the file's name in diagnostics as the author wrote it.
+    pub async fn compile_as(&mut self, path: &str, shown: &str) -> CompiledFile {
+        let mut file = self.compile(path).await;
+        shown.clone_into(&mut file.source.path);
+        for diagnostic in &mut file.compiled.diagnostics {
+            // A diagnostic of a Rhai file may be about a module that it imports.
+            if diagnostic.file == path {
+                shown.clone_into(&mut diagnostic.file);
+            }
+        }
+        file
     }
 
     /// Who evaluates what the engine must evaluate for this DAG, if there is such a thing and the program is there.
@@ -136,21 +149,29 @@ impl Folder {
     /// The one DAG of a file that is meant; an error lists the others.
     pub fn choose(path: &str, dags: Vec<Dag>, wanted: Option<&str>) -> Result<Dag, Error> {
         let names: Vec<String> = dags.iter().map(|dag| dag.dag_id.to_string()).collect();
-        let named = |list: &[String]| list.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let named =
+            |list: &[String]| list.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         match wanted {
             Some(wanted) => dags.into_iter().find(|dag| dag.dag_id.as_str() == wanted).ok_or_else(|| {
-                Error::usage(format!("{path} defines no DAG `{wanted}`"), format!("it defines {}", named(&names)))
+                Error::usage(
+                    format!("{path} defines no DAG `{wanted}`"),
+                    format!("it defines {}", named(&names)),
+                )
             }),
             None if dags.len() > 1 => Err(Error::usage(
                 format!("{path} defines {} DAGs", dags.len()),
                 format!("choose one with `--dag`: {}", named(&names)),
             )),
-            None => dags.into_iter().next().ok_or_else(|| Error::Usage {
-                message: format!("{path} defines no DAG"),
-                help: None,
-            }),
+            None => dags
+                .into_iter()
+                .next()
+                .ok_or_else(|| Error::Usage { message: format!("{path} defines no DAG"), help: None }),
         }
     }
+}
+
+fn is_script(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "rhai")
 }
 
 /// A diagnostic about a name that two files of a folder use.

@@ -151,7 +151,7 @@ pub async fn run(
     })?;
     let mut folder = Folder::open(&target.root)?;
     problems.append(&mut folder.problems);
-    let compiled = folder.compile(&file).await;
+    let compiled = folder.compile_as(&file, &shown).await;
     let broken = compiled.compiled.has_errors();
     for diagnostic in compiled.compiled.diagnostics {
         problems.push((diagnostic, compiled.source.clone()));

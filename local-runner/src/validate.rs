@@ -9,6 +9,7 @@ use dags::{
     diagnostic::{Diagnostic, Severity, Source, render},
     ids::DagId,
 };
+use scheduler::compile::CompiledFile;
 use serde::Serialize;
 
 use crate::{
@@ -61,24 +62,19 @@ pub async fn validate(paths: &[PathBuf]) -> Result<Findings, Error> {
         let files = files.map_or_else(|| folder.dag_files(), |files| files.into_iter().collect());
         let mut owners: BTreeMap<DagId, String> = BTreeMap::new();
         for file in files {
-            let compiled = folder.compile(&file).await;
+            let shown = name(&file);
+            let CompiledFile { source, compiled } = folder.compile_as(&file, &shown).await;
             findings.files += 1;
-            findings.dags += compiled.compiled.dags.len();
-            let source = Source::new(name(&file), compiled.source.text);
-            for dag in &compiled.compiled.dags {
+            findings.dags += compiled.dags.len();
+            for dag in &compiled.dags {
                 if let Some(owner) = owners.get(&dag.dag_id) {
-                    findings.diagnostics.push((duplicate(&source.path, owner, dag), source.clone()));
+                    findings.diagnostics.push((duplicate(&shown, owner, dag), source.clone()));
                 } else {
-                    owners.insert(dag.dag_id.clone(), source.path.clone());
+                    owners.insert(dag.dag_id.clone(), shown.clone());
                 }
             }
-            for mut diagnostic in compiled.compiled.diagnostics {
-                // A diagnostic of a Rhai file may be about a module that it imports.
-                if diagnostic.file == file {
-                    diagnostic.file.clone_from(&source.path);
-                }
-                findings.diagnostics.push((diagnostic, source.clone()));
-            }
+            let problems = compiled.diagnostics.into_iter().map(|diagnostic| (diagnostic, source.clone()));
+            findings.diagnostics.extend(problems);
         }
     }
     Ok(findings)
@@ -96,20 +92,15 @@ impl Findings {
 
     /// All diagnostics drawn, and a line that counts them.
     pub fn text(&self, colour: bool) -> String {
-        let mut text = self.diagnostics.iter().fold(String::new(), |mut text, (diagnostic, source)| {
+        let text = self.diagnostics.iter().fold(String::new(), |mut text, (diagnostic, source)| {
             text.push_str(&draw(diagnostic, source, colour));
             text
         });
         let (errors, warnings) = (self.errors(), self.counted(Severity::Warning));
         let found = format!("{}, {}", count(errors, "error"), count(warnings, "warning"));
         let tone = if errors > 0 { Tone::Bad } else { Tone::Good };
-        text.push_str(&format!(
-            "{} in {}: {}\n",
-            count(self.dags, "DAG"),
-            count(self.files, "file"),
-            paint(&found, tone, colour)
-        ));
-        text
+        let (dags, files) = (count(self.dags, "DAG"), count(self.files, "file"));
+        text + &format!("{dags} in {files}: {}\n", paint(&found, tone, colour))
     }
 
     /// The same as one JSON object.
@@ -129,11 +120,9 @@ impl Findings {
 
 /// A diagnostic for people, with a blank line after it. One without a place names its file.
 pub fn draw(diagnostic: &Diagnostic, source: &Source, colour: bool) -> String {
-    let mut text = String::new();
-    if diagnostic.labels.is_empty() {
-        text.push_str(&format!("{}:\n", paint(&diagnostic.file, Tone::Strong, colour)));
-    }
-    text.push_str(render(diagnostic, source, colour).trim_end());
-    text.push_str("\n\n");
-    text
+    let place = match diagnostic.labels.as_slice() {
+        [] => format!("{}:\n", paint(&diagnostic.file, Tone::Strong, colour)),
+        _ => String::new(),
+    };
+    format!("{place}{}\n\n", render(diagnostic, source, colour).trim_end())
 }

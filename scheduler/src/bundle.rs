@@ -136,6 +136,14 @@ pub fn fingerprint(root: &Path) -> Result<[u8; 32], Error> {
     Ok(hash.finalize().into())
 }
 
+/// Reads no more than a file may have and one byte: one that grows as it is read would never end.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    use io::Read as _;
+    let mut content = Vec::new();
+    fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut content)?;
+    Ok(content)
+}
+
 /// Looks at a folder: what a bundle of it would hold.
 pub fn scan(root: &Path) -> Result<Scan, Error> {
     let root = root.canonicalize().map_err(|source| Error::Read { path: root.to_owned(), source })?;
@@ -152,12 +160,15 @@ pub fn scan(root: &Path) -> Result<Scan, Error> {
                 metadata.len()
             )));
         }
-        let content = match fs::read(&full) {
+        let content = match read_bounded(&full) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(source) => return Err(Error::Read { path: full, source }),
         };
         let bytes = content.len() as u64;
+        if bytes > FILE_BYTES_MAX {
+            return Err(Error::Changed(path));
+        }
         total += bytes;
         if total > BYTES_MAX || files.len() >= FILES_MAX {
             return Err(Error::TooLarge(format!("more than {FILES_MAX} files or {BYTES_MAX} bytes")));

@@ -41,6 +41,8 @@ pub struct Wanted<'a> {
     pub tenant: TenantId,
     /// Its run.
     pub run: dags::ids::RunId,
+    /// The version that the run was pinned to when this was asked for.
+    pub version: &'a dags::ids::DagVersion,
     /// The task.
     pub task_id: &'a TaskId,
     /// The map index.
@@ -58,6 +60,7 @@ impl<'a> From<&'a Dispatch> for Wanted<'a> {
         Self {
             tenant: dispatch.tenant,
             run: dispatch.run,
+            version: &dispatch.version,
             task_id: &dispatch.task_id,
             map_index: dispatch.map_index,
             try_number: dispatch.try_number,
@@ -75,7 +78,7 @@ pub async fn build<F: Facts>(
     wanted: Wanted<'_>,
 ) -> Result<AttemptContext, Error> {
     let gone = || Error::Missing(format!("run {} is gone", wanted.run));
-    let (row, dag) = facts.run(wanted.tenant, wanted.run).await?.ok_or_else(gone)?;
+    let (row, dag) = facts.run(wanted.tenant, wanted.run, wanted.version).await?.ok_or_else(gone)?;
     let task = find(&dag, wanted.task_id)
         .ok_or_else(|| Error::Missing(format!("version {} has no task `{}`", row.version, wanted.task_id)))?;
     let bundle_dir = objects.bundle(&row.bundle);

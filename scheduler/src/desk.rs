@@ -48,7 +48,7 @@ impl<F: Facts> Desk<F> {
                 Ok(answer) => return answer,
                 Err(Refused::Now(error)) => {
                     let (run, task) = (&question.run, &question.task_id);
-                    tracing::warn!(run.id = %run, task.id = %task, error = %chain(&error), "a question waits for the database");
+                    tracing::warn!(run.id = %run, task.id = %task, %error, "a question waits");
                     clock::sleep(wait).await;
                     wait = Span((wait.0 * 2).min(Span::seconds(5).0));
                 }
@@ -61,13 +61,14 @@ impl<F: Facts> Desk<F> {
         let wanted = Wanted {
             tenant: question.tenant,
             run: question.run,
+            version: &question.version,
             task_id: &question.task_id,
             map_index: question.map_index,
             try_number: question.try_number,
             dispatch: question.id,
             waited: Span::ZERO,
         };
-        let found = self.facts.run(question.tenant, question.run).await?;
+        let found = self.facts.run(question.tenant, question.run, &question.version).await?;
         let (_, dag) = found.ok_or_else(|| Refused::Always("the run is gone".to_owned()))?;
         let task = dag.tasks.iter().find(|task| task.task_id == question.task_id);
         let task = task.ok_or_else(|| Refused::Always("the task is gone".to_owned()))?;
@@ -213,29 +214,34 @@ fn of<'t>(tasks: &'t [TaskRow], wanted: &'t [TaskId]) -> impl Iterator<Item = &'
 
 /// Why there is no answer.
 enum Refused {
-    /// Something couldn't be looked up: try again.
-    Now(crate::facts::Error),
+    /// Something couldn't be looked up or evaluated now: try again.
+    Now(String),
     /// There never will be one.
     Always(String),
 }
 
 impl From<crate::facts::Error> for Refused {
     fn from(error: crate::facts::Error) -> Self {
-        Self::Now(error)
+        Self::Now(chain(&error))
     }
 }
 
 impl From<context::Error> for Refused {
     fn from(error: context::Error) -> Self {
         match error {
-            context::Error::Facts(error) => Self::Now(error),
+            context::Error::Facts(error) => Self::Now(chain(&error)),
             context::Error::Missing(reason) => Self::Always(reason),
         }
     }
 }
 
+/// Only the author's fault is final; a pool that is busy or a helper that died is asked again.
 fn script(error: plugins::script::Error) -> Refused {
-    Refused::Always(chain(&error))
+    use plugins::script::Error as E;
+    match &error {
+        E::Busy(_) | E::Died(_) | E::Start(..) => Refused::Now(chain(&error)),
+        E::Fault(_) | E::Missing(_) | E::Sandbox { .. } | E::Protocol(_) => Refused::Always(chain(&error)),
+    }
 }
 
 /// An error with what is behind it.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use dags::{
-    ids::{DagId, RunId, TaskId, TenantId},
+    ids::{DagId, DagVersion, RunId, TaskId, TenantId},
     model::Dag,
     time::Timestamp,
 };
@@ -43,11 +43,12 @@ pub type Whole = (RunRow, Vec<TaskRow>);
 
 /// What the shell looks up. Everything is of one tenant.
 pub trait Facts: Clone + Send + Sync + 'static {
-    /// A run and the model that it is pinned to.
+    /// A run and the model of the version that it is pinned to: this one, unless the run has moved on since.
     fn run(
         &self,
         tenant: TenantId,
         run: RunId,
+        version: &DagVersion,
     ) -> impl Future<Output = Result<Option<(RunRow, Arc<Dag>)>, Error>> + Send;
 
     /// The results of a task's instances, by map index.
@@ -133,19 +134,19 @@ impl DbFacts {
         Self { db, sealer, runs: Arc::default() }
     }
 
-    /// Forgets a run whose version was changed.
-    pub fn forget(&self, run: RunId) {
-        self.cache().known.remove(&run);
-    }
-
     fn cache(&self) -> std::sync::MutexGuard<'_, RunCache> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Facts for DbFacts {
-    async fn run(&self, tenant: TenantId, run: RunId) -> Result<Option<(RunRow, Arc<Dag>)>, Error> {
-        if let Some(known) = self.cache().get(run) {
+    async fn run(
+        &self,
+        tenant: TenantId,
+        run: RunId,
+        version: &DagVersion,
+    ) -> Result<Option<(RunRow, Arc<Dag>)>, Error> {
+        if let Some(known) = self.cache().get(run).filter(|(row, _)| row.version == *version) {
             return Ok(Some(known));
         }
         let scope = TenantScope::new(tenant);
@@ -312,7 +313,12 @@ impl MemoryFacts {
 }
 
 impl Facts for MemoryFacts {
-    async fn run(&self, _tenant: TenantId, run: RunId) -> Result<Option<(RunRow, Arc<Dag>)>, Error> {
+    async fn run(
+        &self,
+        _tenant: TenantId,
+        run: RunId,
+        _version: &DagVersion,
+    ) -> Result<Option<(RunRow, Arc<Dag>)>, Error> {
         Ok(self.find(Load::ById(run)).map(|(row, _, dag)| (row, dag)))
     }
 

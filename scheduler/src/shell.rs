@@ -5,13 +5,13 @@
 //! input of the driver.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use dags::{
     ids::{DispatchId, ExecutorName},
-    time::Span,
+    time::{Span, Timestamp},
 };
 use engine::{
     Config,
@@ -139,8 +139,19 @@ where
     J: Journal + Send + 'static,
     F: Facts,
 {
-    let Parts { mut journal, facts, executors, reports, slots, objects, scripts, policy, config, wake, settled } =
-        parts;
+    let Parts {
+        mut journal,
+        facts,
+        executors,
+        reports,
+        slots,
+        objects,
+        scripts,
+        policy,
+        config,
+        wake,
+        settled,
+    } = parts;
     let snapshot = journal.snapshot().await.map_err(|error| Error::Snapshot(chain(&error)))?;
     let driver = Driver::new(config, snapshot).map_err(Error::Restore)?;
     let (events, inbound) = mpsc::channel(INPUTS_MAX);
@@ -159,6 +170,7 @@ where
         tasks: tasks.clone(),
         end: end.clone(),
         holders: Arc::default(),
+        under_way: Arc::default(),
         inbox_asked: false,
         settled,
     };
@@ -217,6 +229,7 @@ async fn run_errands<J: Journal>(
     }
 }
 
+type UnderWay = Arc<Mutex<BTreeMap<DispatchId, Timestamp>>>;
 type Holders = Arc<Mutex<BTreeMap<DispatchId, ExecutorName>>>;
 
 struct Shell<F> {
@@ -230,6 +243,8 @@ struct Shell<F> {
     end: CancellationToken,
     /// Which executor has which dispatch.
     holders: Holders,
+    /// Dispatches that are being handed over, with the engine's clock when they were let out.
+    under_way: UnderWay,
     inbox_asked: bool,
     settled: Arc<Notify>,
 }
@@ -406,25 +421,44 @@ impl<F: Facts> Shell<F> {
         });
     }
 
-    fn dispatch(&self, dispatches: Vec<Dispatch>) {
+    fn dispatch(&self, mut dispatches: Vec<Dispatch>) {
+        let now = self.driver.engine().now();
         {
+            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            // A second hand-over of what is still on its way would race with the first.
+            dispatches.retain(|dispatch| match under_way.entry(dispatch.id) {
+                Entry::Vacant(free) => {
+                    free.insert(now);
+                    true
+                }
+                Entry::Occupied(_) => false,
+            });
             let mut holders = self.holders();
             for dispatch in &dispatches {
                 holders.insert(dispatch.id, dispatch.executor.clone());
             }
         }
         let (desk, executors, events) = (self.desk.clone(), self.executors.clone(), self.events.clone());
+        let under_way = self.under_way.clone();
         self.start(async move {
             futures::stream::iter(dispatches)
                 .for_each_concurrent(DISPATCHES_AT_ONCE, |dispatch| {
-                    let (desk, executors, events) = (&desk, &executors, &events);
+                    let (desk, executors, events, under_way) = (&desk, &executors, &events, &under_way);
                     async move {
-                        if let Err(reason) = hand_over(desk, executors, &dispatch).await {
-                            let end = not_started(reason);
-                            let news = News::Ended(end);
-                            let report = Report { dispatch: dispatch.id, member: 0, seq: u32::MAX, news };
-                            drop(events.send(Event::Input(Input::Reports(vec![report]))).await);
+                        let failed = hand_over(desk, executors, &dispatch).await.err();
+                        if let Some(reason) = failed
+                            && !holds(executors, &dispatch).await
+                        {
+                            let news = |member| Report {
+                                dispatch: dispatch.id,
+                                member,
+                                seq: u32::MAX,
+                                news: News::Ended(not_started(reason.clone())),
+                            };
+                            let reports = (0..dispatch.members).map(news).collect();
+                            drop(events.send(Event::Input(Input::Reports(reports))).await);
                         }
+                        under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&dispatch.id);
                     }
                 })
                 .await;
@@ -478,7 +512,10 @@ impl<F: Facts> Shell<F> {
 
     /// Asks every executor what it holds, and tells the engine.
     fn look_around(&self) {
-        let as_of = self.driver.engine().now();
+        // What is on its way may arrive after the executor has answered.
+        let oldest = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).values().min().copied();
+        let now = self.driver.engine().now();
+        let as_of = oldest.map_or(now, |oldest| oldest.min(now));
         for (name, executor) in self.executors.iter() {
             if matches!(executor, Kind::Noop(_)) {
                 continue;
@@ -488,13 +525,14 @@ impl<F: Facts> Shell<F> {
             self.start(async move {
                 match executor.list().await {
                     Ok(held) => {
-                        let held: Vec<DispatchId> = held.into_iter().map(|held| held.id).collect();
                         {
                             let mut holders = holders.lock().unwrap_or_else(PoisonError::into_inner);
-                            for id in &held {
-                                holders.entry(*id).or_insert_with(|| name.clone());
+                            // What has ended may be confirmed by now; nobody would take it out again.
+                            for held in held.iter().filter(|held| !held.ended) {
+                                holders.entry(held.id).or_insert_with(|| name.clone());
                             }
                         }
+                        let held = held.into_iter().map(|held| held.id).collect();
                         let input = Input::Holdings { executor: name, held, as_of };
                         drop(events.send(Event::Input(input)).await);
                     }
@@ -503,6 +541,22 @@ impl<F: Facts> Shell<F> {
                     }
                 }
             });
+        }
+    }
+}
+
+/// Whether the executor has it already, from before a restart.
+async fn holds(executors: &Executors, dispatch: &Dispatch) -> bool {
+    let Some(executor) = executors.get(&dispatch.executor) else { return false };
+    let mut wait = Span::millis(50);
+    loop {
+        match executor.list().await {
+            Ok(held) => return held.iter().any(|held| held.id == dispatch.id),
+            Err(error) => {
+                tracing::warn!(dispatch = %dispatch.id, %error, "an executor doesn't say what it holds");
+                clock::sleep(wait).await;
+                wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+            }
         }
     }
 }

@@ -17,13 +17,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{block_on, times};
 use crate::{
     args::{Format, TestArgs},
-    console::{Console, FAILED},
+    console::{Console, FAILED, print, say},
 };
 
 /// 128 and SIGINT.
 const INTERRUPTED: u8 = 130;
 
-pub(crate) fn run(args: Box<TestArgs>, console: &Console) -> ExitCode {
+pub(crate) fn run(args: Box<TestArgs>, console: Console) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time().init();
@@ -57,7 +57,7 @@ fn request(args: TestArgs) -> Result<Request, Error> {
     })
 }
 
-async fn test(request: Request, format: Format, console: &Console) -> Result<ExitCode, Error> {
+async fn test(request: Request, format: Format, console: Console) -> Result<ExitCode, Error> {
     let interrupt = Interrupt::default();
     listen(interrupt.clone())?;
     let mut progress: Box<dyn Write> = match format {
@@ -67,7 +67,7 @@ async fn test(request: Request, format: Format, console: &Console) -> Result<Exi
     let mut problems = Vec::new();
     let outcome = test_run::run(&request, &interrupt, &mut *progress, console.colour, &mut problems).await;
     for (problem, source) in &problems {
-        console.say(&validate::draw(problem, source, console.error_colour));
+        say(&validate::draw(problem, source, console.error_colour));
     }
     let outcome = outcome?;
     let unwritten = Error::path("write to", "the standard output");
@@ -75,14 +75,13 @@ async fn test(request: Request, format: Format, console: &Console) -> Result<Exi
         Format::Text => test_run::text(&outcome, console.colour, &mut io::stdout()).map_err(unwritten)?,
         Format::Json => {
             test_run::show_logs(&outcome, console.error_colour, &mut io::stderr()).map_err(unwritten)?;
-            console.print(&test_run::json(&outcome))?;
+            print(&test_run::json(&outcome))?;
         }
     }
     Ok(match outcome.cut {
         Some(Cut::Interrupted) => ExitCode::from(INTERRUPTED),
-        Some(Cut::Timeout) => ExitCode::from(FAILED),
         None if outcome.succeeded() => ExitCode::SUCCESS,
-        None => ExitCode::from(FAILED),
+        Some(Cut::Timeout) | None => ExitCode::from(FAILED),
     })
 }
 

@@ -123,6 +123,7 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
         policy: plugins::policy::Policy::default(),
         config: engine::Config::new(name),
         wake: wake.clone(),
+        settled: Arc::default(),
     };
     let (status, counts) = watch::channel(Status::default());
     let (drain, cancel) = (CancellationToken::new(), CancellationToken::new());

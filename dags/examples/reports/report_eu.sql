@@ -1,1 +1,4 @@
-insert into report select * from orders where region = 'eu' and day = '{{ ds }}';
+delete from report where region = 'eu' and day = '{{ ds }}';
+insert into report select day, region, count(*), sum(amount) from orders
+where region = 'eu' and day = '{{ ds }}' group by day, region;
+select * from report where region = 'eu' and day = '{{ ds }}';

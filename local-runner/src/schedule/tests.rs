@@ -1,3 +1,5 @@
+//! What the preview of a schedule shows.
+
 use insta::assert_snapshot;
 
 use super::*;

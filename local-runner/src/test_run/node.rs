@@ -1,12 +1,6 @@
 //! The service around the one run: shell, executor and supervisor, from start to end.
 
-use std::{
-    collections::BTreeMap,
-    io::Write,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc, time::Duration};
 
 use dags::{ids::ExecutorName, model::Dag, time::Span};
 use engine::{
@@ -29,8 +23,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Cut, EXECUTOR, Ended, Interrupt, Outcome, TENANT, failed,
-    logs,
+    Cut, EXECUTOR, Ended, Interrupt, Outcome, TENANT, failed, logs,
     prepare::Prepared,
     progress::{Progress, label},
     the_run,
@@ -103,7 +96,8 @@ impl Node {
             settled: std::sync::Arc::default(),
         };
         let (status, seen) = watch::channel(Status::default());
-        let (drain, cancel, serving) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let (drain, cancel, serving) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let gone = CancellationToken::new();
         let shell = async {
             let ended = Box::pin(shell::run(parts, status, drain, cancel.clone())).await;
@@ -111,13 +105,15 @@ impl Node {
             ended
         };
         let work = async {
-            let outcome = self.work(&prepared, interrupt, progress, colour, &executor, &wake, seen, &gone).await;
+            let outcome =
+                self.work(&prepared, interrupt, progress, colour, &executor, &wake, seen, &gone).await;
             let processes = end_processes(&local).await;
             cancel.cancel();
             serving.cancel();
             outcome.and_then(|outcome| processes.map(|()| outcome))
         };
-        let (ended, (), outcome) = tokio::join!(shell, Box::pin(service.run(serving.clone())), Box::pin(work));
+        let (ended, (), outcome) =
+            tokio::join!(shell, Box::pin(service.run(serving.clone())), Box::pin(work));
         match ended {
             Ok(shell::Ended::Asked) => {}
             Ok(shell::Ended::Stopped(why)) => {
@@ -143,7 +139,7 @@ impl Node {
         gone: &CancellationToken,
     ) -> Result<Outcome, Error> {
         let start = clock::now();
-        let width = prepared.dag.tasks.iter().map(|task| task.task_id.as_str().len()).max().unwrap_or(0);
+        let width = prepared.dag.tasks.iter().map(label_width).max().unwrap_or(0);
         let mut progress = Progress::new(start, width.min(40), colour);
         let wait = self.wait(&mut progress, interrupt, out, gone).await?;
         let cut = match wait {
@@ -151,9 +147,17 @@ impl Node {
             Wait::Cut(cut) => {
                 let run = the_run(&self.journal).and_then(|run| self.journal.lock().runs.get(&run).cloned());
                 if let Some(run) = run {
-                    let mark =
-                        Command::MarkRun { dag_id: run.dag_id, run_name: run.run_name, state: RunState::Failed };
-                    self.journal.lock().request(TENANT, "test", mark);
+                    let mark = Command::MarkRun {
+                        dag_id: run.dag_id,
+                        run_name: run.run_name,
+                        state: RunState::Failed,
+                    };
+                    let who = match cut {
+                        Cut::Interrupted => "Ctrl-C",
+                        Cut::Timeout => "`--timeout`",
+                    };
+                    writeln!(out, "{who}: ending what runs; Ctrl-C kills it").map_err(unwritten)?;
+                    self.journal.lock().request(TENANT, who, mark);
                     wake.notify_one();
                     // The engine ends what runs. Whoever can't wait for that asks again.
                     tokio::select! {
@@ -224,7 +228,8 @@ impl Node {
         elapsed: Span,
     ) -> Result<Outcome, Error> {
         let dag = &prepared.dag;
-        let nothing = || Error::Machine { doing: "make the run", why: "it was ended before there was one".to_owned() };
+        let nothing =
+            || Error::Machine { doing: "make the run", why: "it was ended before there was one".to_owned() };
         let run = the_run(&self.journal).ok_or_else(nothing)?;
         let (row, rows, results) = {
             let journal = self.journal.lock();
@@ -243,9 +248,11 @@ impl Node {
                 None
             };
             let wanted = instead.is_none() && (self.all_logs || failed(&row));
-            let log = match wanted {
-                true => Some(logs::read(&row, model.map_or(1, |task| task.gang.max(1)), executor, &self.objects).await),
-                false => None,
+            let log = if wanted {
+                let members = model.map_or(1, |task| task.gang.max(1));
+                Some(logs::read(&row, members, executor, &self.objects).await)
+            } else {
+                None
             };
             let result = results.get(&(run, row.task.clone(), row.map_index));
             // A result of an earlier attempt isn't this one's.
@@ -262,11 +269,18 @@ impl Node {
             ResultRef::Inline(value) => Ok(value.clone()),
             ResultRef::Stored { digest, .. } => {
                 let path = self.objects.results().join(digest);
-                let text = self.objects.result(digest).map_err(Error::path("read the result", path.clone()))?;
-                serde_json::from_slice(&text).map_err(|error| Error::path("read the result", path)(error.into()))
+                let text =
+                    self.objects.result(digest).map_err(Error::path("read the result", path.clone()))?;
+                serde_json::from_slice(&text)
+                    .map_err(|error| Error::path("read the result", path)(error.into()))
             }
         }
     }
+}
+
+/// How wide the name of a task's instances is likely to be.
+fn label_width(task: &dags::model::Task) -> usize {
+    task.task_id.as_str().len() + if task.map.is_some() { "[0]".len() } else { 0 }
 }
 
 fn unwritten(source: std::io::Error) -> Error {
@@ -290,16 +304,26 @@ fn notes(prepared: &Prepared, tasks: &[Ended]) -> Vec<String> {
         .filter(|ended| ended.row.try_number > 1)
         .filter_map(|ended| {
             let said = prepared.shortened.get(&ended.row.task)?;
-            Some(format!("{} ({})", label(ended.row.task.as_str(), ended.row.map_index), duration(said.to_std())))
+            Some(format!(
+                "{} ({})",
+                label(ended.row.task.as_str(), ended.row.map_index),
+                duration(said.to_std())
+            ))
         })
         .collect();
     if !retried.is_empty() {
         let shown = retried.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-        notes.push(format!("retries waited for 1s instead of what the DAG says: {shown}; `--real-delays` waits as long"));
+        notes.push(format!(
+            "retries waited for 1s instead of what the DAG says: {shown}; `--real-delays` waits as long"
+        ));
     }
     if !prepared.left_out.is_empty() {
         let n = prepared.left_out.len();
-        let tasks = if n == 1 { "1 task that `--task` left out counts" } else { &format!("{n} tasks that `--task` left out count") };
+        let tasks = if n == 1 {
+            "1 task that `--task` left out counts"
+        } else {
+            &format!("{n} tasks that `--task` left out count")
+        };
         notes.push(format!("{tasks} as successful"));
     }
     if !prepared.elsewhere.is_empty() {
@@ -335,7 +359,8 @@ async fn kill_all(executor: &Kind, grace: Span) {
 
 /// Ends whatever still runs, and the supervisor.
 async fn end_processes(local: &local::LocalExecutor) -> Result<(), Error> {
-    let machine = |error: executor::Error| Error::Machine { doing: "end the supervisor", why: error.to_string() };
+    let machine =
+        |error: executor::Error| Error::Machine { doing: "end the supervisor", why: error.to_string() };
     let (pid, _) = local.supervisor().await.map_err(machine)?;
     let process = rustix::process::Pid::from_raw(pid as i32)
         .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK).ok());
@@ -349,11 +374,16 @@ async fn end_processes(local: &local::LocalExecutor) -> Result<(), Error> {
         clock::sleep(Span::millis(10)).await;
     }
     let Some(process) = process else { return Ok(()) };
-    let Ok(exit) = tokio::io::unix::AsyncFd::with_interest(process, tokio::io::Interest::READABLE) else {
-        return Ok(());
-    };
-    if tokio::time::timeout(LAST_WAIT, exit.readable()).await.is_err() {
-        drop(rustix::process::pidfd_send_signal(exit.get_ref(), rustix::process::Signal::KILL));
-    }
+    // Nothing but the wait itself is left to do, and it is a matter of milliseconds.
+    let exited = tokio::task::spawn_blocking(move || {
+        let mut fds = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+        let wait = rustix::event::Timespec { tv_sec: LAST_WAIT.as_secs() as i64, tv_nsec: 0 };
+        if rustix::event::poll(&mut fds, Some(&wait))? == 0 {
+            rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL)?;
+        }
+        Ok::<(), rustix::io::Errno>(())
+    });
+    let failed = |why: String| Error::Machine { doing: "wait for the supervisor", why };
+    exited.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
     Ok(())
 }

@@ -62,7 +62,8 @@ pub(super) fn prepare(mut dag: Dag, chosen: Chosen, real_delays: bool) -> Prepar
         if prepared.mocks.contains_key(&task.task_id) {
             task.runner = Runner::Executor;
             task.when = None;
-        } else if let Some(executor) = task.executor.as_ref().filter(|name| name.as_str() != super::EXECUTOR) {
+        } else if let Some(executor) = task.executor.as_ref().filter(|name| name.as_str() != super::EXECUTOR)
+        {
             prepared.elsewhere.insert(executor.to_string());
         }
         task.executor = None;
@@ -120,7 +121,11 @@ pub(super) fn check_needs(
         let shown: Vec<String> = tasks.iter().take(3).map(|task| format!("`{task}`")).collect();
         let more = tasks.len().saturating_sub(shown.len());
         let more = if more > 0 { format!(" and {}", count(more, "more task")) } else { String::new() };
-        lines.push(format!("the {what} `{name}`, which {}{more} name{}", shown.join(", "), if tasks.len() == 1 { "s" } else { "" }));
+        lines.push(format!(
+            "the {what} `{name}`, which {}{more} name{}",
+            shown.join(", "),
+            if tasks.len() == 1 { "s" } else { "" }
+        ));
         options.push(option);
     }
     Err(Error::Usage {

@@ -54,13 +54,23 @@ impl Progress {
         self.seen += new.len();
         for transition in new.iter().flat_map(|row| &row.transitions) {
             let Some((task, index)) = &transition.task else { continue };
-            let Some(state) = TaskState::parse(&transition.to).filter(|state| shown(*state)) else { continue };
+            let Some(state) = TaskState::parse(&transition.to).filter(|state| shown(*state)) else {
+                continue;
+            };
             let name = label(task.as_str(), *index);
             let at = duration(transition.at.since(self.start).to_std());
             let state_text = paint(&format!("{:<15}", state.as_str()), Tone::of_task(state), self.colour);
-            let attempt = if transition.try_number > 1 { format!("try {}", transition.try_number) } else { String::new() };
+            let attempt = if transition.try_number > 1 {
+                format!("try {}", transition.try_number)
+            } else {
+                String::new()
+            };
             let reason = transition.reason.as_deref().unwrap_or_default();
-            let rest = [attempt.as_str(), reason].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+            let rest = [attempt.as_str(), reason]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(": ");
             let line = format!("{at:>8}  {name:<width$}  {state_text} {rest}", width = self.width);
             writeln!(out, "{}", line.trim_end())?;
         }

@@ -120,10 +120,10 @@ fn new_folder() -> io::Result<PathBuf> {
 
 fn keep(folder: &Path, name: &str, log: &Log) -> io::Result<PathBuf> {
     let path = folder.join(format!("{name}.log"));
-    let mut text = String::new();
-    if log.dropped > 0 {
-        text.push_str(&format!("({} before this aren't kept)\n", count(log.dropped, "line")));
-    }
+    let mut text = match log.dropped {
+        0 => String::new(),
+        dropped => format!("({} before this aren't kept)\n", count(dropped, "line")),
+    };
     for line in &log.lines {
         text.push_str(line);
         text.push('\n');
@@ -135,8 +135,9 @@ fn keep(folder: &Path, name: &str, log: &Log) -> io::Result<PathBuf> {
 fn table(outcome: &Outcome, colour: bool, out: &mut dyn Write) -> io::Result<()> {
     let rows: Vec<[String; 5]> = outcome.tasks.iter().map(row).collect();
     let header = ["task", "state", "tries", "duration", ""].map(str::to_owned);
-    let width =
-        |column: usize| rows.iter().chain([&header]).map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().chain([&header]).map(|row| row[column].chars().count()).max().unwrap_or(0)
+    };
     let widths = [width(0), width(1), width(2), width(3)];
     let line = |cells: &[String; 5], tone: Option<Tone>| {
         let state = format!("{:<w$}", cells[1], w = widths[1]);
@@ -164,6 +165,7 @@ fn row(ended: &Ended) -> [String; 5] {
         n => n.to_string(),
     };
     let note = match (ended.instead, row.reason.as_deref(), &ended.output) {
+        (Some(instead), Some(reason), _) if reason != instead => format!("{instead}: {reason}"),
         (Some(instead), ..) => instead.to_owned(),
         (None, Some(reason), _) => reason.to_owned(),
         (None, None, Some(output)) if row.state == TaskState::Success => shorten(&format!("= {output}")),

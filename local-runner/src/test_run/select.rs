@@ -43,9 +43,11 @@ pub(super) fn choose(dag: &Dag, tasks: &[String], mocks: &[(String, String)]) ->
         for pattern in tasks {
             run.extend(matching(dag, "--task", pattern)?);
         }
-        let out = dag.tasks.iter().enumerate().filter(|(n, task)| {
-            !run.contains(n) && !chosen.mocked.contains_key(&task.task_id)
-        });
+        let out = dag
+            .tasks
+            .iter()
+            .enumerate()
+            .filter(|(n, task)| !run.contains(n) && !chosen.mocked.contains_key(&task.task_id));
         chosen.left_out = out.map(|(_, task)| task.task_id.clone()).collect();
     }
     Ok(chosen)
@@ -112,7 +114,12 @@ mod tests {
     fn patterns_fit_whole_names() {
         let fits = |pattern: &str, name: &str| matches(pattern.as_bytes(), name.as_bytes());
         assert!(fits("load", "load") && !fits("load", "load_eu") && !fits("load", "reload"));
-        assert!(fits("load_*", "load_eu") && fits("*_eu", "load_eu") && fits("*", "x") && fits("l*d*u", "load_eu"));
+        assert!(
+            fits("load_*", "load_eu")
+                && fits("*_eu", "load_eu")
+                && fits("*", "x")
+                && fits("l*d*u", "load_eu")
+        );
         assert!(fits("load_??", "load_eu") && !fits("load_?", "load_eu") && !fits("", "x"));
         assert!(!fits("a*b*c", "abcd") && fits("a**d", "abcd"));
     }

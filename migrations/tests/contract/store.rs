@@ -385,7 +385,7 @@ async fn a_tenant_sees_nothing_of_another(test: TestDb) {
         assert!(dags.total > 0 && dags.rows.iter().all(|dag| dag.row.tenant == tenant));
         assert!(pool::list(db, scope).await.unwrap().iter().all(|row| row.tenant == tenant));
         let assets = asset::events(db, scope, None, ALL).await.unwrap();
-        assert!(assets.total > 0 && assets.rows.iter().all(|row| row.tenant == tenant));
+        assert!(assets.total > 0 && assets.rows.iter().all(|row| row.1.tenant == tenant));
         let backfills = backfill::list(db, scope, None, ALL).await.unwrap();
         assert!(backfills.total > 0 && backfills.rows.iter().all(|row| row.tenant == tenant));
         let values = variable::values(db, scope, &sealer, &["v".to_owned()]).await.unwrap();

@@ -117,7 +117,8 @@ impl Engine {
                 self.push_work(at.run, RunWork::Expand { task: *repeated });
             }
         }
-        if plan.tasks[task as usize].past_source {
+        // Which tasks are looked at is for the versions of the later runs to say.
+        if !self.run(at.run).followers.is_empty() {
             self.past_moved(at.run, task);
         }
         let model = plan.model(task);
@@ -148,13 +149,18 @@ impl Engine {
         }
     }
 
-    /// Keeps a try that is over and will have a successor.
+    /// Keeps a try that is over and will have a successor, once: a try that was kept is no longer scheduled.
     pub(crate) fn archive(&mut self, at: TiRef, state: TaskState) {
         let run = self.run(at.run);
         let mut row = task_row(run, &run.tis[at.ti as usize]);
+        if row.scheduled_at.is_none() {
+            return;
+        }
         row.state = state;
         row.ended_at = row.ended_at.or(Some(self.now));
         self.out.attempts.push(AttemptRow { row });
+        self.run_mut(at.run).tis[at.ti as usize].live().scheduled_at = None;
+        self.touch(at);
     }
 }
 

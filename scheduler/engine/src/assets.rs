@@ -34,7 +34,9 @@ fn names(condition: &AssetCondition, into: &mut BTreeSet<String>) {
             into.insert(name.clone());
         }
         AssetCondition::Any(list) | AssetCondition::All(list) => {
-            list.iter().for_each(|inner| names(inner, into))
+            for inner in list {
+                names(inner, into);
+            }
         }
     }
 }

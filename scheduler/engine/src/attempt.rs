@@ -240,7 +240,7 @@ impl Engine {
             }
             Outcome::FailedForGood => self.failed(at, false, reason),
             Outcome::Failed | Outcome::TimedOut | Outcome::Lost | Outcome::NotStarted => {
-                self.failed(at, true, reason)
+                self.failed(at, true, reason);
             }
             // We asked for this without giving the instance up: it goes back to the queue.
             Outcome::Killed => {

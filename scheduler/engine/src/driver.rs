@@ -227,7 +227,7 @@ impl Driver {
                     }
                 }
             }
-            Input::Reports(reports) => reports.into_iter().for_each(|report| self.report(report)),
+            Input::Reports(reports) => reports.iter().for_each(|report| self.report(report)),
             Input::Answer(id, answer) => {
                 self.engine.answer(id, answer);
             }
@@ -247,10 +247,10 @@ impl Driver {
         actions
     }
 
-    fn report(&mut self, report: Report) {
-        let Report { dispatch, member, seq, .. } = report;
+    fn report(&mut self, report: &Report) {
+        let Report { dispatch, member, seq, .. } = *report;
         let ended = matches!(report.news, News::Ended(_));
-        let fate = self.engine.report(&report);
+        let fate = self.engine.report(report);
         match fate {
             Fate::Taken => self.counts.reports += 1,
             Fate::Stale => self.counts.stale += 1,
@@ -377,7 +377,9 @@ impl Driver {
     fn take_off(&mut self, actions: &mut Vec<Action>) {
         let (batch, effects) = self.engine.cut(self.batch + 1);
         let receipts = std::mem::take(&mut self.receipts);
-        if batch.is_empty() {
+        // What changes the world outside goes behind the fence, also without a row of its own.
+        let harmless = effects.dispatches.is_empty() && effects.kills.is_empty() && effects.questions.is_empty();
+        if batch.is_empty() && harmless {
             Self::let_out(effects, receipts, actions);
             return;
         }

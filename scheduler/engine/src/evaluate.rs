@@ -1,6 +1,6 @@
 //! Deciding whether an instance may start, is left out, or waits.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::sync::Arc;
 
 use dags::time::Timestamp;
 
@@ -228,16 +228,7 @@ impl Engine {
 
     /// Puts a scheduled instance into the queue, or aside if its run has enough there.
     pub(crate) fn enqueue(&mut self, at: TiRef) {
-        let run = self.run(at.run);
-        let ti = &run.tis[at.ti as usize];
-        let pending = Pending {
-            weight: Reverse(run.plan.tasks[ti.task as usize].weight),
-            date: run.row.logical_date.unwrap_or(run.row.run_after),
-            run_seq: run.seq,
-            map_index: ti.map_index,
-            at,
-        };
-        self.enqueue_pending(pending);
+        self.enqueue_pending(self.run(at.run).pending(at));
     }
 
     pub(crate) fn enqueue_pending(&mut self, pending: Pending) {
@@ -249,7 +240,7 @@ impl Engine {
             run.parked.insert(pending);
         } else if run.window.len() < limit {
             run.window.insert(pending);
-            self.into_lane(pending);
+            self.put_in_lane(pending);
         } else if run.window.last().is_some_and(|last| pending < *last) {
             // It goes before one that is in the queue already: they change places.
             if let Some(last) = run.window.pop_last() {
@@ -257,7 +248,7 @@ impl Engine {
                 run.window.insert(pending);
                 let lane = self.lane_of(last.at);
                 self.queue.remove(lane, &last);
-                self.into_lane(pending);
+                self.put_in_lane(pending);
                 let task = self.run(last.at.run).tis[last.at.ti as usize].task;
                 self.pass_on(last.at.run, task);
             }
@@ -266,7 +257,7 @@ impl Engine {
         }
     }
 
-    fn into_lane(&mut self, pending: Pending) {
+    fn put_in_lane(&mut self, pending: Pending) {
         let lane = self.lane_of(pending.at);
         self.queue.push(lane, pending);
     }
@@ -291,15 +282,8 @@ impl Engine {
     /// An instance that waits has a new place: its entries follow.
     pub(crate) fn requeue_moved(&mut self, old: TiRef, new: TiRef) {
         let run = self.run(new.run);
-        let ti = &run.tis[new.ti as usize];
-        let task = ti.task;
-        let after = Pending {
-            weight: Reverse(run.plan.tasks[task as usize].weight),
-            date: run.row.logical_date.unwrap_or(run.row.run_after),
-            run_seq: run.seq,
-            map_index: ti.map_index,
-            at: new,
-        };
+        let task = run.tis[new.ti as usize].task;
+        let after = run.pending(new);
         let before = Pending { at: old, ..after };
         let lane = self.lane_of(new);
         let run = self.run_mut(new.run);
@@ -331,13 +315,7 @@ impl Engine {
         }
         ti.unset(flag::PENDING);
         let task = ti.task;
-        let pending = Pending {
-            weight: Reverse(run.plan.tasks[task as usize].weight),
-            date: run.row.logical_date.unwrap_or(run.row.run_after),
-            run_seq: run.seq,
-            map_index: ti.map_index,
-            at,
-        };
+        let pending = run.pending(at);
         if run.window.remove(&pending) {
             let lane = self.lane_of(at);
             self.queue.remove(lane, &pending);
@@ -392,7 +370,7 @@ impl Engine {
             }
             let Some(pending) = state.parked.pop_first() else { return };
             state.window.insert(pending);
-            self.into_lane(pending);
+            self.put_in_lane(pending);
         }
     }
 

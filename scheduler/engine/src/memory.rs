@@ -9,7 +9,7 @@ use std::{
 };
 
 use dags::{
-    ids::{DagId, DagVersion, PoolName, RunId, RunName, TaskId, TenantId},
+    ids::{AttemptId, DagId, DagVersion, PoolName, RunId, RunName, TaskId, TenantId},
     model::Dag,
     time::Timestamp,
 };
@@ -65,6 +65,8 @@ pub struct MemoryJournal {
     /// Outcomes of requests.
     pub outcomes: BTreeMap<i64, Result<serde_json::Value, Refusal>>,
     next_request: i64,
+    /// The tries in `attempts`.
+    kept: BTreeSet<AttemptId>,
 }
 
 impl MemoryJournal {
@@ -126,6 +128,13 @@ impl MemoryJournal {
                 None => return Err(format!("run {} isn't there", changed.row.run_name)),
             }
         }
+        let mut tries = BTreeSet::new();
+        for attempt in &batch.attempts {
+            let id = attempt.row.attempt();
+            if self.kept.contains(&id) || !tries.insert(id) {
+                return Err(format!("try {} of {} is kept twice", attempt.row.try_number, attempt.row.task));
+            }
+        }
         let gone: BTreeSet<TaskKey> =
             batch.deleted_tasks.iter().map(|(_, run, task, index)| (*run, task.clone(), *index)).collect();
         let mut keys = BTreeSet::new();
@@ -178,6 +187,7 @@ impl MemoryJournal {
         for row in batch.new_tasks.iter().chain(batch.tasks.iter().map(|changed| &changed.row)) {
             self.tasks.insert((row.run, row.task.clone(), row.map_index), row.clone());
         }
+        self.kept.extend(batch.attempts.iter().map(|attempt| attempt.row.attempt()));
         self.attempts.extend(batch.attempts.iter().cloned());
         for row in &batch.results {
             self.results.insert((row.run, row.task.clone(), row.map_index), row.clone());

@@ -60,15 +60,15 @@ impl Engine {
         };
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
         if allowed {
-            ti.unset(flag::WAITS_FOR_PAST)
+            ti.unset(flag::WAITS_FOR_PAST);
         } else {
-            ti.set(flag::WAITS_FOR_PAST)
+            ti.set(flag::WAITS_FOR_PAST);
         }
         allowed
     }
 
     /// The tasks of the run before that must have ended well.
-    fn looks_at(&self, at: TiRef) -> Vec<TaskId> {
+    pub(crate) fn looks_at(&self, at: TiRef) -> Vec<TaskId> {
         let run = self.run(at.run);
         let task = run.tis[at.ti as usize].task;
         let mut tasks = vec![run.plan.model(task).task_id.clone()];
@@ -219,7 +219,7 @@ impl Engine {
     }
 }
 
-fn settled(run: &Run, task: u32) -> bool {
+pub(crate) fn settled(run: &Run, task: u32) -> bool {
     run.instances(task).all(|ti| {
         matches!(run.tis[ti as usize].state, TaskState::Success | TaskState::Skipped | TaskState::Removed)
     })

@@ -52,8 +52,6 @@ pub(crate) struct PlanTask {
     /// Its end counts for the run's state.
     pub(crate) leaf: bool,
     pub(crate) past: bool,
-    /// Another task's past dependency looks at this one.
-    pub(crate) past_source: bool,
     /// The mapped group that it repeats with, as an index into [`Plan::scopes`].
     pub(crate) scope: Option<u32>,
     /// Tasks whose results say how often this one is repeated, through its own map or its groups'.
@@ -142,7 +140,6 @@ impl Plan {
                 teardown: !task.teardown_of.is_empty(),
                 leaf,
                 past: task.depends_on_past || task.wait_for_downstream,
-                past_source: false,
                 scope,
                 mapped: task.map.is_some() || scope.is_some(),
                 is_source: false,
@@ -150,16 +147,6 @@ impl Plan {
                 deciders: deciders[i].clone(),
                 setups: setups[i].clone(),
             });
-        }
-        for (i, task) in dag.tasks.iter().enumerate() {
-            if tasks[i].past {
-                tasks[i].past_source = true;
-            }
-            if task.wait_for_downstream {
-                for down in &downs[i] {
-                    tasks[*down as usize].past_source = true;
-                }
-            }
         }
         let sources: Vec<Vec<TaskIdx>> = tasks.iter().map(|task| task.sources.clone()).collect();
         for source in sources.iter().flatten() {

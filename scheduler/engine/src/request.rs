@@ -54,9 +54,14 @@ impl Engine {
             return;
         }
         let Some(awaited) = self.awaited.remove(&loaded.load) else { return };
+        // Names that were free when they were looked up, before this was asked for, may be taken since.
+        let mut names: Vec<RunName> = Vec::new();
         for left in &mut self.left {
-            left.asked.remove(&loaded.load);
+            if left.asked.remove(&loaded.load) {
+                names.push(left.name.clone());
+            }
         }
+        let again = |trigger: &Trigger| trigger.run_name.as_ref().is_some_and(|name| names.contains(name));
         self.left.retain(|left| !left.asked.is_empty());
         let only_pasts = awaited.only_pasts();
         for (run, seq) in awaited.pasts {
@@ -73,9 +78,10 @@ impl Engine {
             self.backfill_found(key, row, found);
         }
         for row in awaited.requests {
-            let step = match found {
-                Some(_) => self.carry_out(&row, &BTreeMap::new()),
-                None => self.carry_out_without(&row, &loaded.load),
+            let step = match (&row.command, found) {
+                (_, Some(_)) => self.carry_out(&row, &BTreeMap::new()),
+                (Command::Trigger(trigger), None) if again(trigger) => self.carry_out(&row, &BTreeMap::new()),
+                (_, None) => self.carry_out_without(&row, &loaded.load),
             };
             match step {
                 Step::Done(outcome) => self.out.inbox.push(InboxOutcome { id: row.id, outcome }),
@@ -83,7 +89,8 @@ impl Engine {
             }
         }
         for (id, trigger) in awaited.tasks {
-            self.trigger_from_task(id, trigger, if found.is_some() { None } else { Some(&loaded.load) });
+            let absent = (found.is_none() && !again(&trigger)).then_some(&loaded.load);
+            self.trigger_from_task(id, trigger, absent);
         }
         if let Some(run) = found {
             // A run that nothing was done with leaves memory again.

@@ -96,7 +96,7 @@ pub struct TaskRow {
     pub dispatch_n: u32,
     /// Times that the current attempt was preempted.
     pub preempted: u32,
-    /// When the current try was first scheduled.
+    /// When the current try was first scheduled; none once it is history, kept as a row of its own.
     pub scheduled_at: Option<Timestamp>,
     /// When the current dispatch was admitted.
     pub queued_at: Option<Timestamp>,

@@ -295,6 +295,18 @@ impl Run {
         }
     }
 
+    /// An instance's entry in whatever waits for admission.
+    pub(crate) fn pending(&self, at: TiRef) -> crate::queue::Pending {
+        let ti = &self.tis[at.ti as usize];
+        crate::queue::Pending {
+            weight: std::cmp::Reverse(self.plan.tasks[ti.task as usize].weight),
+            date: self.row.logical_date.unwrap_or(self.row.run_after),
+            run_seq: self.seq,
+            map_index: ti.map_index,
+            at,
+        }
+    }
+
     /// The instances of a task.
     pub(crate) fn instances(&self, task: TaskIdx) -> std::ops::Range<TiIdx> {
         let span = self.spans[task as usize];

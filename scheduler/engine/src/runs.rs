@@ -102,27 +102,23 @@ impl Engine {
             has_work: false,
             generation: 0,
             row,
-            plan: plan.clone(),
+            plan,
         });
-        for (task, model) in plan.dag().tasks.iter().enumerate() {
+        for task in 0..tasks {
             let first = run.tis.len() as u32;
             let first_unit = run.units.len() as u32;
-            run.tis.push(Ti::new(task as TaskIdx, -1, model.retries));
+            let retries = run.plan.model(task as TaskIdx).retries;
+            run.tis.push(Ti::new(task as TaskIdx, -1, retries));
             run.units.push(Unit::default());
-            let expanded = !plan.tasks[task].mapped;
+            let expanded = !run.plan.tasks[task].mapped;
             run.spans.push(Span { first, len: 1, first_unit, units: 1, expanded });
         }
         run.unfinished = run.tis.len() as u32;
-        let index = match self.free_runs.pop() {
-            Some(index) => {
-                self.runs[index as usize] = Some(run);
-                index
-            }
-            None => {
-                self.runs.push(Some(run));
-                self.runs.len() as RunIdx - 1
-            }
-        };
+        let index = self.free_runs.pop().unwrap_or_else(|| {
+            self.runs.push(None);
+            self.runs.len() as RunIdx - 1
+        });
+        self.runs[index as usize] = Some(run);
         let name = self.run(index).row.run_name.clone();
         self.dags[dag as usize].runs.insert(name, index);
         index

@@ -63,45 +63,42 @@ impl Engine {
         paused_upon_creation: bool,
     ) {
         let plan = self.plan(version, model);
-        match self.find_dag(tenant, &model.dag_id) {
-            Some(dag) => {
-                let state = &mut self.dags[dag as usize];
-                let was_stale = state.row.stale;
-                let same = state.row.version == *version && !was_stale;
-                state.row.bundle = bundle.clone();
-                (state.row.version, state.row.stale) = (version.clone(), false);
-                state.plan = plan;
-                if !same {
-                    self.take_timetable(dag);
-                    self.plan_next(dag);
-                    self.dag_work(dag);
-                }
-                if was_stale {
-                    self.set_runs_going(dag);
-                }
-                self.touch_dag(dag);
-            }
-            None => {
-                self.make_default_pool(tenant);
-                let row = DagRow {
-                    tenant,
-                    dag_id: model.dag_id.clone(),
-                    version: version.clone(),
-                    bundle: bundle.clone(),
-                    paused: paused_upon_creation,
-                    stale: false,
-                    cursor: None,
-                    next: None,
-                    listening_since: Some(self.now),
-                    failed_in_row: 0,
-                    reserved: std::collections::BTreeSet::new(),
-                };
-                let dag = self.insert_dag(row, plan);
+        if let Some(dag) = self.find_dag(tenant, &model.dag_id) {
+            let state = &mut self.dags[dag as usize];
+            let was_stale = state.row.stale;
+            let same = state.row.version == *version && !was_stale;
+            state.row.bundle = bundle.clone();
+            (state.row.version, state.row.stale) = (version.clone(), false);
+            state.plan = plan;
+            if !same {
+                self.take_timetable(dag);
                 self.plan_next(dag);
-                self.touch_dag(dag);
                 self.dag_work(dag);
             }
+            if was_stale {
+                self.set_runs_going(dag);
+            }
+            self.touch_dag(dag);
+            return;
         }
+        self.make_default_pool(tenant);
+        let row = DagRow {
+            tenant,
+            dag_id: model.dag_id.clone(),
+            version: version.clone(),
+            bundle: bundle.clone(),
+            paused: paused_upon_creation,
+            stale: false,
+            cursor: None,
+            next: None,
+            listening_since: Some(self.now),
+            failed_in_row: 0,
+            reserved: std::collections::BTreeSet::new(),
+        };
+        let dag = self.insert_dag(row, plan);
+        self.plan_next(dag);
+        self.touch_dag(dag);
+        self.dag_work(dag);
     }
 
     /// A tenant with DAGs has a pool for those that name none.
@@ -297,7 +294,9 @@ impl Engine {
         let runs: Vec<_> = state.runs.values().copied().collect();
         self.touch_dag(dag);
         if paused {
-            runs.into_iter().for_each(|run| self.park_all(run));
+            for run in runs {
+                self.park_all(run);
+            }
         } else {
             self.set_runs_going(dag);
         }

@@ -259,11 +259,12 @@ impl Engine {
             BulkKind::Clear => return self.clear_one(at, by),
             BulkKind::MarkSuccess => Event::MarkSuccess,
             BulkKind::MarkFailed => Event::MarkFailed,
-            BulkKind::MarkSkipped => Event::MarkSkipped,
             BulkKind::FailFast | BulkKind::EndFailed if teardown || state.is_finished() => return,
             BulkKind::FailFast | BulkKind::EndFailed if running => Event::MarkFailed,
             BulkKind::SkipUnfinished if state.is_finished() => return,
-            BulkKind::FailFast | BulkKind::EndFailed | BulkKind::SkipUnfinished => Event::MarkSkipped,
+            BulkKind::MarkSkipped | BulkKind::FailFast | BulkKind::EndFailed | BulkKind::SkipUnfinished => {
+                Event::MarkSkipped
+            }
         };
         self.end_by_hand(at, event, by, reason);
     }

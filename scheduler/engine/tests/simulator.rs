@@ -5,17 +5,20 @@
 //! * `UPDRAFT_SIM_SEED=17` replays one, with the timeline of all that happened.
 //! * `UPDRAFT_SIM_SECONDS=7200` runs for that long, from a seed that the clock gives.
 
-mod support {
-    pub(crate) mod dag;
-}
-mod simulator {
-    pub(crate) mod api;
-    pub(crate) mod executor;
-    pub(crate) mod facts;
-    pub(crate) mod graphs;
-    pub(crate) mod rng;
-    pub(crate) mod world;
-}
+#[path = "simulator/api.rs"]
+mod api;
+#[path = "simulator/executor.rs"]
+mod executor;
+#[path = "simulator/facts.rs"]
+mod facts;
+#[path = "simulator/graphs.rs"]
+mod graphs;
+#[path = "support/dag.rs"]
+mod models;
+#[path = "simulator/rng.rs"]
+mod rng;
+#[path = "simulator/world.rs"]
+mod world;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -26,7 +29,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use simulator::world::{Tally, World};
+use world::{Tally, World};
 
 /// Histories in a normal run of the tests.
 const HISTORIES: u64 = 20_000;
@@ -69,7 +72,10 @@ fn report(seed: u64, shown: usize) -> String {
     }
     let (why, timeline) = match history(seed, shortest, true) {
         Err(failure) => failure,
-        Ok(_) => ("it doesn't fail when it is repeated: something in the engine isn't deterministic".to_owned(), Vec::new()),
+        Ok(_) => (
+            "it doesn't fail when it is repeated: something in the engine isn't deterministic".to_owned(),
+            Vec::new(),
+        ),
     };
     let skipped = timeline.len().saturating_sub(shown);
     format!(

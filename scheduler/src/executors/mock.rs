@@ -95,7 +95,11 @@ impl Mock {
 
 impl Executor for MockExecutor {
     async fn submit(&self, work: Work) -> Result<(), Error> {
-        if self.covers(&work.dispatch) { self.end(&work.dispatch).await } else { self.inner.submit(work).await }
+        if self.covers(&work.dispatch) {
+            self.end(&work.dispatch).await
+        } else {
+            self.inner.submit(work).await
+        }
     }
 
     async fn kill(&self, kill: Kill) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use dags::model::{AssetCondition, When};
 use engine::{command::Command, state::TaskState};
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 /// `p` updates `x` and `y`; `c` consumes as the caller says.
 fn lab_with(consumer: DagBuilder) -> Lab {
@@ -63,8 +63,7 @@ fn all_wants_one_of_each() {
 #[test]
 fn conditions_nest() {
     let asset = |name: &str| AssetCondition::Asset(name.to_owned());
-    let condition =
-        AssetCondition::Any(vec![asset("z"), AssetCondition::All(vec![asset("x"), asset("y")])]);
+    let condition = AssetCondition::Any(vec![asset("z"), AssetCondition::All(vec![asset("x"), asset("y")])]);
     let mut lab = lab_with(consumer().when(When::Assets(condition)));
     event(&mut lab, "x");
     assert_eq!(runs(&lab), 0);

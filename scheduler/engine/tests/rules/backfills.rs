@@ -6,7 +6,7 @@ use engine::{
 };
 use serde_json::Value;
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 fn daily() -> DagBuilder {
     dag("d").cron("0 12 * * *").task(bash("a"))
@@ -34,8 +34,10 @@ fn change(lab: &mut Lab, change: BackfillChange) {
 fn days(lab: &Lab) -> String {
     let mut rows: Vec<_> = lab.journal.runs.values().filter(|row| row.backfill.is_some()).collect();
     rows.sort_by_key(|row| row.backfill);
-    let days: Vec<String> =
-        rows.iter().map(|row| format!("{}={}", &row.logical_date.unwrap().to_string()[8..10], row.state)).collect();
+    let days: Vec<String> = rows
+        .iter()
+        .map(|row| format!("{}={}", &row.logical_date.unwrap().to_string()[8..10], row.state))
+        .collect();
     days.join(" ")
 }
 
@@ -78,7 +80,10 @@ fn what_makes_no_sense_is_refused() {
     lab.activate(daily());
     let code = |outcome: Result<Value, Refusal>| outcome.unwrap_err().code;
     assert_eq!(code(backfill(&mut lab, 5, 4, |_| {})), "backfill.range");
-    assert_eq!(code(backfill(&mut lab, 1, 1, |spec| spec.to = at("2027-01-01T00:00:00Z"))), "backfill.future");
+    assert_eq!(
+        code(backfill(&mut lab, 1, 1, |spec| spec.to = at("2027-01-01T00:00:00Z"))),
+        "backfill.future"
+    );
     assert_eq!(code(backfill(&mut lab, 1, 1, |spec| spec.max_active_runs = 0)), "backfill.max_active_runs");
     assert_eq!(code(backfill(&mut lab, 1, 1, |spec| spec.dag_id = "e".parse().unwrap())), "dag.not_found");
     backfill(&mut lab, 1, 1, |_| {}).unwrap();

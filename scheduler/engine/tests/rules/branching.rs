@@ -1,15 +1,22 @@
 //! Section 7: skip propagation and branching.
 
 use dags::model::TriggerRule;
-use engine::{Answer, state::{RunState, TaskState}};
+use engine::{
+    Answer,
+    state::{RunState, TaskState},
+};
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 #[test]
 fn a_branch_skips_its_other_direct_downstreams_at_once() {
     let mut lab = Lab::new();
     lab.activate(
-        dag("d").task(branch("a")).task(bash("b").needs(["a"])).task(bash("c").needs(["a"])).task(bash("e").needs(["a"])),
+        dag("d")
+            .task(branch("a"))
+            .task(bash("b").needs(["a"]))
+            .task(bash("c").needs(["a"]))
+            .task(bash("e").needs(["a"])),
     );
     let run = lab.trigger("d");
     assert_eq!(lab.states(&run), "a=running b=none c=none e=none");
@@ -31,9 +38,7 @@ fn a_branch_that_follows_nothing_skips_all() {
 #[test]
 fn a_branch_to_a_stranger_fails() {
     let mut lab = Lab::new();
-    lab.activate(
-        dag("d").task(branch("a")).task(bash("b").needs(["a"])).task(bash("c").needs(["b"])),
-    );
+    lab.activate(dag("d").task(branch("a")).task(bash("b").needs(["a"])).task(bash("c").needs(["b"])));
     let run = lab.trigger("d");
     lab.follow("a", ["c"]);
     assert_eq!(lab.states(&run), "a=failed b=upstream_failed c=upstream_failed");

@@ -6,7 +6,7 @@ use engine::{
     state::{RunState, TaskState},
 };
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 fn chain() -> DagBuilder {
     dag("d").task(bash("a")).task(bash("b").needs(["a"])).task(bash("c").needs(["b"]))
@@ -251,7 +251,8 @@ fn a_run_stays_on_its_version() {
 #[test]
 fn a_finished_run_can_move_to_the_newest_version() {
     let (mut lab, run) = failed_chain();
-    let version = lab.activate(dag("d").task(bash("a")).task(bash("b2").needs(["a"])).task(bash("c").needs(["b2"])));
+    let version =
+        lab.activate(dag("d").task(bash("a")).task(bash("b2").needs(["a"])).task(bash("c").needs(["b2"])));
     lab.clear_with(&run, ["c"], |clear| clear.run_on_latest_version = true).unwrap();
     assert_eq!(lab.states(&run), "a=success b=removed b2=queued c=none");
     assert_eq!(lab.run_row(&run).version, version);

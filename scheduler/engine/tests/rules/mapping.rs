@@ -3,7 +3,7 @@
 use dags::model::{Map, MapSource, TriggerRule};
 use engine::state::{RunState, TaskState};
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 fn mapped() -> DagBuilder {
     dag("d").task(bash("src")).task(bash("m").needs(["src"]).map(over("src"))).task(bash("z").needs(["m"]))
@@ -131,7 +131,8 @@ fn a_product_that_is_too_long_fails() {
 #[test]
 fn several_inputs_multiply() {
     let mut lab = Lab::new();
-    let map = product([MapSource::Literal(vec![1.into(), 2.into(), 3.into()]), MapSource::Output(task_id("src"))]);
+    let map =
+        product([MapSource::Literal(vec![1.into(), 2.into(), 3.into()]), MapSource::Output(task_id("src"))]);
     lab.activate(dag("d").task(bash("src")).task(bash("m").needs(["src"]).map(map)));
     let run = lab.trigger("d");
     lab.run("src").returns(4);
@@ -141,7 +142,8 @@ fn several_inputs_multiply() {
 #[test]
 fn zipped_inputs_stop_at_the_shortest() {
     let mut lab = Lab::new();
-    let mut map = product([MapSource::Literal(vec![1.into(), 2.into(), 3.into()]), MapSource::Output(task_id("src"))]);
+    let mut map =
+        product([MapSource::Literal(vec![1.into(), 2.into(), 3.into()]), MapSource::Output(task_id("src"))]);
     map.zip = true;
     lab.activate(dag("d").task(bash("src")).task(bash("m").needs(["src"]).map(map)));
     let run = lab.trigger("d");
@@ -258,11 +260,18 @@ fn early_rules_do_not_decide_before_expansion() {
         (TriggerRule::Always, false),
     ] {
         let mut lab = Lab::new();
-        lab.activate(dag("d").task(bash("src")).task(bash("x")).task(
-            bash("m").needs(["src", "x"]).map(over("src")).rule(rule),
-        ));
+        lab.activate(
+            dag("d")
+                .task(bash("src"))
+                .task(bash("x"))
+                .task(bash("m").needs(["src", "x"]).map(over("src")).rule(rule)),
+        );
         let run = lab.trigger("d");
-        if fails { lab.run("x").fails() } else { lab.run("x").succeeds() }
+        if fails {
+            lab.run("x").fails();
+        } else {
+            lab.run("x").succeeds();
+        }
         assert!(lab.states(&run).starts_with("m=none"), "{rule}: {}", lab.states(&run));
         lab.run("src").returns(2);
         // When both have ended, the placeholder may be decided, too.
@@ -322,7 +331,10 @@ fn a_mapped_group_survives_a_crash() {
     lab.run("g.a[1]").succeeds();
     lab.crash();
     lab.run("g.a[0]").succeeds();
-    assert_eq!(lab.states(&run), "g.a[0]=success g.a[1]=success g.b[0]=queued g.b[1]=queued src=success z=none");
+    assert_eq!(
+        lab.states(&run),
+        "g.a[0]=success g.a[1]=success g.b[0]=queued g.b[1]=queued src=success z=none"
+    );
     lab.run("g.b[0]").succeeds();
     lab.crash();
     lab.run("g.b[1]").succeeds();

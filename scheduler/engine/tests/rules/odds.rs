@@ -8,7 +8,7 @@ use engine::{
     state::{RunState, TaskState},
 };
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 #[test]
 fn the_clock_running_back_changes_no_order() {
@@ -23,7 +23,8 @@ fn the_clock_running_back_changes_no_order() {
     let row = lab.task_row(&run, "a");
     assert!(row.ended_at.unwrap() >= started);
     assert_eq!(lab.states(&run), "a=success b=queued");
-    let times: Vec<_> = lab.journal.events.iter().flat_map(|row| &row.transitions).map(|step| step.at).collect();
+    let times: Vec<_> =
+        lab.journal.events.iter().flat_map(|row| &row.transitions).map(|step| step.at).collect();
     assert!(times.is_sorted(), "{times:?}");
 }
 

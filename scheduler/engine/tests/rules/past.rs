@@ -1,9 +1,12 @@
 //! Section 13: depends_on_past and wait_for_downstream.
 
 use dags::model::Missed;
-use engine::{command::{Backfill, Command, Reprocess}, state::TaskState};
+use engine::{
+    command::{Backfill, Command, Reprocess},
+    state::TaskState,
+};
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 fn day(n: u32) -> String {
     format!("2025-12-{n:02}T00:00:00Z")

@@ -6,7 +6,7 @@ use dags::{
 };
 use engine::command::Command;
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 /// The tasks in the order in which they were handed over.
 fn order(lab: &Lab) -> String {
@@ -90,7 +90,10 @@ fn weights_upstream_count_what_came_before() {
     let mut lab = Lab::new();
     let up = |task: &mut dags::model::Task| task.weight_rule = WeightRule::Upstream;
     lab.activate(
-        dag("d").task(bash("a").with(up)).task(bash("b").needs(["a"]).with(up)).task(bash("c").needs(["a", "b"]).with(up)),
+        dag("d")
+            .task(bash("a").with(up))
+            .task(bash("b").needs(["a"]).with(up))
+            .task(bash("c").needs(["a", "b"]).with(up)),
     );
     let run = lab.trigger("d");
     let weights = ["a", "b", "c"].map(|name| lab.task_row(&run, name).weight);
@@ -370,7 +373,12 @@ fn an_executor_that_is_not_there_admits_nothing() {
 fn a_gang_is_admitted_whole_or_not_at_all() {
     let mut lab = Lab::new();
     lab.executor("local", 3);
-    lab.activate(dag("d").task(bash("a").gang(2).priority(9)).task(bash("b").gang(2).priority(8)).task(bash("c").priority(1)));
+    lab.activate(
+        dag("d")
+            .task(bash("a").gang(2).priority(9))
+            .task(bash("b").gang(2).priority(8))
+            .task(bash("c").priority(1)),
+    );
     let run = lab.trigger("d");
     assert_eq!(lab.states(&run), "a=queued b=scheduled c=queued");
     lab.run("c").succeeds();

@@ -3,7 +3,7 @@
 use dags::model::{TaskEvent, TaskNotify};
 use engine::{dispatch::Outcome, state::RunState};
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 #[test]
 fn a_failed_try_is_repeated_as_often_as_the_task_says() {
@@ -50,7 +50,9 @@ fn a_constant_wait_is_counted_from_the_end_of_the_try() {
 #[test]
 fn a_growing_wait_lies_between_the_backoff_and_twice_it() {
     let mut lab = Lab::new();
-    lab.activate(dag("d").task(bash("a").retries(3).retry_delay(mins(10)).with(|task| task.retry_backoff = 2.0)));
+    lab.activate(
+        dag("d").task(bash("a").retries(3).retry_delay(mins(10)).with(|task| task.retry_backoff = 2.0)),
+    );
     let run = lab.trigger("d");
     for backoff in [mins(10), mins(20), mins(40)] {
         lab.run("a").fails();
@@ -187,6 +189,7 @@ fn each_retry_and_the_last_failure_are_told() {
     lab.run("a").fails();
     lab.advance(secs(300));
     lab.run("a").fails();
-    let told: Vec<String> = lab.alerts.iter().map(|alert| format!("{} {}", alert.route, alert.what)).collect();
+    let told: Vec<String> =
+        lab.alerts.iter().map(|alert| format!("{} {}", alert.route, alert.what)).collect();
     assert_eq!(told, ["chat retry", "mail failure"]);
 }

@@ -6,7 +6,7 @@ use engine::{
     state::{RunState, TaskState},
 };
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 #[test]
 fn a_failed_leaf_fails_the_run() {
@@ -62,10 +62,7 @@ fn a_run_without_tasks_succeeds() {
 fn a_failed_teardown_does_not_fail_the_run() {
     let mut lab = Lab::new();
     lab.activate(
-        dag("d")
-            .task(bash("s"))
-            .task(bash("w").needs(["s"]))
-            .task(bash("t").needs(["w"]).teardown_of(["s"])),
+        dag("d").task(bash("s")).task(bash("w").needs(["s"])).task(bash("t").needs(["w"]).teardown_of(["s"])),
     );
     let run = lab.trigger("d");
     lab.run("s").succeeds();
@@ -79,9 +76,10 @@ fn a_failed_teardown_does_not_fail_the_run() {
 fn a_failed_teardown_that_says_so_fails_the_run() {
     let mut lab = Lab::new();
     lab.activate(
-        dag("d").task(bash("s")).task(bash("w").needs(["s"])).task(
-            bash("t").needs(["w"]).teardown_of(["s"]).with(|task| task.on_failure_fail_run = true),
-        ),
+        dag("d")
+            .task(bash("s"))
+            .task(bash("w").needs(["s"]))
+            .task(bash("t").needs(["w"]).teardown_of(["s"]).with(|task| task.on_failure_fail_run = true)),
     );
     let run = lab.trigger("d");
     lab.run("s").succeeds();
@@ -94,10 +92,7 @@ fn a_failed_teardown_that_says_so_fails_the_run() {
 fn the_task_before_a_teardown_is_a_leaf() {
     let mut lab = Lab::new();
     lab.activate(
-        dag("d")
-            .task(bash("s"))
-            .task(bash("w").needs(["s"]))
-            .task(bash("t").needs(["w"]).teardown_of(["s"])),
+        dag("d").task(bash("s")).task(bash("w").needs(["s"])).task(bash("t").needs(["w"]).teardown_of(["s"])),
     );
     let run = lab.trigger("d");
     lab.run("s").succeeds();
@@ -269,7 +264,11 @@ fn a_crash_in_the_middle_of_ending_a_run_leaves_nothing_behind() {
             assert_eq!(lab.journal.write(&batch), engine::journal::Commit::Done);
         }
     }
-    assert!(lab.states(&run).contains("skipped") && lab.states(&run).contains("queued"), "{}", lab.states(&run));
+    assert!(
+        lab.states(&run).contains("skipped") && lab.states(&run).contains("queued"),
+        "{}",
+        lab.states(&run)
+    );
     lab.crash();
     assert!(!lab.states(&run).contains("queued"), "{}", lab.states(&run));
     assert_eq!(lab.state(&run), RunState::Failed);

@@ -6,7 +6,7 @@ use dags::{
 };
 use engine::{command::Command, state::RunState};
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 /// The lab's clock starts at 2026-01-01T00:00:00Z, which isn't a tick of this.
 fn hourly() -> DagBuilder {
@@ -28,7 +28,10 @@ fn each_tick_makes_a_run() {
     lab.activate(hourly());
     assert_eq!(lab.runs("d"), "", "the first tick is yet to come");
     lab.advance(hours(2));
-    assert_eq!(lab.runs("d"), "scheduled__2026-01-01T00:30:00+00:00=success scheduled__2026-01-01T01:30:00+00:00=success");
+    assert_eq!(
+        lab.runs("d"),
+        "scheduled__2026-01-01T00:30:00+00:00=success scheduled__2026-01-01T01:30:00+00:00=success"
+    );
     let row = lab.run_row("scheduled__2026-01-01T00:30:00+00:00");
     let tick = at("2026-01-01T00:30:00Z");
     assert_eq!((row.run_after, row.logical_date, row.interval), (tick, Some(tick), Some((tick, tick))));
@@ -197,7 +200,8 @@ fn a_date_that_has_a_run_is_refused() {
 fn a_name_that_has_a_run_is_refused() {
     let mut lab = Lab::new();
     lab.activate(hourly());
-    let name = |trigger: &mut engine::command::Trigger| trigger.run_name = Some(RunName::parse("mine").unwrap());
+    let name =
+        |trigger: &mut engine::command::Trigger| trigger.run_name = Some(RunName::parse("mine").unwrap());
     lab.trigger_with("d", name).unwrap();
     assert_eq!(lab.trigger_with("d", name).unwrap_err().code, "run.exists");
     lab.crash();

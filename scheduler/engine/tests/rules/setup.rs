@@ -3,7 +3,7 @@
 use dags::model::TriggerRule;
 use engine::state::RunState;
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 /// `s` sets up for `w` and `x` one after the other, `t` tears down.
 fn around() -> DagBuilder {

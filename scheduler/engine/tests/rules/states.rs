@@ -7,7 +7,7 @@ use engine::{
     state::{RunState, TaskState},
 };
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 fn started() -> News {
     News::Started { host: "h".to_owned(), pid: None }
@@ -330,7 +330,8 @@ fn what_an_executor_holds_without_reason_is_ended() {
     let id = lab.run("a").dispatch().id;
     lab.run("a").succeeds();
     lab.advance(secs(10));
-    let (executor, held) = (lab.config.default_executor.clone(), lab.held.iter().map(|d| d.id).chain([id]).collect());
+    let (executor, held) =
+        (lab.config.default_executor.clone(), lab.held.iter().map(|d| d.id).chain([id]).collect());
     let as_of = lab.driver.engine().now();
     lab.put(Input::Holdings { executor, held, as_of });
     assert_eq!(lab.kills.iter().map(|kill| kill.id).collect::<Vec<_>>(), [id]);

@@ -3,7 +3,7 @@
 use dags::model::TriggerRule;
 use engine::{dispatch::Outcome, state::RunState};
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 const TABLE: &str = "\
     rule                        ..  .S   .F   .K   .U   SS   SF   SK   SU   FF   FK   FU   KK   KU   UU
@@ -80,7 +80,12 @@ fn every_rule_decides_as_the_table_says() {
                 "skip" => "skipped",
                 _ => "upstream_failed",
             };
-            assert_eq!(decide(TriggerRule::parse(row[0]).unwrap(), letters), expected, "{} {letters}", row[0]);
+            assert_eq!(
+                decide(TriggerRule::parse(row[0]).unwrap(), letters),
+                expected,
+                "{} {letters}",
+                row[0]
+            );
         }
     }
     assert_eq!(rules, TriggerRule::ALL.len());

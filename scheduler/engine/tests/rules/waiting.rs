@@ -7,7 +7,7 @@ use engine::{
     state::{RunState, TaskState},
 };
 
-use crate::support::{builder::*, lab::*};
+use crate::{builder::*, lab::*};
 
 fn sensor() -> DagBuilder {
     dag("d").task(time_sensor("s")).task(bash("z").needs(["s"]))

@@ -12,7 +12,7 @@ use engine::{
     state::{RunState, TaskState},
 };
 
-use crate::simulator::{
+use crate::{
     graphs::{ASSETS, POOLS},
     world::World,
 };
@@ -56,7 +56,7 @@ impl World {
             let mut model = Dag::clone(&model);
             model.schedule.when = When::Never;
             self.next_version += 1;
-            let version = crate::support::dag::version(self.next_version);
+            let version = crate::models::version(self.next_version);
             self.store.versions.insert(version.clone(), Arc::new(model));
             dags.push(ActivatedDag { dag_id, version, paused_upon_creation: false, bundle: None });
         }
@@ -79,14 +79,17 @@ impl World {
             note: None,
         };
         if self.rng.mill(300) {
-            trigger.run_after = Some(if self.rng.mill(500) { date } else { now.after(Span(self.rng.micros(60))) });
+            trigger.run_after =
+                Some(if self.rng.mill(500) { date } else { now.after(Span(self.rng.micros(60))) });
         }
         trigger.run_name = match self.rng.below(8) {
             0 => Some(RunName::parse(self.rng.word(&["r1", "r2", "r3"])).unwrap()),
             1 => self.known_run(tenant, &dag_id),
-            2 if self.rng.mill(200) => {
-                Some(dags::run_name::run_name(engine::rows::RunType::Scheduled, Some(date), date.after(Span(minute))))
-            }
+            2 if self.rng.mill(200) => Some(dags::run_name::run_name(
+                engine::rows::RunType::Scheduled,
+                Some(date),
+                date.after(Span(minute)),
+            )),
             _ => None,
         };
         trigger
@@ -94,7 +97,8 @@ impl World {
 
     fn known_run(&mut self, tenant: TenantId, dag_id: &DagId) -> Option<RunName> {
         let of = |row: &&engine::rows::RunRow| row.tenant == tenant && row.dag_id == *dag_id;
-        let names: Vec<RunName> = self.store.runs.values().filter(of).map(|row| row.run_name.clone()).collect();
+        let names: Vec<RunName> =
+            self.store.runs.values().filter(of).map(|row| row.run_name.clone()).collect();
         self.rng.any(&names).cloned()
     }
 

@@ -8,7 +8,7 @@ use dags::{
 };
 use engine::dispatch::{Dispatch, End, News, Outcome, Report};
 
-use crate::simulator::rng::Rng;
+use crate::rng::Rng;
 
 /// One member of a dispatch.
 #[derive(Debug, Clone)]
@@ -72,7 +72,8 @@ pub(crate) fn end(rng: &mut Rng, outcome: Outcome) -> End {
         exit_code: success.then_some(0),
         duration: Span(1),
         result: success.then(|| engine::dispatch::ResultRef::Inline(serde_json::json!(1))),
-        mapped_length: (success && !rng.mill(30)).then(|| if rng.mill(20) { 3_000 } else { rng.below(5) as u32 }),
+        mapped_length: (success && !rng.mill(30))
+            .then(|| if rng.mill(20) { 3_000 } else { rng.below(5) as u32 }),
         outcome,
     }
 }

@@ -16,7 +16,7 @@ use engine::{
     transition::{Event, next},
 };
 
-use crate::simulator::{executor::Executor, world::Outcomes};
+use crate::{executor::Executor, world::Outcomes};
 
 /// Remembered from step to step.
 #[derive(Debug, Default)]
@@ -58,7 +58,10 @@ impl Facts {
             if let (Some(before), Some(limit)) = (self.usage.get(&usage.what), usage.limit) {
                 let most = before.limit.map_or(i64::MAX, |before| before.max(limit));
                 if usage.used > most && usage.used > before.used {
-                    return Err(format!("{} rose from {} to {} of {limit}", usage.what, before.used, usage.used));
+                    return Err(format!(
+                        "{} rose from {} to {} of {limit}",
+                        usage.what, before.used, usage.used
+                    ));
                 }
             }
             fresh.insert(usage.what.clone(), usage);
@@ -72,7 +75,11 @@ impl Facts {
         let key = (dispatch.run, dispatch.task_id.clone(), dispatch.map_index);
         let Some(row) = store.tasks.get(&key) else {
             // Its run was deleted since, which only a late driver can have missed.
-            return if store.runs.contains_key(&dispatch.run) { Err(format!("{dispatch:?} has no row")) } else { Ok(()) };
+            return if store.runs.contains_key(&dispatch.run) {
+                Err(format!("{dispatch:?} has no row"))
+            } else {
+                Ok(())
+            };
         };
         let newer = (row.try_number, row.dispatch_n) >= (dispatch.try_number, dispatch.id.n);
         let attempt = AttemptId::derive(row.run, &row.task, row.map_index, dispatch.try_number);
@@ -86,7 +93,9 @@ impl Facts {
     /// Whether the store says that a dispatch may run.
     pub(crate) fn is_current(&self, id: DispatchId, store: &MemoryJournal, dispatch: &Dispatch) -> bool {
         let row = store.tasks.get(&(dispatch.run, dispatch.task_id.clone(), dispatch.map_index));
-        row.is_some_and(|row| row.attempt() == id.attempt && row.dispatch_n == id.n && row.state.holds_slots())
+        row.is_some_and(|row| {
+            row.attempt() == id.attempt && row.dispatch_n == id.n && row.state.holds_slots()
+        })
     }
 
     /// What an executor may forget is stored.
@@ -98,7 +107,10 @@ impl Facts {
     ) -> Outcomes {
         let Some(dispatch) = sent.get(&receipt.dispatch).filter(|_| receipt.ended) else { return Ok(()) };
         if self.is_current(receipt.dispatch, store, dispatch) {
-            return Err(format!("the end of {receipt:?} ({}) is confirmed and isn't stored", dispatch.task_id));
+            return Err(format!(
+                "the end of {receipt:?} ({}) is confirmed and isn't stored",
+                dispatch.task_id
+            ));
         }
         Ok(())
     }
@@ -108,7 +120,10 @@ impl Facts {
         let mut seen = BTreeMap::new();
         for job in executors.iter().flat_map(|executor| executor.jobs.values()).filter(|job| job.is_live()) {
             if let Some(other) = seen.insert(job.dispatch.id.attempt, job.dispatch.id) {
-                return Err(format!("{other} and {} of `{}` run at once", job.dispatch.id, job.dispatch.task_id));
+                return Err(format!(
+                    "{other} and {} of `{}` run at once",
+                    job.dispatch.id, job.dispatch.task_id
+                ));
             }
         }
         Ok(())
@@ -117,7 +132,10 @@ impl Facts {
     pub(crate) fn before(&self, store: &MemoryJournal, batch: &Batch) -> Before {
         let mut before = Before::default();
         for event in &batch.events {
-            let decided = store.tasks_of(event.run).filter_map(|row| Some((row.task.clone(), decision(row)?))).collect();
+            let decided = store
+                .tasks_of(event.run)
+                .filter_map(|row| Some((row.task.clone(), decision(row)?)))
+                .collect();
             before.skips.insert(event.run, decided);
         }
         before
@@ -162,11 +180,20 @@ impl Facts {
         for row in batch.new_tasks.iter().chain(batch.tasks.iter().map(|changed| &changed.row)) {
             let told = self.told.get(&key(row)).copied().unwrap_or(TaskState::None);
             if told != row.state {
-                return Err(format!("`{}`[{}] is stored as {}, its history says {told}", row.task, row.map_index, row.state));
+                return Err(format!(
+                    "`{}`[{}] is stored as {}, its history says {told}",
+                    row.task, row.map_index, row.state
+                ));
             }
             let more = self.restarts.get(&key(row)).copied().unwrap_or_default();
             if row.try_number > row.max_tries + 1 + more {
-                return Err(format!("`{}`[{}] is at try {} of {}", row.task, row.map_index, row.try_number, row.max_tries + 1));
+                return Err(format!(
+                    "`{}`[{}] is at try {} of {}",
+                    row.task,
+                    row.map_index,
+                    row.try_number,
+                    row.max_tries + 1
+                ));
             }
         }
         Ok(())
@@ -176,7 +203,10 @@ impl Facts {
         let from = self.runs.insert(run, to);
         let legal = match (from, to) {
             (None, RunState::Queued) | (Some(RunState::Queued), RunState::Running) => true,
-            (Some(RunState::Success | RunState::Failed), RunState::Queued | RunState::Success | RunState::Failed) => true,
+            (
+                Some(RunState::Success | RunState::Failed),
+                RunState::Queued | RunState::Success | RunState::Failed,
+            ) => true,
             (Some(RunState::Queued | RunState::Running), RunState::Success | RunState::Failed) => true,
             _ => false,
         };
@@ -190,7 +220,10 @@ impl Facts {
         }
         for run in store.runs.values().filter(|run| run.state.is_finished()) {
             if let Some(open) = store.tasks_of(run.run).find(|row| !row.state.is_finished()) {
-                return Err(format!("run {} is {}, but `{}`[{}] is {}", run.run_name, run.state, open.task, open.map_index, open.state));
+                return Err(format!(
+                    "run {} is {}, but `{}`[{}] is {}",
+                    run.run_name, run.state, open.task, open.map_index, open.state
+                ));
             }
             if run.reason.as_deref() == Some("all_tasks_deadlocked") {
                 return Err(format!("run {} got stuck", run.run_name));
@@ -208,10 +241,13 @@ impl Facts {
 
     /// A task that is repeated over results has as many instances as they say.
     fn lengths(&self, store: &MemoryJournal, run: RunId) -> Outcomes {
-        let Some(dag) = store.runs.get(&run).and_then(|row| store.versions.get(&row.version)) else { return Ok(()) };
+        let Some(dag) = store.runs.get(&run).and_then(|row| store.versions.get(&row.version)) else {
+            return Ok(());
+        };
         for task in dag.tasks.iter().filter(|task| task.group.is_none()) {
             let Some(map) = &task.map else { continue };
-            let instances: Vec<&TaskRow> = store.tasks_of(run).filter(|row| row.task == task.task_id).collect();
+            let instances: Vec<&TaskRow> =
+                store.tasks_of(run).filter(|row| row.task == task.task_id).collect();
             let kept = instances.iter().filter(|row| row.state != TaskState::Removed).count() as u64;
             if instances.iter().all(|row| row.map_index == -1) {
                 continue;
@@ -223,7 +259,9 @@ impl Facts {
                     MapSource::Output(up) => {
                         let rows: Vec<&TaskRow> = store.tasks_of(run).filter(|row| row.task == *up).collect();
                         let [row] = rows[..] else { continue };
-                        if let (-1, TaskState::Success, Some(length)) = (row.map_index, row.state, row.mapped_length) {
+                        if let (-1, TaskState::Success, Some(length)) =
+                            (row.map_index, row.state, row.mapped_length)
+                        {
                             lengths.push(u64::from(length));
                         }
                     }
@@ -232,7 +270,8 @@ impl Facts {
             if lengths.len() < map.over.len() {
                 continue;
             }
-            let expected = if map.zip { lengths.into_iter().min().unwrap_or(0) } else { lengths.into_iter().product() };
+            let expected =
+                if map.zip { lengths.into_iter().min().unwrap_or(0) } else { lengths.into_iter().product() };
             if kept != expected.min(1_024) {
                 return Err(format!("`{}` has {kept} instances, not {expected}", task.task_id));
             }
@@ -247,7 +286,10 @@ fn skipped_by_nobody(before: &Before, store: &MemoryJournal, run: RunId, task: &
     for (decider, skips) in decided {
         // What the batch itself changed may have been decided in between.
         let now = store.tasks.get(&(run, decider.clone(), -1)).and_then(decision);
-        let again = store.tasks.get(&(run, decider.clone(), -1)).is_some_and(|row| row.ended_at.is_some_and(|at| at >= store.now));
+        let again = store
+            .tasks
+            .get(&(run, decider.clone(), -1))
+            .is_some_and(|row| row.ended_at.is_some_and(|at| at >= store.now));
         if now.as_ref() == Some(skips) && !again && skips.contains(task) {
             return Err(format!("`{task}` is scheduled though `{decider}` decided against it"));
         }

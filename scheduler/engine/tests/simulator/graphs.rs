@@ -3,15 +3,15 @@
 use dags::{
     ids::{ExecutorName, PoolName, TaskId},
     model::{
-        AssetCondition, Dag, Deadline, DeadlineFrom, Map, MapSource, Missed, Notify, Task, TaskEvent, TaskNotify,
-        TimetableKind, TriggerRule, WeightRule, When,
+        AssetCondition, Dag, Deadline, DeadlineFrom, Map, MapSource, Missed, Notify, Task, TaskEvent,
+        TaskNotify, TimetableKind, TriggerRule, WeightRule, When,
     },
     time::{Span, Timestamp},
 };
 
 use crate::{
-    simulator::rng::Rng,
-    support::dag::{dag, engine_task, group, task, teardown, tidy},
+    models::{dag, engine_task, group, task, teardown, tidy},
+    rng::Rng,
 };
 
 /// Names of pools that histories create, change and delete.
@@ -146,7 +146,8 @@ fn branch_somewhere(rng: &mut Rng, tasks: &mut [Task], others: &[String]) {
             };
         } else if !others.is_empty() && rng.mill(60) {
             let name = task.task_id.as_str().to_owned();
-            *task = Task { retries: task.retries, ..engine_task("trigger_dag", &name, &refs(&own(&task.needs))) };
+            *task =
+                Task { retries: task.retries, ..engine_task("trigger_dag", &name, &refs(&own(&task.needs))) };
             task.args.insert("dag".to_owned(), rng.pick(others).clone().into());
         }
     }
@@ -162,8 +163,11 @@ fn teardowns(rng: &mut Rng, tasks: &mut Vec<Task>) {
         return;
     }
     for n in 0..rng.within(1, 2) {
-        let known: Vec<String> =
-            tasks.iter().filter(|task| task.teardown_of.is_empty()).map(|task| task.task_id.as_str().to_owned()).collect();
+        let known: Vec<String> = tasks
+            .iter()
+            .filter(|task| task.teardown_of.is_empty())
+            .map(|task| task.task_id.as_str().to_owned())
+            .collect();
         let setup = rng.pick(&known).clone();
         let mut needs = Vec::new();
         for _ in 0..rng.below(3) {
@@ -179,9 +183,7 @@ fn map_for(rng: &mut Rng, sources: &[String]) -> Map {
     let mut over = Vec::new();
     for n in 0..rng.within(1, 2) {
         let source = match rng.any(sources) {
-            Some(source) if rng.mill(700) => {
-                MapSource::Output(TaskId::parse(source).unwrap())
-            }
+            Some(source) if rng.mill(700) => MapSource::Output(TaskId::parse(source).unwrap()),
             Some(_) | None => MapSource::Literal((0..rng.below(4)).map(Into::into).collect()),
         };
         over.push((format!("v{n}"), source));
@@ -232,7 +234,8 @@ fn put_in_groups(rng: &mut Rng, dag: &mut Dag, count: i64) {
 }
 
 fn schedule(rng: &mut Rng, dag: &mut Dag, epoch: Timestamp) {
-    let cron = |rng: &mut Rng| (*rng.pick(&["* * * * *", "*/2 * * * *", "*/5 * * * *", "0 * * * *"])).to_owned();
+    let cron =
+        |rng: &mut Rng| (*rng.pick(&["* * * * *", "*/2 * * * *", "*/5 * * * *", "0 * * * *"])).to_owned();
     let asset = |rng: &mut Rng| AssetCondition::Asset(rng.word(&ASSETS).to_owned());
     dag.schedule.when = match rng.below(8) {
         0 => When::Once,
@@ -261,7 +264,9 @@ pub(crate) fn edited(rng: &mut Rng, dag: &Dag, shape: Shape) -> Dag {
             0 if dag.tasks.len() > 1 => {
                 let gone = dag.tasks.remove(rng.below(dag.tasks.len() as u64) as usize).task_id;
                 let names_it = |map: &Option<Map>| {
-                    map.iter().flat_map(|map| &map.over).any(|(_, source)| *source == MapSource::Output(gone.clone()))
+                    map.iter()
+                        .flat_map(|map| &map.over)
+                        .any(|(_, source)| *source == MapSource::Output(gone.clone()))
                 };
                 for task in &mut dag.tasks {
                     task.needs.retain(|up| *up != gone);
@@ -301,7 +306,13 @@ pub(crate) fn edited(rng: &mut Rng, dag: &Dag, shape: Shape) -> Dag {
 pub(crate) fn sketch(dag: &Dag) -> String {
     let mut lines = vec![format!(
         "      {:?} runs {} tasks {} fail_fast {} timeout {:?} start {:?} missed {}",
-        dag.schedule.when, dag.max_active_runs, dag.max_active_tasks, dag.fail_fast, dag.run_timeout, dag.start_date, dag.schedule.missed
+        dag.schedule.when,
+        dag.max_active_runs,
+        dag.max_active_tasks,
+        dag.fail_fast,
+        dag.run_timeout,
+        dag.start_date,
+        dag.schedule.missed
     )];
     for group in &dag.groups {
         lines.push(format!("      group {} in {:?} over {:?}", group.group_id, group.parent, group.map));

@@ -20,8 +20,8 @@ use engine::{
     rows::Batch,
 };
 
-use crate::simulator::{
-    executor::{Claims, Executor, Job, Member, ended, end, random_end, started},
+use crate::{
+    executor::{Claims, Executor, Job, Member, end, ended, random_end, started},
     facts::Facts,
     graphs::{self, EXECUTORS, Shape},
     rng::Rng,
@@ -86,10 +86,29 @@ impl Tally {
 
     pub(crate) fn assert_eventful(&self) {
         for what in [
-            "histories", "events", "transitions", "dispatches", "kills", "questions", "crashes", "takeovers", "fenced",
-            "commit failed", "commit unknown", "report lost", "report doubled", "clock jump", "executor died",
-            "executor gone", "stale reports", "restored equal", "request done", "request refused", "runs",
-            "mapped", "loads",
+            "histories",
+            "events",
+            "transitions",
+            "dispatches",
+            "kills",
+            "questions",
+            "crashes",
+            "takeovers",
+            "fenced",
+            "commit failed",
+            "commit unknown",
+            "report lost",
+            "report doubled",
+            "clock jump",
+            "executor died",
+            "executor gone",
+            "stale reports",
+            "restored equal",
+            "request done",
+            "request refused",
+            "runs",
+            "mapped",
+            "loads",
         ] {
             assert!(self.0.get(what).is_some_and(|n| *n > 100), "hardly any `{what}`: {:#?}", self.0);
         }
@@ -295,7 +314,8 @@ impl World {
     fn open_ends(&self) -> String {
         let requests: Vec<String> = self.store.waiting.values().map(|row| format!("{row:?}")).collect();
         let Some(engine) = self.engine() else { return "no owner".to_owned() };
-        let held: Vec<String> = self.executors.iter().map(|e| format!("{}: {:?}", e.name, e.jobs.keys())).collect();
+        let held: Vec<String> =
+            self.executors.iter().map(|e| format!("{}: {:?}", e.name, e.jobs.keys())).collect();
         let mut open = engine.open_ends();
         open.truncate(40);
         format!("{}\n{}\n{}", open.join("\n"), requests.join("\n"), held.join("\n"))
@@ -364,7 +384,9 @@ impl World {
             Event::Deliver { owner, dispatch } => self.deliver(owner, *dispatch)?,
             Event::Kill { kill } => self.kill(kill),
             Event::Start { executor, id, serial, member } => self.start(executor, id, serial, member),
-            Event::End { executor, id, serial, member, outcome } => self.end(executor, id, serial, member, outcome),
+            Event::End { executor, id, serial, member, outcome } => {
+                self.end(executor, id, serial, member, outcome)
+            }
             Event::Send { executor, id, serial } => self.send(executor, id, serial),
             Event::Report { report } => self.feed_current(Input::Reports(vec![*report]))?,
             Event::Confirm { receipt } => {
@@ -422,7 +444,8 @@ impl World {
     /// Starts a driver as the owner of the shard.
     fn begin(&mut self) -> Outcomes {
         self.epoch += 1;
-        let driver = Driver::new(self.config.clone(), self.store.read()).map_err(|why| format!("restore: {why}"))?;
+        let driver =
+            Driver::new(self.config.clone(), self.store.read()).map_err(|why| format!("restore: {why}"))?;
         self.next_owner += 1;
         let id = self.next_owner;
         self.note(|| format!("#{id} takes the shard over"));
@@ -478,7 +501,10 @@ impl World {
                 for job in executor.jobs.values().filter(|job| job.is_live() && !job.late) {
                     let id = job.dispatch.id;
                     if !engine.accounts_for(id) {
-                        return Err(format!("`{}` runs {id} ({}), and nobody knows", executor.name, job.dispatch.task_id));
+                        return Err(format!(
+                            "`{}` runs {id} ({}), and nobody knows",
+                            executor.name, job.dispatch.task_id
+                        ));
                     }
                 }
             }
@@ -535,7 +561,9 @@ impl World {
                     self.facts.dispatched(&dispatch, &self.store)?;
                     let known = self.sent.entry(dispatch.id).or_insert_with(|| dispatch.clone());
                     if *known != dispatch {
-                        return Err(format!("the same dispatch with other content: {known:?} and {dispatch:?}"));
+                        return Err(format!(
+                            "the same dispatch with other content: {known:?} and {dispatch:?}"
+                        ));
                     }
                     let now = self.owner(owner).map_or(Timestamp::MIN, |known| known.driver.engine().now());
                     if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
@@ -606,7 +634,10 @@ impl World {
     fn commit(&mut self, owner: u64, batch: &Arc<Batch>) -> Outcomes {
         let Some(known) = self.owner(owner) else {
             // Its sender is dead, but the statement may have got through.
-            if self.epoch == self.owners.last().map_or(self.epoch, |last| last.epoch) && self.rng.mill(500) && self.current.is_none() {
+            if self.epoch == self.owners.last().map_or(self.epoch, |last| last.epoch)
+                && self.rng.mill(500)
+                && self.current.is_none()
+            {
                 self.write(batch)?;
             }
             return Ok(());
@@ -635,7 +666,11 @@ impl World {
 
     fn write(&mut self, batch: &Batch) -> Outcomes {
         if batch.number != self.store.batch + 1 {
-            return if self.current.is_none() { Ok(()) } else { Err(format!("batch {} after {}", batch.number, self.store.batch)) };
+            return if self.current.is_none() {
+                Ok(())
+            } else {
+                Err(format!("batch {} after {}", batch.number, self.store.batch))
+            };
         }
         let before = self.facts.before(&self.store, batch);
         match self.store.write(batch) {
@@ -644,10 +679,15 @@ impl World {
         }
         if self.timeline.is_some() {
             for event in &batch.events {
-                let name = self.store.runs.get(&event.run).map_or_else(String::new, |row| row.run_name.to_string());
+                let name =
+                    self.store.runs.get(&event.run).map_or_else(String::new, |row| row.run_name.to_string());
                 for step in &event.transitions {
-                    let (task, index) = step.task.as_ref().map_or(("run", -1), |(task, index)| (task.as_str(), *index));
-                    let line = format!("    {} {name} {task}[{index}] try {} -> {} {:?}", event.dag_id, step.try_number, step.to, step.reason);
+                    let (task, index) =
+                        step.task.as_ref().map_or(("run", -1), |(task, index)| (task.as_str(), *index));
+                    let line = format!(
+                        "    {} {name} {task}[{index}] try {} -> {} {:?}",
+                        event.dag_id, step.try_number, step.to, step.reason
+                    );
                     self.note(|| line);
                 }
             }
@@ -663,12 +703,15 @@ impl World {
 
     /// Restores an engine from the store: it must be as the one that runs, and have nothing to do.
     fn restored_is_equal(&mut self) -> Outcomes {
-        let Some(owner) = self.owners.iter().find(|owner| Some(owner.id) == self.current) else { return Ok(()) };
+        let Some(owner) = self.owners.iter().find(|owner| Some(owner.id) == self.current) else {
+            return Ok(());
+        };
         let running = owner.driver.engine();
         if !running.is_quiet() {
             return Ok(());
         }
-        let mut again = Engine::restore(self.config.clone(), self.store.read()).map_err(|why| format!("restore: {why}"))?;
+        let mut again = Engine::restore(self.config.clone(), self.store.read())
+            .map_err(|why| format!("restore: {why}"))?;
         again.advance(running.now());
         for (name, slots) in running.executor_slots() {
             again.set_executor(&name, slots);
@@ -688,9 +731,16 @@ impl World {
         again.check().map_err(|why| format!("restored: {why}"))?;
         let (known, fresh) = (running.digest(), again.digest());
         if known != fresh {
-            let (a, b): (BTreeSet<_>, BTreeSet<_>) = (known.into_iter().collect(), fresh.into_iter().collect());
-            let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>().join("\n  ");
-            return Err(format!("restored from the store it is another engine:\n  {}\nbut restored\n  {}", only(&a, &b), only(&b, &a)));
+            let (a, b): (BTreeSet<_>, BTreeSet<_>) =
+                (known.into_iter().collect(), fresh.into_iter().collect());
+            let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| {
+                a.difference(b).cloned().collect::<Vec<_>>().join("\n  ")
+            };
+            return Err(format!(
+                "restored from the store it is another engine:\n  {}\nbut restored\n  {}",
+                only(&a, &b),
+                only(&b, &a)
+            ));
         }
         self.tally.count("restored equal", 1);
         Ok(())
@@ -840,7 +890,9 @@ impl World {
     }
 
     fn kill(&mut self, kill: Kill) {
-        let Some(executor) = self.executors.iter().position(|known| known.name == kill.executor) else { return };
+        let Some(executor) = self.executors.iter().position(|known| known.name == kill.executor) else {
+            return;
+        };
         if !self.executors[executor].up {
             return;
         }
@@ -876,14 +928,16 @@ impl World {
         }
         let now = Timestamp(self.clock + self.skew);
         let Some(model) = self.store.versions.get(&question.version) else { return Answer::Done };
-        let Some(task) = model.tasks.iter().find(|task| task.task_id == question.task_id) else { return Answer::Done };
+        let Some(task) = model.tasks.iter().find(|task| task.task_id == question.task_id) else {
+            return Answer::Done;
+        };
         match task.operator.as_str() {
             "branch" => {
                 let downs = model.tasks.iter().filter(|down| down.needs.contains(&task.task_id));
                 let names: Vec<_> = downs.map(|down| down.task_id.clone()).collect();
                 let mut chosen: Vec<_> = names.into_iter().filter(|_| self.rng.mill(500)).collect();
                 if self.rng.mill(20) {
-                    chosen.push(crate::support::dag::task_id("stranger"));
+                    chosen.push(crate::models::task_id("stranger"));
                 }
                 Answer::Follow(chosen)
             }
@@ -973,7 +1027,7 @@ impl World {
             Some(_) | None => graphs::random(&mut self.rng, name, self.shape, start, &others),
         };
         self.next_version += 1;
-        let version = crate::support::dag::version(self.next_version);
+        let version = crate::models::version(self.next_version);
         if self.timeline.is_some() {
             let line = graphs::sketch(&dag);
             self.note(|| format!("version {version} of {name}:\n{line}"));

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use dags::{
     ids::{DagId, ExecutorName, GroupId, PoolName, TaskId},
     model::{
-        AssetCondition, Dag, FORMAT, Group, Jitter, Map, MapSource, Missed, OnGap, OnOverlap, Resources, Runner,
-        Schedule, Task, TimetableKind, TriggerRule, WeightRule, When,
+        AssetCondition, Dag, FORMAT, Group, Jitter, Map, MapSource, Missed, OnGap, OnOverlap, Resources,
+        Runner, Schedule, Task, TimetableKind, TriggerRule, WeightRule, When,
     },
     time::{Span, Timestamp},
 };
@@ -341,5 +341,8 @@ pub(crate) fn over(name: &str) -> Map {
 
 /// Repeated over the product of several sources.
 pub(crate) fn product<const N: usize>(sources: [MapSource; N]) -> Map {
-    Map { over: sources.into_iter().enumerate().map(|(i, source)| (format!("v{i}"), source)).collect(), zip: false }
+    Map {
+        over: sources.into_iter().enumerate().map(|(i, source)| (format!("v{i}"), source)).collect(),
+        zip: false,
+    }
 }

@@ -113,7 +113,11 @@ impl Lab {
             }
             // Each batch moves the engine's clock by a microsecond.
             self.now = self.now.max(self.driver.engine().now());
-            if inputs.is_empty() && self.stopped.is_none() && self.commits_left != Some(0) && self.driver.is_busy() {
+            if inputs.is_empty()
+                && self.stopped.is_none()
+                && self.commits_left != Some(0)
+                && self.driver.is_busy()
+            {
                 inputs.push_back(Input::Tick);
             }
         }
@@ -132,7 +136,6 @@ impl Lab {
                 assert_eq!(commit, Commit::Done);
                 inputs.push_back(Input::Committed(commit));
             }
-            Action::ReadPosition => {}
             Action::Load(load) => inputs.push_back(Input::Loaded(Box::new(self.journal.find(load)))),
             Action::Dispatch(dispatches) => {
                 for dispatch in dispatches {
@@ -152,7 +155,7 @@ impl Lab {
             Action::Confirm(receipts) => self.confirmed += receipts.len(),
             Action::Alert(alerts) => self.alerts.extend(alerts),
             Action::Fault(faults) => panic!("faults: {faults:?}"),
-            Action::Answered(_) => {}
+            Action::Answered(_) | Action::ReadPosition => {}
             Action::Stop(stop) => self.stopped = Some(stop),
         }
     }
@@ -184,14 +187,15 @@ impl Lab {
     fn activate_bundle(&mut self, tenant: TenantId, paused_upon_creation: bool) {
         self.bundles += 1;
         let bundle = BundleId(format!("{:064x}", self.bundles).into());
-        let dags = self.active.iter().filter(|((owner, _), _)| *owner == tenant).map(|((_, dag_id), version)| {
-            ActivatedDag {
-                dag_id: dag_id.clone(),
-                version: version.clone(),
-                bundle: None,
-                paused_upon_creation,
-            }
-        });
+        let dags =
+            self.active.iter().filter(|((owner, _), _)| *owner == tenant).map(|((_, dag_id), version)| {
+                ActivatedDag {
+                    dag_id: dag_id.clone(),
+                    version: version.clone(),
+                    bundle: None,
+                    paused_upon_creation,
+                }
+            });
         let command = Command::ActivateBundle { bundle, dags: dags.collect() };
         self.request_as(tenant, command).unwrap();
     }
@@ -248,7 +252,8 @@ impl Lab {
     }
 
     pub(crate) fn pool(&mut self, name: &str, slots: i32) {
-        let command = Command::SetPool { name: PoolName::parse(name).unwrap(), slots, include_deferred: false };
+        let command =
+            Command::SetPool { name: PoolName::parse(name).unwrap(), slots, include_deferred: false };
         self.request(command).unwrap();
     }
 
@@ -321,11 +326,8 @@ impl Lab {
 
     /// What executors hold, in the order of hand-over, with the run's name in front.
     pub(crate) fn holding(&self) -> String {
-        let names: Vec<String> = self
-            .held
-            .iter()
-            .map(|d| format!("{}/{}", d.run_name, named(&d.task_id, d.map_index)))
-            .collect();
+        let names: Vec<String> =
+            self.held.iter().map(|d| format!("{}/{}", d.run_name, named(&d.task_id, d.map_index))).collect();
         names.join(" ")
     }
 
@@ -421,7 +423,8 @@ impl Lab {
     }
 
     fn states_of(&self, row: &RunRow) -> String {
-        let states = self.journal.tasks_of(row.run).map(|t| format!("{}={}", named(&t.task, t.map_index), t.state));
+        let states =
+            self.journal.tasks_of(row.run).map(|t| format!("{}={}", named(&t.task, t.map_index), t.state));
         states.collect::<Vec<_>>().join(" ")
     }
 
@@ -437,7 +440,8 @@ impl Lab {
     pub(crate) fn everything(&self) -> String {
         let mut text = format!("now {}\n", self.now);
         for row in self.journal.runs.values() {
-            writeln!(text, "{} {}: {}: {}", row.dag_id, row.run_name, row.state, self.states_of(row)).unwrap();
+            writeln!(text, "{} {}: {}: {}", row.dag_id, row.run_name, row.state, self.states_of(row))
+                .unwrap();
         }
         writeln!(text, "held: {}", self.holding()).unwrap();
         text
@@ -471,27 +475,27 @@ impl Held<'_> {
     }
 
     pub(crate) fn succeeds(self) {
-        self.ends(end(Outcome::Success));
+        self.ends(&end(Outcome::Success));
     }
 
     /// Succeeds with a list of so many elements.
     pub(crate) fn returns(self, length: u32) {
-        self.ends(End { mapped_length: Some(length), ..end(Outcome::Success) });
+        self.ends(&End { mapped_length: Some(length), ..end(Outcome::Success) });
     }
 
     pub(crate) fn fails(self) {
-        self.ends(end(Outcome::Failed));
+        self.ends(&end(Outcome::Failed));
     }
 
     pub(crate) fn skips(self) {
-        self.ends(end(Outcome::Skipped));
+        self.ends(&end(Outcome::Skipped));
     }
 
     pub(crate) fn ends_as(self, outcome: Outcome) {
-        self.ends(end(outcome));
+        self.ends(&end(outcome));
     }
 
-    pub(crate) fn ends(self, end: End) {
+    pub(crate) fn ends(self, end: &End) {
         let id = self.dispatch.id;
         self.lab.held.retain(|dispatch| dispatch.id != id);
         for member in 0..self.dispatch.members {
@@ -502,7 +506,14 @@ impl Held<'_> {
 
 /// An end of that outcome.
 pub(crate) fn end(outcome: Outcome) -> End {
-    End { outcome, duration: Span::seconds(1), exit_code: None, reason: None, result: None, mapped_length: None }
+    End {
+        outcome,
+        duration: Span::seconds(1),
+        exit_code: None,
+        reason: None,
+        result: None,
+        mapped_length: None,
+    }
 }
 
 fn named(task: &TaskId, index: i32) -> String {

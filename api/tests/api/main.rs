@@ -1,0 +1,12 @@
+//! The API against a SQLite file, with the real driver as the owner of the shard.
+//!
+//! [`world`] starts both; the other files have the tests, by resource.
+
+mod dags;
+mod door;
+mod isolation;
+mod owner;
+mod runs;
+mod services;
+mod tasks;
+mod world;

@@ -1,0 +1,481 @@
+//! Why something waits: what holds a task instance now, with the numbers, and what would free it.
+//!
+//! Reads the same counters that decide, so that an explanation can't differ from the decision. The most general cause comes
+//! first: while a DAG is paused it doesn't matter that a pool is full, but both are said.
+
+use dags::{
+    ids::{DagId, ExecutorName, PoolName, RunName, TaskId, TenantId},
+    model::TriggerRule,
+    time::Timestamp,
+};
+use serde::Serialize;
+
+use crate::{
+    engine::{DagState, Engine},
+    plan::TaskIdx,
+    queue::Pending,
+    run::{Past, Run, Ti, TiRef, flag},
+    state::{RunState, TaskState},
+};
+
+/// The most tasks that a [`Limit`] names; the rest is counted only.
+const NAMES_MAX: usize = 20;
+
+/// Why a task instance isn't running.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Waiting {
+    /// Its state.
+    pub state: TaskState,
+    /// What holds it, most general first. Empty if it is about to move by itself.
+    pub holds: Vec<Hold>,
+}
+
+/// One thing that holds a task instance.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Hold {
+    /// What it is, with the numbers now.
+    pub limit: Limit,
+    /// The same in a sentence.
+    pub says: String,
+    /// What would free the instance, in a sentence.
+    pub frees: String,
+}
+
+/// What can hold a task instance.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Limit {
+    /// The DAG is paused.
+    DagPaused,
+    /// The newest bundle doesn't have the DAG.
+    DagStale,
+    /// The run isn't due.
+    RunDue {
+        /// When it is.
+        run_after: Timestamp,
+    },
+    /// The run waits for others of its DAG.
+    MaxActiveRuns {
+        /// How many are running.
+        running: u32,
+        /// How many may.
+        limit: u32,
+        /// How many queued runs start before this one.
+        ahead: u32,
+    },
+    /// The run waits for others of its backfill, or the backfill is paused.
+    Backfill {
+        /// Its number.
+        id: i64,
+        /// Whether it is paused.
+        paused: bool,
+        /// How many of its runs are running.
+        running: u32,
+        /// How many may.
+        limit: u32,
+    },
+    /// Tasks upstream haven't ended as the trigger rule wants.
+    Upstream {
+        /// The rule.
+        rule: TriggerRule,
+        /// Direct upstream instances that ended.
+        done: u32,
+        /// All direct upstream instances.
+        total: u32,
+        /// The tasks that it waits for, setups and, for a teardown, the work before it included. At most 20.
+        waits_for: Vec<Unfinished>,
+    },
+    /// It isn't known over how many values the task is repeated.
+    Expansion {
+        /// The tasks whose results say so and that haven't ended.
+        waits_for: Vec<Unfinished>,
+    },
+    /// The same task of the run before hasn't ended well.
+    Past {
+        /// The run before, if it is known yet.
+        run_name: Option<RunName>,
+        /// The tasks there that must succeed or be skipped.
+        tasks: Vec<TaskId>,
+    },
+    /// A question about its condition, or the task itself, isn't answered yet.
+    Question,
+    /// It is tried again, called again or looked at again then.
+    Until {
+        /// When.
+        at: Timestamp,
+    },
+    /// It was cleared while it ran, and its attempt hasn't ended.
+    Ending,
+    /// The run has as many active tasks as it may.
+    MaxActiveTasks {
+        /// Active ones.
+        active: u32,
+        /// Those that are let into the queue before it.
+        queued: u32,
+        /// The limit.
+        limit: u32,
+    },
+    /// The task has as many active instances as it may.
+    MaxActive {
+        /// Active ones.
+        active: u32,
+        /// The limit.
+        limit: u32,
+        /// Whether instances of all runs count, or of this one only.
+        all_runs: bool,
+    },
+    /// The pool has too few free slots.
+    Pool {
+        /// The pool.
+        name: PoolName,
+        /// Its slots, -1 without limit; none if there is no such pool.
+        total: Option<i32>,
+        /// Slots taken.
+        used: i64,
+        /// Slots taken by instances that wait without running, if the pool counts those.
+        deferred: i64,
+        /// Slots that are free; less than nothing after the pool was made smaller.
+        free: i64,
+        /// Slots that the instance asks for.
+        asked: u32,
+    },
+    /// The executor has too little room.
+    Executor {
+        /// The executor.
+        name: ExecutorName,
+        /// What it may run at once; none if it isn't there.
+        slots: Option<u32>,
+        /// What it runs.
+        used: u32,
+        /// What the instance asks for.
+        asked: u32,
+    },
+    /// It stands in the queue.
+    Queue {
+        /// How many of the same tenant go before it.
+        ahead: usize,
+    },
+}
+
+/// A task whose instances haven't all ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unfinished {
+    /// The task.
+    pub task: TaskId,
+    /// Its instances that count and haven't ended.
+    pub open: u32,
+    /// Its instances that count.
+    pub total: u32,
+}
+
+impl Engine {
+    /// What holds a task instance that isn't running. None if it runs or is over, if its run is over or not in memory, or if
+    /// there is no such instance.
+    pub fn explain(
+        &self,
+        tenant: TenantId,
+        dag_id: &DagId,
+        run_name: &RunName,
+        task_id: &TaskId,
+        map_index: i32,
+    ) -> Option<Waiting> {
+        let dag = &self.dags[self.find_dag(tenant, dag_id)? as usize];
+        let index = *dag.runs.get(run_name)?;
+        let run = self.run(index);
+        if run.row.state.is_finished() {
+            return None;
+        }
+        let task = run.plan.find(task_id)?;
+        let ti = run.instances(task).find(|ti| run.tis[*ti as usize].map_index == map_index)?;
+        let (at, ti) = (TiRef { run: index, ti }, &run.tis[ti as usize]);
+        let mut holds = Vec::new();
+        match ti.state {
+            TaskState::None => {
+                hold_of_dag(dag, &mut holds);
+                self.hold_of_run(dag, run, at, &mut holds);
+                self.hold_of_rule(run, at, task, &mut holds);
+            }
+            TaskState::Scheduled => {
+                hold_of_dag(dag, &mut holds);
+                self.hold_of_admission(dag, run, at, ti, &mut holds);
+            }
+            TaskState::UpForRetry | TaskState::UpForReschedule | TaskState::Deferred => {
+                hold_of_dag(dag, &mut holds);
+                let wake = ti.live.as_ref().and_then(|live| live.wake_at);
+                holds.extend(wake.filter(|wake| *wake > self.now).map(|at| until(ti.state, at)));
+            }
+            TaskState::AwaitingInput => holds.push(question()),
+            TaskState::Restarting => holds.push(Hold {
+                limit: Limit::Ending,
+                says: "it was cleared while it ran, and its attempt is being ended".to_owned(),
+                frees: "its executor confirms that the attempt has ended".to_owned(),
+            }),
+            TaskState::Queued
+            | TaskState::Running
+            | TaskState::Success
+            | TaskState::Failed
+            | TaskState::Skipped
+            | TaskState::UpstreamFailed
+            | TaskState::Removed => return None,
+        }
+        Some(Waiting { state: ti.state, holds })
+    }
+
+    fn hold_of_run(&self, dag: &DagState, run: &Run, at: TiRef, holds: &mut Vec<Hold>) {
+        let row = &run.row;
+        if row.state != RunState::Queued {
+            return;
+        }
+        if row.run_after > self.now {
+            holds.push(Hold {
+                limit: Limit::RunDue { run_after: row.run_after },
+                says: format!("the run is due at {}", row.run_after),
+                frees: "that instant comes".to_owned(),
+            });
+            return;
+        }
+        if let Some((id, _)) = row.backfill {
+            let Some(state) = self.backfills.get(&(row.tenant, id)) else { return };
+            let (paused, running, limit) = (state.row.paused, state.running, state.row.spec.max_active_runs);
+            holds.push(Hold {
+                limit: Limit::Backfill { id, paused, running, limit },
+                says: if paused {
+                    format!("backfill {id} is paused")
+                } else {
+                    format!("backfill {id} has {running} of at most {limit} runs running")
+                },
+                frees: if paused { "the backfill is unpaused" } else { "one of its runs ends" }.to_owned(),
+            });
+            return;
+        }
+        let (running, limit) = (dag.running, dag.plan.dag().max_active_runs);
+        let key = (false, row.run_after, run.seq, at.run);
+        let ahead = dag.queued.range(..key).filter(|(_, due, ..)| *due <= self.now).count() as u32;
+        if running + ahead >= limit {
+            holds.push(Hold {
+                limit: Limit::MaxActiveRuns { running, limit, ahead },
+                says: format!("{running} of at most {limit} runs of the DAG are running, and {ahead} start before this one"),
+                frees: "runs of the DAG end, or its `max_active_runs` is raised".to_owned(),
+            });
+        }
+    }
+
+    fn hold_of_rule(&self, run: &Run, at: TiRef, task: TaskIdx, holds: &mut Vec<Hold>) {
+        let plan = &run.plan.tasks[task as usize];
+        let ti = &run.tis[at.ti as usize];
+        let unit = run.unit_of(at.ti);
+        let counters = &run.units[unit as usize];
+        let up = counters.up;
+        if plan.mapped && !run.spans[task as usize].expanded {
+            let waits_for = unfinished(run, task, unit, &plan.sources);
+            if !waits_for.is_empty() {
+                holds.push(Hold {
+                    says: format!("how often it is repeated depends on {}", names(&waits_for)),
+                    limit: Limit::Expansion { waits_for },
+                    frees: "they end".to_owned(),
+                });
+            }
+        }
+        let setups = &counters.setups;
+        if up.done() < up.total || setups.unfinished > 0 || setups.scope_unfinished > 0 {
+            let mut before = run.plan.ups.of(task).to_vec();
+            before.extend_from_slice(run.plan.covers.of(task));
+            before.extend_from_slice(&plan.setups);
+            before.sort_unstable();
+            before.dedup();
+            let waits_for = unfinished(run, task, unit, &before);
+            let (done, total, rule) = (up.done(), up.total, plan.rule);
+            holds.push(Hold {
+                says: format!(
+                    "{done} of {total} upstream instances have ended; it waits for {}",
+                    names(&waits_for)
+                ),
+                limit: Limit::Upstream { rule, done, total, waits_for },
+                frees: format!("they end so that `{rule}` is decided"),
+            });
+        } else if ti.has(flag::ASKING) {
+            holds.push(question());
+        } else if ti.has(flag::WAITS_FOR_PAST) {
+            holds.push(self.hold_of_past(run, at));
+        }
+    }
+
+    fn hold_of_past(&self, run: &Run, at: TiRef) -> Hold {
+        let tasks = self.looks_at(at);
+        let (run_name, tasks) = match &run.past {
+            Past::Run(before) => {
+                let before = self.run(*before);
+                let open = |name: &TaskId| {
+                    before.plan.find(name).is_some_and(|task| !crate::past::settled(before, task))
+                };
+                (Some(before.row.run_name.clone()), tasks.into_iter().filter(open).collect())
+            }
+            Past::Over(blocked) => (None, tasks.into_iter().filter(|name| blocked.contains(name)).collect()),
+            Past::Unknown | Past::Loading | Past::None => (None, Vec::new()),
+        };
+        let which =
+            run_name.as_ref().map_or_else(|| "the run before".to_owned(), |name| format!("run `{name}`"));
+        Hold {
+            says: format!("{} of {which} hasn't ended well", list(&tasks)),
+            limit: Limit::Past { run_name, tasks },
+            frees: "those tasks succeed, are skipped or are marked as successful there".to_owned(),
+        }
+    }
+
+    fn hold_of_admission(&self, dag: &DagState, run: &Run, at: TiRef, ti: &Ti, holds: &mut Vec<Hold>) {
+        if !ti.has(flag::PENDING) {
+            return;
+        }
+        let (model, pending) = (run.plan.model(ti.task), run.pending(at));
+        if run.parked.contains(&pending) {
+            let (active, limit) = (run.active, run.plan.dag().max_active_tasks);
+            let queued = run.window.len() as u32;
+            if active + queued >= limit {
+                holds.push(Hold {
+                    limit: Limit::MaxActiveTasks { active, queued, limit },
+                    says: format!("{active} tasks of the run are active and {queued} wait before this one, of at most {limit}"),
+                    frees: "tasks of the run end, or the DAG's `max_active_tasks` is raised".to_owned(),
+                });
+            }
+        } else if !run.window.contains(&pending) {
+            let of_run = run.limited.get(&ti.task).zip(model.max_active_per_run).map(|known| (known, false));
+            let of_dag = dag.limited.get(&model.task_id).zip(model.max_active).map(|known| (known, true));
+            for ((limited, limit), all_runs) in of_run.into_iter().chain(of_dag) {
+                if limited.parked.contains(&pending) {
+                    let (active, field) =
+                        (limited.active, if all_runs { "max_active" } else { "max_active_per_run" });
+                    holds.push(Hold {
+                        limit: Limit::MaxActive { active, limit, all_runs },
+                        says: format!("{active} of at most {limit} instances of the task are active"),
+                        frees: format!("one of them ends, or the task's `{field}` is raised"),
+                    });
+                }
+            }
+        }
+        self.hold_of_capacity(run, ti.task, &pending, holds);
+    }
+
+    fn hold_of_capacity(&self, run: &Run, task: TaskIdx, pending: &Pending, holds: &mut Vec<Hold>) {
+        let lane = run.lanes[task as usize];
+        if lane == u32::MAX {
+            return;
+        }
+        let standing = self.queue.standing(lane, pending);
+        let (pool, executor) = (standing.pool, standing.executor);
+        let (free, asked) = (pool.open(), standing.slots);
+        if free < i64::from(asked) {
+            let (name, total) = (pool.name.clone(), pool.row.as_ref().map(|row| row.slots));
+            let deferred =
+                if pool.row.as_ref().is_some_and(|row| row.include_deferred) { pool.deferred } else { 0 };
+            let never = total.is_some_and(|total| i64::from(total) < i64::from(asked));
+            let (says, frees) = match total {
+                None => (format!("there is no pool `{name}`"), "a pool of that name is made".to_owned()),
+                Some(total) if never => (
+                    format!("it asks for {asked}, and pool `{name}` has {total} slots in all"),
+                    "the pool is made larger".to_owned(),
+                ),
+                Some(total) => (
+                    format!(
+                        "it asks for {asked} of the {total} slots of pool `{name}`, of which {free} are free"
+                    ),
+                    "tasks in the pool end, or it is made larger".to_owned(),
+                ),
+            };
+            holds.push(Hold {
+                limit: Limit::Pool { name, total, used: pool.used, deferred, free, asked },
+                says,
+                frees,
+            });
+        }
+        let (slots, used, asked) = (executor.slots, executor.used, standing.members);
+        if slots.is_none_or(|slots| slots.saturating_sub(used) < asked) {
+            let name = executor.name.clone();
+            let (says, frees) = match slots {
+                None => {
+                    (format!("executor `{name}` isn't there"), "an executor of that name starts".to_owned())
+                }
+                Some(slots) => (
+                    format!("executor `{name}` runs {used} of at most {slots}, and the task needs {asked}"),
+                    "tasks there end, or it gets more room".to_owned(),
+                ),
+            };
+            holds.push(Hold { limit: Limit::Executor { name, slots, used, asked }, says, frees });
+        }
+        let ahead = standing.ahead;
+        holds.push(Hold {
+            limit: Limit::Queue { ahead },
+            says: format!("{ahead} of the same tenant go before it"),
+            frees: "it comes first among those that fit".to_owned(),
+        });
+    }
+}
+
+fn hold_of_dag(dag: &DagState, holds: &mut Vec<Hold>) {
+    if dag.row.paused {
+        holds.push(Hold {
+            limit: Limit::DagPaused,
+            says: "the DAG is paused".to_owned(),
+            frees: "someone unpauses it".to_owned(),
+        });
+    }
+    if dag.row.stale {
+        holds.push(Hold {
+            limit: Limit::DagStale,
+            says: "the newest bundle doesn't have the DAG".to_owned(),
+            frees: "a bundle that has it is activated, or the run is marked as success or failed".to_owned(),
+        });
+    }
+}
+
+fn question() -> Hold {
+    Hold {
+        limit: Limit::Question,
+        says: "a question about it isn't answered yet".to_owned(),
+        frees: "the answer comes".to_owned(),
+    }
+}
+
+fn until(state: TaskState, at: Timestamp) -> Hold {
+    let what = match state {
+        TaskState::UpForRetry => "its next try is due",
+        TaskState::UpForReschedule => "it is called again",
+        _ => "it is looked at again",
+    };
+    Hold {
+        limit: Limit::Until { at },
+        says: format!("{what} at {at}"),
+        frees: "that instant comes".to_owned(),
+    }
+}
+
+/// Those of the tasks that have unfinished instances which count for the unit.
+fn unfinished(run: &Run, task: TaskIdx, unit: u32, before: &[TaskIdx]) -> Vec<Unfinished> {
+    let mut found = Vec::new();
+    for up in before {
+        let instances = run.instances_above(task, unit, *up);
+        let total = instances.len() as u32;
+        let open = instances.filter(|ti| !run.tis[*ti as usize].state.is_finished()).count() as u32;
+        if open > 0 {
+            found.push(Unfinished { task: run.plan.model(*up).task_id.clone(), open, total });
+        }
+        if found.len() == NAMES_MAX {
+            break;
+        }
+    }
+    found
+}
+
+fn names(tasks: &[Unfinished]) -> String {
+    let shown = tasks.iter().map(|t| match t.total {
+        1 => format!("`{}`", t.task),
+        total => format!("`{}` ({} of {total} open)", t.task, t.open),
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+fn list(tasks: &[TaskId]) -> String {
+    match tasks {
+        [] => "what it depends on".to_owned(),
+        tasks => tasks.iter().map(|task| format!("`{task}`")).collect::<Vec<_>>().join(", "),
+    }
+}

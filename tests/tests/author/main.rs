@@ -1,0 +1,10 @@
+//! The authors' commands, run as their users run them: the real binary, real processes, real files.
+
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod examples;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod test_run;

@@ -1,0 +1,199 @@
+//! `updraft test`: one run, from the file to the exit code.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::program::{processes, updraft, write};
+
+const CHAIN: &str = "
+dag: chain
+params: { name: { type: string, default: world } }
+tasks:
+  make:
+    bash: |
+      echo 'making it'
+      echo '{\"n\": 3}' > $UPDRAFT_RESULT
+  use: { needs: make, bash: 'echo {{ params.name }} {{ outputs.make.n }} {{ ds }}' }
+  each: { needs: make, map: { x: [1, 2] }, bash: 'echo {{ map.x }} > $UPDRAFT_RESULT' }
+";
+
+fn instance<'v>(report: &'v Value, task: &str, index: i32) -> &'v Value {
+    let all = report["task_instances"].as_array().unwrap();
+    let found = all.iter().find(|one| one["task_id"] == task && one["map_index"] == index);
+    found.unwrap_or_else(|| panic!("no {task}[{index}] in {report}"))
+}
+
+#[test]
+fn one_object_says_how_it_went() {
+    let said = write("chain.yaml", CHAIN).test(&["--format", "json", "--date", "2026-01-05"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    let report = said.json();
+    let keys: Vec<&String> = report.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["run_id", "state", "task_instances"]);
+    assert_eq!(report["state"], "success");
+    assert!(report["run_id"].as_str().unwrap().starts_with("manual__"), "{report}");
+    let make = instance(&report, "make", -1);
+    let keys: Vec<&String> = make.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["end", "map_index", "output", "start", "state", "task_id", "try_number"]);
+    assert_eq!(
+        (&make["output"], &make["try_number"], &make["state"]),
+        (&json!({"n": 3}), &json!(1), &json!("success"))
+    );
+    assert!(make["start"].as_str() <= make["end"].as_str() && make["end"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(instance(&report, "each", 1)["output"], json!(2));
+    assert_eq!(instance(&report, "use", -1)["output"], Value::Null);
+}
+
+#[test]
+fn people_see_what_happens_and_how_it_ended() {
+    let said = write("chain.yaml", CHAIN).test(&["--date", "2026-01-05", "--param", "name=you", "--logs"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    for expected in [
+        "  make     running",
+        "--- log of use, try 1\n  you 3 2026-01-05\n",
+        "each[1]  success      1",
+        " success in ",
+    ] {
+        assert!(said.out.contains(expected), "{expected:?} in {}", said.out);
+    }
+}
+
+#[test]
+fn a_failing_task_shows_its_log_and_fails() {
+    let text = "
+dag: bad
+tasks:
+  a: { bash: 'seq 1 50; echo the disk is full >&2; exit 7', retries: 1, retry_delay: 10m }
+  b: { needs: a, empty: {} }
+";
+    let written = write("bad.yaml", text);
+    let said = written.test(&[]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for expected in [
+        "--- log of a, try 2, last 20 lines\n  32\n",
+        "  the disk is full\n",
+        "upstream_failed",
+        "code 7",
+        "--real-delays",
+    ] {
+        assert!(said.out.contains(expected), "{expected:?} in {}", said.out);
+    }
+    let kept = said.out.lines().find_map(|line| line.trim().strip_prefix("all of it: ")).unwrap();
+    assert_eq!(std::fs::read_to_string(kept).unwrap().lines().count(), 51);
+    std::fs::remove_dir_all(std::path::Path::new(kept).parent().unwrap()).unwrap();
+
+    let said = written.test(&["--format", "json"]);
+    assert_eq!((said.code, said.json()["state"].clone()), (Some(1), json!("failed")));
+    assert_eq!(instance(&said.json(), "a", -1)["try_number"], 2);
+    assert!(said.err.contains("the disk is full"), "{}", said.err);
+    let kept = said.err.lines().find_map(|line| line.trim().strip_prefix("all of it: ")).unwrap();
+    std::fs::remove_dir_all(std::path::Path::new(kept).parent().unwrap()).unwrap();
+}
+
+#[test]
+fn some_tasks_run_and_others_end_as_told() {
+    let text = "
+dag: parts
+tasks:
+  list: { bash: 'exit 1' }
+  each: { needs: list, map: { x: { output: list } }, bash: 'echo \"{{ map.x }}\" > $UPDRAFT_RESULT' }
+  size: { needs: [each, list], branch: [ { when: '{{ outputs.list | length > 5 }}', run: big }, { else: small } ] }
+  big: { needs: size, bash: 'exit 1' }
+  small: { needs: size, bash: 'exit 1' }
+";
+    let written = write("parts.yaml", text);
+    let said = written.test(&["--format", "json", "--task", "each", "--mock", "list=[10, 20]"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let report = said.json();
+    assert_eq!(instance(&report, "each", 1)["output"], json!(20));
+    assert_eq!(instance(&report, "list", -1)["output"], json!([10, 20]));
+    assert_eq!(instance(&report, "small", -1)["state"], "success");
+
+    let said = written.test(&["--format", "json", "--task", "each", "--mock", "list=failed"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(instance(&said.json(), "each", -1)["state"], "upstream_failed");
+
+    let said = written.test(&[
+        "--format",
+        "json",
+        "--mock",
+        "*=success",
+        "--mock",
+        "list=[1]",
+        "--mock",
+        "small=skipped",
+    ]);
+    assert_eq!(instance(&said.json(), "small", -1)["state"], "skipped", "{said:?}");
+}
+
+#[test]
+fn variables_connections_and_executors_of_the_service_are_not_needed() {
+    let text = "
+dag: reach
+schedule: { every: 1s }
+tasks:
+  make: { sql: { connection: db, query: 'create table t as select 7 as n' }, pool: narrow, executor: gpu-lab }
+  read: { needs: make, sql: { connection: db, query: 'select n from t' } }
+  word: { needs: read, bash: 'echo {{ var.value.word }} > $UPDRAFT_RESULT.tmp; echo \"\\\"{{ var.value.word }}\\\"\" > $UPDRAFT_RESULT' }
+";
+    let written = write("reach.yaml", text);
+    let said = written.test(&["--format", "json", "--conn", "db=sqlite::temporary:", "--var", "word=hey"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(instance(&said.json(), "read", -1)["output"], json!([{"n": 7}]));
+    assert_eq!(instance(&said.json(), "word", -1)["output"], "hey");
+}
+
+#[test]
+fn one_small_task_is_done_well_under_a_second() {
+    let written = write("one.yaml", "dag: one\ntasks: { a: { bash: 'true' } }\n");
+    let best = (0..3).map(|_| {
+        let start = Instant::now();
+        assert_eq!(written.test(&["--format", "json"]).code, Some(0));
+        start.elapsed()
+    });
+    let best = best.min().unwrap();
+    assert!(best < Duration::from_millis(900), "{best:?}");
+}
+
+#[test]
+fn an_interrupted_run_ends_its_processes() {
+    let marker = format!("31{}", std::process::id());
+    let text = format!(
+        "dag: slow\ntasks:\n  a: {{ bash: 'sleep {marker}1 & sleep {marker}2' }}\n  b: {{ needs: a, bash: 'true' }}\n"
+    );
+    let written = write("slow.yaml", &text);
+    let mut child = updraft().arg("test").arg(&written.file).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("running")));
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("interrupted")), "{rest:?}");
+    assert_eq!(processes(&format!("sleep {marker}")), [] as [i32; 0]);
+    let supervisors = processes("supervise --dir");
+    let ours: Vec<i32> = supervisors
+        .into_iter()
+        .filter(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                .is_ok_and(|stat| stat.contains(&format!(" {} ", child.id())))
+        })
+        .collect();
+    assert_eq!(ours, [] as [i32; 0]);
+}
+
+#[test]
+fn a_run_that_takes_too_long_is_ended() {
+    let marker = format!("32{}", std::process::id());
+    let written =
+        write("slow.yaml", &format!("dag: slow\ntasks: {{ a: {{ bash: 'exec sleep {marker}' }} }}\n"));
+    let said = written.test(&["--timeout", "300ms"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.contains("ended by its `--timeout`"), "{said:?}");
+    assert_eq!(processes(&format!("sleep {marker}")), [] as [i32; 0]);
+}
