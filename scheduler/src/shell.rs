@@ -525,13 +525,14 @@ impl<F: Facts> Shell<F> {
             self.start(async move {
                 match executor.list().await {
                     Ok(held) => {
-                        let held: Vec<DispatchId> = held.into_iter().map(|held| held.id).collect();
                         {
                             let mut holders = holders.lock().unwrap_or_else(PoisonError::into_inner);
-                            for id in &held {
-                                holders.entry(*id).or_insert_with(|| name.clone());
+                            // What has ended may be confirmed by now; nobody would take it out again.
+                            for held in held.iter().filter(|held| !held.ended) {
+                                holders.entry(held.id).or_insert_with(|| name.clone());
                             }
                         }
+                        let held = held.into_iter().map(|held| held.id).collect();
                         let input = Input::Holdings { executor: name, held, as_of };
                         drop(events.send(Event::Input(input)).await);
                     }

@@ -2,7 +2,6 @@
 //!
 //! [`world`] starts both; the other files have the tests, by resource.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
-
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod dags;

@@ -174,7 +174,8 @@ fn layered() -> Arc<Dag> {
 fn with_waiting(instances: usize) -> Bench {
     let mut bench = Bench::new(2_000);
     let repeated = bash("m").needs(["src"]).map(over("src")).executor("full");
-    bench.start(&Arc::new(dag("waiting").max_active_tasks(u32::MAX).task(bash("src")).task(repeated).build()));
+    bench
+        .start(&Arc::new(dag("waiting").max_active_tasks(u32::MAX).task(bash("src")).task(repeated).build()));
     let mut dispatched = Vec::new();
     bench.settle(&mut dispatched);
     let news = News::Ended(End { mapped_length: Some(instances as u32), ..success() });
