@@ -118,9 +118,16 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
     let (status, _) = watch::channel(Status::default());
     tokio::select! {
         ended = node.schedule(status, drain, cancel.clone()) => ended,
-        // Served until the shard is given back.
-        served = api::serve(socket, api, CancellationToken::new()) => served.context("the API stopped"),
+        stopped = listen(socket, api, cancel.clone()) => Err(stopped),
         watched = folder.run(tell) => watched.map_err(anyhow::Error::from),
+    }
+}
+
+/// Serves the API. It ends with the scheduler, never before it but for an error.
+async fn listen(socket: Socket, api: Api, cancel: CancellationToken) -> anyhow::Error {
+    match api::serve(socket, api, cancel).await {
+        Ok(()) => std::future::pending().await,
+        Err(error) => anyhow::Error::from(error).context("the API stopped"),
     }
 }
 
@@ -152,6 +159,7 @@ impl Node {
                 .await
                 .context("failed to become the owner of the shard")?;
             let lease = journal.lease();
+            tracing::info!(owner, "the shard is ours");
             let (reports, received) = mpsc::channel(REPORTS_MAX);
             let options = local::Options {
                 slots: self.slots,

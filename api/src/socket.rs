@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    os::unix::{
+        fs::{OpenOptionsExt as _, PermissionsExt as _},
+        net::UnixStream,
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -62,7 +65,8 @@ impl Socket {
         if new_path.as_os_str().len() > PATH_BYTES_MAX {
             return Err(SocketError::TooLong { path: path.to_owned() });
         }
-        let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
+        let lock =
+            fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
         let lock = lock.map_err(io("open the lock file", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}

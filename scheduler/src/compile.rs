@@ -92,7 +92,7 @@ pub async fn compile_file(
             };
         }
     };
-    if !Path::new(path).extension().is_some_and(|extension| extension == "rhai") {
+    if Path::new(path).extension().is_none_or(|extension| extension != "rhai") {
         let compiled = compile(&source, catalog, files);
         return CompiledFile { source, compiled };
     }

@@ -178,9 +178,9 @@ async fn outputs<F: Facts>(
     }
     for name in &needed.outputs {
         // A task of a group has dots in its name, and so has a path into a result: the longest name that fits counts.
-        let longest =
+        let mut longest =
             std::iter::successors(Some(name.as_str()), |path| path.rsplit_once('.').map(|(head, _)| head));
-        let known = longest.filter_map(|path| dag.tasks.iter().find(|t| t.task_id.as_str() == path)).next();
+        let known = longest.find_map(|path| dag.tasks.iter().find(|t| t.task_id.as_str() == path));
         names.extend(known.map(|known| &known.task_id));
     }
     for map in maps(dag, task) {

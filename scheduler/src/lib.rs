@@ -10,6 +10,7 @@ pub mod context;
 mod desk;
 pub mod executors;
 pub mod facts;
+mod hand_over;
 mod keeper;
 pub mod objects;
 pub mod shell;

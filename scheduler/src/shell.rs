@@ -16,12 +16,12 @@ use dags::{
 use engine::{
     Config,
     command::Refusal,
-    dispatch::{Dispatch, End, News, Outcome, Report},
+    dispatch::{Dispatch, News, Report},
     driver::{Action, Counts, Driver, Input, Stop},
     journal::{Inbox, Journal, Load},
     rows::Batch,
 };
-use executor::{Executor as _, Work};
+use executor::Executor as _;
 use futures::StreamExt as _;
 use plugins::{policy::Policy, script::ScriptPool};
 use tokio::sync::{Notify, mpsc, watch};
@@ -29,10 +29,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     clock,
-    context::{self, Wanted},
     desk::{Desk, chain},
     executors::{Executors, Kind},
     facts::Facts,
+    hand_over::{hand_over, holds, not_started},
     keeper,
     objects::Objects,
 };
@@ -139,8 +139,19 @@ where
     J: Journal + Send + 'static,
     F: Facts,
 {
-    let Parts { mut journal, facts, executors, reports, slots, objects, scripts, policy, config, wake, settled } =
-        parts;
+    let Parts {
+        mut journal,
+        facts,
+        executors,
+        reports,
+        slots,
+        objects,
+        scripts,
+        policy,
+        config,
+        wake,
+        settled,
+    } = parts;
     let snapshot = journal.snapshot().await.map_err(|error| Error::Snapshot(chain(&error)))?;
     let driver = Driver::new(config, snapshot).map_err(Error::Restore)?;
     let (events, inbound) = mpsc::channel(INPUTS_MAX);
@@ -514,100 +525,22 @@ impl<F: Facts> Shell<F> {
             self.start(async move {
                 match executor.list().await {
                     Ok(held) => {
-                        let held: Vec<DispatchId> = held.into_iter().map(|held| held.id).collect();
                         {
                             let mut holders = holders.lock().unwrap_or_else(PoisonError::into_inner);
-                            for id in &held {
-                                holders.entry(*id).or_insert_with(|| name.clone());
+                            // What has ended may be confirmed by now; nobody would take it out again.
+                            for held in held.iter().filter(|held| !held.ended) {
+                                holders.entry(held.id).or_insert_with(|| name.clone());
                             }
                         }
+                        let held = held.into_iter().map(|held| held.id).collect();
                         let input = Input::Holdings { executor: name, held, as_of };
                         drop(events.send(Event::Input(input)).await);
                     }
                     Err(error) => {
-                        tracing::warn!(executor = %name, %error, "an executor doesn't say what it holds")
+                        tracing::warn!(executor = %name, %error, "an executor doesn't say what it holds");
                     }
                 }
             });
         }
     }
-}
-
-/// Whether the executor has it already, from before a restart.
-async fn holds(executors: &Executors, dispatch: &Dispatch) -> bool {
-    let Some(executor) = executors.get(&dispatch.executor) else { return false };
-    let mut wait = Span::millis(50);
-    loop {
-        match executor.list().await {
-            Ok(held) => return held.iter().any(|held| held.id == dispatch.id),
-            Err(error) => {
-                tracing::warn!(dispatch = %dispatch.id, %error, "an executor doesn't say what it holds");
-                clock::sleep(wait).await;
-                wait = Span((wait.0 * 2).min(WAIT_MAX.0));
-            }
-        }
-    }
-}
-
-fn not_started(reason: String) -> End {
-    End {
-        outcome: Outcome::NotStarted,
-        duration: Span::ZERO,
-        exit_code: None,
-        reason: Some(reason),
-        result: None,
-        mapped_length: None,
-    }
-}
-
-/// Hands a dispatch to its executor, waiting for the database and the executor if need be. An error is the attempt's.
-async fn hand_over<F: Facts>(
-    desk: &Desk<F>,
-    executors: &Executors,
-    dispatch: &Dispatch,
-) -> Result<(), String> {
-    let executor = executors
-        .get(&dispatch.executor)
-        .ok_or_else(|| format!("there is no executor `{}`", dispatch.executor))?;
-    if let Kind::Noop(noop) = executor {
-        for member in 0..dispatch.members {
-            noop.accept(dispatch.id, member).await.map_err(|error| error.to_string())?;
-        }
-        return Ok(());
-    }
-    if let Kind::Mock(mock) = executor
-        && mock.covers(dispatch)
-    {
-        return mock.end(dispatch).await.map_err(|error| error.to_string());
-    }
-    let mut wait = Span::millis(50);
-    let built = loop {
-        match context::build(&desk.facts, &desk.objects, &desk.policy, Wanted::from(dispatch)).await {
-            Ok(built) => break built,
-            Err(context::Error::Missing(reason)) => return Err(reason),
-            Err(context::Error::Facts(error)) => {
-                tracing::warn!(dispatch = %dispatch.id, error = %chain(&error), "an attempt waits for the database");
-                clock::sleep(wait).await;
-                wait = Span((wait.0 * 2).min(WAIT_MAX.0));
-            }
-        }
-    };
-    for member in 0..dispatch.members {
-        let mut context = built.clone();
-        context.member = member;
-        let work = Work { dispatch: dispatch.clone(), context };
-        let mut wait = Span::millis(50);
-        loop {
-            match executor.submit(work.clone()).await {
-                Ok(()) => break,
-                Err(executor::Error::Refused(reason)) => return Err(reason),
-                Err(error) => {
-                    tracing::warn!(dispatch = %dispatch.id, %error, "an attempt waits for its executor");
-                    clock::sleep(wait).await;
-                    wait = Span((wait.0 * 2).min(WAIT_MAX.0));
-                }
-            }
-        }
-    }
-    Ok(())
 }

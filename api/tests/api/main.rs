@@ -1,6 +1,8 @@
 //! The API against a SQLite file, with the real driver as the owner of the shard.
 //!
 //! [`world`] starts both; the other files have the tests, by resource.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod dags;
 mod door;

@@ -144,6 +144,7 @@ fn table<const N: usize>(heads: [&str; N], lines: &[[Cell; N]], colour: bool) ->
                 text.push_str(&" ".repeat(padding + 2));
             }
         }
+        text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
     }
     text

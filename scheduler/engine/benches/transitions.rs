@@ -7,12 +7,13 @@
     reason = "a benchmark fails by panicking and prints figures"
 )]
 
+#[expect(dead_code, reason = "tests use more of it")]
 #[path = "../tests/support/builder.rs"]
 mod builder;
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use builder::{bash, dag, times};
+use builder::{bash, dag, over};
 use dags::{
     canonical,
     ids::{BundleId, ExecutorName, TenantId},
@@ -113,7 +114,7 @@ impl Bench {
         self.settle(&mut dispatched);
         while !dispatched.is_empty() {
             for dispatch in std::mem::take(&mut dispatched) {
-                for (seq, news) in [(1, started()), (2, ended())] {
+                for (seq, news) in [(1, started()), (2, News::Ended(success()))] {
                     self.engine.report(&Report { dispatch: dispatch.id, member: 0, seq, news });
                 }
             }
@@ -127,15 +128,15 @@ fn started() -> News {
     News::Started { host: String::new(), pid: None }
 }
 
-fn ended() -> News {
-    News::Ended(End {
+fn success() -> End {
+    End {
         outcome: Outcome::Success,
         duration: dags::time::Span::seconds(1),
         exit_code: Some(0),
         reason: None,
         result: None,
         mapped_length: None,
-    })
+    }
 }
 
 fn name(n: usize) -> String {
@@ -172,10 +173,14 @@ fn layered() -> Arc<Dag> {
 /// Task instances that wait for a slot that never comes.
 fn with_waiting(instances: usize) -> Bench {
     let mut bench = Bench::new(2_000);
-    let waiting =
-        dag("waiting").max_active_tasks(u32::MAX).task(bash("m").executor("full").map(times(instances)));
-    bench.start(&Arc::new(waiting.build()));
-    bench.settle(&mut Vec::new());
+    let repeated = bash("m").needs(["src"]).map(over("src")).executor("full");
+    bench
+        .start(&Arc::new(dag("waiting").max_active_tasks(u32::MAX).task(bash("src")).task(repeated).build()));
+    let mut dispatched = Vec::new();
+    bench.settle(&mut dispatched);
+    let news = News::Ended(End { mapped_length: Some(instances as u32), ..success() });
+    bench.engine.report(&Report { dispatch: dispatched[0].id, member: 0, seq: 1, news });
+    bench.settle(&mut dispatched);
     bench
 }
 

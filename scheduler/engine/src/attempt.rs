@@ -1,30 +1,21 @@
 //! An attempt's life: admission, reports, answers, ends, retries, and being ended by hand.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use dags::{
-    ids::{DispatchId, ExecutorName},
+    ids::DispatchId,
     time::{Span, Timestamp},
 };
 
 use crate::{
     backoff::{Policy, retry_delay},
-    dispatch::{Dispatch, End, Kill, News, Outcome, Report},
-    engine::{Answer, Ask, Ending, Engine, Fate, Holder, Timer},
-    queue::{Holds, Ticket},
-    rows::{ContinuationRow, ResultRow, RunRow},
+    dispatch::{Dispatch, End, News, Outcome, Report},
+    engine::{Answer, Engine, Fate, Holder, Timer},
+    rows::{ResultRow, RunRow},
     run::{TiRef, flag},
     state::TaskState,
     transition::Event,
-    work::RunWork,
 };
-
-/// A dispatch that is being ended, as it is stored.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-pub(crate) struct StoredEnding {
-    id: DispatchId,
-    holds: Holds,
-}
 
 impl Engine {
     /// Admits what fits, best first.
@@ -63,7 +54,7 @@ impl Engine {
     }
 
     /// Sets an instance aside whose task has as many active instances as it may.
-    fn over_own_limit(&mut self, at: TiRef, pending: crate::queue::Pending) -> bool {
+    pub(crate) fn over_own_limit(&mut self, at: TiRef, pending: crate::queue::Pending) -> bool {
         let run = self.run_mut(at.run);
         let task = run.tis[at.ti as usize].task;
         let plan = run.plan.clone();
@@ -163,7 +154,14 @@ impl Engine {
     }
 
     /// A member of a gang ended. The attempt ends with its last member; the first failure ends the others.
-    fn member_ended(&mut self, at: TiRef, id: DispatchId, member: u32, members: u32, end: &End) -> Fate {
+    pub(crate) fn member_ended(
+        &mut self,
+        at: TiRef,
+        id: DispatchId,
+        member: u32,
+        members: u32,
+        end: &End,
+    ) -> Fate {
         if member >= members {
             return Fate::Stale;
         }
@@ -194,7 +192,7 @@ impl Engine {
         Fate::Taken
     }
 
-    fn started(&mut self, at: TiRef) {
+    pub(crate) fn started(&mut self, at: TiRef) {
         let now = self.now;
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
         if ti.state == TaskState::Queued {
@@ -204,7 +202,7 @@ impl Engine {
         }
     }
 
-    fn attempt_ended(&mut self, at: TiRef, end: &End) {
+    pub(crate) fn attempt_ended(&mut self, at: TiRef, end: &End) {
         if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued
             && end.outcome != Outcome::NotStarted
         {
@@ -252,7 +250,7 @@ impl Engine {
         }
     }
 
-    fn succeeded(&mut self, at: TiRef, end: &End) {
+    pub(crate) fn succeeded(&mut self, at: TiRef, end: &End) {
         let ti = &self.run(at.run).tis[at.ti as usize];
         let plan = &self.run(at.run).plan.tasks[ti.task as usize];
         // What is repeated over a task that is repeated itself takes the list of its results, whatever each of them is.
@@ -277,7 +275,7 @@ impl Engine {
     }
 
     /// What an attempt returned is stored together with its success.
-    fn store_result(&mut self, at: TiRef, end: &End) {
+    pub(crate) fn store_result(&mut self, at: TiRef, end: &End) {
         let Some(value) = end.result.clone() else { return };
         let attempt = self.attempt_id(at);
         let (task, map_index) = self.task_name(at);
@@ -370,7 +368,7 @@ impl Engine {
         Fate::Taken
     }
 
-    fn answer_when(&mut self, at: TiRef, answer: Answer) {
+    pub(crate) fn answer_when(&mut self, at: TiRef, answer: Answer) {
         let run = self.run_mut(at.run);
         run.moving -= 1;
         let ti = &mut run.tis[at.ti as usize];
@@ -394,12 +392,12 @@ impl Engine {
     }
 
     /// A condition that can't be evaluated is an error of the DAG: the task fails, visibly, without a try.
-    fn fail_when(&mut self, at: TiRef, reason: &str) {
+    pub(crate) fn fail_when(&mut self, at: TiRef, reason: &str) {
         self.fail_fast(at);
         self.apply(at, Event::MarkFailed, Some(format!("its `when` can't be evaluated: {reason}").into()));
     }
 
-    fn follow(&mut self, at: TiRef, chosen: &[dags::ids::TaskId]) {
+    pub(crate) fn follow(&mut self, at: TiRef, chosen: &[dags::ids::TaskId]) {
         let run = self.run(at.run);
         let task = run.tis[at.ti as usize].task;
         let downs = run.plan.downs.of(task);
@@ -414,7 +412,7 @@ impl Engine {
         self.apply(at, Event::Succeed, None);
     }
 
-    fn stop(&mut self, at: TiRef, direct: bool) {
+    pub(crate) fn stop(&mut self, at: TiRef, direct: bool) {
         let run = self.run(at.run);
         let task = run.tis[at.ti as usize].task;
         let downs = run.plan.downs.of(task);
@@ -432,258 +430,6 @@ impl Engine {
     pub(crate) fn resume(&mut self, at: TiRef) {
         if self.apply(at, Event::Schedule, None) {
             self.run_in_engine(at);
-        }
-    }
-
-    /// Ends an instance by hand or with its run. What runs is killed; its slots stay taken until its end is confirmed.
-    pub(crate) fn end_by_hand(
-        &mut self,
-        at: TiRef,
-        event: Event,
-        by: Option<Arc<str>>,
-        reason: Option<Arc<str>>,
-    ) {
-        let why = reason.clone().unwrap_or_else(|| "marked by hand".into());
-        self.let_go(at, &why);
-        self.run_mut(at.run).tis[at.ti as usize].live().marked_by = by;
-        self.apply(at, event, reason);
-        self.touch(at);
-    }
-
-    /// Detaches an instance from its queue place, question or dispatch.
-    fn let_go(&mut self, at: TiRef, why: &str) {
-        self.dequeue(at);
-        self.close_question(at);
-        let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
-        if !ti.state.holds_slots() {
-            return;
-        }
-        let n = ti.dispatch_n;
-        let live = ti.live();
-        let (ticket, executor, gang) = (live.ticket.take(), live.executor.clone(), live.gang.take());
-        let attempt = self.attempt_id(at);
-        let since = self.attempts.swap_remove(&attempt).map_or(Timestamp::MIN, |holder| holder.since);
-        if ticket.is_some() {
-            self.run_mut(at.run).active -= 1;
-            self.refill(at.run);
-        }
-        if let (Some(ticket), Some(executor)) = (ticket, executor) {
-            let ended = gang.map(|gang| gang.ended).unwrap_or_default();
-            let id = DispatchId { attempt, n };
-            self.end_dispatch(id, Some(ticket), &ended, executor, why);
-            if let Some(ending) = self.ending.get_mut(&id) {
-                ending.since = since;
-            }
-        }
-    }
-
-    pub(crate) fn close_question(&mut self, at: TiRef) {
-        let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
-        if ti.has(flag::ASKING) {
-            ti.unset(flag::ASKING);
-            let attempt = self.attempt_of(at, true);
-            self.run_mut(at.run).moving -= 1;
-            self.attempts.swap_remove(&attempt);
-        }
-    }
-
-    /// Ends a dispatch whose instance goes on without it. What it holds stays taken until its end is confirmed.
-    fn end_dispatch(
-        &mut self,
-        id: DispatchId,
-        ticket: Option<Ticket>,
-        ended: &BTreeSet<u32>,
-        executor: ExecutorName,
-        why: &str,
-    ) {
-        let mut row = 0;
-        let mut members = 1;
-        if let Some(ticket) = ticket {
-            row = self.next_continuation;
-            self.next_continuation += 1;
-            let holds = self.queue.describe(ticket);
-            members = holds.members;
-            let work = serde_json::json!({ "ending": StoredEnding { id, holds } });
-            self.out.continuations.insert(row, ContinuationRow { id: row, work: Some(work) });
-        }
-        let members = (0..members).filter(|member| !ended.contains(member)).collect();
-        let since = Timestamp::MIN;
-        self.ending.insert(id, Ending { ticket, executor: executor.clone(), since, members, row });
-        self.kill(id, executor, why);
-    }
-
-    /// What was being ended when the process ended still holds what it held.
-    pub(crate) fn restore_ending(&mut self, row: i64, StoredEnding { id, holds }: StoredEnding) {
-        let Holds { tenant, pool, executor, slots, members } = holds;
-        let lane = self.queue.lane(tenant, &pool, &executor, slots, members);
-        let ticket = Some(self.queue.take(lane));
-        let (since, members) = (Timestamp::MIN, (0..members).collect());
-        let ending = Ending { ticket, executor: executor.clone(), since, members, row };
-        self.ending.insert(id, ending);
-        self.kill(id, executor, "it was being ended before the restart");
-    }
-
-    fn kill(&mut self, id: DispatchId, executor: ExecutorName, why: &str) {
-        let kill = Kill { id, executor, grace: self.config.kill_grace, reason: why.to_owned() };
-        self.out.effects.kills.push(kill);
-    }
-
-    fn member_gone(&mut self, id: DispatchId, member: u32) {
-        let Some(ending) = self.ending.get_mut(&id) else { return };
-        ending.members.remove(&member);
-        if ending.members.is_empty() {
-            self.confirm_end(id);
-        }
-    }
-
-    fn confirm_end(&mut self, id: DispatchId) {
-        let Some(Ending { ticket, row, .. }) = self.ending.remove(&id) else { return };
-        if let Some(ticket) = ticket {
-            self.queue.release(ticket);
-        }
-        if row != 0 {
-            self.out.continuations.insert(row, ContinuationRow { id: row, work: None });
-        }
-    }
-
-    /// Brings an instance back to the start; a running one is ended first.
-    pub(crate) fn clear_one(&mut self, at: TiRef, by: Option<Arc<str>>) {
-        let run = self.run(at.run);
-        let ti = &run.tis[at.ti as usize];
-        let retries = run.plan.model(ti.task).retries;
-        let (task, state, tries) = (ti.task, ti.state, ti.try_number);
-        let unexpanded = ti.map_index == -1 && run.plan.tasks[task as usize].mapped;
-        let has_ticket = ti.live.as_ref().is_some_and(|live| live.ticket.is_some());
-        if state == TaskState::None {
-            return;
-        }
-        if state.holds_slots() && has_ticket {
-            if state != TaskState::Restarting {
-                let attempt = self.attempt_id(at);
-                let live = self.run_mut(at.run).tis[at.ti as usize].live();
-                let executor = live.executor.clone();
-                live.marked_by.clone_from(&by);
-                self.apply(at, Event::Clear, Some("cleared while it ran".into()));
-                let n = self.run(at.run).tis[at.ti as usize].dispatch_n;
-                if let Some(executor) = executor {
-                    self.kill(DispatchId { attempt, n }, executor, "cleared while it ran");
-                }
-            }
-        } else {
-            self.let_go(at, "cleared");
-            // What waits for a retry was kept when its try failed.
-            if tries > 0 && state != TaskState::UpForRetry {
-                self.archive(at, if state.is_finished() { state } else { TaskState::Failed });
-            }
-            // A task that the engine was about to run holds nothing that must be waited for.
-            let event = if state.holds_slots() { Event::Requeue } else { Event::Clear };
-            if event == Event::Requeue {
-                self.apply(at, Event::Requeue, None);
-            }
-            self.apply(at, Event::Clear, None);
-            let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
-            ti.unset(flag::DUE | flag::WHEN_HOLDS);
-            let live = ti.live();
-            *live = crate::run::Live { marked_by: by, ..Default::default() };
-            ti.max_tries = tries + retries;
-            if unexpanded {
-                self.push_work(at.run, RunWork::Expand { task });
-            }
-        }
-        self.touch(at);
-    }
-
-    /// What an executor holds now: what it should hold and doesn't is lost, what it holds and shouldn't is ended.
-    ///
-    /// Dispatches that were handed over at `as_of` (the engine's clock when the executor was asked) or later are left alone.
-    pub fn holdings(&mut self, executor: &ExecutorName, held: &[DispatchId], as_of: Timestamp) {
-        let held: BTreeSet<DispatchId> = held.iter().copied().collect();
-        let mut lost = Vec::new();
-        for (attempt, Holder { at, n, since }) in &self.attempts {
-            let ti = &self.run(at.run).tis[at.ti as usize];
-            let Some(live) = &ti.live else { continue };
-            let id = DispatchId { attempt: *attempt, n: *n };
-            if ti.state.holds_slots()
-                && live.executor.as_ref() == Some(executor)
-                && *since < as_of
-                && !held.contains(&id)
-            {
-                lost.push((id, *at));
-            }
-        }
-        for (_, at) in lost {
-            if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued {
-                // It never got there: whoever was to hand it over died, or still waits for what it needs.
-                self.hand_over(at);
-                continue;
-            }
-            let end = End {
-                outcome: Outcome::Lost,
-                duration: Span::ZERO,
-                exit_code: None,
-                reason: Some("the executor no longer knows it".into()),
-                result: None,
-                mapped_length: None,
-            };
-            self.attempt_ended(at, &end);
-        }
-        let gone: Vec<DispatchId> = self
-            .ending
-            .iter()
-            .filter(|(id, ending)| ending.executor == *executor && ending.since < as_of && !held.contains(id))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in gone {
-            self.confirm_end(id);
-        }
-        for id in held {
-            let current = self.attempts.get(&id.attempt).is_some_and(|holder| holder.n == id.n);
-            if current {
-                continue;
-            }
-            let why = "it is no longer current";
-            if self.ending.contains_key(&id) {
-                self.kill(id, executor.clone(), why);
-            } else {
-                self.end_dispatch(id, None, &BTreeSet::new(), executor.clone(), why);
-            }
-        }
-    }
-
-    /// Asks again for everything that was handed over or asked and whose confirmation isn't known, after a restart.
-    pub(crate) fn hand_over_again(&mut self, at: TiRef) {
-        let ti = &self.run(at.run).tis[at.ti as usize];
-        let engine = self.run(at.run).plan.tasks[ti.task as usize].engine.is_some();
-        match ti.state {
-            TaskState::Running if engine => {
-                let (attempt, n) = (self.attempt_id(at), ti.dispatch_n);
-                self.attempts.insert(attempt, Holder { at, n, since: Timestamp::MAX });
-                self.ask(at, Ask::Task, DispatchId { attempt, n });
-            }
-            TaskState::Queued => self.hand_over(at),
-            TaskState::Running => {
-                let (attempt, n) = (self.attempt_id(at), ti.dispatch_n);
-                self.attempts.insert(attempt, Holder { at, n, since: Timestamp::MIN });
-            }
-            TaskState::Restarting => {
-                let executor = ti.live.as_ref().and_then(|live| live.executor.clone());
-                let (attempt, n) = (self.attempt_id(at), ti.dispatch_n);
-                self.attempts.insert(attempt, Holder { at, n, since: Timestamp::MIN });
-                if let Some(executor) = executor {
-                    self.kill(DispatchId { attempt, n }, executor, "cleared while it ran");
-                }
-            }
-            TaskState::None
-            | TaskState::Scheduled
-            | TaskState::UpForRetry
-            | TaskState::UpForReschedule
-            | TaskState::Deferred
-            | TaskState::AwaitingInput
-            | TaskState::Success
-            | TaskState::Failed
-            | TaskState::Skipped
-            | TaskState::UpstreamFailed
-            | TaskState::Removed => {}
         }
     }
 }

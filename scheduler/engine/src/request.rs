@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What becomes of a request: an outcome, or it waits until a run has been read.
-enum Step {
+pub(crate) enum Step {
     Done(Result<Value, Refusal>),
     Wait(Load),
 }
@@ -102,7 +102,7 @@ impl Engine {
 
     /// Whether a run that the answer is or would be about left memory since it was asked for: the answer may lack its
     /// last changes.
-    fn is_outdated(&self, loaded: &Loaded) -> bool {
+    pub(crate) fn is_outdated(&self, loaded: &Loaded) -> bool {
         let read = loaded.run.as_ref().and_then(|(row, ..)| row.logical_date);
         self.left.iter().filter(|left| left.asked.contains(&loaded.load)).any(|left| match &loaded.load {
             Load::Run(tenant, dag_id, name) => {
@@ -121,7 +121,7 @@ impl Engine {
     }
 
     /// A request about a run that exists neither in memory nor in the database.
-    fn carry_out_without(&mut self, row: &InboxRow, load: &Load) -> Step {
+    pub(crate) fn carry_out_without(&mut self, row: &InboxRow, load: &Load) -> Step {
         match &row.command {
             Command::Trigger(trigger) => match self.must_be_absent(row.tenant, trigger, Some(load)) {
                 Ok(Some(load)) => Step::Wait(load),
@@ -149,7 +149,7 @@ impl Engine {
         }
     }
 
-    fn carry_out(&mut self, row: &InboxRow, versions: &BTreeMap<DagVersion, Arc<Dag>>) -> Step {
+    pub(crate) fn carry_out(&mut self, row: &InboxRow, versions: &BTreeMap<DagVersion, Arc<Dag>>) -> Step {
         let tenant = row.tenant;
         let actor: Arc<str> = row.actor.as_str().into();
         match &row.command {
@@ -227,7 +227,12 @@ impl Engine {
     }
 
     /// The run if it is in memory, otherwise what must be read.
-    fn wanted_run(&self, tenant: TenantId, dag_id: &DagId, run_name: &RunName) -> Result<RunIdx, Step> {
+    pub(crate) fn wanted_run(
+        &self,
+        tenant: TenantId,
+        dag_id: &DagId,
+        run_name: &RunName,
+    ) -> Result<RunIdx, Step> {
         let dag = match self.known_dag(tenant, dag_id) {
             Ok(dag) => dag,
             Err(refusal) => return Err(Step::Done(Err(refusal))),
@@ -238,7 +243,7 @@ impl Engine {
         }
     }
 
-    fn trigger(&mut self, tenant: TenantId, trigger: &Trigger, actor: Arc<str>) -> Step {
+    pub(crate) fn trigger(&mut self, tenant: TenantId, trigger: &Trigger, actor: Arc<str>) -> Step {
         match self.must_be_absent(tenant, trigger, None) {
             Ok(Some(load)) => Step::Wait(load),
             Ok(None) => self.make_triggered(tenant, trigger, Some(actor), None).into(),
@@ -248,7 +253,7 @@ impl Engine {
 
     /// What must be looked up before a run is made, given what was looked up and isn't there: a name or date that a
     /// finished run has is known to the database only.
-    fn must_be_absent(
+    pub(crate) fn must_be_absent(
         &self,
         tenant: TenantId,
         trigger: &Trigger,
@@ -277,7 +282,7 @@ impl Engine {
     }
 
     /// The name that the run will have, if an older run may have it.
-    fn fixed_name(&self, dag: u32, trigger: &Trigger) -> Option<RunName> {
+    pub(crate) fn fixed_name(&self, dag: u32, trigger: &Trigger) -> Option<RunName> {
         match (&trigger.run_name, trigger.run_after) {
             (Some(name), _) => Some(name.clone()),
             (None, Some(run_after)) => self.free_name(dag, RunType::Manual, trigger.logical_date, run_after),
@@ -362,7 +367,7 @@ impl Engine {
     /// The instances that a selection names, in order of task and index. Names that the run's version doesn't have are
     /// left out. What surrounds a task that runs again is needed again: `with_setups` adds its setups, and what cleans up
     /// after them.
-    fn selected(&self, run: RunIdx, select: &Selection, with_setups: bool) -> Vec<TiIdx> {
+    pub(crate) fn selected(&self, run: RunIdx, select: &Selection, with_setups: bool) -> Vec<TiIdx> {
         let state = self.run(run);
         let mut instances = Vec::new();
         for (task, indexes) in state.plan.chosen(select, with_setups) {
@@ -377,7 +382,7 @@ impl Engine {
     }
 
     /// The instances that are to be cleared.
-    fn to_clear(&self, run: RunIdx, clear: &Clear) -> Vec<(TaskId, i32)> {
+    pub(crate) fn to_clear(&self, run: RunIdx, clear: &Clear) -> Vec<(TaskId, i32)> {
         let state = self.run(run);
         self.selected(run, &clear.select, true)
             .into_iter()
@@ -386,7 +391,7 @@ impl Engine {
             .collect()
     }
 
-    fn clear(&mut self, tenant: TenantId, clear: &Clear, actor: Arc<str>) -> Step {
+    pub(crate) fn clear(&mut self, tenant: TenantId, clear: &Clear, actor: Arc<str>) -> Step {
         let run = match self.wanted_run(tenant, &clear.select.dag_id, &clear.select.run_name) {
             Ok(run) => run,
             Err(step) => return step,
@@ -413,7 +418,13 @@ impl Engine {
         Ok(json!({ "cleared": cleared })).into()
     }
 
-    fn mark_tasks(&mut self, tenant: TenantId, select: &Selection, to: TaskState, actor: Arc<str>) -> Step {
+    pub(crate) fn mark_tasks(
+        &mut self,
+        tenant: TenantId,
+        select: &Selection,
+        to: TaskState,
+        actor: Arc<str>,
+    ) -> Step {
         let kind = match to {
             TaskState::Success => BulkKind::MarkSuccess,
             TaskState::Failed => BulkKind::MarkFailed,
@@ -473,7 +484,7 @@ impl Engine {
         Ok(json!({ "marked": marked })).into()
     }
 
-    fn mark_run(
+    pub(crate) fn mark_run(
         &mut self,
         tenant: TenantId,
         dag_id: &DagId,
@@ -518,48 +529,13 @@ impl Engine {
         Ok(json!({ "state": to })).into()
     }
 
-    fn delete_run(&mut self, tenant: TenantId, dag_id: &DagId, run_name: &RunName) -> Step {
-        let run = match self.wanted_run(tenant, dag_id, run_name) {
-            Ok(run) => run,
-            Err(step) => return step,
-        };
-        let state = self.run(run);
-        if !state.row.state.is_finished() || state.unfinished > 0 {
-            let message = format!("run `{run_name}` isn't finished");
-            return Err(Refusal::new("run.unfinished", message)).into();
-        }
-        let id = state.row.run;
-        self.past_is_gone(run);
-        self.drop_rows(run);
-        self.out.deleted_runs.push((tenant, id));
-        self.forget_run(run);
-        Ok(json!({ "deleted": run_name })).into()
-    }
-
-    fn delete_dag(&mut self, tenant: TenantId, dag_id: &DagId) -> Result<Value, Refusal> {
-        let dag = self.known_dag(tenant, dag_id)?;
-        let state = &self.dags[dag as usize];
-        let open = |run: &RunIdx| !self.run(*run).row.state.is_finished() || self.run(*run).unfinished > 0;
-        if state.runs.values().any(open) {
-            return Err(Refusal::new("dag.has_runs", format!("`{dag_id}` has unfinished runs")));
-        }
-        for run in state.runs.values().copied().collect::<Vec<_>>() {
-            self.drop_rows(run);
-            self.forget_run(run);
-        }
-        self.end_backfills(dag);
-        self.forget_pending(dag);
-        let state = &mut self.dags[dag as usize];
-        (state.deleted, state.next) = (true, None);
-        state.generation += 1;
-        self.listen(dag);
-        self.dag_index.remove(&(tenant, dag_id.clone()));
-        self.out.deleted_dags.push((tenant, dag_id.clone()));
-        Ok(json!({ "deleted": dag_id }))
-    }
-
     /// Puts a finished run, as the database has it, back into memory.
-    fn bring_back(&mut self, row: RunRow, tasks: Vec<TaskRow>, model: &Arc<Dag>) -> Option<RunIdx> {
+    pub(crate) fn bring_back(
+        &mut self,
+        row: RunRow,
+        tasks: Vec<TaskRow>,
+        model: &Arc<Dag>,
+    ) -> Option<RunIdx> {
         let dag = self.find_dag(row.tenant, &row.dag_id)?;
         if let Some(known) = self.dags[dag as usize].runs.get(&row.run_name) {
             return Some(*known);
@@ -570,7 +546,7 @@ impl Engine {
     }
 
     /// Moves a run to its DAG's newest version: tasks that are gone become removed, new ones are created.
-    fn move_to_latest(&mut self, run: RunIdx) -> Result<(), Refusal> {
+    pub(crate) fn move_to_latest(&mut self, run: RunIdx) -> Result<(), Refusal> {
         let state = self.run(run);
         let dag = state.dag;
         let newest = self.dags[dag as usize].plan.clone();
@@ -591,7 +567,7 @@ fn smallest() -> DagId {
     DagId::parse("-").expect("invariant: a hyphen is a name")
 }
 
-fn no_run(dag_id: &DagId, run_name: &RunName) -> Refusal {
+pub(crate) fn no_run(dag_id: &DagId, run_name: &RunName) -> Refusal {
     Refusal::new("run.not_found", format!("`{dag_id}` has no run `{run_name}`"))
 }
 

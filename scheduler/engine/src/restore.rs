@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use dags::ids::{BundleId, RunId};
 
 use crate::{
-    attempt::StoredEnding,
     command::Refusal,
+    ending::StoredEnding,
     engine::{Config, Engine, Timer},
     plan::{Plan, TaskIdx},
     rows::{Changed, RunRow, Snapshot, TaskRow},

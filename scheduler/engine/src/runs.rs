@@ -4,13 +4,13 @@ use std::{collections::VecDeque, sync::Arc};
 
 use dags::{
     ids::{RunId, RunName},
-    model::{DeadlineFrom, TaskEvent},
+    model::DeadlineFrom,
     time::Timestamp,
 };
 use serde_json::{Map, Value};
 
 use crate::{
-    engine::{Alert, Engine, Timer},
+    engine::{Engine, Timer},
     plan::{Plan, TaskIdx},
     rows::{RunRow, RunType},
     run::{Past, Run, RunIdx, Span, Ti, TiRef, Unit},
@@ -223,7 +223,7 @@ impl Engine {
         }
     }
 
-    fn start_run(&mut self, run: RunIdx) {
+    pub(crate) fn start_run(&mut self, run: RunIdx) {
         let now = self.now;
         let state = self.run_mut(run);
         let key = (state.row.backfill.is_some(), state.row.run_after, state.seq, run);
@@ -264,24 +264,6 @@ impl Engine {
         for (when, timer) in timers {
             self.at(when, timer);
         }
-    }
-
-    pub(crate) fn miss_deadline(&mut self, run: RunIdx, n: u32) {
-        let state = self.run(run);
-        if state.row.state.is_finished() {
-            return;
-        }
-        let Some(deadline) = state.plan.dag().deadlines.get(n as usize) else { return };
-        let reason = format!("not done within {} of when it was {}", deadline.within, deadline.from);
-        self.out.effects.alerts.push(Alert {
-            tenant: state.row.tenant,
-            route: deadline.notify.clone(),
-            dag_id: state.row.dag_id.clone(),
-            run_name: state.row.run_name.clone(),
-            task: None,
-            what: "deadline",
-            reason: Some(reason.into()),
-        });
     }
 
     pub(crate) fn time_out_run(&mut self, run: RunIdx) {
@@ -364,7 +346,7 @@ impl Engine {
         }
     }
 
-    fn is_stuck(&self, run: RunIdx) -> bool {
+    pub(crate) fn is_stuck(&self, run: RunIdx) -> bool {
         let state = self.run(run);
         let halted = self.dags[state.dag as usize].halted();
         let limits =
@@ -418,7 +400,7 @@ impl Engine {
     }
 
     /// Pauses the DAG when so many of its last runs, by date, failed. One that is later and still open isn't failed.
-    fn count_failures(&mut self, run: RunIdx, ended: RunState) {
+    pub(crate) fn count_failures(&mut self, run: RunIdx, ended: RunState) {
         let (dag, date) = (self.run(run).dag, self.run(run).row.run_after);
         let later_open = |other: &RunIdx| {
             let other = &self.run(*other).row;
@@ -458,70 +440,6 @@ impl Engine {
         self.note_run(run, None);
         self.queue_run(run);
         self.past_changed(run);
-    }
-
-    fn notify_run(&mut self, run: RunIdx, to: RunState) {
-        let state = self.run(run);
-        let dag = state.plan.dag();
-        let (routes, what) =
-            if to == RunState::Success { (&dag.on_success, "success") } else { (&dag.on_failure, "failure") };
-        let alerts: Vec<Alert> = routes
-            .iter()
-            .map(|route| Alert {
-                tenant: state.row.tenant,
-                route: route.notify.clone(),
-                dag_id: state.row.dag_id.clone(),
-                run_name: state.row.run_name.clone(),
-                task: None,
-                what,
-                reason: state.row.reason.clone(),
-            })
-            .collect();
-        self.out.effects.alerts.extend(alerts);
-    }
-
-    pub(crate) fn notify_task(&mut self, at: TiRef, state: TaskState) {
-        match state {
-            TaskState::Failed => self.notify_about(at, TaskEvent::Failure),
-            TaskState::Success => self.notify_about(at, TaskEvent::Success),
-            TaskState::None
-            | TaskState::Scheduled
-            | TaskState::Queued
-            | TaskState::Running
-            | TaskState::Restarting
-            | TaskState::UpForRetry
-            | TaskState::UpForReschedule
-            | TaskState::Deferred
-            | TaskState::AwaitingInput
-            | TaskState::Skipped
-            | TaskState::UpstreamFailed
-            | TaskState::Removed => {}
-        }
-    }
-
-    pub(crate) fn notify_retry(&mut self, at: TiRef) {
-        self.notify_about(at, TaskEvent::Retry);
-    }
-
-    fn notify_about(&mut self, at: TiRef, event: TaskEvent) {
-        let run = self.run(at.run);
-        let ti = &run.tis[at.ti as usize];
-        let model = run.plan.model(ti.task);
-        let alerts: Vec<Alert> = model
-            .notify
-            .iter()
-            .filter(|notify| notify.on == event)
-            .map(|notify| Alert {
-                tenant: run.row.tenant,
-                route: notify.notify.clone(),
-                dag_id: run.row.dag_id.clone(),
-                run_name: run.row.run_name.clone(),
-                task: Some((model.task_id.clone(), ti.map_index)),
-                what: event.as_str(),
-                reason: ti.live.as_ref().and_then(|live| live.reason.clone()),
-            })
-            .collect();
-        self.out.effects.alerts.extend(alerts);
     }
 }
 

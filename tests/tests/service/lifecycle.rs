@@ -136,8 +136,14 @@ async fn a_second_service_is_refused_while_the_first_has_the_lease(site: Site) {
     let start = std::time::Instant::now();
     let mut second = loop {
         let mut second = site.start_on("second");
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        if second.is_running() {
+        let owns = site
+            .until(SOON, "it has the shard or ends", async || match second.log() {
+                log if log.contains("the shard is ours") => Ok(true),
+                _ if !second.is_running() => Ok(false),
+                log => Err(log),
+            })
+            .await;
+        if owns {
             break second;
         }
         assert!(start.elapsed() < LATE, "the lease doesn't run out");

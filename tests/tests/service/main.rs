@@ -1,4 +1,5 @@
 //! The real service, `updraft standalone`, end to end: on SQLite and on PostgreSQL, and through `kill -9`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod crashes;
 mod folder;

@@ -236,9 +236,10 @@ impl Drop for Site {
             };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let dropped = std::thread::spawn(move || runtime.block_on(drop)).join();
-            if !matches!(dropped, Ok(Ok(_))) && !std::thread::panicking() {
-                panic!("the test's database can't be dropped: {dropped:?}");
-            }
+            assert!(
+                !(!matches!(dropped, Ok(Ok(_))) && !std::thread::panicking()),
+                "the test's database can't be dropped: {dropped:?}"
+            )
         }
     }
 }

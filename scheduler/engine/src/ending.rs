@@ -1,0 +1,186 @@
+//! Ending instances from outside: by hand, with their run, or to bring them back to the start.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use dags::{
+    ids::{DispatchId, ExecutorName},
+    time::Timestamp,
+};
+
+use crate::{
+    dispatch::Kill,
+    engine::{Ending, Engine},
+    queue::{Holds, Ticket},
+    rows::ContinuationRow,
+    run::{TiRef, flag},
+    state::TaskState,
+    transition::Event,
+    work::RunWork,
+};
+
+/// A dispatch that is being ended, as it is stored.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct StoredEnding {
+    id: DispatchId,
+    holds: Holds,
+}
+
+impl Engine {
+    /// Ends an instance by hand or with its run. What runs is killed; its slots stay taken until its end is confirmed.
+    pub(crate) fn end_by_hand(
+        &mut self,
+        at: TiRef,
+        event: Event,
+        by: Option<Arc<str>>,
+        reason: Option<Arc<str>>,
+    ) {
+        let why = reason.clone().unwrap_or_else(|| "marked by hand".into());
+        self.let_go(at, &why);
+        self.run_mut(at.run).tis[at.ti as usize].live().marked_by = by;
+        self.apply(at, event, reason);
+        self.touch(at);
+    }
+
+    /// Detaches an instance from its queue place, question or dispatch.
+    pub(crate) fn let_go(&mut self, at: TiRef, why: &str) {
+        self.dequeue(at);
+        self.close_question(at);
+        let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
+        if !ti.state.holds_slots() {
+            return;
+        }
+        let n = ti.dispatch_n;
+        let live = ti.live();
+        let (ticket, executor, gang) = (live.ticket.take(), live.executor.clone(), live.gang.take());
+        let attempt = self.attempt_id(at);
+        let since = self.attempts.swap_remove(&attempt).map_or(Timestamp::MIN, |holder| holder.since);
+        if ticket.is_some() {
+            self.run_mut(at.run).active -= 1;
+            self.refill(at.run);
+        }
+        if let (Some(ticket), Some(executor)) = (ticket, executor) {
+            let ended = gang.map(|gang| gang.ended).unwrap_or_default();
+            let id = DispatchId { attempt, n };
+            self.end_dispatch(id, Some(ticket), &ended, executor, why);
+            if let Some(ending) = self.ending.get_mut(&id) {
+                ending.since = since;
+            }
+        }
+    }
+
+    pub(crate) fn close_question(&mut self, at: TiRef) {
+        let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
+        if ti.has(flag::ASKING) {
+            ti.unset(flag::ASKING);
+            let attempt = self.attempt_of(at, true);
+            self.run_mut(at.run).moving -= 1;
+            self.attempts.swap_remove(&attempt);
+        }
+    }
+
+    /// Ends a dispatch whose instance goes on without it. What it holds stays taken until its end is confirmed.
+    pub(crate) fn end_dispatch(
+        &mut self,
+        id: DispatchId,
+        ticket: Option<Ticket>,
+        ended: &BTreeSet<u32>,
+        executor: ExecutorName,
+        why: &str,
+    ) {
+        let mut row = 0;
+        let mut members = 1;
+        if let Some(ticket) = ticket {
+            row = self.next_continuation;
+            self.next_continuation += 1;
+            let holds = self.queue.describe(ticket);
+            members = holds.members;
+            let work = serde_json::json!({ "ending": StoredEnding { id, holds } });
+            self.out.continuations.insert(row, ContinuationRow { id: row, work: Some(work) });
+        }
+        let members = (0..members).filter(|member| !ended.contains(member)).collect();
+        let since = Timestamp::MIN;
+        self.ending.insert(id, Ending { ticket, executor: executor.clone(), since, members, row });
+        self.kill(id, executor, why);
+    }
+
+    /// What was being ended when the process ended still holds what it held.
+    pub(crate) fn restore_ending(&mut self, row: i64, StoredEnding { id, holds }: StoredEnding) {
+        let Holds { tenant, pool, executor, slots, members } = holds;
+        let lane = self.queue.lane(tenant, &pool, &executor, slots, members);
+        let ticket = Some(self.queue.take(lane));
+        let (since, members) = (Timestamp::MIN, (0..members).collect());
+        let ending = Ending { ticket, executor: executor.clone(), since, members, row };
+        self.ending.insert(id, ending);
+        self.kill(id, executor, "it was being ended before the restart");
+    }
+
+    pub(crate) fn kill(&mut self, id: DispatchId, executor: ExecutorName, why: &str) {
+        let kill = Kill { id, executor, grace: self.config.kill_grace, reason: why.to_owned() };
+        self.out.effects.kills.push(kill);
+    }
+
+    pub(crate) fn member_gone(&mut self, id: DispatchId, member: u32) {
+        let Some(ending) = self.ending.get_mut(&id) else { return };
+        ending.members.remove(&member);
+        if ending.members.is_empty() {
+            self.confirm_end(id);
+        }
+    }
+
+    pub(crate) fn confirm_end(&mut self, id: DispatchId) {
+        let Some(Ending { ticket, row, .. }) = self.ending.remove(&id) else { return };
+        if let Some(ticket) = ticket {
+            self.queue.release(ticket);
+        }
+        if row != 0 {
+            self.out.continuations.insert(row, ContinuationRow { id: row, work: None });
+        }
+    }
+
+    /// Brings an instance back to the start; a running one is ended first.
+    pub(crate) fn clear_one(&mut self, at: TiRef, by: Option<Arc<str>>) {
+        let run = self.run(at.run);
+        let ti = &run.tis[at.ti as usize];
+        let retries = run.plan.model(ti.task).retries;
+        let (task, state, tries) = (ti.task, ti.state, ti.try_number);
+        let unexpanded = ti.map_index == -1 && run.plan.tasks[task as usize].mapped;
+        let has_ticket = ti.live.as_ref().is_some_and(|live| live.ticket.is_some());
+        if state == TaskState::None {
+            return;
+        }
+        if state.holds_slots() && has_ticket {
+            if state != TaskState::Restarting {
+                let attempt = self.attempt_id(at);
+                let live = self.run_mut(at.run).tis[at.ti as usize].live();
+                let executor = live.executor.clone();
+                live.marked_by.clone_from(&by);
+                self.apply(at, Event::Clear, Some("cleared while it ran".into()));
+                let n = self.run(at.run).tis[at.ti as usize].dispatch_n;
+                if let Some(executor) = executor {
+                    self.kill(DispatchId { attempt, n }, executor, "cleared while it ran");
+                }
+            }
+        } else {
+            self.let_go(at, "cleared");
+            // What waits for a retry was kept when its try failed.
+            if tries > 0 && state != TaskState::UpForRetry {
+                self.archive(at, if state.is_finished() { state } else { TaskState::Failed });
+            }
+            // A task that the engine was about to run holds nothing that must be waited for.
+            let event = if state.holds_slots() { Event::Requeue } else { Event::Clear };
+            if event == Event::Requeue {
+                self.apply(at, Event::Requeue, None);
+            }
+            self.apply(at, Event::Clear, None);
+            let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
+            ti.unset(flag::DUE | flag::WHEN_HOLDS);
+            let live = ti.live();
+            *live = crate::run::Live { marked_by: by, ..Default::default() };
+            ti.max_tries = tries + retries;
+            if unexpanded {
+                self.push_work(at.run, RunWork::Expand { task });
+            }
+        }
+        self.touch(at);
+    }
+}
