@@ -25,6 +25,8 @@ pub(crate) struct Facts {
     /// The states that the history says instances have.
     told: BTreeMap<TaskKey, TaskState>,
     runs: BTreeMap<RunId, RunState>,
+    /// What branches were told to leave out, by attempt; more than one answer if a second driver asked again.
+    decided: BTreeMap<AttemptId, Vec<BTreeSet<TaskId>>>,
     /// How often an instance was cleared while it ran: each time it got one more try.
     restarts: BTreeMap<TaskKey, u32>,
 }
@@ -47,6 +49,11 @@ fn decision(row: &TaskRow) -> Option<BTreeSet<TaskId>> {
 }
 
 impl Facts {
+    /// A branch is told to leave these out.
+    pub(crate) fn decided(&mut self, attempt: AttemptId, left_out: BTreeSet<TaskId>) {
+        self.decided.entry(attempt).or_default().push(left_out);
+    }
+
     pub(crate) fn new_owner(&mut self) {
         self.usage.clear();
     }
@@ -183,6 +190,14 @@ impl Facts {
                     "`{}`[{}] is stored as {}, its history says {told}",
                     row.task, row.map_index, row.state
                 ));
+            }
+            let skips: BTreeSet<TaskId> = row.skips.iter().flat_map(|skips| skips.iter().cloned()).collect();
+            if let Some(told) = self.decided.get(&row.attempt())
+                && row.state == TaskState::Success
+                && row.marked_by.is_none()
+                && !told.contains(&skips)
+            {
+                return Err(format!("`{}`[{}] leaves out {skips:?}, not {told:?}", row.task, row.map_index));
             }
             let more = self.restarts.get(&key(row)).copied().unwrap_or_default();
             if row.try_number > row.max_tries + 1 + more {

@@ -41,10 +41,13 @@ impl World {
             "branch" => {
                 let downs = model.tasks.iter().filter(|down| down.needs.contains(&task.task_id));
                 let names: Vec<_> = downs.map(|down| down.task_id.clone()).collect();
+                let all = names.clone();
                 let mut chosen: Vec<_> = names.into_iter().filter(|_| self.rng.mill(500)).collect();
                 if self.rng.mill(20) {
                     chosen.push(crate::models::task_id("stranger"));
                 }
+                let left_out = all.into_iter().filter(|name| !chosen.contains(name)).collect();
+                self.facts.decided(question.id.attempt, left_out);
                 Answer::Follow(chosen)
             }
             "short_circuit" if self.rng.mill(500) => Answer::Stop { direct: self.rng.mill(500) },
