@@ -1,5 +1,11 @@
 //! The real service, `updraft standalone`, end to end: on SQLite and on PostgreSQL, and through `kill -9`.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the helpers of tests fail the test, and say what they measured and what the service wrote"
+)]
 
 mod crashes;
 mod folder;
