@@ -72,7 +72,7 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
     let db = Db::connect(&url, Role::Owner).await.context("failed to open the database")?;
     migrate::up(&db).await.context("failed to bring the database's schema up to date")?;
     let sealer = Sealer::new(MasterKey::load_or_create(&data.join("master.key"))?);
-    let objects = Objects::open(data.join("objects"))?;
+    let objects = Objects::open(&data.join("objects"))?;
     let script_program = plugins::script::locate(None).ok();
     if script_program.is_none() {
         tracing::warn!(

@@ -179,7 +179,7 @@ pub async fn run(
         &variables.keys().map(String::as_str).collect(),
         &connections.keys().map(String::as_str).collect(),
     )?;
-    let objects = Objects::open(place.join("objects")).map_err(Error::path("make a folder in", &place))?;
+    let objects = Objects::open(&place.join("objects")).map_err(Error::path("make a folder in", &place))?;
     bundle::store(&folder.scan, &objects)?;
     let journal = SharedJournal::default();
     ask(&journal, &prepared, &folder.scan.digest, request, conf);

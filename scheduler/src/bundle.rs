@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_stored_bundle_is_a_copy() {
         let (folder, data) = (folder(), tempfile::tempdir().unwrap());
-        let objects = Objects::open(data.path().join("objects")).unwrap();
+        let objects = Objects::open(&data.path().join("objects")).unwrap();
         let scan = scan(folder.path()).unwrap();
         let place = store(&scan, &objects).unwrap();
         fs::write(folder.path().join("a.yaml"), "dag: b").unwrap();
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn a_file_that_changes_meanwhile_is_noticed() {
         let (folder, data) = (folder(), tempfile::tempdir().unwrap());
-        let objects = Objects::open(data.path().join("objects")).unwrap();
+        let objects = Objects::open(&data.path().join("objects")).unwrap();
         let scan = scan(folder.path()).unwrap();
         fs::write(folder.path().join("a.yaml"), "dag: b").unwrap();
         assert!(matches!(store(&scan, &objects), Err(Error::Changed(path)) if path == "a.yaml"));

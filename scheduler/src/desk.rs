@@ -103,7 +103,7 @@ impl<F: Facts> Desk<F> {
 
     async fn holds(&self, question: &Question, expression: &str, names: &Value) -> Result<bool, Refused> {
         let scripts = self.scripts()?;
-        let value = scripts.eval(question.tenant, expression, names).await.map_err(script)?;
+        let value = scripts.eval(question.tenant, expression, names).await.map_err(|error| script(&error))?;
         Ok(template::truthy(&value))
     }
 
@@ -129,7 +129,8 @@ impl<F: Facts> Desk<F> {
         }
         let fields: Vec<Field> =
             templated.iter().map(|name| Field { source: args[*name].clone(), code: false }).collect();
-        let values = self.scripts()?.render(question.tenant, &fields, names).await.map_err(script)?;
+        let values =
+            self.scripts()?.render(question.tenant, &fields, names).await.map_err(|error| script(&error))?;
         for (name, value) in templated.into_iter().zip(values) {
             let value = value.map_err(|fault| Refused::Always(format!("`{name}`: {fault}")))?;
             args.insert(name.clone(), value);
@@ -236,11 +237,11 @@ impl From<context::Error> for Refused {
 }
 
 /// Only the author's fault is final; a pool that is busy or a helper that died is asked again.
-fn script(error: plugins::script::Error) -> Refused {
+fn script(error: &plugins::script::Error) -> Refused {
     use plugins::script::Error as E;
-    match &error {
-        E::Busy(_) | E::Died(_) | E::Start(..) => Refused::Now(chain(&error)),
-        E::Fault(_) | E::Missing(_) | E::Sandbox { .. } | E::Protocol(_) => Refused::Always(chain(&error)),
+    match error {
+        E::Busy(_) | E::Died(_) | E::Start(..) => Refused::Now(chain(error)),
+        E::Fault(_) | E::Missing(_) | E::Sandbox { .. } | E::Protocol(_) => Refused::Always(chain(error)),
     }
 }
 

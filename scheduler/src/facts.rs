@@ -192,9 +192,15 @@ impl Facts for DbFacts {
             store::run::list(&self.db, scope, &filter, window).await.map_err(Error::new("find a run"))?;
         let Some(row) = page.rows.into_iter().next() else { return Ok(None) };
         let window = store::Window { limit: 100_000, offset: 0 };
-        let tasks = store::task_instance::list(&self.db, scope, row.run, &Default::default(), window)
-            .await
-            .map_err(Error::new("read task instances"))?;
+        let tasks = store::task_instance::list(
+            &self.db,
+            scope,
+            row.run,
+            &store::task_instance::TaskFilter::default(),
+            window,
+        )
+        .await
+        .map_err(Error::new("read task instances"))?;
         Ok(Some((row, tasks.rows)))
     }
 

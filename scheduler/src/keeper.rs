@@ -21,8 +21,7 @@ pub(crate) async fn keep(executors: &Executors, holder: Option<&Kind>, objects: 
     for executor in candidates {
         for attempt in 1..=TRIES {
             match keep_one(executor, objects, receipt).await {
-                Ok(()) => break,
-                Err(executor::Error::Unknown { .. }) => break,
+                Ok(()) | Err(executor::Error::Unknown { .. }) => break,
                 Err(error) if attempt == TRIES => {
                     tracing::error!(dispatch = %receipt.dispatch, %error, "failed to keep a log; its executor still has it");
                 }

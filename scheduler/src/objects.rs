@@ -23,7 +23,7 @@ pub struct Objects {
 
 impl Objects {
     /// Opens the folder, making it if it isn't there.
-    pub fn open(root: PathBuf) -> io::Result<Self> {
+    pub fn open(root: &Path) -> io::Result<Self> {
         for part in ["bundles", "results", "logs"] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(root.join(part))?;
         }

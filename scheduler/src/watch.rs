@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -101,6 +101,10 @@ pub struct Found {
     pub activated: bool,
 }
 
+fn is_script(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "rhai")
+}
+
 /// Keeps the DAGs of a folder active.
 #[derive(Debug)]
 pub struct FolderWatch {
@@ -161,7 +165,7 @@ impl FolderWatch {
             scan.files.iter().map(|file| (file.path.as_str(), &file.sha256)).collect();
         let scripts_key = {
             let mut hash = Sha256::new();
-            for (path, content) in hashes.iter().filter(|(path, _)| path.ends_with(".rhai")) {
+            for (path, content) in hashes.iter().filter(|(path, _)| is_script(path)) {
                 hash.update(path.as_bytes());
                 hash.update(content);
             }
@@ -208,7 +212,7 @@ impl FolderWatch {
         let mut hash = Sha256::new();
         hash.update(self.catalog_key);
         hash.update(hashes[path]);
-        if path.ends_with(".rhai") {
+        if is_script(path) {
             hash.update(scripts_key);
         }
         for name in dags.iter().flat_map(|(dag, ..)| dag.files.keys()) {
@@ -223,8 +227,9 @@ impl FolderWatch {
         let scope = TenantScope::new(self.options.tenant);
         let failed = |source| Error::Db { doing: "read the DAGs that are active", source };
         let window = store::Window { limit: 100_000, offset: 0 };
-        let dags =
-            store::dag::list(&self.options.db, scope, &Default::default(), window).await.map_err(failed)?;
+        let dags = store::dag::list(&self.options.db, scope, &store::dag::DagFilter::default(), window)
+            .await
+            .map_err(failed)?;
         let mut found = Vec::new();
         for dag in dags.rows {
             let version =

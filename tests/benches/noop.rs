@@ -107,7 +107,7 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
     let db = Db::connect(url, Role::Owner).await?;
     migrate::up(&db).await?;
     let sealer = Sealer::new(MasterKey::load_or_create(&folder.join("master.key"))?);
-    let objects = Objects::open(folder.join("objects"))?;
+    let objects = Objects::open(&folder.join("objects"))?;
     let wake = Arc::new(Notify::new());
     let journal = journal::acquire(&db, ShardId::DEFAULT, "bench", Span::seconds(3_600), &clock::now).await?;
     let name: ExecutorName = "noop".parse()?;

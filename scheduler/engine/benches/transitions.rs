@@ -220,6 +220,7 @@ fn resident() -> u64 {
 }
 
 /// Bytes per instance that waits: for a slot, and for something upstream.
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 fn memory() {
     const WAITING: usize = 1_000_000;
     let before = resident();

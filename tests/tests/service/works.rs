@@ -88,7 +88,7 @@ async fn a_scheduled_dag_runs_to_success_and_all_of_it_is_kept(site: Site) {
     let tries: Vec<_> = tries.iter().map(|try_| (try_.row.try_number, try_.row.exit_code)).collect();
     assert_eq!(tries, [(1, Some(1))]);
 
-    let objects = Objects::open(site.path("data/objects")).unwrap();
+    let objects = Objects::open(&site.path("data/objects")).unwrap();
     let result = async |name: &str, index: i32| {
         let row = store::result::get(&site.db, SCOPE, run.run, &task(name), index).await.unwrap();
         row.expect("a result").value
