@@ -286,8 +286,8 @@ impl Timetable {
             start = step_to(start, period, if interval { cutoff.before(period) } else { cutoff });
         }
         // A schedule that was a trigger one before ended its last run where this one would begin.
-        while last.is_some_and(|last| start <= last.start()) {
-            start = start.after(period);
+        if let Some(last) = last.filter(|last| start <= last.start()) {
+            start = step_to(start, period, last.start().after(Span(1)));
         }
         Some(Planned::over(start, due(start)))
     }
