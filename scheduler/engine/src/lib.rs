@@ -35,6 +35,7 @@ mod run;
 mod runs;
 mod schedule;
 mod select;
+pub mod sharing;
 pub mod state;
 pub mod transition;
 pub mod trigger_rule;

@@ -1,0 +1,15 @@
+//! The resource pool: who is admitted next, where, and who must give way.
+//!
+//! Tenants are the leaves of a tree of cohorts; quotas are written per flavor and resource. What is admitted is charged in a
+//! ledger until the executor has confirmed its end. [`spec`] holds what is described from outside, [`share`] the exact
+//! fractions by which tenants are compared, [`decision`] what comes out and why something waits.
+//!
+//! Everything is an integer or an exact fraction, every tie is broken: no float, clock, hash order or randomness takes part.
+
+pub mod decision;
+pub mod share;
+pub mod spec;
+
+pub use decision::{Blocker, Decision, How, Part, Place, Rule};
+pub use share::{Share, Weight};
+pub use spec::{Cap, CapKind, Cohort, Flavor, Group, Labels, Name, Quota, Quotas, Tenant, Vector, Workload};
