@@ -89,6 +89,8 @@ fn task(run: &RunRow, n: usize) -> TaskRow {
         ended_at: None,
         wake_at: None,
         executor: None,
+        members: 1,
+        host: None,
         pool: name("default_pool"),
         pool_slots: 1,
         weight: 5,

@@ -32,7 +32,7 @@ use crate::{
     desk::{Desk, chain},
     executors::{Executors, Kind},
     facts::Facts,
-    hand_over::{hand_over, holds, not_started},
+    hand_over::{hand_over, held, not_started},
     keeper,
     objects::Objects,
 };
@@ -86,7 +86,7 @@ pub struct Parts<J, F> {
 pub struct Status {
     /// Batches, reports and so on.
     pub counts: Counts,
-    /// Dispatches that were handed over and whose end isn't stored.
+    /// Members of dispatches that were handed over and whose end isn't stored.
     pub dispatched: usize,
     /// Whether nothing is under way.
     pub idle: bool,
@@ -230,7 +230,7 @@ async fn run_errands<J: Journal>(
 }
 
 type UnderWay = Arc<Mutex<BTreeMap<DispatchId, Timestamp>>>;
-type Holders = Arc<Mutex<BTreeMap<DispatchId, ExecutorName>>>;
+type Holders = Arc<Mutex<BTreeMap<(DispatchId, u32), ExecutorName>>>;
 
 struct Shell<F> {
     driver: Driver,
@@ -241,7 +241,7 @@ struct Shell<F> {
     errands: mpsc::Sender<Errand>,
     tasks: TaskTracker,
     end: CancellationToken,
-    /// Which executor has which dispatch.
+    /// Which executor has which member of a dispatch.
     holders: Holders,
     /// Dispatches that are being handed over, with the engine's clock when they were let out.
     under_way: UnderWay,
@@ -277,7 +277,7 @@ impl<F: Facts> Shell<F> {
                     Some(Event::Input(input)) => input,
                     Some(Event::Inbox(inbox)) => {
                         self.inbox_asked = false;
-                        let full = inbox.rows.len() >= REQUESTS_AT_ONCE;
+                        let full = inbox.len() >= REQUESTS_AT_ONCE;
                         if let Some(ended) = self.feed(Input::Inbox(inbox)).await {
                             return ended;
                         }
@@ -337,7 +337,7 @@ impl<F: Facts> Shell<F> {
         }
     }
 
-    fn holders(&self) -> std::sync::MutexGuard<'_, BTreeMap<DispatchId, ExecutorName>> {
+    fn holders(&self) -> std::sync::MutexGuard<'_, BTreeMap<(DispatchId, u32), ExecutorName>> {
         self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -435,7 +435,9 @@ impl<F: Facts> Shell<F> {
             });
             let mut holders = self.holders();
             for dispatch in &dispatches {
-                holders.insert(dispatch.id, dispatch.executor.clone());
+                for member in 0..dispatch.members {
+                    holders.insert((dispatch.id, member), dispatch.executor.clone());
+                }
             }
         }
         let (desk, executors, events) = (self.desk.clone(), self.executors.clone(), self.events.clone());
@@ -446,16 +448,13 @@ impl<F: Facts> Shell<F> {
                     let (desk, executors, events, under_way) = (&desk, &executors, &events, &under_way);
                     async move {
                         let failed = hand_over(desk, executors, &dispatch).await.err();
-                        if let Some(reason) = failed
-                            && !holds(executors, &dispatch).await
-                        {
-                            let news = |member| Report {
-                                dispatch: dispatch.id,
-                                member,
-                                seq: u32::MAX,
-                                news: News::Ended(not_started(reason.clone())),
-                            };
-                            let reports = (0..dispatch.members).map(news).collect();
+                        if let Some(reason) = failed {
+                            let held = held(executors, &dispatch).await;
+                            let missing = (0..dispatch.members).filter(|member| !held.contains(member));
+                            let end = || News::Ended(not_started(reason.clone()));
+                            let reports = missing
+                                .map(|member| Report::new(dispatch.id, member, u32::MAX, end()))
+                                .collect();
                             drop(events.send(Event::Input(Input::Reports(reports))).await);
                         }
                         under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&dispatch.id);
@@ -492,7 +491,7 @@ impl<F: Facts> Shell<F> {
         {
             let mut holders = self.holders();
             for receipt in ended {
-                let holder = holders.remove(&receipt.dispatch);
+                let holder = holders.remove(&(receipt.dispatch, receipt.member));
                 work.push((receipt, holder));
             }
         }
@@ -529,10 +528,9 @@ impl<F: Facts> Shell<F> {
                             let mut holders = holders.lock().unwrap_or_else(PoisonError::into_inner);
                             // What has ended may be confirmed by now; nobody would take it out again.
                             for held in held.iter().filter(|held| !held.ended) {
-                                holders.entry(held.id).or_insert_with(|| name.clone());
+                                holders.entry((held.id, held.member)).or_insert_with(|| name.clone());
                             }
                         }
-                        let held = held.into_iter().map(|held| held.id).collect();
                         let input = Input::Holdings { executor: name, held, as_of };
                         drop(events.send(Event::Input(input)).await);
                     }

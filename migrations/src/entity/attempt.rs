@@ -25,6 +25,8 @@ pub(crate) struct Model {
     pub(crate) ended_at: Option<i64>,
     pub(crate) wake_at: Option<i64>,
     pub(crate) executor: Option<String>,
+    pub(crate) members: i32,
+    pub(crate) host: Option<String>,
     pub(crate) pool: String,
     pub(crate) pool_slots: i32,
     pub(crate) weight: i32,

@@ -11,9 +11,9 @@ use dags::{
     time::Timestamp,
 };
 use engine::{
-    command::{self, ActivatedDag, Command, InboxRow},
+    command::{ActivatedDag, Command, InboxRow, Refusal},
     journal::{Inbox, Load, Loaded},
-    rows::{ContinuationRow, RunRow, Snapshot, TaskRow},
+    rows::{ContinuationRow, MemberRow, RunRow, Snapshot, TaskRow},
 };
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     db::Db,
-    entity::{backfill, dag, dag_version, inbox, pending_asset, pool, run, task_instance, tenant},
+    entity::{backfill, dag, dag_version, inbox, member, pending_asset, pool, run, task_instance, tenant},
     error::{Doing as _, Error},
     rows,
     scope::ShardScope,
@@ -98,7 +98,7 @@ pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Err
     let mut wanted: BTreeSet<Version> =
         dags.iter().map(|dag| (dag.tenant, dag.dag_id.clone(), dag.version.clone())).collect();
     wanted.extend(runs.iter().map(|(run, _)| (run.tenant, run.dag_id.clone(), run.version.clone())));
-    let versions = versions(db, wanted.into_iter().collect()).await?;
+    let versions = versions(db, wanted.into_iter().collect()).await?.all()?;
     let pools = pool::Entity::find()
         .filter(pool::Column::TenantId.in_subquery(tenants(scope)))
         .order_by_asc(pool::Column::TenantId)
@@ -127,6 +127,7 @@ pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Err
         batch: at.batch as u64,
         dags,
         versions,
+        members: members_of(db, &runs).await?,
         runs,
         pools: pools.iter().map(rows::pool).collect::<Result<_, _>>()?,
         pending_assets: pending.iter().map(rows::pending_asset).collect::<Result<_, _>>()?,
@@ -153,8 +154,8 @@ async fn last_backfill(db: &Db, scope: ShardScope) -> Result<BTreeMap<TenantId, 
 async fn continuations(db: &Db, scope: ShardScope) -> Result<Vec<ContinuationRow>, Error> {
     let doing = "read the work to continue";
     let sql = db.pick(
-        "SELECT id, work FROM continuation WHERE shard_id = ?1 ORDER BY id",
-        "SELECT id, work FROM continuation WHERE shard_id = $1 ORDER BY id",
+        "SELECT id, format, work FROM continuation WHERE shard_id = ?1 ORDER BY id",
+        "SELECT id, format, work FROM continuation WHERE shard_id = $1 ORDER BY id",
     );
     let found = db.read().query_all_raw(statement(db, sql, [scope.shard().0.into()])).await.doing(doing)?;
     found
@@ -163,6 +164,7 @@ async fn continuations(db: &Db, scope: ShardScope) -> Result<Vec<ContinuationRow
             let work: String = row.try_get("", "work").doing(doing)?;
             Ok(ContinuationRow {
                 id: row.try_get("", "id").doing(doing)?,
+                format: row.try_get::<i32>("", "format").doing(doing)? as u32,
                 work: Some(rows::json("continuation", &work)?),
             })
         })
@@ -198,6 +200,32 @@ async fn unfinished(db: &Db, scope: ShardScope) -> Result<Vec<(RunRow, Vec<TaskR
         .collect())
 }
 
+/// The members of those runs' gangs that have started or ended.
+async fn members_of(db: &Db, runs: &[(RunRow, Vec<TaskRow>)]) -> Result<Vec<MemberRow>, Error> {
+    let mut members = Vec::new();
+    for same_tenant in runs.chunk_by(|a, b| a.0.tenant == b.0.tenant) {
+        for chunk in same_tenant.chunks(RUNS_PER_READ) {
+            let ids: Vec<Uuid> = chunk.iter().map(|(run, _)| run.run.0).collect();
+            let found = member::Entity::find()
+                .filter(member::Column::TenantId.eq(chunk[0].0.tenant.0))
+                .filter(any_of(db, &ids))
+                .order_by_asc(member::Column::RunId)
+                .order_by_asc(member::Column::TaskId)
+                .order_by_asc(member::Column::MapIndex)
+                .order_by_asc(member::Column::TryNumber)
+                .order_by_asc(member::Column::DispatchN)
+                .order_by_asc(member::Column::Member)
+                .all(db.read())
+                .await
+                .doing("read members of gangs")?;
+            for row in found {
+                members.push(rows::member(row)?);
+            }
+        }
+    }
+    Ok(members)
+}
+
 async fn tasks_of(db: &Db, tenant: TenantId, runs: &[Uuid]) -> Result<Vec<TaskRow>, Error> {
     let found = task_instance::Entity::find()
         .filter(task_instance::Column::TenantId.eq(tenant.0))
@@ -224,9 +252,30 @@ fn any_of(db: &Db, runs: &[Uuid]) -> Expr {
 
 type Version = (TenantId, DagId, DagVersion);
 
-/// The models of those versions. One that isn't there is an error: runs can't go on without it.
-async fn versions(db: &Db, mut wanted: Vec<Version>) -> Result<BTreeMap<DagVersion, Arc<Dag>>, Error> {
-    let mut models = BTreeMap::new();
+/// What was found of the versions that were asked for.
+struct Versions {
+    models: BTreeMap<DagVersion, Arc<Dag>>,
+    /// Those that can't be had, and why.
+    bad: BTreeMap<Version, String>,
+}
+
+impl Versions {
+    fn why_not(&self, version: &Version) -> Option<String> {
+        self.bad.get(version).cloned()
+    }
+
+    /// All of them, or an error that names the first that can't be had.
+    fn all(self) -> Result<BTreeMap<DagVersion, Arc<Dag>>, Error> {
+        match self.bad.into_values().next() {
+            Some(why) => Err(Error::corrupt("dag_version", why)),
+            None => Ok(self.models),
+        }
+    }
+}
+
+/// The models of those versions.
+async fn versions(db: &Db, mut wanted: Vec<Version>) -> Result<Versions, Error> {
+    let (mut models, mut bad) = (BTreeMap::new(), BTreeMap::new());
     wanted.sort();
     wanted.dedup();
     for chunk in wanted.chunks(VERSIONS_PER_READ) {
@@ -249,16 +298,26 @@ async fn versions(db: &Db, mut wanted: Vec<Version>) -> Result<BTreeMap<DagVersi
         };
         let found = found.all(db.read()).await.doing("read DAG versions")?;
         for row in &found {
-            models.insert(DagVersion(row.version.as_str().into()), rows::model(row)?);
+            let version = DagVersion(row.version.as_str().into());
+            match rows::model(row) {
+                Ok(model) => drop(models.insert(version, model)),
+                Err(why) => {
+                    let key = (TenantId(row.tenant_id), rows::name("dag_version", &row.dag_id)?, version);
+                    bad.insert(key, why.to_string());
+                }
+            }
         }
     }
-    match wanted.iter().find(|(_, _, version)| !models.contains_key(version)) {
-        Some((tenant, dag, version)) => Err(Error::corrupt(
-            "dag_version",
-            format!("version {version} of DAG {dag} of tenant {tenant} is named by a row and isn't there"),
-        )),
-        None => Ok(models),
+    for key in wanted {
+        let (tenant, dag, version) = &key;
+        if !models.contains_key(version) && !bad.contains_key(&key) {
+            let why = format!(
+                "version {version} of DAG {dag} of tenant {tenant} is named by a row and isn't there"
+            );
+            bad.insert(key, why);
+        }
     }
+    Ok(Versions { models, bad })
 }
 
 fn statement<const N: usize>(db: &Db, sql: &str, values: [Value; N]) -> Statement {
@@ -280,21 +339,35 @@ pub(super) async fn inbox(db: &Db, scope: ShardScope, skip: &[i64], limit: usize
         });
     }
     let found = query.all(db.read()).await.doing("read the inbox")?;
-    let mut requests = Vec::with_capacity(found.len());
+    let mut inbox = Inbox::default();
     let mut wanted = Vec::new();
     for row in found {
-        rows::format("inbox", row.format, command::FORMAT as i32)?;
-        let command: Command = rows::json("inbox", &row.payload)?;
         let tenant = TenantId(row.tenant_id);
-        if let Command::ActivateBundle { dags, .. } = &command {
-            wanted.extend(
-                dags.iter()
-                    .map(|ActivatedDag { dag_id, version, .. }| (tenant, dag_id.clone(), version.clone())),
-            );
+        match Command::read(row.format as u32, &row.payload) {
+            Ok(command) => {
+                wanted.extend(named(tenant, &command));
+                inbox.rows.push(InboxRow { id: row.id, tenant, actor: row.actor, command });
+            }
+            Err(refusal) => inbox.refused.push((row.id, refusal)),
         }
-        requests.push(InboxRow { id: row.id, tenant, actor: row.actor, command });
     }
-    Ok(Inbox { rows: requests, versions: versions(db, wanted).await? })
+    let found = versions(db, wanted).await?;
+    for row in std::mem::take(&mut inbox.rows) {
+        let bad = named(row.tenant, &row.command).into_iter().find_map(|version| found.why_not(&version));
+        match bad {
+            Some(why) => inbox.refused.push((row.id, Refusal::new("dag_version.unreadable", why))),
+            None => inbox.rows.push(row),
+        }
+    }
+    inbox.versions = found.models;
+    Ok(inbox)
+}
+
+/// The versions that a request names.
+fn named(tenant: TenantId, command: &Command) -> Vec<Version> {
+    let Command::ActivateBundle { dags, .. } = command else { return Vec::new() };
+    let version = |dag: &ActivatedDag| (tenant, dag.dag_id.clone(), dag.version.clone());
+    dags.iter().map(version).collect()
 }
 
 pub(super) async fn load(db: &Db, scope: ShardScope, load: Load) -> Result<Loaded, Error> {
@@ -320,7 +393,8 @@ pub(super) async fn load(db: &Db, scope: ShardScope, load: Load) -> Result<Loade
     };
     let run = rows::Run::try_from(found)?.0;
     let tasks = tasks_of(db, run.tenant, &[run.run.0]).await?;
-    let mut models = versions(db, vec![(run.tenant, run.dag_id.clone(), run.version.clone())]).await?;
+    let mut models =
+        versions(db, vec![(run.tenant, run.dag_id.clone(), run.version.clone())]).await?.all()?;
     let model =
         models.remove(&run.version).ok_or_else(|| Error::corrupt("dag_version", run.version.to_string()))?;
     Ok(Loaded { load, run: Some((run, tasks, model)) })

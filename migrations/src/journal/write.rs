@@ -18,6 +18,7 @@ mod dag;
 mod delete;
 mod event;
 mod inbox;
+mod member;
 mod pool;
 mod result;
 mod run;
@@ -50,6 +51,7 @@ pub(super) async fn batch(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Resul
     task_instance::insert_attempts(tx, &batch.attempts).await?;
     task_instance::insert(tx, &batch.new_tasks).await?;
     task_instance::update(tx, &batch.tasks).await?;
+    member::upsert(tx, &batch.members).await?;
     result::upsert(tx, &batch.results).await?;
     dag::upsert(tx, &batch.dags).await?;
     pool::upsert(tx, &batch.pools).await?;

@@ -131,6 +131,8 @@ CREATE TABLE task_instance (
   ended_at bigint,
   wake_at bigint,
   executor text COLLATE "C",
+  members integer NOT NULL,
+  host text COLLATE "C",
   pool text COLLATE "C" NOT NULL,
   pool_slots integer NOT NULL,
   weight integer NOT NULL,
@@ -159,6 +161,8 @@ CREATE TABLE attempt (
   ended_at bigint,
   wake_at bigint,
   executor text COLLATE "C",
+  members integer NOT NULL,
+  host text COLLATE "C",
   pool text COLLATE "C" NOT NULL,
   pool_slots integer NOT NULL,
   weight integer NOT NULL,
@@ -170,14 +174,34 @@ CREATE TABLE attempt (
   PRIMARY KEY (tenant_id, run_id, task_id, map_index, try_number)
 );
 
+-- Members of gangs that have started or ended; a dispatch with a single member has no row here.
+CREATE TABLE member (
+  tenant_id uuid NOT NULL,
+  run_id uuid NOT NULL,
+  task_id text COLLATE "C" NOT NULL,
+  map_index integer NOT NULL,
+  try_number integer NOT NULL,
+  dispatch_n integer NOT NULL,
+  member integer NOT NULL,
+  host text COLLATE "C",
+  started_at bigint,
+  ended_at bigint,
+  exit_code integer,
+  format integer NOT NULL,
+  ending text COLLATE "C",
+  PRIMARY KEY (tenant_id, run_id, task_id, map_index, try_number, dispatch_n, member),
+  CHECK ((ended_at IS NULL) = (ending IS NULL))
+);
+
 CREATE TABLE attempt_claim (
   attempt_id uuid NOT NULL,
   n integer NOT NULL,
+  member integer NOT NULL,
   tenant_id uuid NOT NULL,
   run_id uuid NOT NULL,
   claimant text COLLATE "C" NOT NULL,
   claimed_at bigint NOT NULL,
-  PRIMARY KEY (attempt_id, n)
+  PRIMARY KEY (attempt_id, n, member)
 );
 CREATE INDEX attempt_claim_run ON attempt_claim (tenant_id, run_id);
 
@@ -288,6 +312,7 @@ CREATE TABLE backfill (
 CREATE TABLE continuation (
   shard_id uuid NOT NULL,
   id bigint NOT NULL,
+  format integer NOT NULL,
   work text COLLATE "C" NOT NULL,
   PRIMARY KEY (shard_id, id)
 );

@@ -127,6 +127,8 @@ CREATE TABLE task_instance (
   ended_at INTEGER,
   wake_at INTEGER,
   executor TEXT,
+  members INTEGER NOT NULL,
+  host TEXT,
   pool TEXT NOT NULL,
   pool_slots INTEGER NOT NULL,
   weight INTEGER NOT NULL,
@@ -155,6 +157,8 @@ CREATE TABLE attempt (
   ended_at INTEGER,
   wake_at INTEGER,
   executor TEXT,
+  members INTEGER NOT NULL,
+  host TEXT,
   pool TEXT NOT NULL,
   pool_slots INTEGER NOT NULL,
   weight INTEGER NOT NULL,
@@ -166,14 +170,34 @@ CREATE TABLE attempt (
   PRIMARY KEY (tenant_id, run_id, task_id, map_index, try_number)
 ) STRICT, WITHOUT ROWID;
 
+-- Members of gangs that have started or ended; a dispatch with a single member has no row here.
+CREATE TABLE member (
+  tenant_id BLOB NOT NULL,
+  run_id BLOB NOT NULL,
+  task_id TEXT NOT NULL,
+  map_index INTEGER NOT NULL,
+  try_number INTEGER NOT NULL,
+  dispatch_n INTEGER NOT NULL,
+  member INTEGER NOT NULL,
+  host TEXT,
+  started_at INTEGER,
+  ended_at INTEGER,
+  exit_code INTEGER,
+  format INTEGER NOT NULL,
+  ending TEXT,
+  PRIMARY KEY (tenant_id, run_id, task_id, map_index, try_number, dispatch_n, member),
+  CHECK ((ended_at IS NULL) = (ending IS NULL))
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE attempt_claim (
   attempt_id BLOB NOT NULL,
   n INTEGER NOT NULL,
+  member INTEGER NOT NULL,
   tenant_id BLOB NOT NULL,
   run_id BLOB NOT NULL,
   claimant TEXT NOT NULL,
   claimed_at INTEGER NOT NULL,
-  PRIMARY KEY (attempt_id, n)
+  PRIMARY KEY (attempt_id, n, member)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX attempt_claim_run ON attempt_claim (tenant_id, run_id);
 
@@ -284,6 +308,7 @@ CREATE TABLE backfill (
 CREATE TABLE continuation (
   shard_id BLOB NOT NULL,
   id INTEGER NOT NULL,
+  format INTEGER NOT NULL,
   work TEXT NOT NULL,
   PRIMARY KEY (shard_id, id)
 ) STRICT, WITHOUT ROWID;

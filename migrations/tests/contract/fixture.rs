@@ -145,6 +145,8 @@ pub(crate) fn task(run: &RunRow, name: &str, map_index: i32) -> TaskRow {
         ended_at: None,
         wake_at: None,
         executor: None,
+        members: 1,
+        host: None,
         pool: "default_pool".parse().unwrap(),
         pool_slots: 1,
         weight: 1,

@@ -4,13 +4,14 @@ use std::task::Poll;
 
 use dags::{
     ids::{RunName, ShardId, TenantId},
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 use engine::{
+    Config, Engine,
     command::{ActivatedDag, Command, Refusal, Trigger},
-    dispatch::ResultRef,
+    dispatch::{End, Outcome, ResultRef},
     journal::{Commit, Journal as _, Load, Position},
-    rows::{Batch, EventRow, InboxOutcome, ResultRow, RunType},
+    rows::{Batch, ContinuationRow, EventRow, InboxOutcome, MemberRow, ResultRow, RunType},
     state::{RunState, TaskState},
 };
 use migrations::store::{
@@ -36,6 +37,9 @@ on_both!(
     texts_with_nul_are_stored,
     requests_are_taken_once_with_outcome_and_audit,
     a_withdrawn_request_takes_its_effects_along,
+    a_request_that_cant_be_read_holds_up_nobody,
+    members_of_gangs_come_back,
+    work_of_an_unknown_format_says_both_numbers,
     runs_are_loaded_by_name_date_and_identity,
     a_snapshot_names_a_missing_model,
     extreme_numbers_come_back,
@@ -252,6 +256,100 @@ async fn a_withdrawn_request_takes_its_effects_along(test: TestDb) {
     assert!(why.contains("withdrawn"), "{why}");
     assert_eq!(run::list(db, scope(), &RunFilter::default(), Window::default()).await.unwrap().total, 0);
     assert_eq!(audit::list(db, scope(), Window::default()).await.unwrap().total, 0);
+}
+
+async fn a_request_that_cant_be_read_holds_up_nobody(test: TestDb) {
+    let db = &test.db;
+    fixture::store_version(db, scope(), "d", "one").await;
+    let mut journal = owned(db, "one").await;
+    let mut ids = Vec::new();
+    for name in ["newer", "broken", "strange", "fine"] {
+        ids.push(inbox::insert(db, scope(), "ann", &trigger(name), None).await.unwrap().id);
+    }
+    let activate = Command::ActivateBundle {
+        bundle: fixture::bundle_id("b1"),
+        dags: vec![ActivatedDag {
+            dag_id: fixture::dag_id("d"),
+            version: fixture::version("d", "never stored"),
+            bundle: None,
+            paused_upon_creation: false,
+        }],
+    };
+    ids.push(inbox::insert(db, scope(), "ann", &activate, None).await.unwrap().id);
+    test.sql(&format!("UPDATE inbox SET format = 7 WHERE id = {}", ids[0])).await;
+    test.sql(&format!("UPDATE inbox SET payload = '{{' WHERE id = {}", ids[1])).await;
+    let strange = "{\"kind\":\"sing\"}";
+    test.sql(&format!("UPDATE inbox SET kind = 'sing', payload = '{strange}' WHERE id = {}", ids[2])).await;
+
+    let found = journal.inbox(&[], 10).await.unwrap();
+    assert_eq!(found.rows.iter().map(|row| row.id).collect::<Vec<_>>(), [ids[3]], "the others go on");
+    let codes: Vec<_> = found.refused.iter().map(|(id, refusal)| (*id, refusal.code.as_str())).collect();
+    let expected = ["inbox.format", "inbox.unreadable", "inbox.unknown_kind", "dag_version.unreadable"];
+    assert_eq!(codes, [ids[0], ids[1], ids[2], ids[4]].into_iter().zip(expected).collect::<Vec<_>>());
+
+    // They are answered, so that their callers learn it and nobody reads them again.
+    let outcome = |(id, refusal): (i64, Refusal)| InboxOutcome { id, outcome: Err(refusal) };
+    let outcomes = found.refused.into_iter().map(outcome).collect();
+    assert_eq!(journal.commit(&Batch { inbox: outcomes, ..batch(1) }).await, Commit::Done);
+    let Progress::Taken { outcome: Err(refusal), .. } = inbox::progress(db, scope(), ids[0]).await.unwrap()
+    else {
+        panic!("it has no answer")
+    };
+    assert!(refusal.message.contains("format 7") && refusal.message.contains("format 1"), "{refusal}");
+    assert_eq!(journal.inbox(&[], 10).await.unwrap().len(), 1);
+    assert_eq!(audit::list(db, scope(), Window::default()).await.unwrap().total, 4);
+}
+
+async fn members_of_gangs_come_back(test: TestDb) {
+    fixture::store_version(&test.db, scope(), "d", "one").await;
+    let mut journal = owned(&test.db, "one").await;
+    let (mut first, run, task) = first_batch();
+    let started = MemberRow {
+        tenant: run.tenant,
+        run: run.run,
+        task: task.task.clone(),
+        map_index: -1,
+        try_number: 1,
+        dispatch_n: 1,
+        member: 1,
+        host: Some("gpu-7".into()),
+        started_at: Some(Timestamp(5)),
+        ended_at: None,
+        end: None,
+    };
+    let other = MemberRow { member: 0, host: None, ..started.clone() };
+    first.members = vec![other.clone(), started.clone()];
+    assert_eq!(journal.commit(&first).await, Commit::Done);
+    let end = End {
+        outcome: Outcome::Failed,
+        duration: Span(3),
+        exit_code: Some(137),
+        reason: Some("out of memory".to_owned()),
+        result: None,
+        mapped_length: None,
+    };
+    let ended = MemberRow { ended_at: Some(Timestamp(9)), end: Some(end), ..started };
+    assert_eq!(journal.commit(&Batch { members: vec![ended.clone()], ..batch(2) }).await, Commit::Done);
+    let expected = [other, ended];
+    assert_eq!(journal.snapshot().await.unwrap().members, expected);
+    let found = task_instance::members(&test.db, scope(), run.run, &task.task, -1).await.unwrap();
+    assert_eq!(found, expected);
+    assert_eq!(test.number("SELECT CAST(exit_code AS bigint) FROM member WHERE member = 1").await, 137);
+    let gone = Batch { deleted_runs: vec![(run.tenant, run.run)], ..batch(3) };
+    assert_eq!(journal.commit(&gone).await, Commit::Done);
+    assert_eq!(test.number("SELECT count(*) FROM member").await, 0);
+}
+
+async fn work_of_an_unknown_format_says_both_numbers(test: TestDb) {
+    let mut journal = owned(&test.db, "one").await;
+    let work = ContinuationRow::new(1, serde_json::json!({}));
+    assert_eq!(journal.commit(&Batch { continuations: vec![work], ..batch(1) }).await, Commit::Done);
+    test.sql("UPDATE continuation SET format = 4").await;
+    let snapshot = journal.snapshot().await.unwrap();
+    let config = Config::new("local".parse().unwrap());
+    let refused = Engine::restore(config, snapshot).unwrap_err();
+    assert_eq!(refused.code, "restore.continuation");
+    assert_eq!(refused.message, "work 1: a document has format 4, this release reads format 1");
 }
 
 async fn runs_are_loaded_by_name_date_and_identity(test: TestDb) {

@@ -105,6 +105,7 @@ impl Model {
             batch: self.batch,
             dags: self.dags.values().cloned().collect(),
             versions: versions.collect(),
+            members: Vec::new(),
             runs,
             pools: self.pools.values().cloned().collect(),
             pending_assets: self.pending.values().cloned().collect(),

@@ -243,6 +243,8 @@ pub(crate) fn task_row(run: &Run, ti: &Ti) -> TaskRow {
         ended_at: live.and_then(|live| live.ended_at),
         wake_at: live.and_then(|live| live.wake_at),
         executor: live.and_then(|live| live.executor.clone()),
+        members: live.map(|live| live.members).filter(|members| *members > 0).unwrap_or(model.gang.max(1)),
+        host: live.and_then(|live| live.host.clone()),
         pool: model.pool.clone(),
         pool_slots: model.pool_slots,
         weight: run.plan.tasks[ti.task as usize].weight,

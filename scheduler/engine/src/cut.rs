@@ -32,6 +32,7 @@ impl Engine {
         batch.tasks.extend(out.removed_tasks);
         batch.new_tasks.extend(out.removed_new_tasks);
         batch.attempts = out.attempts;
+        batch.members = out.members.into_values().collect();
         batch.results = out.results;
         batch.pools = out.pools;
         batch.deleted_pools = out.deleted_pools;
@@ -63,6 +64,7 @@ impl Engine {
             && out.backfills.is_empty()
             && out.continuations.is_empty()
             && out.attempts.is_empty()
+            && out.members.is_empty()
             && out.results.is_empty()
             && out.removed_tasks.is_empty()
             && out.removed_new_tasks.is_empty()
@@ -120,6 +122,7 @@ impl Engine {
     pub(crate) fn drop_rows(&mut self, run: RunIdx) {
         let id = self.run(run).row.run;
         self.out.attempts.retain(|attempt| attempt.row.run != id);
+        self.out.members.retain(|_, member| member.run != id);
         self.out.results.retain(|result| result.run != id);
         self.out.removed_tasks.retain(|changed| changed.row.run != id);
         self.out.removed_new_tasks.retain(|row| row.run != id);

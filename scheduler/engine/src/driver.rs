@@ -11,9 +11,10 @@ use dags::{
     time::{Span, Timestamp},
 };
 
+pub use crate::dispatch::Receipt;
 use crate::{
     command::Refusal,
-    dispatch::{Dispatch, Kill, News, Report},
+    dispatch::{Dispatch, Held, Kill, News, Report},
     engine::{Alert, Answer, Config, Effects, Engine, Fate, Fault, Question},
     journal::{Commit, Inbox, Load, Loaded, Position},
     rows::{Batch, Snapshot},
@@ -50,7 +51,7 @@ pub enum Input {
         /// The executor.
         executor: ExecutorName,
         /// What it holds, ended or not.
-        held: Vec<DispatchId>,
+        held: Vec<Held>,
         /// See above.
         as_of: Timestamp,
     },
@@ -83,19 +84,6 @@ pub enum Action {
     Answered(Vec<i64>),
     /// Drop the engine. Nothing follows.
     Stop(Stop),
-}
-
-/// A report that is durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Receipt {
-    /// The dispatch.
-    pub dispatch: DispatchId,
-    /// The member.
-    pub member: u32,
-    /// The report's number.
-    pub seq: u32,
-    /// Whether it was the last of the member.
-    pub ended: bool,
 }
 
 /// Why a driver can't go on.
@@ -226,6 +214,11 @@ impl Driver {
                         self.engine.request(row, &inbox.versions);
                     }
                 }
+                for (id, refusal) in inbox.refused {
+                    if self.taken.insert(id) {
+                        self.engine.refuse(id, refusal);
+                    }
+                }
             }
             Input::Reports(reports) => reports.iter().for_each(|report| self.report(report)),
             Input::Answer(id, answer) => {
@@ -310,8 +303,8 @@ impl Driver {
         Self::let_out(flight.effects, flight.receipts, actions);
     }
 
-    fn let_out(effects: Effects, receipts: Vec<Receipt>, actions: &mut Vec<Action>) {
-        let Effects { dispatches, kills, questions, alerts, faults } = effects;
+    fn let_out(effects: Effects, mut receipts: Vec<Receipt>, actions: &mut Vec<Action>) {
+        let Effects { dispatches, kills, confirms, questions, alerts, faults } = effects;
         if !dispatches.is_empty() {
             actions.push(Action::Dispatch(dispatches));
         }
@@ -321,6 +314,7 @@ impl Driver {
         if !questions.is_empty() {
             actions.push(Action::Ask(questions));
         }
+        receipts.extend(confirms);
         if !receipts.is_empty() {
             actions.push(Action::Confirm(receipts));
         }

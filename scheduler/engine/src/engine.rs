@@ -22,14 +22,14 @@ use dags::{
 
 use crate::{
     command::InboxRow,
-    dispatch::{Dispatch, Kill},
+    dispatch::{Dispatch, Kill, Receipt},
     journal::Load,
     map::FixedMap,
     plan::{Plan, TaskIdx},
     queue::{Queue, Ticket},
     rows::{
-        AssetEventRow, AttemptRow, BackfillRow, ContinuationRow, DagRow, InboxOutcome, PendingAssetRow,
-        PoolRow, ResultRow,
+        AssetEventRow, AttemptRow, BackfillRow, ContinuationRow, DagRow, InboxOutcome, MemberKey, MemberRow,
+        PendingAssetRow, PoolRow, ResultRow,
     },
     run::{Run, RunIdx, TiRef},
     transition::Refused,
@@ -132,6 +132,8 @@ pub struct Effects {
     pub dispatches: Vec<Dispatch>,
     /// Dispatches to end.
     pub kills: Vec<Kill>,
+    /// Members of gangs whose end their executor may forget.
+    pub confirms: Vec<Receipt>,
     /// Questions to answer.
     pub questions: Vec<Question>,
     /// Notifications to send.
@@ -179,7 +181,7 @@ pub enum Fate {
     Stale,
     /// It was here before.
     Repeat,
-    /// The member of a gang ended and others haven't: to be sent again until they have.
+    /// The member of a gang ended. Its executor keeps that until the gang is over, which [`Effects::confirms`] says.
     Held,
 }
 
@@ -255,8 +257,9 @@ pub(crate) struct Ending {
     pub(crate) executor: ExecutorName,
     /// As of [`Holder`].
     pub(crate) since: Timestamp,
+    pub(crate) members: u32,
     /// Members that haven't ended.
-    pub(crate) members: BTreeSet<u32>,
+    pub(crate) open: BTreeSet<u32>,
     /// Its number in the table of continuations: what it holds survives a crash.
     pub(crate) row: i64,
 }
@@ -266,6 +269,7 @@ pub(crate) struct Ending {
 pub(crate) struct Out {
     pub(crate) effects: Effects,
     pub(crate) attempts: Vec<AttemptRow>,
+    pub(crate) members: BTreeMap<MemberKey, MemberRow>,
     pub(crate) results: Vec<ResultRow>,
     /// Instances of tasks that a run no longer has since it was moved to another version.
     pub(crate) removed_tasks: Vec<crate::rows::Changed<crate::state::TaskState, crate::rows::TaskRow>>,

@@ -9,7 +9,7 @@ use dags::{
 };
 
 use crate::{
-    command::InboxRow,
+    command::{InboxRow, Refusal},
     rows::{Batch, RunRow, Snapshot, TaskRow},
 };
 
@@ -42,6 +42,8 @@ pub struct Position {
 pub struct Inbox {
     /// In order of their numbers.
     pub rows: Vec<InboxRow>,
+    /// Requests that can't be read: of an unknown kind or format, or broken. Each is answered with its refusal.
+    pub refused: Vec<(i64, Refusal)>,
     /// The models of the versions that the rows name.
     pub versions: BTreeMap<DagVersion, Arc<Dag>>,
 }
@@ -57,6 +59,18 @@ pub enum Load {
     ById(RunId),
     /// By the logical date that it stands for, for backfills.
     At(TenantId, DagId, Timestamp),
+}
+
+impl Inbox {
+    /// How many requests were read.
+    pub fn len(&self) -> usize {
+        self.rows.len() + self.refused.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// The answer to a [`Load`].

@@ -19,6 +19,8 @@ mod evaluate;
 mod expand;
 pub mod explain;
 mod forget;
+pub mod format;
+mod gang;
 mod holdings;
 pub mod journal;
 pub mod map;

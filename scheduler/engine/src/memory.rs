@@ -18,8 +18,8 @@ use crate::{
     command::{Command, InboxRow, Refusal},
     journal::{Commit, Inbox, Journal, Load, Loaded, Position},
     rows::{
-        AssetEventRow, AttemptRow, BackfillRow, Batch, ContinuationRow, DagRow, EventRow, PendingAssetRow,
-        PoolRow, ResultRow, RunRow, Snapshot, TaskRow,
+        AssetEventRow, AttemptRow, BackfillRow, Batch, ContinuationRow, DagRow, EventRow, MemberKey,
+        MemberRow, PendingAssetRow, PoolRow, ResultRow, RunRow, Snapshot, TaskRow,
     },
 };
 
@@ -46,6 +46,8 @@ pub struct MemoryJournal {
     pub tasks: BTreeMap<TaskKey, TaskRow>,
     /// Tries that are over.
     pub attempts: Vec<AttemptRow>,
+    /// Members of gangs.
+    pub members: BTreeMap<MemberKey, MemberRow>,
     /// Results of current attempts.
     pub results: BTreeMap<TaskKey, ResultRow>,
     /// Pools.
@@ -189,6 +191,9 @@ impl MemoryJournal {
         }
         self.kept.extend(batch.attempts.iter().map(|attempt| attempt.row.attempt()));
         self.attempts.extend(batch.attempts.iter().cloned());
+        for row in &batch.members {
+            self.members.insert(row.key(), row.clone());
+        }
         for row in &batch.results {
             self.results.insert((row.run, row.task.clone(), row.map_index), row.clone());
         }
@@ -247,6 +252,7 @@ impl MemoryJournal {
         self.tasks.retain(|(owner, ..), _| *owner != run);
         self.results.retain(|(owner, ..), _| *owner != run);
         self.attempts.retain(|attempt| attempt.row.run != run);
+        self.members.retain(|(owner, ..), _| *owner != run);
     }
 
     /// Everything that an engine is rebuilt from.
@@ -264,6 +270,12 @@ impl MemoryJournal {
                 .unfinished
                 .iter()
                 .map(|run| (self.runs[run].clone(), self.tasks_of(*run).cloned().collect()))
+                .collect(),
+            members: self
+                .members
+                .values()
+                .filter(|row| self.unfinished.contains(&row.run))
+                .cloned()
                 .collect(),
             pools: self.pools.values().cloned().collect(),
             pending_assets: self.pending_assets.values().cloned().collect(),
@@ -309,7 +321,7 @@ impl MemoryJournal {
                 }
             }
         }
-        Inbox { rows, versions }
+        Inbox { rows, refused: Vec::new(), versions }
     }
 }
 

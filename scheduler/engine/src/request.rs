@@ -44,6 +44,11 @@ impl Engine {
         }
     }
 
+    /// A request that can't be read has this outcome.
+    pub fn refuse(&mut self, id: i64, refusal: Refusal) {
+        self.out.inbox.push(InboxOutcome { id, outcome: Err(refusal) });
+    }
+
     /// A run that was asked for has been read.
     pub fn loaded(&mut self, loaded: Loaded) {
         if self.is_outdated(&loaded) {
@@ -541,7 +546,7 @@ impl Engine {
             return Some(*known);
         }
         let plan = self.plan(&row.version, model);
-        let run = self.restore_run(dag, plan, row, tasks);
+        let run = self.restore_run(dag, plan, row, tasks, Vec::new());
         Some(run)
     }
 

@@ -8,8 +8,9 @@ use crate::{
     command::Refusal,
     ending::StoredEnding,
     engine::{Config, Engine, Timer},
+    format,
     plan::{Plan, TaskIdx},
-    rows::{Changed, RunRow, Snapshot, TaskRow},
+    rows::{CONTINUATION_FORMAT, Changed, ContinuationRow, MemberRow, RunRow, Snapshot, TaskRow},
     run::{Live, RunIdx, Span, Ti, TiIdx, TiRef, Unit, flag},
     state::{RunState, TaskState},
     transition::Event,
@@ -54,6 +55,10 @@ impl Engine {
             let state = crate::backfill::State { row, running: 0, open: 0, looking: false };
             engine.backfills.insert((state.row.tenant, state.row.id), state);
         }
+        let mut members: BTreeMap<RunId, Vec<MemberRow>> = BTreeMap::new();
+        for row in snapshot.members {
+            members.entry(row.run).or_default().push(row);
+        }
         let mut runs: BTreeMap<RunId, RunIdx> = BTreeMap::new();
         for (row, tasks) in snapshot.runs {
             let Some(dag) = engine.find_dag(row.tenant, &row.dag_id) else {
@@ -63,13 +68,12 @@ impl Engine {
             let model = snapshot.versions.get(&row.version).ok_or_else(|| missing(&row.version))?;
             let plan = engine.plan(&row.version, model);
             let id = row.run;
-            runs.insert(id, engine.restore_run(dag, plan, row, tasks));
+            let members = members.remove(&id).unwrap_or_default();
+            runs.insert(id, engine.restore_run(dag, plan, row, tasks, members));
         }
         for row in snapshot.continuations {
             engine.next_continuation = engine.next_continuation.max(row.id + 1);
-            if let Some(work) = row.work {
-                engine.restore_continuation(row.id, work, &runs)?;
-            }
+            engine.restore_continuation(row, &runs)?;
         }
         for dag in 0..engine.dags.len() as u32 {
             engine.keep_plan(dag);
@@ -83,18 +87,19 @@ impl Engine {
 
     fn restore_continuation(
         &mut self,
-        id: i64,
-        work: serde_json::Value,
+        ContinuationRow { id, format, work }: ContinuationRow,
         runs: &BTreeMap<RunId, RunIdx>,
     ) -> Result<(), Refusal> {
-        let unreadable = |e| Refusal::new("restore.continuation", format!("work {id} can't be read: {e}"));
-        match serde_json::from_value(work).map_err(unreadable)? {
+        let refused = |why: String| Refusal::new("restore.continuation", format!("work {id}: {why}"));
+        format::check(format, CONTINUATION_FORMAT).map_err(|unknown| refused(unknown.to_string()))?;
+        let Some(work) = work else { return Ok(()) };
+        match serde_json::from_value(work).map_err(|e| refused(format!("it can't be read: {e}")))? {
             Continuation::Ending { ending } => self.restore_ending(id, ending),
             Continuation::Bulk { run, bulk } => {
                 if let Some(run) = runs.get(&run) {
                     self.push_work(*run, RunWork::Bulk(bulk));
                 } else {
-                    self.out.continuations.insert(id, crate::rows::ContinuationRow { id, work: None });
+                    self.out.continuations.insert(id, ContinuationRow::done(id));
                 }
             }
         }
@@ -108,6 +113,7 @@ impl Engine {
         plan: Arc<Plan>,
         row: RunRow,
         tasks: Vec<TaskRow>,
+        members: Vec<MemberRow>,
     ) -> RunIdx {
         let mut by_task: BTreeMap<TaskIdx, Vec<Ti>> = BTreeMap::new();
         let mut gone = Vec::new();
@@ -120,6 +126,15 @@ impl Engine {
         let run = self.insert_run(dag, plan, row, true);
         self.run_mut(run).gone = gone;
         self.assemble(run, by_task);
+        for member in members {
+            let state = self.run(run);
+            let Some(task) = place_in(&state.plan, &member.task, member.map_index) else { continue };
+            let found =
+                state.instances(task).find(|ti| state.tis[*ti as usize].map_index == member.map_index);
+            if let Some(ti) = found {
+                self.restore_member(TiRef { run, ti }, member);
+            }
+        }
         self.set_in_motion(run);
         run
     }
@@ -430,6 +445,8 @@ fn ti_of(task: TaskIdx, row: &TaskRow) -> Ti {
             ended_at: row.ended_at,
             wake_at: row.wake_at,
             executor: row.executor.clone(),
+            members: row.members,
+            host: row.host.clone(),
             reason: row.reason.clone(),
             exit_code: row.exit_code,
             mapped_length: row.mapped_length,

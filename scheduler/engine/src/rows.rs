@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     command::{Backfill, Refusal},
-    dispatch::ResultRef,
+    dispatch::{End, ResultRef},
     state::{RunState, TaskState},
 };
 
@@ -108,6 +108,10 @@ pub struct TaskRow {
     pub wake_at: Option<Timestamp>,
     /// The executor of the current dispatch.
     pub executor: Option<ExecutorName>,
+    /// How many members the current dispatch has, or the next one if there was none; 1 but for gangs.
+    pub members: u32,
+    /// The machine that the current dispatch runs on; of a gang, that of its first member.
+    pub host: Option<Arc<str>>,
     /// The pool.
     pub pool: PoolName,
     /// The pool slots that it takes.
@@ -130,6 +134,45 @@ impl TaskRow {
     /// The identity of the current attempt.
     pub fn attempt(&self) -> AttemptId {
         AttemptId::derive(self.run, &self.task, self.map_index, self.try_number)
+    }
+}
+
+/// A member of a gang that has started or ended. A dispatch with a single member has none: the instance's row says it all.
+///
+/// Its log is the one of (dispatch, member), as for every dispatch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemberRow {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The run.
+    pub run: RunId,
+    /// The task.
+    pub task: TaskId,
+    /// The map index.
+    pub map_index: i32,
+    /// The try.
+    pub try_number: u32,
+    /// The dispatch of the try.
+    pub dispatch_n: u32,
+    /// The member, from 0.
+    pub member: u32,
+    /// The machine that it runs on.
+    pub host: Option<Arc<str>>,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// How it ended.
+    pub end: Option<End>,
+}
+
+/// What tells members apart: run, task, map index, try, dispatch, member.
+pub type MemberKey = (RunId, TaskId, i32, u32, u32, u32);
+
+impl MemberRow {
+    /// Its key.
+    pub fn key(&self) -> MemberKey {
+        (self.run, self.task.clone(), self.map_index, self.try_number, self.dispatch_n, self.member)
     }
 }
 
@@ -302,13 +345,30 @@ pub struct InboxOutcome {
     pub outcome: Result<Value, Refusal>,
 }
 
+/// The number of the format of [`ContinuationRow::work`] that this release writes and reads.
+pub const CONTINUATION_FORMAT: u32 = 1;
+
 /// Work that was begun and is continued in later steps; survives a crash.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ContinuationRow {
     /// Its number, unique in the shard.
     pub id: i64,
+    /// The number of the work's format.
+    pub format: u32,
     /// The work and its cursor; the engine's own format. None deletes it.
     pub work: Option<Value>,
+}
+
+impl ContinuationRow {
+    /// Work in the present format.
+    pub fn new(id: i64, work: Value) -> Self {
+        Self { id, format: CONTINUATION_FORMAT, work: Some(work) }
+    }
+
+    /// Work that is done.
+    pub fn done(id: i64) -> Self {
+        Self { id, format: CONTINUATION_FORMAT, work: None }
+    }
 }
 
 /// A row that exists and is changed: the new row and the state that the database must still show.
@@ -341,6 +401,8 @@ pub struct Batch {
     pub deleted_tasks: Vec<(TenantId, RunId, TaskId, i32)>,
     /// Tries that are over and have a successor.
     pub attempts: Vec<AttemptRow>,
+    /// Members of gangs, new or changed.
+    pub members: Vec<MemberRow>,
     /// Results.
     pub results: Vec<ResultRow>,
     /// DAGs, new or changed.
@@ -388,6 +450,8 @@ pub struct Snapshot {
     pub versions: BTreeMap<DagVersion, Arc<Dag>>,
     /// Unfinished runs with all their task instances.
     pub runs: Vec<(RunRow, Vec<TaskRow>)>,
+    /// The members of their gangs that have started or ended.
+    pub members: Vec<MemberRow>,
     /// All pools.
     pub pools: Vec<PoolRow>,
     /// All pending asset events.

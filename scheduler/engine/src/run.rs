@@ -77,6 +77,10 @@ pub(crate) struct Live {
     pub(crate) ended_at: Option<Timestamp>,
     pub(crate) wake_at: Option<Timestamp>,
     pub(crate) executor: Option<ExecutorName>,
+    /// The members of the current dispatch, from its admission on.
+    pub(crate) members: u32,
+    /// Where it runs; of a gang, where its first member runs.
+    pub(crate) host: Option<Arc<str>>,
     pub(crate) reason: Option<Arc<str>>,
     pub(crate) exit_code: Option<i32>,
     pub(crate) mapped_length: Option<u32>,
@@ -87,18 +91,8 @@ pub(crate) struct Live {
     pub(crate) ticket: Option<Ticket>,
     /// The last report's number by which repeats are known.
     pub(crate) seq: u32,
-    /// What is known of the members of a gang, from the first end on.
-    pub(crate) gang: Option<Box<Gang>>,
-}
-
-/// The members of a gang that have ended. Not stored: their reports aren't confirmed before the last of them has ended.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Gang {
-    pub(crate) ended: BTreeSet<u32>,
-    /// How the first member ended, whose result is the gang's.
-    pub(crate) first: Option<crate::dispatch::End>,
-    /// The first end that wasn't a success.
-    pub(crate) failure: Option<crate::dispatch::End>,
+    /// What is known of the members of a gang, from the first report on.
+    pub(crate) gang: Option<Box<crate::gang::Gang>>,
 }
 
 impl Ti {

@@ -16,6 +16,8 @@ mod branching;
 mod clearing;
 #[path = "rules/explaining.rs"]
 mod explaining;
+#[path = "rules/gangs.rs"]
+mod gangs;
 #[path = "rules/mapping.rs"]
 mod mapping;
 #[path = "rules/odds.rs"]

@@ -16,24 +16,24 @@ pub(super) const INSERT: Both = Both {
     postgres: "
         INSERT INTO task_instance (
             tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted,
-            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, pool, pool_slots, weight, reason,
-            exit_code, mapped_length, skips, marked_by
+            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, members, host, pool,
+            pool_slots, weight, reason, exit_code, mapped_length, skips, marked_by
         ) SELECT * FROM unnest(
             $1::uuid[], $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::int4[], $7::int4[], $8::int4[],
             $9::int4[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::text[],
-            $16::text[], $17::int4[], $18::int4[], $19::text[], $20::int4[], $21::int4[], $22::text[],
-            $23::text[]
+            $16::int4[], $17::text[], $18::text[], $19::int4[], $20::int4[], $21::text[], $22::int4[],
+            $23::int4[], $24::text[], $25::text[]
         )",
     sqlite: "
         INSERT INTO task_instance (
             tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted,
-            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, pool, pool_slots, weight, reason,
-            exit_code, mapped_length, skips, marked_by
+            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, members, host, pool,
+            pool_slots, weight, reason, exit_code, mapped_length, skips, marked_by
         ) SELECT
             unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5,
             value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
             value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19,
-            value ->> 20, value ->> 21, value ->> 22
+            value ->> 20, value ->> 21, value ->> 22, value ->> 23, value ->> 24
         FROM jsonb_each(?1)",
 };
 
@@ -44,18 +44,18 @@ pub(super) const UPDATE: Both = Both {
             state = n.state, try_number = n.try_number, max_tries = n.max_tries, dispatch_n = n.dispatch_n,
             preempted = n.preempted, scheduled_at = n.scheduled_at, queued_at = n.queued_at,
             started_at = n.started_at, ended_at = n.ended_at, wake_at = n.wake_at, executor = n.executor,
-            pool = n.pool, pool_slots = n.pool_slots, weight = n.weight, reason = n.reason,
+            members = n.members, host = n.host, pool = n.pool, pool_slots = n.pool_slots, weight = n.weight, reason = n.reason,
             exit_code = n.exit_code, mapped_length = n.mapped_length, skips = n.skips,
             marked_by = n.marked_by
         FROM unnest(
             $1::uuid[], $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::int4[], $7::int4[], $8::int4[],
             $9::int4[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::text[],
-            $16::text[], $17::int4[], $18::int4[], $19::text[], $20::int4[], $21::int4[], $22::text[],
-            $23::text[], $24::text[]
+            $16::int4[], $17::text[], $18::text[], $19::int4[], $20::int4[], $21::text[], $22::int4[],
+            $23::int4[], $24::text[], $25::text[], $26::text[]
         ) AS n (
             tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted,
-            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, pool, pool_slots, weight, reason,
-            exit_code, mapped_length, skips, marked_by, before
+            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, members, host, pool,
+            pool_slots, weight, reason, exit_code, mapped_length, skips, marked_by, before
         )
         WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id AND t.task_id = n.task_id AND t.map_index = n.map_index
           AND t.state = n.before",
@@ -64,7 +64,7 @@ pub(super) const UPDATE: Both = Both {
             state = n.state, try_number = n.try_number, max_tries = n.max_tries, dispatch_n = n.dispatch_n,
             preempted = n.preempted, scheduled_at = n.scheduled_at, queued_at = n.queued_at,
             started_at = n.started_at, ended_at = n.ended_at, wake_at = n.wake_at, executor = n.executor,
-            pool = n.pool, pool_slots = n.pool_slots, weight = n.weight, reason = n.reason,
+            members = n.members, host = n.host, pool = n.pool, pool_slots = n.pool_slots, weight = n.weight, reason = n.reason,
             exit_code = n.exit_code, mapped_length = n.mapped_length, skips = n.skips,
             marked_by = n.marked_by
         FROM (SELECT
@@ -72,10 +72,10 @@ pub(super) const UPDATE: Both = Both {
             value ->> 3 AS map_index, value ->> 4 AS state, value ->> 5 AS try_number, value ->> 6 AS max_tries,
             value ->> 7 AS dispatch_n, value ->> 8 AS preempted, value ->> 9 AS scheduled_at,
             value ->> 10 AS queued_at, value ->> 11 AS started_at, value ->> 12 AS ended_at,
-            value ->> 13 AS wake_at, value ->> 14 AS executor, value ->> 15 AS pool, value ->> 16 AS pool_slots,
-            value ->> 17 AS weight, value ->> 18 AS reason, value ->> 19 AS exit_code,
-            value ->> 20 AS mapped_length, value ->> 21 AS skips, value ->> 22 AS marked_by,
-            value ->> 23 AS before
+            value ->> 13 AS wake_at, value ->> 14 AS executor, value ->> 15 AS members, value ->> 16 AS host,
+            value ->> 17 AS pool, value ->> 18 AS pool_slots, value ->> 19 AS weight, value ->> 20 AS reason,
+            value ->> 21 AS exit_code, value ->> 22 AS mapped_length, value ->> 23 AS skips,
+            value ->> 24 AS marked_by, value ->> 25 AS before
         FROM jsonb_each(?1)) AS n
         WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id AND t.task_id = n.task_id AND t.map_index = n.map_index
           AND t.state = n.before",
@@ -86,24 +86,24 @@ pub(super) const INSERT_ATTEMPTS: Both = Both {
     postgres: "
         INSERT INTO attempt (
             tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted,
-            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, pool, pool_slots, weight, reason,
-            exit_code, mapped_length, skips, marked_by
+            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, members, host, pool,
+            pool_slots, weight, reason, exit_code, mapped_length, skips, marked_by
         ) SELECT * FROM unnest(
             $1::uuid[], $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::int4[], $7::int4[], $8::int4[],
             $9::int4[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::text[],
-            $16::text[], $17::int4[], $18::int4[], $19::text[], $20::int4[], $21::int4[], $22::text[],
-            $23::text[]
+            $16::int4[], $17::text[], $18::text[], $19::int4[], $20::int4[], $21::text[], $22::int4[],
+            $23::int4[], $24::text[], $25::text[]
         )",
     sqlite: "
         INSERT INTO attempt (
             tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted,
-            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, pool, pool_slots, weight, reason,
-            exit_code, mapped_length, skips, marked_by
+            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, members, host, pool,
+            pool_slots, weight, reason, exit_code, mapped_length, skips, marked_by
         ) SELECT
             unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5,
             value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
             value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19,
-            value ->> 20, value ->> 21, value ->> 22
+            value ->> 20, value ->> 21, value ->> 22, value ->> 23, value ->> 24
         FROM jsonb_each(?1)",
 };
 
@@ -124,6 +124,8 @@ fn columns<'a, R>(rows: &'a [R], of: impl Fn(&'a R) -> &'a TaskRow) -> Columns<'
         .long_or_null(|r| of(r).ended_at.map(|t| t.0))
         .long_or_null(|r| of(r).wake_at.map(|t| t.0))
         .text_or_null(|r| of(r).executor.as_ref().map(dags::ids::ExecutorName::as_str))
+        .int(|r| int(of(r).members))
+        .free_or_null(|r| of(r).host.as_deref())
         .text(|r| of(r).pool.as_str())
         .int(|r| int(of(r).pool_slots))
         .int(|r| of(r).weight)

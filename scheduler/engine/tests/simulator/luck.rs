@@ -71,7 +71,7 @@ impl World {
 
     pub(crate) fn fault(&mut self) -> Outcomes {
         let executor = self.rng.below(self.executors.len() as u64) as usize;
-        match self.rng.below(8) {
+        match self.rng.below(9) {
             0 => {
                 if let Some(owner) = self.current {
                     self.crash(owner);
@@ -118,6 +118,14 @@ impl World {
                 if self.executors[executor].up {
                     let name = self.executors[executor].name.clone();
                     self.feed_current(Input::Executor(name, Some(slots)))?;
+                }
+            }
+            7 => {
+                // The host of one member dies.
+                let gangs = self.executors[executor].jobs.values_mut().filter(|job| job.members.len() > 1);
+                if let Some(job) = gangs.into_iter().next() {
+                    job.members.pop_last();
+                    self.tally.count("gang broken", 1);
                 }
             }
             _ => self.ask_holdings(executor, false),

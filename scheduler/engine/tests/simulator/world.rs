@@ -43,7 +43,7 @@ pub(crate) enum Event {
     Input { owner: u64, input: Box<Input> },
     Poll,
     Request,
-    Deliver { owner: u64, dispatch: Box<Dispatch> },
+    Deliver { owner: u64, dispatch: Box<Dispatch>, member: u32 },
     Kill { kill: Kill },
     Start { executor: usize, id: DispatchId, serial: u64, member: u32 },
     End { executor: usize, id: DispatchId, serial: u64, member: u32, outcome: Option<Outcome> },
@@ -108,6 +108,8 @@ impl Tally {
             "runs",
             "mapped",
             "loads",
+            "gangs",
+            "gang broken",
         ] {
             assert!(self.0.get(what).is_some_and(|n| *n > 100), "hardly any `{what}`: {:#?}", self.0);
         }
@@ -341,9 +343,9 @@ impl World {
         if !matches!(event, Event::Tick { .. } | Event::Send { .. }) {
             self.note(|| match &event {
                 Event::Commit { owner, batch } => format!("#{owner} commit {} arrives", batch.number),
-                Event::Deliver { owner, dispatch } => {
+                Event::Deliver { owner, dispatch, member } => {
                     let Dispatch { id, executor, dag_id, run_name, task_id, map_index, try_number, .. } = &**dispatch;
-                    format!("#{owner} hands {id} to `{executor}`: {dag_id} {run_name} {task_id}[{map_index}] try {try_number}")
+                    format!("#{owner} hands {id}-{member} to `{executor}`: {dag_id} {run_name} {task_id}[{map_index}] try {try_number}")
                 }
                 other => format!("{other:?}"),
             });
@@ -378,7 +380,7 @@ impl World {
                     self.after(delay, Event::Poll);
                 }
             }
-            Event::Deliver { owner, dispatch } => self.deliver(owner, *dispatch)?,
+            Event::Deliver { owner, dispatch, member } => self.deliver(owner, *dispatch, member)?,
             Event::Kill { kill } => self.kill(&kill),
             Event::Start { executor, id, serial, member } => self.start(executor, id, serial, member),
             Event::End { executor, id, serial, member, outcome } => {
@@ -388,21 +390,15 @@ impl World {
             Event::Report { report } => self.feed_current(Input::Reports(vec![*report]))?,
             Event::Confirm { receipt } => {
                 for executor in &mut self.executors {
-                    if let Some(job) = executor.jobs.get_mut(&receipt.dispatch) {
-                        if let Some(member) = job.members.get_mut(receipt.member as usize) {
-                            member.unconfirmed.retain(|report| report.seq != receipt.seq);
-                        }
-                        if job.members.iter().all(|member| member.ended && member.unconfirmed.is_empty()) {
-                            executor.jobs.remove(&receipt.dispatch);
-                        }
-                    }
+                    executor.confirmed(&receipt);
                 }
             }
             Event::AskHoldings { executor } => self.ask_holdings(executor, true),
             Event::Holdings { owner, executor, as_of } => {
                 let Executor { name, jobs, up, .. } = &self.executors[executor];
                 if *up {
-                    let (executor, held) = (name.clone(), jobs.keys().copied().collect());
+                    let (executor, held) =
+                        (name.clone(), jobs.iter().flat_map(|(id, job)| job.held(*id)).collect());
                     let delay = self.soon();
                     let input = Box::new(Input::Holdings { executor, held, as_of });
                     self.after(delay, Event::Input { owner, input });
@@ -419,9 +415,9 @@ impl World {
             }
             Event::Up { executor } => {
                 self.executors[executor].up = true;
-                for (owner, dispatch) in std::mem::take(&mut self.executors[executor].waiting) {
+                for (owner, dispatch, member) in std::mem::take(&mut self.executors[executor].waiting) {
                     let delay = self.soon();
-                    self.after(delay, Event::Deliver { owner, dispatch: Box::new(dispatch) });
+                    self.after(delay, Event::Deliver { owner, dispatch: Box::new(dispatch), member });
                 }
                 let (name, slots) = (self.executors[executor].name.clone(), self.executors[executor].slots);
                 self.feed_current(Input::Executor(name, Some(slots)))?;
@@ -566,10 +562,16 @@ impl World {
                     if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
                         known.undelivered.insert(dispatch.id, (dispatch.executor.clone(), now));
                     }
+                    if dispatch.members > 1 {
+                        self.tally.count("gangs", 1);
+                    }
                     let times = if self.rng.mill(self.weather.network) { 2 } else { 1 };
                     for _ in 0..times {
                         let delay = self.latency();
-                        self.after(delay, Event::Deliver { owner, dispatch: Box::new(dispatch.clone()) });
+                        self.after(
+                            delay,
+                            Event::Deliver { owner, dispatch: Box::new(dispatch.clone()), member: 0 },
+                        );
                     }
                 }
             }
@@ -772,7 +774,8 @@ impl World {
         self.after(delay, Event::Holdings { owner: id, executor, as_of });
     }
 
-    fn deliver(&mut self, owner: u64, dispatch: Dispatch) -> Outcomes {
+    /// A member arrives at its executor, and its shell goes on with the next.
+    fn deliver(&mut self, owner: u64, dispatch: Dispatch, member: u32) -> Outcomes {
         let id = dispatch.id;
         let Some(executor) = self.executors.iter().position(|known| known.name == dispatch.executor) else {
             return Err(format!("there is no executor `{}`", dispatch.executor));
@@ -783,18 +786,28 @@ impl World {
         if !self.executors[executor].up {
             // The shell tries again until it gets through; its successor will if it dies.
             if self.owner(owner).is_some() {
-                self.executors[executor].waiting.push((owner, dispatch));
+                self.executors[executor].waiting.push((owner, dispatch, member));
             }
             return Ok(());
         }
         if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
-            known.undelivered.remove(&id);
+            if member + 1 < dispatch.members {
+                let (delay, dispatch) = (self.latency(), Box::new(dispatch.clone()));
+                self.after(delay, Event::Deliver { owner, dispatch, member: member + 1 });
+            } else {
+                known.undelivered.remove(&id);
+            }
         }
-        if self.executors[executor].jobs.contains_key(&id) {
+        self.take_member(owner, executor, dispatch, member)
+    }
+
+    fn take_member(&mut self, owner: u64, executor: usize, dispatch: Dispatch, member: u32) -> Outcomes {
+        let id = dispatch.id;
+        if self.executors[executor].jobs.get(&id).is_some_and(|job| job.members.contains_key(&member)) {
             return Ok(());
         }
         if self.rng.mill(self.weather.network / 10) {
-            self.note(|| format!("the executor forgets {id} at once"));
+            self.note(|| format!("the executor forgets {id}-{member} at once"));
             return Ok(());
         }
         if !Facts::is_current(id, &self.store, &dispatch) {
@@ -802,20 +815,27 @@ impl World {
             return Ok(());
         }
         self.serial += 1;
-        let serial = self.serial;
-        let members = vec![Member { ended: false, unconfirmed: Vec::new() }; dispatch.members as usize];
-        let first = self.claims.insert(id);
-        let count = dispatch.members;
+        let fresh = self.serial;
         let late = self.current != Some(owner);
-        self.executors[executor].jobs.insert(id, Job { dispatch, members, serial, late });
-        for member in 0..count {
-            if first {
-                let delay = self.soon();
-                self.after(delay, Event::Start { executor, id, serial, member });
-            } else {
-                // It started once, before the executor lost its memory.
-                self.end(executor, id, serial, member, Some(Outcome::Lost));
-            }
+        let jobs = &mut self.executors[executor].jobs;
+        let job = jobs.entry(id).or_insert_with(|| Job {
+            dispatch,
+            members: BTreeMap::new(),
+            killed: false,
+            serial: fresh,
+            late,
+        });
+        let (serial, killed) = (job.serial, job.killed);
+        job.members.insert(member, Member::default());
+        if killed {
+            // The kill came before it did.
+            self.end(executor, id, serial, member, Some(Outcome::Killed));
+        } else if self.claims.insert((id, member)) {
+            let delay = self.soon();
+            self.after(delay, Event::Start { executor, id, serial, member });
+        } else {
+            // It started once, before the executor lost its memory.
+            self.end(executor, id, serial, member, Some(Outcome::Lost));
         }
         Facts::one_at_a_time(&self.executors)
     }
@@ -827,10 +847,7 @@ impl World {
     fn start(&mut self, executor: usize, id: DispatchId, serial: u64, member: u32) {
         let says_so = !self.rng.mill(100);
         let Some(job) = self.job(executor, id, serial) else { return };
-        let it = &mut job.members[member as usize];
-        if it.ended {
-            return;
-        }
+        let Some(it) = job.members.get_mut(&member).filter(|it| !it.ended) else { return };
         if says_so {
             it.unconfirmed.push(started(id, member));
         }
@@ -849,7 +866,7 @@ impl World {
             None => random_end(&mut self.rng, self.calm),
         };
         let Some(job) = self.job(executor, id, serial) else { return };
-        let it = &mut job.members[member as usize];
+        let Some(it) = job.members.get_mut(&member) else { return };
         if !std::mem::replace(&mut it.ended, true) {
             it.unconfirmed.push(ended(id, member, news));
             self.after(0, Event::Send { executor, id, serial });
@@ -863,7 +880,8 @@ impl World {
             return;
         }
         let Some(job) = self.job(executor, id, serial) else { return };
-        let reports: Vec<Report> = job.members.iter().flat_map(|member| member.unconfirmed.clone()).collect();
+        let reports: Vec<Report> =
+            job.members.values().flat_map(|member| member.unconfirmed.clone()).collect();
         if reports.is_empty() {
             return;
         }
@@ -893,9 +911,17 @@ impl World {
         if !self.executors[executor].up {
             return;
         }
-        let Some(job) = self.executors[executor].jobs.get(&kill.id) else { return };
-        let (serial, members) = (job.serial, job.members.len() as u32);
-        for member in 0..members {
+        let Some(job) = self.executors[executor].jobs.get_mut(&kill.id) else { return };
+        let serial = job.serial;
+        job.killed = true;
+        for member in 0..kill.members {
+            let Some(job) = self.executors[executor].jobs.get_mut(&kill.id) else { return };
+            if !job.members.contains_key(&member) {
+                // It never came, and must not start when it does.
+                job.members.insert(member, Member::default());
+                self.end(executor, kill.id, serial, member, Some(Outcome::Killed));
+                continue;
+            }
             let delay = self.rng.micros(10);
             // Some end as they would have anyway, just then.
             let outcome = (!self.rng.mill(200)).then_some(Outcome::Killed);

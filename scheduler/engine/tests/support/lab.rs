@@ -39,6 +39,8 @@ pub(crate) struct Lab {
     pub(crate) held: Vec<Dispatch>,
     /// Every dispatch ever handed over, repeats left out.
     pub(crate) dispatched: Vec<Dispatch>,
+    /// Every hand-over with its number of members, repeats too.
+    pub(crate) handed_over: Vec<(DispatchId, u32)>,
     pub(crate) kills: Vec<Kill>,
     pub(crate) questions: Vec<Question>,
     pub(crate) alerts: Vec<Alert>,
@@ -76,6 +78,7 @@ impl Lab {
             config,
             held: Vec::new(),
             dispatched: Vec::new(),
+            handed_over: Vec::new(),
             kills: Vec::new(),
             questions: Vec::new(),
             alerts: Vec::new(),
@@ -139,6 +142,7 @@ impl Lab {
             Action::Load(load) => inputs.push_back(Input::Loaded(Box::new(self.journal.find(load)))),
             Action::Dispatch(dispatches) => {
                 for dispatch in dispatches {
+                    self.handed_over.push((dispatch.id, dispatch.members));
                     if self.seen.insert(dispatch.id) {
                         self.dispatched.push(dispatch.clone());
                         self.held.push(dispatch);
@@ -355,6 +359,15 @@ impl Lab {
         }
     }
 
+    /// The executor says that it holds these members, and nothing else.
+    pub(crate) fn looks_around<const N: usize>(&mut self, held: [(DispatchId, u32); N]) {
+        let held =
+            held.map(|(id, member)| engine::dispatch::Held { id, member, since: self.now, ended: false });
+        let executor = self.config.default_executor.clone();
+        let as_of = self.driver.engine().now();
+        self.put(Input::Holdings { executor, held: held.to_vec(), as_of });
+    }
+
     /// Moves the clock, stopping wherever something is due.
     pub(crate) fn advance(&mut self, span: Span) {
         let target = self.now.after(span);
@@ -385,7 +398,7 @@ impl Lab {
             self.held.retain(|held| held.id != dispatch);
             let seq = self.seqs.entry((dispatch, 0)).or_insert(0);
             *seq += 1;
-            reports.push(Report { dispatch, member: 0, seq: *seq, news: News::Ended(end(outcome)) });
+            reports.push(Report::new(dispatch, 0, *seq, News::Ended(end(outcome))));
         }
         self.put(Input::Reports(reports));
     }
@@ -394,7 +407,7 @@ impl Lab {
     pub(crate) fn report(&mut self, dispatch: DispatchId, member: u32, news: News) -> Report {
         let seq = self.seqs.entry((dispatch, member)).or_insert(0);
         *seq += 1;
-        let report = Report { dispatch, member, seq: *seq, news };
+        let report = Report::new(dispatch, member, *seq, news);
         self.put(Input::Reports(vec![report.clone()]));
         report
     }
