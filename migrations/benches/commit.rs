@@ -83,6 +83,7 @@ fn task(run: &RunRow, n: usize) -> TaskRow {
         max_tries: 3,
         dispatch_n: 0,
         preempted: 0,
+        requeued: 0,
         scheduled_at: None,
         queued_at: None,
         started_at: None,

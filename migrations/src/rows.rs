@@ -88,8 +88,16 @@ impl TryFrom<entity::run::Model> for Run {
             queued_at: Timestamp(row.queued_at),
             started_at: row.started_at.map(Timestamp),
             ended_at: row.ended_at.map(Timestamp),
-            conf: json(table, &row.conf)?,
-            reason: shared(row.reason),
+            conf: match json(table, &row.conf) {
+                Ok(conf) => conf,
+                // What is quarantined is shown whatever it holds.
+                Err(_) if row.quarantine.is_some() => Arc::default(),
+                Err(why) => return Err(why),
+            },
+            reason: match row.quarantine {
+                Some(why) => Some(format!("quarantined: {why}").into()),
+                None => shared(row.reason),
+            },
             note: shared(row.note),
             clear_number: row.clear_number as u32,
             created_tasks: row.created_tasks as u32,
@@ -116,6 +124,7 @@ macro_rules! task_row {
             max_tries: $row.max_tries as u32,
             dispatch_n: $row.dispatch_n as u32,
             preempted: $row.preempted as u32,
+            requeued: $row.requeued as u32,
             scheduled_at: $row.scheduled_at.map(Timestamp),
             queued_at: $row.queued_at.map(Timestamp),
             started_at: $row.started_at.map(Timestamp),

@@ -19,7 +19,7 @@ use engine::{
     dispatch::{Dispatch, News, Report},
     driver::{Action, Counts, Driver, Input, Stop},
     journal::{Inbox, Journal, Load},
-    rows::Batch,
+    rows::{Batch, Broken},
 };
 use executor::Executor as _;
 use futures::StreamExt as _;
@@ -75,6 +75,8 @@ pub struct Parts<J, F> {
     pub policy: Policy,
     /// The engine's settings.
     pub config: Config,
+    /// Runs and DAGs because of which earlier shells came to grief: they are left alone.
+    pub isolate: Vec<Broken>,
     /// Rings when the inbox has something.
     pub wake: Arc<Notify>,
     /// Rung when requests have their outcome.
@@ -149,10 +151,12 @@ where
         scripts,
         policy,
         config,
+        isolate,
         wake,
         settled,
     } = parts;
-    let snapshot = journal.snapshot().await.map_err(|error| Error::Snapshot(chain(&error)))?;
+    let mut snapshot = journal.snapshot().await.map_err(|error| Error::Snapshot(chain(&error)))?;
+    snapshot.isolate(isolate);
     let driver = Driver::new(config, snapshot).map_err(Error::Restore)?;
     let (events, inbound) = mpsc::channel(INPUTS_MAX);
     let (errands, errands_in) = mpsc::channel(1_024);
@@ -319,6 +323,9 @@ impl<F: Facts> Shell<F> {
             if now.since(looked_around) >= LOOK_AROUND || now < looked_around {
                 looked_around = now;
                 self.look_around();
+                if let Some(ended) = self.feed(Input::Overdue).await {
+                    return ended;
+                }
             }
             let dispatched = self.holders().len();
             let idle = !self.driver.is_busy() && dispatched == 0;
@@ -402,6 +409,15 @@ impl<F: Facts> Shell<F> {
             Action::Fault(faults) => {
                 for fault in faults {
                     tracing::error!(run.id = %fault.run, task = ?fault.task, error = %fault.refused, "the engine refused a transition");
+                }
+            }
+            Action::Quarantined(broken) => {
+                for Broken { subject, reason, .. } in broken {
+                    tracing::error!(
+                        ?subject,
+                        reason,
+                        "quarantined: it is left alone until it is mended and released, or deleted"
+                    );
                 }
             }
             Action::Answered(_) => self.settled.notify_waiters(),

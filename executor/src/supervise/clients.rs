@@ -278,6 +278,6 @@ impl Supervisor {
 
 fn other_format(format: u32) -> Answer {
     let reason =
-        format!("this supervisor speaks format {FORMAT} of the protocol, the client speaks format {format}");
+        format!("this supervisor speaks format {FORMAT} of the protocol, the client speaks {format}");
     Answer::Refused { reason }
 }

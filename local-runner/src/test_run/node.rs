@@ -96,6 +96,7 @@ impl Node {
             scripts: self.scripts.clone(),
             policy: self.policy.clone(),
             config,
+            isolate: Vec::new(),
             wake: wake.clone(),
             settled: std::sync::Arc::default(),
         };

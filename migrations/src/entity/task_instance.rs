@@ -18,6 +18,7 @@ pub(crate) struct Model {
     pub(crate) max_tries: i32,
     pub(crate) dispatch_n: i32,
     pub(crate) preempted: i32,
+    pub(crate) requeued: i32,
     pub(crate) scheduled_at: Option<i64>,
     pub(crate) queued_at: Option<i64>,
     pub(crate) started_at: Option<i64>,

@@ -72,6 +72,7 @@ fn change_task(random: &mut Random, row: &mut TaskRow) {
     row.max_tries = random.below(5) as u32;
     row.dispatch_n += 1;
     row.preempted = random.below(3) as u32;
+    row.requeued = random.below(3) as u32;
     row.scheduled_at = random.maybe_time();
     row.queued_at = random.maybe_time();
     row.started_at = random.maybe_time();

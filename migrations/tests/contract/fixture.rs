@@ -139,6 +139,7 @@ pub(crate) fn task(run: &RunRow, name: &str, map_index: i32) -> TaskRow {
         max_tries: 1,
         dispatch_n: 0,
         preempted: 0,
+        requeued: 0,
         scheduled_at: None,
         queued_at: None,
         started_at: None,

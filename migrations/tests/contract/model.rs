@@ -112,6 +112,8 @@ impl Model {
             backfills: self.backfills.values().filter(|b| b.ended_at.is_none()).cloned().collect(),
             last_backfill,
             continuations: self.continuations.values().cloned().collect(),
+            quarantined_dags: BTreeMap::new(),
+            broken: Vec::new(),
         }
     }
 }

@@ -237,6 +237,7 @@ pub(crate) fn task_row(run: &Run, ti: &Ti) -> TaskRow {
         max_tries: ti.max_tries,
         dispatch_n: ti.dispatch_n,
         preempted: u32::from(ti.preempted),
+        requeued: u32::from(ti.requeued),
         scheduled_at: live.and_then(|live| live.scheduled_at),
         queued_at: live.and_then(|live| live.queued_at),
         started_at: live.and_then(|live| live.started_at),

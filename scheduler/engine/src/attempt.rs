@@ -51,7 +51,7 @@ impl Engine {
             live.ticket = Some(ticket);
             live.queued_at = Some(now);
             live.executor = Some(executor);
-            (live.seq, live.gang, live.host) = (0, None, None);
+            (live.seq, live.gang, live.host, live.taken_back) = (0, None, None, false);
             live.members = members;
             self.hand_over(at);
         }
@@ -215,6 +215,15 @@ impl Engine {
             // We asked for this without giving the instance up: it goes back to the queue.
             Outcome::Killed => {
                 let kept = reason.unwrap_or_else(|| "its executor ended it".into());
+                let most = self.config.requeues_max;
+                let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
+                if ti.live().taken_back {
+                    if u32::from(ti.requeued) >= most {
+                        self.apply(at, Event::Fail, Some(kept));
+                        return;
+                    }
+                    ti.requeued += 1;
+                }
                 if self.apply(at, Event::Requeue, Some(kept)) {
                     self.enqueue(at);
                 }

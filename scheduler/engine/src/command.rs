@@ -103,6 +103,14 @@ pub enum Command {
         /// The run.
         run_name: RunName,
     },
+    /// Work again with a run, or without a name with a whole DAG, that is quarantined: what was wrong with it is mended.
+    Release {
+        /// The DAG.
+        dag_id: DagId,
+        /// The run.
+        #[serde(default)]
+        run_name: Option<RunName>,
+    },
     /// Forget a DAG that has no unfinished run.
     DeleteDag {
         /// The DAG.

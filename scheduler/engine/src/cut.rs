@@ -34,6 +34,8 @@ impl Engine {
         batch.attempts = out.attempts;
         batch.members = out.members.into_values().collect();
         batch.results = out.results;
+        batch.events.extend(out.events);
+        batch.quarantine = out.quarantine;
         batch.pools = out.pools;
         batch.deleted_pools = out.deleted_pools;
         batch.deleted_runs = out.deleted_runs;
@@ -65,10 +67,16 @@ impl Engine {
             && out.continuations.is_empty()
             && out.attempts.is_empty()
             && out.members.is_empty()
+            && out.quarantine.is_empty()
             && out.results.is_empty()
             && out.removed_tasks.is_empty()
             && out.removed_new_tasks.is_empty()
             && out.effects == Effects::default())
+    }
+
+    /// Whether something is to be quarantined: that is stored alone, so that nothing else can hold it up.
+    pub(crate) fn must_store_first(&self) -> bool {
+        !self.out.quarantine.is_empty()
     }
 
     fn cut_run(&mut self, run: RunIdx, batch: &mut Batch) {

@@ -16,8 +16,8 @@ use crate::{
     command::Refusal,
     dispatch::{Dispatch, Held, Kill, News, Report},
     engine::{Alert, Answer, Config, Effects, Engine, Fate, Fault, Question},
-    journal::{Commit, Inbox, Load, Loaded, Position},
-    rows::{Batch, Snapshot},
+    journal::{Commit, Conflict, Inbox, Load, Loaded, Position},
+    rows::{Batch, Broken, Snapshot},
 };
 
 /// The first wait after a commit that failed; doubled up to [`BACKOFF_MAX`].
@@ -55,6 +55,8 @@ pub enum Input {
         /// See above.
         as_of: Timestamp,
     },
+    /// Look for what was handed over long ago and hasn't started. Every now and then.
+    Overdue,
     /// How many attempts an executor may run at once; none if it is gone.
     Executor(ExecutorName, Option<u32>),
 }
@@ -80,6 +82,8 @@ pub enum Action {
     Alert(Vec<Alert>),
     /// Log bugs.
     Fault(Vec<Fault>),
+    /// Tell people: these runs and DAGs are left alone from now on.
+    Quarantined(Vec<Broken>),
     /// These requests have their outcome.
     Answered(Vec<i64>),
     /// Drop the engine. Nothing follows.
@@ -92,7 +96,9 @@ pub enum Stop {
     /// Another owner holds the shard.
     Fenced,
     /// The database isn't as the engine believes: rebuild it. Says where.
-    Conflict(String),
+    Conflict(Conflict),
+    /// Something that was quarantined is released: build the engine again, with it.
+    Rebuild,
 }
 
 /// Counts for figures and metrics.
@@ -228,6 +234,7 @@ impl Driver {
             Input::Committed(commit) => self.committed(now, commit, &mut actions),
             Input::Position(position) => self.position(position, &mut actions),
             Input::Holdings { executor, held, as_of } => self.engine.holdings(&executor, &held, as_of),
+            Input::Overdue => self.engine.take_back_overdue(),
             Input::Executor(name, slots) => self.engine.set_executor(&name, slots),
         }
         self.pump(now, &mut actions);
@@ -264,7 +271,7 @@ impl Driver {
             }
             Commit::Unknown(_) => actions.push(Action::ReadPosition),
             Commit::Fenced => self.stop(Stop::Fenced, actions),
-            Commit::Conflict(what) => self.stop(Stop::Conflict(what), actions),
+            Commit::Conflict(conflict) => self.stop(Stop::Conflict(conflict), actions),
         }
     }
 
@@ -279,7 +286,7 @@ impl Driver {
             actions.push(Action::Commit(flight.batch.clone()));
         } else {
             let what = format!("the shard is at batch {}, we are at {}", position.batch, flight.batch.number);
-            self.stop(Stop::Conflict(what), actions);
+            self.stop(Stop::Conflict(Conflict::new(what)), actions);
         }
     }
 
@@ -300,11 +307,16 @@ impl Driver {
         if !answered.is_empty() {
             actions.push(Action::Answered(answered));
         }
+        let rebuild = flight.effects.rebuild;
         Self::let_out(flight.effects, flight.receipts, actions);
+        if rebuild {
+            self.stop(Stop::Rebuild, actions);
+        }
     }
 
     fn let_out(effects: Effects, mut receipts: Vec<Receipt>, actions: &mut Vec<Action>) {
-        let Effects { dispatches, kills, confirms, questions, alerts, faults } = effects;
+        let Effects { dispatches, kills, confirms, questions, alerts, faults, quarantined, rebuild: _ } =
+            effects;
         if !dispatches.is_empty() {
             actions.push(Action::Dispatch(dispatches));
         }
@@ -323,6 +335,9 @@ impl Driver {
         }
         if !faults.is_empty() {
             actions.push(Action::Fault(faults));
+        }
+        if !quarantined.is_empty() {
+            actions.push(Action::Quarantined(quarantined));
         }
     }
 
@@ -343,7 +358,7 @@ impl Driver {
             }
         } else {
             for _ in 0..IDLE_STEPS_MAX {
-                if !self.engine.has_work() {
+                if !self.engine.has_work() || self.engine.must_store_first() {
                     break;
                 }
                 self.engine.step();

@@ -28,8 +28,8 @@ use crate::{
     plan::{Plan, TaskIdx},
     queue::{Queue, Ticket},
     rows::{
-        AssetEventRow, AttemptRow, BackfillRow, ContinuationRow, DagRow, InboxOutcome, MemberKey, MemberRow,
-        PendingAssetRow, PoolRow, ResultRow,
+        AssetEventRow, AttemptRow, BackfillRow, Broken, ContinuationRow, DagRow, EventRow, InboxOutcome,
+        MemberKey, MemberRow, PendingAssetRow, PoolRow, QuarantineRow, ResultRow,
     },
     run::{Run, RunIdx, TiRef},
     transition::Refused,
@@ -48,6 +48,10 @@ pub struct Config {
     pub default_pool_slots: i32,
     /// The time between TERM and KILL.
     pub kill_grace: Span,
+    /// How long a dispatch may be queued without a start before its attempt goes back to the queue.
+    pub queued_max: Span,
+    /// How often an attempt goes back for that; the next time it fails.
+    pub requeues_max: u32,
 }
 
 impl Config {
@@ -59,6 +63,8 @@ impl Config {
             default_executor,
             default_pool_slots: 128,
             kill_grace: Span::seconds(30),
+            queued_max: Span::seconds(600),
+            requeues_max: 2,
         }
     }
 }
@@ -140,6 +146,10 @@ pub struct Effects {
     pub alerts: Vec<Alert>,
     /// Pairs of state and event that must not happen: bugs, to be logged. Nothing was written for them.
     pub faults: Vec<Fault>,
+    /// What is left alone from now on: somebody must look at it.
+    pub quarantined: Vec<Broken>,
+    /// Something was released: the engine is to be built again, with it.
+    pub rebuild: bool,
 }
 
 /// A notification to send.
@@ -285,6 +295,9 @@ pub(crate) struct Out {
     pub(crate) backfills: BTreeMap<(TenantId, i64), BackfillRow>,
     pub(crate) inbox: Vec<InboxOutcome>,
     pub(crate) continuations: BTreeMap<i64, ContinuationRow>,
+    pub(crate) quarantine: Vec<QuarantineRow>,
+    /// History of runs that aren't in memory.
+    pub(crate) events: Vec<EventRow>,
 }
 
 /// Everything that is scheduled, in memory.
@@ -316,6 +329,7 @@ pub struct Engine {
     pub(crate) backfills: BTreeMap<(TenantId, i64), crate::backfill::State>,
     pub(crate) last_backfill: BTreeMap<TenantId, i64>,
     pub(crate) next_continuation: i64,
+    pub(crate) quarantined_dags: BTreeMap<(TenantId, DagId), Arc<str>>,
     /// Transitions made, ever: for figures.
     pub(crate) transitions: u64,
 }
@@ -377,6 +391,7 @@ impl Engine {
             backfills: BTreeMap::new(),
             last_backfill: BTreeMap::new(),
             next_continuation: 1,
+            quarantined_dags: BTreeMap::new(),
             transitions: 0,
         }
     }

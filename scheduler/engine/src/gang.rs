@@ -137,9 +137,10 @@ impl Engine {
     /// The executor doesn't hold these members, whose end isn't known.
     pub(crate) fn members_missing(&mut self, at: TiRef, id: DispatchId, members: u32, missing: &[u32]) {
         let state = self.run(at.run).tis[at.ti as usize].state;
+        let taken_back = self.run_mut(at.run).tis[at.ti as usize].live().taken_back;
         let gang = self.gang(at);
         let (fails, started) = (gang.fails(), missing.iter().any(|member| gang.has_started(*member)));
-        if state == TaskState::Queued && !fails && !started {
+        if state == TaskState::Queued && !fails && !started && !taken_back {
             // They never got there: whoever was to hand them over died, or still waits for what it needs.
             self.hand_over(at);
             return;
@@ -152,7 +153,8 @@ impl Engine {
             let (outcome, reason) = if self.gang(at).has_started(*member) {
                 (Outcome::Lost, format!("the executor no longer knows member {member} of its gang"))
             } else {
-                (Outcome::NotStarted, format!("member {member} of its gang was never started"))
+                let outcome = if taken_back { Outcome::Killed } else { Outcome::NotStarted };
+                (outcome, format!("member {member} of its gang was never started"))
             };
             let end = End {
                 outcome,

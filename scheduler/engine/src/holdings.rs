@@ -41,16 +41,24 @@ impl Engine {
                 self.members_missing(at, id, members, &missing);
                 continue;
             }
-            if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued {
+            let ti = &self.run(at.run).tis[at.ti as usize];
+            let queued = ti.state == TaskState::Queued;
+            let taken_back = ti.live.as_ref().is_some_and(|live| live.taken_back);
+            if queued && !taken_back {
                 // It never got there: whoever was to hand it over died, or still waits for what it needs.
                 self.hand_over(at);
                 continue;
             }
+            let (outcome, reason) = if queued {
+                (Outcome::Killed, "no executor started it in time")
+            } else {
+                (Outcome::Lost, "the executor no longer knows it")
+            };
             let end = End {
-                outcome: Outcome::Lost,
+                outcome,
                 duration: Span::ZERO,
                 exit_code: None,
-                reason: Some("the executor no longer knows it".into()),
+                reason: Some(reason.into()),
                 result: None,
                 mapped_length: None,
             };
@@ -83,6 +91,25 @@ impl Engine {
             } else {
                 self.end_stranger(id, members, executor.clone(), why);
             }
+        }
+    }
+
+    /// Ends what was admitted long ago and hasn't started: its executor can't be reached, or never got to it. When its end
+    /// is confirmed the attempt goes back to the queue, a few times; then it fails.
+    pub fn take_back_overdue(&mut self) {
+        let mut overdue = Vec::new();
+        for (attempt, Holder { at, n, .. }) in &self.attempts {
+            let ti = &self.run(at.run).tis[at.ti as usize];
+            let Some(live) = ti.live.as_deref().filter(|_| ti.state == TaskState::Queued) else { continue };
+            let since = live.queued_at.filter(|since| since.after(self.config.queued_max) <= self.now);
+            if let (Some(_), Some(executor)) = (since, &live.executor) {
+                overdue.push((DispatchId { attempt: *attempt, n: *n }, *at, live.members, executor.clone()));
+            }
+        }
+        for (id, at, members, executor) in overdue {
+            self.run_mut(at.run).tis[at.ti as usize].live().taken_back = true;
+            let why = format!("no executor started it within {}", self.config.queued_max);
+            self.kill(id, members, executor, &why);
         }
     }
 

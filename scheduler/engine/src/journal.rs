@@ -10,7 +10,7 @@ use dags::{
 
 use crate::{
     command::{InboxRow, Refusal},
-    rows::{Batch, RunRow, Snapshot, TaskRow},
+    rows::{Batch, RunRow, Snapshot, Subject, TaskRow},
 };
 
 /// How a commit ended.
@@ -25,7 +25,29 @@ pub enum Commit {
     /// Another owner holds the shard: drop the engine.
     Fenced,
     /// A row wasn't in the state that the batch expected, or vanished: a bug. Drop the engine and rebuild it.
-    Conflict(String),
+    Conflict(Conflict),
+}
+
+/// A batch that the database refuses and would refuse again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// What was refused and why.
+    pub what: String,
+    /// The runs and DAGs whose part of the batch is refused also by itself; empty if that can't be said.
+    pub culprits: Vec<Subject>,
+}
+
+impl Conflict {
+    /// A conflict that nobody in particular is to blame for.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), culprits: Vec::new() }
+    }
+}
+
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
 }
 
 /// Where a shard stands.
@@ -80,6 +102,28 @@ pub struct Loaded {
     pub load: Load,
     /// The run with all its task instances and its model; none if there is none.
     pub run: Option<(RunRow, Vec<TaskRow>, Arc<Dag>)>,
+    /// Instead of the run: it is there, but quarantined.
+    pub quarantined: Option<Known>,
+}
+
+/// What is known of a quarantined run without reading its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The run.
+    pub run: RunId,
+    /// What it stands for.
+    pub date: Option<Timestamp>,
+    /// Why it is quarantined.
+    pub reason: String,
+}
+
+impl Loaded {
+    /// The answer that there is no such run, or this one.
+    pub fn new(load: Load, run: Option<(RunRow, Vec<TaskRow>, Arc<Dag>)>) -> Self {
+        Self { load, run, quarantined: None }
+    }
 }
 
 /// Stores batches, in order, each whole or not at all, only for the shard's owner.

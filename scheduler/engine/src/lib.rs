@@ -29,6 +29,7 @@ mod notify;
 pub mod overview;
 mod past;
 mod plan;
+mod quarantine;
 mod queue;
 mod request;
 mod restore;

@@ -13,6 +13,7 @@ use crate::{
     command::{Clear, Command, InboxRow, Refusal, Selection, Trigger},
     engine::Engine,
     journal::{Load, Loaded},
+    past::Before,
     plan::TaskIdx,
     rows::{InboxOutcome, PoolRow, RunRow, RunType, TaskRow},
     run::{RunIdx, TiIdx, TiRef},
@@ -59,6 +60,14 @@ impl Engine {
             return;
         }
         let Some(awaited) = self.awaited.remove(&loaded.load) else { return };
+        if let Some(known) = &loaded.quarantined {
+            for left in &mut self.left {
+                left.asked.remove(&loaded.load);
+            }
+            self.left.retain(|left| !left.asked.is_empty());
+            self.found_quarantined(awaited, known);
+            return;
+        }
         // Names that were free when they were looked up, before this was asked for, may be taken since.
         let mut names: Vec<RunName> = Vec::new();
         for left in &mut self.left {
@@ -71,7 +80,7 @@ impl Engine {
         let only_pasts = awaited.only_pasts();
         for (run, seq) in awaited.pasts {
             if self.is_run(run, seq) {
-                self.past_found(run, loaded.run.as_ref());
+                self.past_found(run, loaded.run.as_ref().map(|(row, tasks, _)| Before::of(row, tasks)));
             }
         }
         let found = match loaded.run {
@@ -80,7 +89,7 @@ impl Engine {
         };
         for key in awaited.backfills {
             let row = found.map(|run| self.run(run).row.clone());
-            self.backfill_found(key, row, found);
+            self.backfill_found(key, row, found, false);
         }
         for row in awaited.requests {
             let step = match (&row.command, found) {
@@ -138,9 +147,9 @@ impl Engine {
             Command::Clear(Clear { select, .. }) | Command::MarkTasks { select, .. } => {
                 Err(no_run(&select.dag_id, &select.run_name)).into()
             }
-            Command::MarkRun { dag_id, run_name, .. } | Command::DeleteRun { dag_id, run_name } => {
-                Err(no_run(dag_id, run_name)).into()
-            }
+            Command::MarkRun { dag_id, run_name, .. }
+            | Command::DeleteRun { dag_id, run_name }
+            | Command::Release { dag_id, run_name: Some(run_name) } => Err(no_run(dag_id, run_name)).into(),
             Command::ActivateBundle { .. }
             | Command::PauseDag { .. }
             | Command::SetPool { .. }
@@ -148,6 +157,7 @@ impl Engine {
             | Command::AssetEvent { .. }
             | Command::Backfill(_)
             | Command::ChangeBackfill { .. }
+            | Command::Release { run_name: None, .. }
             | Command::DeleteDag { .. } => {
                 Err(Refusal::new("request.internal", "this request needs no run")).into()
             }
@@ -159,11 +169,16 @@ impl Engine {
         let actor: Arc<str> = row.actor.as_str().into();
         match &row.command {
             Command::ActivateBundle { bundle, dags } => {
+                let mut left_alone = Vec::new();
                 for dag in dags {
                     let Some(model) = versions.get(&dag.version) else {
                         let message = format!("version {} of `{}` isn't stored", dag.version, dag.dag_id);
                         return Err(Refusal::new("dag_version.not_found", message)).into();
                     };
+                    if self.quarantined_dags.contains_key(&(tenant, dag.dag_id.clone())) {
+                        left_alone.push(&dag.dag_id);
+                        continue;
+                    }
                     let bundle = dag.bundle.as_ref().unwrap_or(bundle);
                     self.activate_dag(tenant, bundle, &dag.version, model, dag.paused_upon_creation);
                 }
@@ -177,7 +192,12 @@ impl Engine {
                 for dag in &gone {
                     self.retire_dag(*dag);
                 }
-                Ok(json!({ "active": dags.len(), "stale": gone.len() })).into()
+                let active = dags.len() - left_alone.len();
+                let mut outcome = json!({ "active": active, "stale": gone.len() });
+                if !left_alone.is_empty() {
+                    outcome["quarantined"] = json!(left_alone);
+                }
+                Ok(outcome).into()
             }
             Command::Trigger(trigger) => self.trigger(tenant, trigger, actor),
             Command::PauseDag { dag_id, paused } => self
@@ -227,6 +247,16 @@ impl Engine {
             Command::Backfill(spec) => self.create_backfill(tenant, spec).into(),
             Command::ChangeBackfill { id, change } => self.change_backfill(tenant, *id, *change).into(),
             Command::DeleteRun { dag_id, run_name } => self.delete_run(tenant, dag_id, run_name),
+            Command::Release { dag_id, run_name: None } => self.release_dag(tenant, dag_id).into(),
+            Command::Release { dag_id, run_name: Some(run_name) } => {
+                match self.wanted_run(tenant, dag_id, run_name) {
+                    Ok(_) => {
+                        let message = format!("run `{run_name}` of `{dag_id}` isn't quarantined");
+                        Err(Refusal::new("run.not_quarantined", message)).into()
+                    }
+                    Err(step) => step,
+                }
+            }
             Command::DeleteDag { dag_id } => self.delete_dag(tenant, dag_id).into(),
         }
     }

@@ -10,7 +10,8 @@ use crate::{
     engine::{Config, Engine, Timer},
     format,
     plan::{Plan, TaskIdx},
-    rows::{CONTINUATION_FORMAT, Changed, ContinuationRow, MemberRow, RunRow, Snapshot, TaskRow},
+    quarantine::fits,
+    rows::{Broken, CONTINUATION_FORMAT, Changed, ContinuationRow, MemberRow, RunRow, Snapshot, TaskRow},
     run::{Live, RunIdx, Span, Ti, TiIdx, TiRef, Unit, flag},
     state::{RunState, TaskState},
     transition::Event,
@@ -28,7 +29,7 @@ enum Continuation {
 impl Engine {
     /// The engine as it was when the last batch was committed, but for effects: those are all asked for again.
     ///
-    /// Refused if the snapshot contradicts itself, for example if a run's version is missing.
+    /// What can't be worked with is quarantined. Refused if work to continue has a format that this release doesn't know.
     pub fn restore(config: Config, snapshot: Snapshot) -> Result<Self, Refusal> {
         let mut engine = Self::new(config);
         // Names and ids made of instants differ between batches, also across a restart.
@@ -38,11 +39,18 @@ impl Engine {
             let pool = engine.queue.pool_mut(row.tenant, &row.name);
             pool.row = Some(row);
         }
-        let missing = |version: &dags::ids::DagVersion| {
-            Refusal::new("restore.version", format!("the model of version {version} isn't stored"))
-        };
+        engine.quarantined_dags = snapshot.quarantined_dags;
+        let missing =
+            |version: &dags::ids::DagVersion| format!("the model of its version {version} isn't stored");
+        for broken in snapshot.broken {
+            engine.quarantine(broken);
+        }
         for row in snapshot.dags {
-            let model = snapshot.versions.get(&row.version).ok_or_else(|| missing(&row.version))?;
+            let Some(model) = snapshot.versions.get(&row.version) else {
+                let why = missing(&row.version);
+                engine.quarantine(Broken::dag(row.tenant, row.dag_id, why));
+                continue;
+            };
             let plan = engine.plan(&row.version, model);
             engine.insert_dag(row, plan);
         }
@@ -61,13 +69,25 @@ impl Engine {
         }
         let mut runs: BTreeMap<RunId, RunIdx> = BTreeMap::new();
         for (row, tasks) in snapshot.runs {
-            let Some(dag) = engine.find_dag(row.tenant, &row.dag_id) else {
-                let message = format!("run `{}` belongs to the unknown DAG `{}`", row.run_name, row.dag_id);
-                return Err(Refusal::new("restore.dag", message));
-            };
-            let model = snapshot.versions.get(&row.version).ok_or_else(|| missing(&row.version))?;
-            let plan = engine.plan(&row.version, model);
             let id = row.run;
+            let broken = |why: String| Broken::run(row.tenant, id, Some(row.dag_id.clone()), why);
+            let Some(dag) = engine.find_dag(row.tenant, &row.dag_id) else {
+                // A run of a quarantined DAG is left alone with it.
+                if !engine.quarantined_dags.contains_key(&(row.tenant, row.dag_id.clone())) {
+                    let why = format!("it belongs to the DAG `{}`, which isn't there", row.dag_id);
+                    engine.quarantine(broken(why));
+                }
+                continue;
+            };
+            let Some(model) = snapshot.versions.get(&row.version) else {
+                engine.quarantine(broken(missing(&row.version)));
+                continue;
+            };
+            let plan = engine.plan(&row.version, model);
+            if let Err(why) = fits(&plan, &row, &tasks, engine.config.map_length_max) {
+                engine.quarantine(broken(why));
+                continue;
+            }
             let members = members.remove(&id).unwrap_or_default();
             runs.insert(id, engine.restore_run(dag, plan, row, tasks, members));
         }
@@ -98,9 +118,8 @@ impl Engine {
             Continuation::Bulk { run, bulk } => {
                 if let Some(run) = runs.get(&run) {
                     self.push_work(*run, RunWork::Bulk(bulk));
-                } else {
-                    self.out.continuations.insert(id, ContinuationRow::done(id));
                 }
+                // A run that isn't there may be quarantined: if it is released, its work goes on.
             }
         }
         Ok(())
@@ -435,6 +454,7 @@ fn ti_of(task: TaskIdx, row: &TaskRow) -> Ti {
         stored: row.state,
         flags: flag::STORED,
         preempted: row.preempted as u8,
+        requeued: row.requeued as u8,
         try_number: row.try_number,
         max_tries: row.max_tries,
         dispatch_n: row.dispatch_n,
@@ -455,6 +475,7 @@ fn ti_of(task: TaskIdx, row: &TaskRow) -> Ti {
             ticket: None,
             seq: 0,
             gang: None,
+            taken_back: false,
         })),
     }
 }

@@ -96,6 +96,8 @@ pub struct TaskRow {
     pub dispatch_n: u32,
     /// Times that the current attempt was preempted.
     pub preempted: u32,
+    /// Times that the current attempt went back because no executor started it.
+    pub requeued: u32,
     /// When the current try was first scheduled; none once it is history, kept as a row of its own.
     pub scheduled_at: Option<Timestamp>,
     /// When the current dispatch was admitted.
@@ -336,6 +338,35 @@ pub struct EventRow {
     pub transitions: Vec<Transition>,
 }
 
+/// A run or a whole DAG.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A DAG, with all its runs.
+    Dag(TenantId, DagId),
+    /// A run.
+    Run(TenantId, RunId),
+}
+
+/// A run or DAG whose rows can't be worked with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Which.
+    pub subject: Subject,
+    /// Its DAG, if that can be read.
+    pub dag_id: Option<DagId>,
+    /// Why, in a sentence for people.
+    pub reason: String,
+}
+
+/// A run or DAG that the engine leaves alone from now on, or no longer. Its row is marked whatever else it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarantineRow {
+    /// Which.
+    pub subject: Subject,
+    /// Why; none if it is released.
+    pub reason: Option<Arc<str>>,
+}
+
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InboxOutcome {
@@ -425,6 +456,8 @@ pub struct Batch {
     pub events: Vec<EventRow>,
     /// What became of requests.
     pub inbox: Vec<InboxOutcome>,
+    /// What is left alone from now on, and what is released.
+    pub quarantine: Vec<QuarantineRow>,
     /// Work to continue later, new, changed or done.
     pub continuations: Vec<ContinuationRow>,
 }
@@ -462,6 +495,97 @@ pub struct Snapshot {
     pub last_backfill: BTreeMap<TenantId, i64>,
     /// Work to continue.
     pub continuations: Vec<ContinuationRow>,
+    /// DAGs that are quarantined, and why. They and their runs aren't among the others, nor are quarantined runs.
+    pub quarantined_dags: BTreeMap<(TenantId, DagId), Arc<str>>,
+    /// Runs and DAGs that aren't among the others because their rows can't be worked with: to be quarantined.
+    pub broken: Vec<Broken>,
+}
+
+impl Snapshot {
+    /// Takes runs and DAGs out, because of which earlier engines came to grief. Those that aren't in it are passed over.
+    pub fn isolate(&mut self, broken: Vec<Broken>) {
+        for Broken { subject, reason, .. } in broken {
+            match subject {
+                Subject::Dag(tenant, dag_id) => {
+                    let count = self.dags.len();
+                    self.dags.retain(|row| (row.tenant, &row.dag_id) != (tenant, &dag_id));
+                    if self.dags.len() < count {
+                        self.broken.push(Broken::dag(tenant, dag_id, reason));
+                    }
+                }
+                Subject::Run(tenant, run) => {
+                    let found = self.runs.iter().position(|(row, _)| (row.tenant, row.run) == (tenant, run));
+                    if let Some(found) = found {
+                        let (row, _) = self.runs.remove(found);
+                        self.broken.push(Broken::run(tenant, run, Some(row.dag_id), reason));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The parts of a batch, as they are found.
+struct Parts {
+    number: u64,
+    now: Timestamp,
+    found: BTreeMap<Subject, Batch>,
+}
+
+impl Parts {
+    fn of(&mut self, subject: Subject) -> &mut Batch {
+        let (number, now) = (self.number, self.now);
+        self.found.entry(subject).or_insert_with(|| Batch { number, now, ..Batch::default() })
+    }
+}
+
+impl Batch {
+    /// The batch in parts of which each can be written without the others, with the run or DAG that it is about; for
+    /// finding out which of them a database refuses. What belongs to neither is left out.
+    pub fn parts(&self) -> Vec<(Subject, Self)> {
+        let mut parts = Parts { number: self.number, now: self.now, found: BTreeMap::new() };
+        // A run that isn't stored yet can't be left alone: its DAG is.
+        let new: BTreeMap<RunId, Subject> =
+            self.new_runs.iter().map(|row| (row.run, Subject::Dag(row.tenant, row.dag_id.clone()))).collect();
+        let of = |tenant: TenantId, run: RunId| new.get(&run).cloned().unwrap_or(Subject::Run(tenant, run));
+        for row in &self.new_runs {
+            parts.of(of(row.tenant, row.run)).new_runs.push(row.clone());
+        }
+        for changed in &self.runs {
+            parts.of(of(changed.row.tenant, changed.row.run)).runs.push(changed.clone());
+        }
+        for row in &self.new_tasks {
+            parts.of(of(row.tenant, row.run)).new_tasks.push(row.clone());
+        }
+        for changed in &self.tasks {
+            parts.of(of(changed.row.tenant, changed.row.run)).tasks.push(changed.clone());
+        }
+        for row in &self.deleted_tasks {
+            parts.of(of(row.0, row.1)).deleted_tasks.push(row.clone());
+        }
+        for row in &self.attempts {
+            parts.of(of(row.row.tenant, row.row.run)).attempts.push(row.clone());
+        }
+        for row in &self.members {
+            parts.of(of(row.tenant, row.run)).members.push(row.clone());
+        }
+        for row in &self.results {
+            parts.of(of(row.tenant, row.run)).results.push(row.clone());
+        }
+        for row in &self.events {
+            parts.of(of(row.tenant, row.run)).events.push(row.clone());
+        }
+        for row in &self.dags {
+            parts.of(Subject::Dag(row.tenant, row.dag_id.clone())).dags.push(row.clone());
+        }
+        for row in &self.pending_assets {
+            parts.of(Subject::Dag(row.tenant, row.dag_id.clone())).pending_assets.push(row.clone());
+        }
+        for row in &self.backfills {
+            parts.of(Subject::Dag(row.tenant, row.spec.dag_id.clone())).backfills.push(row.clone());
+        }
+        parts.found.into_iter().collect()
+    }
 }
 
 /// Which shard, and the fence of its present owner.

@@ -61,6 +61,7 @@ pub(crate) struct Ti {
     pub(crate) stored: TaskState,
     pub(crate) flags: u8,
     pub(crate) preempted: u8,
+    pub(crate) requeued: u8,
     pub(crate) try_number: u32,
     pub(crate) max_tries: u32,
     pub(crate) dispatch_n: u32,
@@ -91,6 +92,8 @@ pub(crate) struct Live {
     pub(crate) ticket: Option<Ticket>,
     /// The last report's number by which repeats are known.
     pub(crate) seq: u32,
+    /// It hasn't started for so long that its executor was told to end it.
+    pub(crate) taken_back: bool,
     /// What is known of the members of a gang, from the first report on.
     pub(crate) gang: Option<Box<crate::gang::Gang>>,
 }
@@ -104,6 +107,7 @@ impl Ti {
             stored: TaskState::None,
             flags: 0,
             preempted: 0,
+            requeued: 0,
             try_number: 0,
             max_tries: retries,
             dispatch_n: 0,

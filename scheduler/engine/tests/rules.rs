@@ -26,6 +26,8 @@ mod odds;
 mod past;
 #[path = "rules/pools.rs"]
 mod pools;
+#[path = "rules/quarantine.rs"]
+mod quarantine;
 #[path = "rules/retries.rs"]
 mod retries;
 #[path = "rules/runs.rs"]

@@ -273,6 +273,57 @@ fn what_an_executor_no_longer_knows_is_lost_and_tried_again() {
 }
 
 #[test]
+fn what_no_executor_starts_goes_back_twice_and_then_fails() {
+    let mut lab = Lab::new();
+    lab.activate(dag("d").task(bash("a").retries(3)));
+    let run = lab.trigger("d");
+    for round in 1..=3 {
+        assert_eq!(lab.states(&run), "a=queued");
+        let row = lab.task_row(&run, "a");
+        assert_eq!((row.try_number, row.dispatch_n, row.requeued), (1, round, round - 1));
+        lab.advance(secs(599));
+        lab.put(Input::Overdue);
+        assert_eq!(lab.states(&run), "a=queued");
+        assert_eq!(lab.kills.len(), 0);
+        lab.advance(secs(1));
+        lab.crash();
+        lab.put(Input::Overdue);
+        assert_eq!(lab.kills.len(), 1, "whoever has it must not start it any more");
+        lab.confirm_kills();
+    }
+    assert_eq!(lab.states(&run), "a=failed", "retries are for what ran");
+    let row = lab.task_row(&run, "a");
+    assert_eq!(row.try_number, 1);
+}
+
+#[test]
+fn what_has_started_is_never_overdue() {
+    let mut lab = Lab::new();
+    lab.activate(dag("d").task(bash("a")));
+    let run = lab.trigger("d");
+    lab.run("a").starts();
+    lab.advance(secs(10_000));
+    lab.put(Input::Overdue);
+    assert_eq!(lab.states(&run), "a=running");
+}
+
+#[test]
+fn what_is_overdue_stays_where_it_is_until_its_executor_lets_it_go() {
+    let mut lab = Lab::new();
+    lab.executor("local", 1);
+    lab.activate(dag("d").task(bash("a")));
+    let run = lab.trigger("d");
+    let id = lab.run("a").dispatch().id;
+    lab.advance(secs(600));
+    lab.put(Input::Overdue);
+    assert_eq!(lab.task_row(&run, "a").dispatch_n, 1, "it may have started, and nobody heard of it");
+    lab.looks_around([(id, 0)]);
+    assert_eq!(lab.task_row(&run, "a").dispatch_n, 1);
+    lab.looks_around([]);
+    assert_eq!((lab.states(&run).as_str(), lab.task_row(&run, "a").dispatch_n), ("a=queued", 2));
+}
+
+#[test]
 fn what_an_executor_holds_without_reason_is_ended() {
     let mut lab = Lab::new();
     lab.activate(dag("d").task(bash("a")).task(bash("b")));

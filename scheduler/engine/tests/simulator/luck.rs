@@ -10,6 +10,7 @@ use engine::{Answer, Ask, Question, command::Command, driver::Input};
 
 use crate::{
     graphs,
+    tape::Step,
     world::{Event, Outcomes, World},
 };
 
@@ -155,7 +156,8 @@ impl World {
     }
 
     pub(crate) fn request(&mut self, tenant: TenantId, command: Command) {
-        let id = self.store.request(tenant, "someone", command);
+        let id = self.store.request(tenant, "someone", command.clone());
+        self.tape(|| Step::Request(id, tenant, command));
         let text = format!("{:?}", self.store.waiting[&id].command);
         self.note(|| format!("request {id}: {text}"));
     }

@@ -8,7 +8,7 @@ use std::{
 use dags::{
     ids::{DagId, DagVersion, DispatchId, ExecutorName, TenantId},
     model::Dag,
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 use engine::{
     Config, Engine,
@@ -24,10 +24,11 @@ use crate::{
     facts::Facts,
     graphs::{EXECUTORS, Shape},
     rng::Rng,
+    tape::Step,
 };
 
 /// When histories begin.
-const EPOCH: Timestamp = Timestamp(1_767_225_600_000_000);
+pub(crate) const EPOCH: Timestamp = Timestamp(1_767_225_600_000_000);
 /// Events that a history may need to come to rest.
 const CALM_EVENTS: u64 = 20_000;
 
@@ -154,6 +155,7 @@ pub(crate) struct World {
     pub(crate) facts: Facts,
     pub(crate) tally: Tally,
     pub(crate) timeline: Option<Vec<String>>,
+    pub(crate) tape: Option<Vec<Step>>,
     pub(crate) tenants: Vec<TenantId>,
     pub(crate) shape: Shape,
     /// The newest edition of each DAG, by tenant.
@@ -190,6 +192,7 @@ impl World {
             .collect();
         let config = Config {
             step_transitions: *rng.pick(&[3, 8, 40, 2_000]),
+            queued_max: *rng.pick(&[Span::seconds(20), Span::seconds(600)]),
             ..Config::new(ExecutorName::parse(EXECUTORS[0]).unwrap())
         };
         let tenants = (0..rng.within(1, 2)).map(|n| TenantId(uuid(n as u128 + 7))).collect();
@@ -216,6 +219,7 @@ impl World {
             facts: Facts::default(),
             tally: Tally::default(),
             timeline: timeline.then(Vec::new),
+            tape: None,
             tenants,
             shape,
             editions: BTreeMap::new(),
@@ -365,7 +369,8 @@ impl World {
                 self.after(delay, Event::Input { owner, input: Box::new(Input::Position(position)) });
             }
             Event::Load { owner, load } => {
-                let loaded = self.store.find(load);
+                let loaded = self.store.find(load.clone());
+                self.tape(|| Step::Load(load, Box::new(loaded.clone())));
                 let delay = self.soon();
                 self.after(delay, Event::Input { owner, input: Box::new(Input::Loaded(Box::new(loaded))) });
             }
@@ -393,7 +398,10 @@ impl World {
                     executor.confirmed(&receipt);
                 }
             }
-            Event::AskHoldings { executor } => self.ask_holdings(executor, true),
+            Event::AskHoldings { executor } => {
+                self.ask_holdings(executor, true);
+                self.feed_current(Input::Overdue)?;
+            }
             Event::Holdings { owner, executor, as_of } => {
                 let Executor { name, jobs, up, .. } = &self.executors[executor];
                 if *up {
@@ -437,8 +445,9 @@ impl World {
     /// Starts a driver as the owner of the shard.
     pub(crate) fn begin(&mut self) -> Outcomes {
         self.epoch += 1;
-        let driver =
-            Driver::new(self.config.clone(), self.store.read()).map_err(|why| format!("restore: {why}"))?;
+        let snapshot = self.store.read();
+        self.tape(|| Step::TakeOver(Box::new(snapshot.clone())));
+        let driver = Driver::new(self.config.clone(), snapshot).map_err(|why| format!("restore: {why}"))?;
         self.next_owner += 1;
         let id = self.next_owner;
         self.note(|| format!("#{id} takes the shard over"));
@@ -610,6 +619,8 @@ impl World {
                     }
                 }
             }
+            Action::Quarantined(broken) => return Err(format!("#{owner} quarantines {broken:?}")),
+            Action::Stop(Stop::Rebuild) => return Err(format!("#{owner} wants to be built again")),
             Action::Stop(Stop::Conflict(what)) => return Err(format!("#{owner} conflict: {what}")),
             Action::Stop(Stop::Fenced) => {
                 self.tally.count("fenced", 1);
@@ -672,6 +683,7 @@ impl World {
             };
         }
         let before = Facts::before(&self.store, batch);
+        self.tape(|| Step::Commit(Arc::new(batch.clone())));
         match self.store.write(batch) {
             Commit::Done => {}
             other => return Err(format!("batch {}: {other:?}", batch.number)),
@@ -748,7 +760,9 @@ impl World {
     fn poll(&mut self) -> Outcomes {
         let Some(owner) = self.current.and_then(|id| self.owner(id)) else { return Ok(()) };
         let limit = 1 + (self.order % 4) as usize;
-        let inbox = self.store.requests(&owner.driver.taken(), limit);
+        let taken = owner.driver.taken();
+        let inbox = self.store.requests(&taken, limit);
+        self.tape(|| Step::Inbox(taken, limit, inbox.clone()));
         let more = inbox.rows.len() == limit;
         if more {
             let delay = self.soon();

@@ -19,7 +19,7 @@ use engine::{
     driver::{Action, Driver, Input, Stop},
     journal::Commit,
     memory::MemoryJournal,
-    rows::{RunRow, TaskRow},
+    rows::{Broken, RunRow, TaskRow},
     state::{RunState, TaskState},
 };
 use serde_json::Value;
@@ -44,6 +44,10 @@ pub(crate) struct Lab {
     pub(crate) kills: Vec<Kill>,
     pub(crate) questions: Vec<Question>,
     pub(crate) alerts: Vec<Alert>,
+    /// What people were told about quarantine.
+    pub(crate) quarantined: Vec<Broken>,
+    /// Whether a batch may be refused.
+    pub(crate) conflicts_expected: bool,
     pub(crate) confirmed: usize,
     pub(crate) stopped: Option<Stop>,
     /// The most rows of task instances in a batch.
@@ -82,6 +86,8 @@ impl Lab {
             kills: Vec::new(),
             questions: Vec::new(),
             alerts: Vec::new(),
+            quarantined: Vec::new(),
+            conflicts_expected: false,
             confirmed: 0,
             stopped: None,
             largest_batch: 0,
@@ -136,7 +142,8 @@ impl Lab {
                 }
                 self.largest_batch = self.largest_batch.max(batch.new_tasks.len() + batch.tasks.len());
                 let commit = self.journal.write(&batch);
-                assert_eq!(commit, Commit::Done);
+                let conflict = matches!(commit, Commit::Conflict(_)) && self.conflicts_expected;
+                assert!(conflict || commit == Commit::Done, "{commit:?}");
                 inputs.push_back(Input::Committed(commit));
             }
             Action::Load(load) => inputs.push_back(Input::Loaded(Box::new(self.journal.find(load)))),
@@ -159,6 +166,7 @@ impl Lab {
             Action::Confirm(receipts) => self.confirmed += receipts.len(),
             Action::Alert(alerts) => self.alerts.extend(alerts),
             Action::Fault(faults) => panic!("faults: {faults:?}"),
+            Action::Quarantined(broken) => self.quarantined.extend(broken),
             Action::Answered(_) | Action::ReadPosition => {}
             Action::Stop(stop) => self.stopped = Some(stop),
         }
@@ -381,7 +389,14 @@ impl Lab {
 
     /// The process dies; another one goes on from what is stored.
     pub(crate) fn crash(&mut self) {
-        self.driver = Driver::new(self.config.clone(), self.journal.read()).unwrap();
+        self.crash_without(Vec::new());
+    }
+
+    /// The same, and the new driver is to leave these alone.
+    pub(crate) fn crash_without(&mut self, isolate: Vec<Broken>) {
+        let mut snapshot = self.journal.read();
+        snapshot.isolate(isolate);
+        self.driver = Driver::new(self.config.clone(), snapshot).unwrap();
         self.questions.clear();
         self.kills.clear();
         for (name, slots) in self.executors.clone() {
