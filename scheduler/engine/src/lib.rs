@@ -41,6 +41,7 @@ mod select;
 pub mod sharing;
 pub mod state;
 pub mod transition;
+mod trigger;
 pub mod trigger_rule;
 mod work;
 
