@@ -140,9 +140,12 @@ impl Engine {
         let taken_back = self.run_mut(at.run).tis[at.ti as usize].live().taken_back;
         let gang = self.gang(at);
         let (fails, started) = (gang.fails(), missing.iter().any(|member| gang.has_started(*member)));
-        if state == TaskState::Queued && !fails && !started && !taken_back {
-            // They never got there: whoever was to hand them over died, or still waits for what it needs.
-            self.hand_over(at);
+        if state == TaskState::Queued && !fails && !started {
+            // They never got there: whoever was to hand them over died, or still waits for what it needs. But what their
+            // executor was told to end, that will say so, whether it ever came or not.
+            if !taken_back {
+                self.hand_over(at);
+            }
             return;
         }
         for member in missing {
@@ -153,8 +156,7 @@ impl Engine {
             let (outcome, reason) = if self.gang(at).has_started(*member) {
                 (Outcome::Lost, format!("the executor no longer knows member {member} of its gang"))
             } else {
-                let outcome = if taken_back { Outcome::Killed } else { Outcome::NotStarted };
-                (outcome, format!("member {member} of its gang was never started"))
+                (Outcome::NotStarted, format!("member {member} of its gang was never started"))
             };
             let end = End {
                 outcome,

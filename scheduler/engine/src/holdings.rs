@@ -44,21 +44,19 @@ impl Engine {
             let ti = &self.run(at.run).tis[at.ti as usize];
             let queued = ti.state == TaskState::Queued;
             let taken_back = ti.live.as_ref().is_some_and(|live| live.taken_back);
-            if queued && !taken_back {
-                // It never got there: whoever was to hand it over died, or still waits for what it needs.
-                self.hand_over(at);
+            if queued {
+                // It never got there: whoever was to hand it over died, or still waits for what it needs. But what its
+                // executor was told to end, that will say so, whether it ever came or not.
+                if !taken_back {
+                    self.hand_over(at);
+                }
                 continue;
             }
-            let (outcome, reason) = if queued {
-                (Outcome::Killed, "no executor started it in time")
-            } else {
-                (Outcome::Lost, "the executor no longer knows it")
-            };
             let end = End {
-                outcome,
+                outcome: Outcome::Lost,
                 duration: Span::ZERO,
                 exit_code: None,
-                reason: Some(reason.into()),
+                reason: Some("the executor no longer knows it".into()),
                 result: None,
                 mapped_length: None,
             };

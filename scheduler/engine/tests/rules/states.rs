@@ -320,6 +320,8 @@ fn what_is_overdue_stays_where_it_is_until_its_executor_lets_it_go() {
     lab.looks_around([(id, 0)]);
     assert_eq!(lab.task_row(&run, "a").dispatch_n, 1);
     lab.looks_around([]);
+    assert_eq!(lab.task_row(&run, "a").dispatch_n, 1, "it may still be on its way, and must meet the kill");
+    lab.confirm_kills();
     assert_eq!((lab.states(&run).as_str(), lab.task_row(&run, "a").dispatch_n), ("a=queued", 2));
 }
 

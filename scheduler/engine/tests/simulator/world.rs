@@ -925,7 +925,17 @@ impl World {
         if !self.executors[executor].up {
             return;
         }
-        let Some(job) = self.executors[executor].jobs.get_mut(&kill.id) else { return };
+        // What it has never seen it remembers, so that it doesn't start when it comes.
+        let Some(dispatch) = self.sent.get(&kill.id).cloned() else { return };
+        self.serial += 1;
+        let fresh = self.serial;
+        let job = self.executors[executor].jobs.entry(kill.id).or_insert_with(|| Job {
+            dispatch,
+            members: BTreeMap::new(),
+            killed: true,
+            serial: fresh,
+            late: false,
+        });
         let serial = job.serial;
         job.killed = true;
         for member in 0..kill.members {
