@@ -233,7 +233,7 @@ impl Engine {
         match (loaded, index, planned) {
             // What is quarantined isn't touched.
             (None, None, Some(planned)) if !quarantined => {
-                made = self.make_backfill_run(dag, key, &spec, planned, ordinal)
+                made = self.make_backfill_run(dag, key, &spec, planned, ordinal);
             }
             (Some(row), Some(run), _) => {
                 let again = match spec.reprocess {

@@ -60,9 +60,7 @@ impl Engine {
         match verdict {
             Verdict::Wait => {}
             Verdict::UpstreamFailed => {
-                if self.past_allows_skip(at)
-                    && self.run(at.run).tis[at.ti as usize].state != TaskState::UpForReschedule
-                {
+                if self.past_allows_skip(at) {
                     self.close_question(at);
                     self.apply(at, Event::Block, reason);
                 }

@@ -76,7 +76,7 @@ impl Engine {
         let now = self.now;
         let known = self.gang(at).members.entry(member).or_default();
         match &report.news {
-            News::Started { .. } if known.started_at.is_some() || known.end.is_some() => return Fate::Repeat,
+            News::Started { .. } if known.started_at.is_some() || known.end.is_some() => Fate::Repeat,
             News::Started { host, .. } => {
                 known.host = Some(host.as_str().into());
                 known.started_at = Some(now);

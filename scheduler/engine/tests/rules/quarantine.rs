@@ -180,7 +180,7 @@ fn a_conflict_names_its_culprit_and_isolating_it_lets_the_others_go_on() {
     ]);
     let Some(Stop::Conflict(conflict)) = lab.stopped.take() else { panic!("the batch went through") };
     let culprit = Subject::Run(TENANT, run);
-    assert_eq!(conflict.culprits, [culprit.clone()]);
+    assert_eq!(conflict.culprits, std::slice::from_ref(&culprit));
     assert_eq!(lab.states("r2"), "a=queued", "nothing of the batch was written");
     let broken = Broken { subject: culprit.clone(), dag_id: None, reason: "it conflicts".to_owned() };
     lab.crash_without(vec![broken]);

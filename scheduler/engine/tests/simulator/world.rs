@@ -1,7 +1,7 @@
 //! The world around a driver: a clock, a store, executors, a network, people with requests; and faults in all of them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
@@ -940,9 +940,9 @@ impl World {
         job.killed = true;
         for member in 0..kill.members {
             let Some(job) = self.executors[executor].jobs.get_mut(&kill.id) else { return };
-            if !job.members.contains_key(&member) {
+            if let Entry::Vacant(free) = job.members.entry(member) {
                 // It never came, and must not start when it does.
-                job.members.insert(member, Member::default());
+                free.insert(Member::default());
                 self.end(executor, kill.id, serial, member, Some(Outcome::Killed));
                 continue;
             }
