@@ -18,7 +18,9 @@ mod dag;
 mod delete;
 mod event;
 mod inbox;
+mod member;
 mod pool;
+mod quarantine;
 mod result;
 mod run;
 mod task_instance;
@@ -40,6 +42,11 @@ pub(super) enum Refused {
 /// Writes the batch; the fence first, so that the shard's row is locked before anything else is touched.
 pub(super) async fn batch(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Result<(), Refused> {
     hold(tx, fence, batch).await?;
+    rows(tx, fence, batch).await
+}
+
+/// The batch without the fence.
+pub(super) async fn rows(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Result<(), Refused> {
     delete::runs(tx, &batch.deleted_runs).await?;
     delete::dags(tx, &batch.deleted_dags).await?;
     delete::pending_assets(tx, &batch.consumed_assets).await?;
@@ -50,6 +57,7 @@ pub(super) async fn batch(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Resul
     task_instance::insert_attempts(tx, &batch.attempts).await?;
     task_instance::insert(tx, &batch.new_tasks).await?;
     task_instance::update(tx, &batch.tasks).await?;
+    member::upsert(tx, &batch.members).await?;
     result::upsert(tx, &batch.results).await?;
     dag::upsert(tx, &batch.dags).await?;
     pool::upsert(tx, &batch.pools).await?;
@@ -57,6 +65,7 @@ pub(super) async fn batch(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Resul
     asset::upsert_pending(tx, &batch.pending_assets).await?;
     backfill::upsert(tx, &batch.backfills).await?;
     event::insert(tx, fence, batch.number, &batch.events).await?;
+    quarantine::write(tx, &batch.quarantine).await?;
     continuation::write(tx, fence, &batch.continuations).await?;
     inbox::take(tx, fence, batch).await
 }

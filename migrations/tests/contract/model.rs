@@ -105,12 +105,15 @@ impl Model {
             batch: self.batch,
             dags: self.dags.values().cloned().collect(),
             versions: versions.collect(),
+            members: Vec::new(),
             runs,
             pools: self.pools.values().cloned().collect(),
             pending_assets: self.pending.values().cloned().collect(),
             backfills: self.backfills.values().filter(|b| b.ended_at.is_none()).cloned().collect(),
             last_backfill,
             continuations: self.continuations.values().cloned().collect(),
+            quarantined_dags: BTreeMap::new(),
+            broken: Vec::new(),
         }
     }
 }

@@ -11,12 +11,13 @@ use dags::{
     time::{Span, Timestamp},
 };
 
+pub use crate::dispatch::Receipt;
 use crate::{
     command::Refusal,
-    dispatch::{Dispatch, Kill, News, Report},
+    dispatch::{Dispatch, Held, Kill, News, Report},
     engine::{Alert, Answer, Config, Effects, Engine, Fate, Fault, Question},
-    journal::{Commit, Inbox, Load, Loaded, Position},
-    rows::{Batch, Snapshot},
+    journal::{Commit, Conflict, Inbox, Load, Loaded, Position},
+    rows::{Batch, Broken, Snapshot},
 };
 
 /// The first wait after a commit that failed; doubled up to [`BACKOFF_MAX`].
@@ -50,10 +51,12 @@ pub enum Input {
         /// The executor.
         executor: ExecutorName,
         /// What it holds, ended or not.
-        held: Vec<DispatchId>,
+        held: Vec<Held>,
         /// See above.
         as_of: Timestamp,
     },
+    /// Look for what was handed over long ago and hasn't started. Every now and then.
+    Overdue,
     /// How many attempts an executor may run at once; none if it is gone.
     Executor(ExecutorName, Option<u32>),
 }
@@ -79,23 +82,12 @@ pub enum Action {
     Alert(Vec<Alert>),
     /// Log bugs.
     Fault(Vec<Fault>),
+    /// Tell people: these runs and DAGs are left alone from now on.
+    Quarantined(Vec<Broken>),
     /// These requests have their outcome.
     Answered(Vec<i64>),
     /// Drop the engine. Nothing follows.
     Stop(Stop),
-}
-
-/// A report that is durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Receipt {
-    /// The dispatch.
-    pub dispatch: DispatchId,
-    /// The member.
-    pub member: u32,
-    /// The report's number.
-    pub seq: u32,
-    /// Whether it was the last of the member.
-    pub ended: bool,
 }
 
 /// Why a driver can't go on.
@@ -104,7 +96,9 @@ pub enum Stop {
     /// Another owner holds the shard.
     Fenced,
     /// The database isn't as the engine believes: rebuild it. Says where.
-    Conflict(String),
+    Conflict(Conflict),
+    /// Something that was quarantined is released: build the engine again, with it.
+    Rebuild,
 }
 
 /// Counts for figures and metrics.
@@ -226,6 +220,11 @@ impl Driver {
                         self.engine.request(row, &inbox.versions);
                     }
                 }
+                for (id, refusal) in inbox.refused {
+                    if self.taken.insert(id) {
+                        self.engine.refuse(id, refusal);
+                    }
+                }
             }
             Input::Reports(reports) => reports.iter().for_each(|report| self.report(report)),
             Input::Answer(id, answer) => {
@@ -235,6 +234,7 @@ impl Driver {
             Input::Committed(commit) => self.committed(now, commit, &mut actions),
             Input::Position(position) => self.position(position, &mut actions),
             Input::Holdings { executor, held, as_of } => self.engine.holdings(&executor, &held, as_of),
+            Input::Overdue => self.engine.take_back_overdue(),
             Input::Executor(name, slots) => self.engine.set_executor(&name, slots),
         }
         self.pump(now, &mut actions);
@@ -271,7 +271,7 @@ impl Driver {
             }
             Commit::Unknown(_) => actions.push(Action::ReadPosition),
             Commit::Fenced => self.stop(Stop::Fenced, actions),
-            Commit::Conflict(what) => self.stop(Stop::Conflict(what), actions),
+            Commit::Conflict(conflict) => self.stop(Stop::Conflict(conflict), actions),
         }
     }
 
@@ -286,7 +286,7 @@ impl Driver {
             actions.push(Action::Commit(flight.batch.clone()));
         } else {
             let what = format!("the shard is at batch {}, we are at {}", position.batch, flight.batch.number);
-            self.stop(Stop::Conflict(what), actions);
+            self.stop(Stop::Conflict(Conflict::new(what)), actions);
         }
     }
 
@@ -307,11 +307,16 @@ impl Driver {
         if !answered.is_empty() {
             actions.push(Action::Answered(answered));
         }
+        let rebuild = flight.effects.rebuild;
         Self::let_out(flight.effects, flight.receipts, actions);
+        if rebuild {
+            self.stop(Stop::Rebuild, actions);
+        }
     }
 
-    fn let_out(effects: Effects, receipts: Vec<Receipt>, actions: &mut Vec<Action>) {
-        let Effects { dispatches, kills, questions, alerts, faults } = effects;
+    fn let_out(effects: Effects, mut receipts: Vec<Receipt>, actions: &mut Vec<Action>) {
+        let Effects { dispatches, kills, confirms, questions, alerts, faults, quarantined, rebuild: _ } =
+            effects;
         if !dispatches.is_empty() {
             actions.push(Action::Dispatch(dispatches));
         }
@@ -321,6 +326,7 @@ impl Driver {
         if !questions.is_empty() {
             actions.push(Action::Ask(questions));
         }
+        receipts.extend(confirms);
         if !receipts.is_empty() {
             actions.push(Action::Confirm(receipts));
         }
@@ -329,6 +335,9 @@ impl Driver {
         }
         if !faults.is_empty() {
             actions.push(Action::Fault(faults));
+        }
+        if !quarantined.is_empty() {
+            actions.push(Action::Quarantined(quarantined));
         }
     }
 
@@ -349,7 +358,7 @@ impl Driver {
             }
         } else {
             for _ in 0..IDLE_STEPS_MAX {
-                if !self.engine.has_work() {
+                if !self.engine.has_work() || self.engine.must_store_first() {
                     break;
                 }
                 self.engine.step();

@@ -16,6 +16,8 @@ mod branching;
 mod clearing;
 #[path = "rules/explaining.rs"]
 mod explaining;
+#[path = "rules/gangs.rs"]
+mod gangs;
 #[path = "rules/mapping.rs"]
 mod mapping;
 #[path = "rules/odds.rs"]
@@ -24,6 +26,8 @@ mod odds;
 mod past;
 #[path = "rules/pools.rs"]
 mod pools;
+#[path = "rules/quarantine.rs"]
+mod quarantine;
 #[path = "rules/retries.rs"]
 mod retries;
 #[path = "rules/runs.rs"]

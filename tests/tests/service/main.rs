@@ -11,6 +11,7 @@ mod crashes;
 mod folder;
 mod history;
 mod lifecycle;
+mod quarantine;
 mod site;
 mod works;
 

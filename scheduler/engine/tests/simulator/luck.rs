@@ -10,6 +10,7 @@ use engine::{Answer, Ask, Question, command::Command, driver::Input};
 
 use crate::{
     graphs,
+    tape::Step,
     world::{Event, Outcomes, World},
 };
 
@@ -71,7 +72,7 @@ impl World {
 
     pub(crate) fn fault(&mut self) -> Outcomes {
         let executor = self.rng.below(self.executors.len() as u64) as usize;
-        match self.rng.below(8) {
+        match self.rng.below(9) {
             0 => {
                 if let Some(owner) = self.current {
                     self.crash(owner);
@@ -120,6 +121,14 @@ impl World {
                     self.feed_current(Input::Executor(name, Some(slots)))?;
                 }
             }
+            7 => {
+                // The host of one member dies.
+                let gangs = self.executors[executor].jobs.values_mut().filter(|job| job.members.len() > 1);
+                if let Some(job) = gangs.into_iter().next() {
+                    job.members.pop_last();
+                    self.tally.count("gang broken", 1);
+                }
+            }
             _ => self.ask_holdings(executor, false),
         }
         Ok(())
@@ -147,7 +156,8 @@ impl World {
     }
 
     pub(crate) fn request(&mut self, tenant: TenantId, command: Command) {
-        let id = self.store.request(tenant, "someone", command);
+        let id = self.store.request(tenant, "someone", command.clone());
+        self.tape(|| Step::Request(id, tenant, command));
         let text = format!("{:?}", self.store.waiting[&id].command);
         self.note(|| format!("request {id}: {text}"));
     }
