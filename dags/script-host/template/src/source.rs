@@ -241,7 +241,7 @@ mod tests {
             format!("{{{{ '\\'{}' }}}}", &row[..60_000]),
             "{{- 1 - -2 -}}".to_owned(),
         ] {
-            assert!(check(&good).is_ok(), "{:.80}", good);
+            assert!(check(&good).is_ok(), "{good:.80}");
         }
     }
 
