@@ -736,7 +736,7 @@ impl Pool for Plain {
         usage
     }
 
-    fn waiting(&self, _now: i64) -> Vec<(u64, Blocker<u64>)> {
+    fn waiting(&mut self, _now: i64) -> Vec<(u64, Blocker<u64>)> {
         self.works
             .values()
             .filter(|work| work.state == State::Pending)

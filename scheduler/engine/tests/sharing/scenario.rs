@@ -34,7 +34,7 @@ pub(crate) trait Pool {
     /// What is held, without zeros.
     fn usage(&self) -> BTreeMap<Name, BTreeMap<String, i64>>;
     /// The first blocker of every pending workload.
-    fn waiting(&self, now: i64) -> Vec<(u64, Blocker<u64>)>;
+    fn waiting(&mut self, now: i64) -> Vec<(u64, Blocker<u64>)>;
     /// The same pool, built from what would be stored.
     fn rebuild(&mut self, _now: i64) {}
     /// Panics if it contradicts itself.
