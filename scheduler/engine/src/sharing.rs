@@ -8,10 +8,12 @@
 
 mod check;
 pub mod decision;
+mod events;
 mod hosts;
 mod order;
 mod pool;
 mod preempt;
+mod reserve;
 mod settle;
 mod shape;
 pub mod share;

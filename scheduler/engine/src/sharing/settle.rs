@@ -39,6 +39,7 @@ impl Pool {
         loop {
             self.classify();
             let Some(slot) = self.pick() else { break };
+            self.attempts += 1;
             let tenant = self.shape_of_work(slot).tenant;
             self.tournament.touch(tenant);
             if self.core_capped(slot).is_some() {

@@ -3,6 +3,7 @@
 
 mod fast;
 mod plain;
+mod random;
 mod scenario;
 
 use std::path::Path;
