@@ -6,6 +6,7 @@
 
 mod batches;
 mod fixture;
+mod identity;
 mod journal;
 mod lease;
 mod model;

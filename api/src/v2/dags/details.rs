@@ -8,9 +8,10 @@ use migrations::store::{
     run::{self, RunFilter},
 };
 use serde_json::{Map, Value, json};
+use migrations::policy::{Action, Kind};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Named,
     v2::{
@@ -21,7 +22,7 @@ use crate::{
 
 /// Everything about one DAG.
 pub(crate) async fn details(access: Access, Named(dag_id): Named<DagId>) -> Result<Json<DagDetails>, Error> {
-    let may = access.authorize(Resource::Dag, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Dag, &dag_id), Action::Read).await?;
     let found = find(&may, &dag_id).await?;
     let versions = Versions::of(&may, std::slice::from_ref(&dag_id)).await?;
     let active = RunFilter {
