@@ -54,8 +54,7 @@ pub(crate) async fn first_admin(db: &Db, data: &Path) -> anyhow::Result<()> {
     let path = data.join(FIRST_PASSWORD);
     let write = || {
         let _ = std::fs::remove_file(&path);
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         writeln!(file, "{}", *password)
     };
     write().with_context(|| format!("failed to write the first password to {}", path.display()))?;

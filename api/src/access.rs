@@ -176,7 +176,9 @@ impl Known {
             }
             (None, Peer::Unix { uid }) => Actor::Operator { name: Peer::user_name(uid) },
             (None, Peer::Tcp { .. }) => {
-                return Err(Error::unauthorized("sign in first: send a token in `Authorization: Bearer ...`"));
+                return Err(Error::unauthorized(
+                    "sign in first: send a token in `Authorization: Bearer ...`",
+                ));
             }
         };
         Ok(Self { state, peer, actor })
@@ -276,7 +278,8 @@ impl FromRequestParts<Api> for Access {
         let roles: BTreeSet<_> = match &actor {
             Actor::Operator { .. } => BTreeSet::from([BuiltIn::TenantAdmin.id()]),
             Actor::Account { account, token } => {
-                let elsewhere = [account.tenant, token.tenant].into_iter().flatten().any(|own| own != found.id);
+                let elsewhere =
+                    [account.tenant, token.tenant].into_iter().flatten().any(|own| own != found.id);
                 if elsewhere {
                     return Err(nothing());
                 }

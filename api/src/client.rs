@@ -123,11 +123,7 @@ impl Call {
         Self::under("/api/updraft/v1", method, segments)
     }
 
-    pub(crate) fn under<'a>(
-        base: &str,
-        method: Method,
-        segments: impl IntoIterator<Item = &'a str>,
-    ) -> Self {
+    pub(crate) fn under<'a>(base: &str, method: Method, segments: impl IntoIterator<Item = &'a str>) -> Self {
         let mut path = base.to_owned();
         for segment in segments {
             path.push('/');
@@ -223,8 +219,7 @@ impl Client {
     /// Makes a call and reads its answer.
     pub(crate) async fn send<T: DeserializeOwned>(&self, call: Call) -> Result<T, ClientError> {
         let answer = self.succeed(call).await?;
-        serde_json::from_slice(&answer)
-            .map_err(|source| ClientError::Answer { at: self.place(), source })
+        serde_json::from_slice(&answer).map_err(|source| ClientError::Answer { at: self.place(), source })
     }
 
     /// Makes a call whose answer has nothing to say.

@@ -34,7 +34,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 /// Whether the body is of that media type, by its own word.
 pub(crate) fn is_kind(headers: &HeaderMap, kind: &str) -> bool {
     let found = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    found.and_then(|found| found.split(';').next()).is_some_and(|found| found.trim().eq_ignore_ascii_case(kind))
+    found
+        .and_then(|found| found.split(';').next())
+        .is_some_and(|found| found.trim().eq_ignore_ascii_case(kind))
 }
 
 /// The bytes of a body, as long as they come at all.

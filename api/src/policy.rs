@@ -119,7 +119,8 @@ impl BuiltIn {
             }
             Self::TenantAdmin => vec![rule(
                 &[
-                    Dag, Code, Run, Task, Log, Result, Backfill, Asset, Pool, Variable, Connection, Audit, Member,
+                    Dag, Code, Run, Task, Log, Result, Backfill, Asset, Pool, Variable, Connection, Audit,
+                    Member,
                 ],
                 &Action::ALL,
             )],
@@ -191,7 +192,9 @@ impl RoleSet {
         let mut enforcer = Enforcer::new_raw(model, NullAdapter).await.map_err(internal)?;
         enforcer.add_function(
             "among",
-            OperatorFunction::Arg2(|word, words| among(&dynamic_to_str(&word), &dynamic_to_str(&words)).into()),
+            OperatorFunction::Arg2(|word, words| {
+                among(&dynamic_to_str(&word), &dynamic_to_str(&words)).into()
+            }),
         );
         enforcer.add_function(
             "covers",
@@ -293,10 +296,8 @@ impl Policies {
     ) -> Result<Arc<RoleSet>, Error> {
         let custom: BTreeSet<RoleId> =
             roles.iter().copied().filter(|role| BuiltIn::of(*role).is_none()).collect();
-        let key = Key {
-            roles: roles.clone(),
-            custom: (!custom.is_empty()).then_some((scope.tenant(), epoch)),
-        };
+        let key =
+            Key { roles: roles.clone(), custom: (!custom.is_empty()).then_some((scope.tenant(), epoch)) };
         if let Some(kept) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(kept.clone());
         }

@@ -52,11 +52,18 @@ impl Routes {
     }
 
     /// All of it under a prefix, with what was there before.
-    pub(crate) fn nest(mut self, prefix: &str, inner: Self, finish: impl FnOnce(Router<Api>) -> Router<Api>) -> Self {
-        self.declared.extend(inner.declared.into_iter().map(|declared| Declared {
-            path: format!("{prefix}{}", declared.path),
-            ..declared
-        }));
+    pub(crate) fn nest(
+        mut self,
+        prefix: &str,
+        inner: Self,
+        finish: impl FnOnce(Router<Api>) -> Router<Api>,
+    ) -> Self {
+        self.declared.extend(
+            inner
+                .declared
+                .into_iter()
+                .map(|declared| Declared { path: format!("{prefix}{}", declared.path), ..declared }),
+        );
         Self { router: self.router.nest(prefix, finish(inner.router)), declared: self.declared }
     }
 

@@ -34,11 +34,12 @@ pub async fn serve(mut socket: Socket, api: Api, cancel: CancellationToken) -> R
     let closing = api.0.closing.clone();
     let app = router::app(api);
     let told = cancel.clone();
-    let answering = axum::serve(listener, ServiceExt::<Request>::into_make_service_with_connect_info::<Peer>(app))
-        .with_graceful_shutdown(async move {
-            told.cancelled().await;
-            closing.cancel();
-        });
+    let answering =
+        axum::serve(listener, ServiceExt::<Request>::into_make_service_with_connect_info::<Peer>(app))
+            .with_graceful_shutdown(async move {
+                told.cancelled().await;
+                closing.cancel();
+            });
     let answering = answering.into_future();
     tokio::pin!(answering);
     let ended = tokio::select! {

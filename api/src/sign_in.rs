@@ -48,7 +48,8 @@ pub(crate) struct Hasher {
 }
 
 fn argon() -> Argon2<'static> {
-    let params = Params::new(MEMORY_KIB, ROUNDS, 1, None).expect("invariant: these parameters are within bounds");
+    let params =
+        Params::new(MEMORY_KIB, ROUNDS, 1, None).expect("invariant: these parameters are within bounds");
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
 }
 
@@ -149,7 +150,8 @@ pub(crate) async fn sign_in(
     let right = hasher.verify(tried, stored.map(|stored| stored.hash.as_str())).await?;
     let now = db.now().await?;
     let in_time = stored.is_some_and(|stored| stored.expires_at.is_none_or(|until| now < until));
-    let Some((account, Some(stored))) = found.filter(|(account, _)| right && in_time && !account.disabled && !too_long)
+    let Some((account, Some(stored))) =
+        found.filter(|(account, _)| right && in_time && !account.disabled && !too_long)
     else {
         guesses.failed(name, from, began);
         tracing::warn!(from = ?from, "refused a sign-in");
@@ -186,7 +188,8 @@ mod tests {
         ] {
             assert!(check_new(user, weak).is_err(), "{weak}");
         }
-        for good in ["correct horse battery", "ein langes Wort 7", "日本語のパスワードです。長い"] {
+        for good in ["correct horse battery", "ein langes Wort 7", "日本語のパスワードです。長い"]
+        {
             assert_eq!(check_new("ana", good), Ok(()), "{good}");
         }
     }

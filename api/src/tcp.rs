@@ -216,7 +216,8 @@ pub async fn serve_tcp(tcp: Tcp, api: Api, cancel: CancellationToken) -> Result<
                 continue;
             }
         };
-        let at_once = if rules.proxies.contains(&from) { CONNECTIONS_MAX } else { CONNECTIONS_PER_ADDRESS_MAX };
+        let at_once =
+            if rules.proxies.contains(&from) { CONNECTIONS_MAX } else { CONNECTIONS_PER_ADDRESS_MAX };
         let place = Place::take(&open, from, at_once).filter(|_| connections.len() < CONNECTIONS_MAX);
         let Some(place) = place else {
             tracing::warn!(%from, "refused a connection: there are too many");

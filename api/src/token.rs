@@ -73,7 +73,10 @@ mod tests {
         for kind in [TokenKind::Session, TokenKind::Api, TokenKind::Service] {
             let fresh = Fresh::new(kind).unwrap();
             assert_eq!(hash(&fresh.text), Some(fresh.hash));
-            assert_eq!(fresh.text.len(), "updraft__".len() + kind.as_str().len() + RANDOM_CHARS + 1 + CHECKSUM_CHARS);
+            assert_eq!(
+                fresh.text.len(),
+                "updraft__".len() + kind.as_str().len() + RANDOM_CHARS + 1 + CHECKSUM_CHARS
+            );
             for at in 0..fresh.text.len() {
                 let mut changed = fresh.text.as_bytes().to_vec();
                 changed[at] = if changed[at] == b'x' { b'y' } else { b'x' };

@@ -141,7 +141,8 @@ impl Service {
 
 /// A name as our own API has them.
 fn name(text: &str) -> Result<Name, Error> {
-    Name::try_from(text.to_owned()).map_err(|why| Error::Usage { message: format!("`{text}`: {why}"), help: None })
+    Name::try_from(text.to_owned())
+        .map_err(|why| Error::Usage { message: format!("`{text}`: {why}"), help: None })
 }
 
 /// For whom.
@@ -225,7 +226,9 @@ pub async fn run(
         Command::Grants(args) => Box::pin(people::grants(&mut session, args.command)).await,
         Command::Groups(args) => Box::pin(people::groups(&mut session, args.command)).await,
         Command::Roles(args) => Box::pin(people::roles(&mut session, args.command)).await,
-        Command::ServiceAccounts(args) => Box::pin(people::service_accounts(&mut session, args.command)).await,
+        Command::ServiceAccounts(args) => {
+            Box::pin(people::service_accounts(&mut session, args.command)).await
+        }
         Command::Auth(args) => Box::pin(people::auth(&mut session, args.command)).await,
     };
     match outcome {

@@ -96,7 +96,8 @@ impl Place {
                     why: "no certificate can have that name".to_owned(),
                 })?;
                 let secured = TlsConnector::from(tls.clone()).connect(name, stream).await;
-                let broken = |error: io::Error| ClientError::Broken { at: self.to_string(), source: error.into() };
+                let broken =
+                    |error: io::Error| ClientError::Broken { at: self.to_string(), source: error.into() };
                 Ok(Box::new(secured.map_err(broken)?))
             }
         }
@@ -109,7 +110,8 @@ fn config(url: &str, authority: Option<&Path>) -> Result<Arc<ClientConfig>, Clie
     match authority {
         Some(path) => {
             let shown = path.display();
-            let unusable = |why: &dyn fmt::Display| wrong(format!("the certificates of {shown} can't be used: {why}"));
+            let unusable =
+                |why: &dyn fmt::Display| wrong(format!("the certificates of {shown} can't be used: {why}"));
             for certificate in CertificateDer::pem_file_iter(path).map_err(|why| unusable(&why))? {
                 let certificate = certificate.map_err(|why| unusable(&why))?;
                 roots.add(certificate).map_err(|why| unusable(&why))?;
@@ -120,7 +122,9 @@ fn config(url: &str, authority: Option<&Path>) -> Result<Arc<ClientConfig>, Clie
         }
     }
     if roots.is_empty() {
-        return Err(wrong("this machine trusts nobody's certificates: name a file with `--ca-cert`".to_owned()));
+        return Err(wrong(
+            "this machine trusts nobody's certificates: name a file with `--ca-cert`".to_owned(),
+        ));
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)

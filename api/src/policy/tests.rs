@@ -7,10 +7,7 @@ use super::*;
 fn rule() -> impl Strategy<Value = Rule> {
     let kinds = proptest::sample::subsequence(vec![Kind::Dag, Kind::Run, Kind::Pool], 1..=3);
     let actions = proptest::sample::subsequence(vec![Action::Read, Action::Change], 1..=2);
-    let objects = prop_oneof![
-        "[ab*]{1,3}".prop_map(Pattern::Name),
-        "[xy]".prop_map(Pattern::Tag),
-    ];
+    let objects = prop_oneof!["[ab*]{1,3}".prop_map(Pattern::Name), "[xy]".prop_map(Pattern::Tag),];
     (any::<bool>(), kinds, actions, objects).prop_map(|(allow, kinds, actions, objects)| Rule {
         effect: if allow { Effect::Allow } else { Effect::Deny },
         kinds: kinds.into_iter().collect(),

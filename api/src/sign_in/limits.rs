@@ -75,7 +75,8 @@ impl Guesses {
             delay(bucket.failures).saturating_sub(now.duration_since(bucket.last))
         });
         if let Some(address) = from {
-            let limits = [(Key::Address(address), ADDRESS_MAX), (Key::Network(network(address)), NETWORK_MAX)];
+            let limits =
+                [(Key::Address(address), ADDRESS_MAX), (Key::Network(network(address)), NETWORK_MAX)];
             for (key, max) in limits {
                 if let Some(bucket) = buckets.get(&key).filter(|bucket| bucket.failures >= max) {
                     wait = wait.max(MINUTE.saturating_sub(now.duration_since(bucket.since)));
@@ -102,7 +103,9 @@ impl Guesses {
                 continue;
             }
             let bucket = buckets.entry(key).or_insert(Bucket { failures: 0, since: now, last: now });
-            if now.duration_since(bucket.since) >= window && now.duration_since(bucket.last) >= MINUTE.min(window) {
+            if now.duration_since(bucket.since) >= window
+                && now.duration_since(bucket.last) >= MINUTE.min(window)
+            {
                 *bucket = Bucket { failures: 0, since: now, last: now };
             }
             bucket.failures = bucket.failures.saturating_add(1);

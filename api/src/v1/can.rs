@@ -35,9 +35,7 @@ pub struct Because {
 /// `GET /can?user=&action=&kind=&name=`: without a user, about oneself. About others only for those who see members.
 pub(crate) async fn get(access: Access, query: Params) -> Result<Json<Can>, Error> {
     query.only(&["user", "action", "kind", "name"])?;
-    let word = |name: &str| {
-        query.text(name).ok_or_else(|| Error::value("query", name, "must be given", ""))
-    };
+    let word = |name: &str| query.text(name).ok_or_else(|| Error::value("query", name, "must be given", ""));
     let action = word("action")?;
     let action = Action::parse(action).ok_or_else(|| {
         Error::value("query", "action", "must be one of read, create, change, delete", action)

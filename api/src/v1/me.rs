@@ -179,7 +179,9 @@ pub(crate) async fn make_token(
     Body(body): Body<TokenBody>,
 ) -> Result<(StatusCode, Json<TokenMade>), Error> {
     let Actor::Account { account, token } = &known.actor else {
-        return Err(Error::BadRequest("who comes by the socket needs no token: sign in as somebody".to_owned()));
+        return Err(Error::BadRequest(
+            "who comes by the socket needs no token: sign in as somebody".to_owned(),
+        ));
     };
     if token.kind != TokenKind::Session {
         return Err(Error::Forbidden("a token can't make tokens: sign in with the password".to_owned()));

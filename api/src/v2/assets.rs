@@ -18,7 +18,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::{access::{Access, NO_TAGS, Permit, tags}, error::Error};
+use crate::{
+    access::{Access, NO_TAGS, Permit, tags},
+    error::Error,
+};
 
 pub(crate) mod events;
 pub(crate) mod get;

@@ -5,10 +5,10 @@ use dags::{
     ids::{self, DagId},
     time::Timestamp,
 };
+use migrations::policy::{Action, Kind};
 use migrations::store::bundle::{self, Numbered};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use migrations::policy::{Action, Kind};
 
 use crate::{
     access::{Access, Permit, Resource},

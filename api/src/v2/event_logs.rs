@@ -2,10 +2,10 @@
 
 use axum::Json;
 use dags::time::Timestamp;
+use migrations::policy::Kind;
 use migrations::store::audit::{self, AuditEntry};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use migrations::policy::Kind;
 
 use crate::{
     access::Access,

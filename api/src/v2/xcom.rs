@@ -84,11 +84,7 @@ async fn value(may: &Permit, row: &ResultRow) -> Result<Value, Error> {
 }
 
 /// The values of a task, by map index.
-pub(crate) async fn values(
-    may: &Permit,
-    run: &RunRow,
-    task: &TaskId,
-) -> Result<Vec<(i32, Value)>, Error> {
+pub(crate) async fn values(may: &Permit, run: &RunRow, task: &TaskId) -> Result<Vec<(i32, Value)>, Error> {
     let mut values = Vec::new();
     for row in result::of_task(may.db(), may.scope, run.run, task).await? {
         values.push((row.map_index, value(may, &row).await?));

@@ -118,7 +118,9 @@ async fn a_bad_credential_is_never_taken_for_none() {
         assert_eq!(ask("GET", &path).send(at).await.status, 401);
     }
     // No spelling of a path is exempt.
-    for path in ["/api/v2/dags/health", "/api/v2/version/../dags", "/api/v2//dags", "/API/v2/dags", "/api/v2/dags/"] {
+    for path in
+        ["/api/v2/dags/health", "/api/v2/version/../dags", "/api/v2//dags", "/API/v2/dags", "/api/v2/dags/"]
+    {
         let answer = ask("GET", path).send(at).await;
         assert!(matches!(answer.status, 401 | 404), "{path}: {answer:?}");
     }
@@ -235,7 +237,8 @@ async fn what_is_too_large_or_too_slow_is_refused() {
     let body = json!({"key": "big", "value": value});
     let large = ask("POST", "/api/v2/variables").bearer(&token).json(body).send(at).await;
     assert_eq!(large.status, 413);
-    let header = ask("GET", "/api/v2/dags").bearer(&token).with("X-Big", &"x".repeat(64 * 1024)).send(at).await;
+    let header =
+        ask("GET", "/api/v2/dags").bearer(&token).with("X-Big", &"x".repeat(64 * 1024)).send(at).await;
     assert_eq!(header.status, 431, "{header:?}");
     world.close().await;
 }

@@ -109,7 +109,9 @@ enum TokensCommand {
     #[command(after_help = "Example:\n  updraft tokens list")]
     List,
     /// Make a token for a program, and show it once
-    #[command(after_help = "Example:\n  updraft tokens create deploy --scope run:create --scope '*:read' --days 30")]
+    #[command(
+        after_help = "Example:\n  updraft tokens create deploy --scope run:create --scope '*:read' --days 30"
+    )]
     Create {
         /// What it is for
         name: String,
@@ -173,7 +175,10 @@ pub(super) async fn login(session: &mut Session<'_>, args: LoginArgs) -> Result<
     let mut token = client.sign_in(&login(&password)).await?.access_token;
     let me = client.clone().with_token(&token)?.me().await?;
     if me.must_change_password {
-        let said = std::io::Write::write_all(&mut std::io::stderr(), b"This password is good for setting another one.\n");
+        let said = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            b"This password is good for setting another one.\n",
+        );
         said.map_err(Error::path("write to", "the standard error"))?;
         let new = new_password()?;
         let body = PasswordBody { old: password, new: new.clone() };
@@ -204,7 +209,9 @@ fn chosen(service: &Service) -> Result<(std::path::PathBuf, Contexts, String, Co
     let name = service.context.clone().or_else(|| contexts.current.clone());
     match (name, found) {
         (Some(name), Some(found)) => Ok((path, contexts, name, found)),
-        _ => Err(Error::usage("there is no context: nobody has signed in", "sign in with `updraft login URL`")),
+        _ => {
+            Err(Error::usage("there is no context: nobody has signed in", "sign in with `updraft login URL`"))
+        }
     }
 }
 

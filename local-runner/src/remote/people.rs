@@ -218,9 +218,11 @@ pub(super) enum RolesCommand {
     #[command(after_help = "Example:\n  updraft roles list")]
     List,
     /// Make a role from a file, or make it another one
-    #[command(after_help = "The file holds {\"rules\": [{\"effect\": \"allow\", \"kinds\": [\"dag\", \"run\"], \
+    #[command(
+        after_help = "The file holds {\"rules\": [{\"effect\": \"allow\", \"kinds\": [\"dag\", \"run\"], \
         \"objects\": {\"name\": \"sales_*\"}, \"actions\": [\"read\"]}]}; `{\"tag\": \"sales\"}` instead of a name is about \
-        DAGs with that tag, `\"effect\": \"deny\"` takes away.\n\nExample:\n  updraft roles set sales-only --file role.json")]
+        DAGs with that tag, `\"effect\": \"deny\"` takes away.\n\nExample:\n  updraft roles set sales-only --file role.json"
+    )]
     Set {
         /// The name
         name: String,
@@ -248,7 +250,9 @@ pub(super) enum ServiceAccountsCommand {
         name: String,
     },
     /// Make a token of a service account, and show it once
-    #[command(after_help = "Example:\n  updraft service-accounts token ci deploy --scope run:create --days 30")]
+    #[command(
+        after_help = "Example:\n  updraft service-accounts token ci deploy --scope run:create --days 30"
+    )]
     Token {
         /// The service account
         account: String,
@@ -439,7 +443,10 @@ pub(super) async fn roles(session: &mut Session<'_>, command: RolesCommand) -> R
         RolesCommand::Set { name, file } => {
             let text = std::fs::read_to_string(&file).map_err(Error::path("read", &file))?;
             let body: RoleBody = serde_json::from_str(&text).map_err(|why| {
-                Error::usage(format!("{} can't be read: {why}", file.display()), "see `updraft roles set --help`")
+                Error::usage(
+                    format!("{} can't be read: {why}", file.display()),
+                    "see `updraft roles set --help`",
+                )
             })?;
             session.client.set_role(&name, &body).await?;
             session.screen.line(&format!("role {name} has {} rules", body.rules.len()))?;
@@ -490,7 +497,10 @@ pub(super) async fn service_accounts(
 pub(super) async fn auth(session: &mut Session<'_>, command: AuthCommand) -> Result<ExitCode, Error> {
     let AuthCommand::Can { user, verb, resource } = command;
     let (kind, object) = resource.split_once(':').ok_or_else(|| {
-        Error::usage(format!("`{resource}` names no kind"), "write `dag:NAME`, `run:DAG`, `pool:NAME` and so on")
+        Error::usage(
+            format!("`{resource}` names no kind"),
+            "write `dag:NAME`, `run:DAG`, `pool:NAME` and so on",
+        )
     })?;
     let answer = session.client.can(Some(&user), &verb, kind, object).await?;
     if session.screen.json {

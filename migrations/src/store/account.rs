@@ -2,8 +2,8 @@
 
 use dags::{ids::TenantId, time::Timestamp};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, sea_query::{Expr, OnConflict},
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    sea_query::{Expr, OnConflict},
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -118,7 +118,8 @@ async fn insert(
         .doing(doing)?;
     if made > 0 {
         let payload = json!({"account": row.id, "name": name});
-        audit::note(&transaction, scope.unwrap_or(audit::PLATFORM), now, actor, "make_account", &payload).await?;
+        audit::note(&transaction, scope.unwrap_or(audit::PLATFORM), now, actor, "make_account", &payload)
+            .await?;
         transaction.commit().await.doing(doing)?;
         return Ok(Some(read(row)));
     }
@@ -243,7 +244,8 @@ pub async fn delete(db: &Db, scope: Option<TenantScope>, actor: &str, id: Accoun
         .doing(doing)?;
     account::Entity::delete_by_id(id.0).exec(&transaction).await.doing(doing)?;
     let payload = json!({"account": id.0});
-    audit::note(&transaction, scope.unwrap_or(audit::PLATFORM), now, actor, "delete_account", &payload).await?;
+    audit::note(&transaction, scope.unwrap_or(audit::PLATFORM), now, actor, "delete_account", &payload)
+        .await?;
     transaction.commit().await.doing(doing)
 }
 

@@ -68,7 +68,8 @@ pub async fn denied(db: &Db, scope: TenantScope, actor: &str, what: &str) -> Res
 /// Notes a sign-in that failed, whatever it failed by.
 pub async fn sign_in_failed(db: &Db, name: &str, from: Option<&str>) -> Result<(), Error> {
     let refusal = Refusal { code: "auth.sign_in".into(), message: "refused".into() };
-    let entry = Entry { at: db.now().await?.0, actor: name, kind: "sign_in", payload: &json!({ "from": from }) };
+    let entry =
+        Entry { at: db.now().await?.0, actor: name, kind: "sign_in", payload: &json!({ "from": from }) };
     insert(db.write(), PLATFORM, &entry, &Err(refusal)).await
 }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use dags::{ids::TenantId, time::Timestamp};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, QueryTrait as _,
+    ActiveValue::Set,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    QueryTrait as _,
     sea_query::{Expr, ExprTrait as _, OnConflict},
 };
 use serde_json::json;
@@ -100,8 +101,7 @@ pub async fn of_account(
         .all(db.read())
         .await
         .doing("read who may do what")?;
-    let (here, over): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|row| row.tenant_id == scope.tenant().0);
+    let (here, over): (Vec<_>, Vec<_>) = found.into_iter().partition(|row| row.tenant_id == scope.tenant().0);
     let roles = |rows: Vec<role_grant::Model>| rows.into_iter().map(|row| RoleId(row.role_id)).collect();
     if scope == PLATFORM { Ok((BTreeSet::new(), roles(here))) } else { Ok((roles(here), roles(over))) }
 }
@@ -389,14 +389,14 @@ pub async fn set_group(
         .await
         .doing(doing)?;
     if !members.is_empty() {
-        let rows = members.iter().map(|member| group_member::ActiveModel {
-            group_id: Set(group.0),
-            account_id: Set(member.0),
-        });
+        let rows = members
+            .iter()
+            .map(|member| group_member::ActiveModel { group_id: Set(group.0), account_id: Set(member.0) });
         group_member::Entity::insert_many(rows).exec_without_returning(&transaction).await.doing(doing)?;
     }
     count_up(&transaction, scope).await?;
-    let payload = json!({"group": name, "members": members.iter().map(|member| member.0).collect::<Vec<_>>()});
+    let payload =
+        json!({"group": name, "members": members.iter().map(|member| member.0).collect::<Vec<_>>()});
     audit::note(&transaction, scope, now, actor, "set_group", &payload).await?;
     transaction.commit().await.doing(doing)
 }

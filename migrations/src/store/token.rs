@@ -5,9 +5,7 @@ use dags::{
     ids::TenantId,
     time::{Span, Timestamp},
 };
-use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, sea_query::Expr,
-};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, sea_query::Expr};
 use serde_json::json;
 use uuid::Uuid;
 

@@ -75,13 +75,7 @@ pub(crate) async fn store_version(db: &Db, scope: TenantScope, name: &str, doc: 
 }
 
 /// The same, with tags.
-pub(crate) async fn store_tagged(
-    db: &Db,
-    scope: TenantScope,
-    name: &str,
-    doc: &str,
-    tags: BTreeSet<String>,
-) {
+pub(crate) async fn store_tagged(db: &Db, scope: TenantScope, name: &str, doc: &str, tags: BTreeSet<String>) {
     let new = NewBundle {
         digest: bundle_id("b1"),
         bytes: 10,

@@ -163,7 +163,11 @@ async fn lists_have_what_may_be_seen_and_count_nothing_else(test: TestDb) {
     let db = &test.db;
     let names = ["a", "ab", "a_b", "A", "b", "b_a", "a-b"];
     let tags = |name: &str| -> BTreeSet<String> {
-        ["x", "y'z"].into_iter().filter(|tag| name.contains(&tag[..1]) || name == "b").map(str::to_owned).collect()
+        ["x", "y'z"]
+            .into_iter()
+            .filter(|tag| name.contains(&tag[..1]) || name == "b")
+            .map(str::to_owned)
+            .collect()
     };
     let journal = fixture::owned(db, "one").await;
     let mut batch = fixture::batch(1);
@@ -179,8 +183,18 @@ async fn lists_have_what_may_be_seen_and_count_nothing_else(test: TestDb) {
     let glob = |text: &str| Pattern::Name(text.to_owned());
     let tag = |text: &str| Pattern::Tag(text.to_owned());
     let patterns = [
-        glob("*"), glob("a*"), glob("*b"), glob("a_b"), glob("a?b"), glob("a%"), glob("[ab]"), glob(r"a\*"), glob("A"),
-        tag("x"), tag("y'z"), tag("none"),
+        glob("*"),
+        glob("a*"),
+        glob("*b"),
+        glob("a_b"),
+        glob("a?b"),
+        glob("a%"),
+        glob("[ab]"),
+        glob(r"a\*"),
+        glob("A"),
+        tag("x"),
+        tag("y'z"),
+        tag("none"),
     ];
     let mut cases = vec![Visible::default(), Visible::all()];
     for allow in &patterns {

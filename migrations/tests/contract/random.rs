@@ -2,8 +2,8 @@
 
 use engine::journal::{Commit, Journal as _};
 use migrations::{
-    policy::Visible,
     Db, TenantScope,
+    policy::Visible,
     store::{
         Window, asset, backfill, dag, event,
         event::EventCursor,

@@ -13,8 +13,8 @@ use engine::{
     state::{RunState, TaskState},
 };
 use migrations::{
-    policy::Visible,
     Error, TenantScope,
+    policy::Visible,
     seal::{MasterKey, SealError, Sealer},
     store::{
         Window, asset, attempt_claim, attempt_claim::Claim, audit, backfill, bundle, connection, dag, event,

@@ -8,10 +8,10 @@ use engine::{
     command::Command,
     rows::{AssetEventRow, RunRow},
 };
+use migrations::policy::{Action, Kind, Visible};
 use migrations::store::{Window, asset, run};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use migrations::policy::{Action, Kind, Visible};
 
 use crate::{
     access::{Access, Resource},
@@ -108,7 +108,9 @@ pub(crate) async fn post(
     let asset = find(&seen, body.asset_id).await?.name;
     let may = access.authorize(Resource::named(Kind::Asset, &asset), Action::Create).await?;
     may.request(Command::AssetEvent { asset: asset.clone(), extra: body.extra }).await?;
-    let newest = asset::events(may.db(), may.scope, &Visible::all(), Some(&asset), Window { limit: 1, offset: 0 }).await?;
+    let newest =
+        asset::events(may.db(), may.scope, &Visible::all(), Some(&asset), Window { limit: 1, offset: 0 })
+            .await?;
     let (id, row) = newest
         .rows
         .first()

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use dags::ids::DagId;
-use migrations::store::backfill;
 use migrations::policy::Kind;
+use migrations::store::backfill;
 
 use crate::{
     access::Access,

@@ -1,8 +1,8 @@
 //! `DELETE /connections/{connection_id}`
 
 use axum::http::StatusCode;
-use migrations::store::connection;
 use migrations::policy::{Action, Kind};
+use migrations::store::connection;
 
 use crate::{
     access::{Access, Resource},

@@ -1,8 +1,8 @@
 //! `GET /connections`
 
 use axum::Json;
-use migrations::store::connection;
 use migrations::policy::Kind;
+use migrations::store::connection;
 
 use crate::{
     access::{Access, NO_TAGS},

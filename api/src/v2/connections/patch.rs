@@ -1,8 +1,8 @@
 //! `PATCH /connections/{connection_id}`
 
 use axum::Json;
-use migrations::store::connection::{self, Address, NewConnection, Secrets};
 use migrations::policy::{Action, Kind};
+use migrations::store::connection::{self, Address, NewConnection, Secrets};
 
 use crate::{
     access::{Access, Permit, Resource},

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use axum::Json;
 use dags::{ids::DagId, run_name::RunType};
 use engine::state::RunState;
-use migrations::store::run::{self, RunFilter, RunOrder};
 use migrations::policy::Kind;
+use migrations::store::run::{self, RunFilter, RunOrder};
 
 use crate::{
     access::Access,

@@ -6,8 +6,8 @@ use dags::{
     ids::{DagId, RunName},
 };
 use engine::command::{Command, Trigger};
-use serde_json::Value;
 use migrations::policy::{Action, Kind};
+use serde_json::Value;
 
 use crate::{
     access::{Access, Permit, Resource},

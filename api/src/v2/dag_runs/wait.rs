@@ -10,9 +10,9 @@ use axum::{
 use bytes::Bytes;
 use dags::ids::{DagId, RunId, RunName, TaskId};
 use engine::rows::RunRow;
+use migrations::policy::{Action, Kind};
 use migrations::store::run;
 use serde_json::{Map, Value, json};
-use migrations::policy::{Action, Kind};
 
 use crate::{
     access::{Access, Permit, Resource},

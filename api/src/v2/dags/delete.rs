@@ -3,8 +3,8 @@
 use axum::Json;
 use dags::ids::DagId;
 use engine::command::Command;
-use serde_json::{Value, json};
 use migrations::policy::{Action, Kind};
+use serde_json::{Value, json};
 
 use crate::{
     access::{Access, Resource},

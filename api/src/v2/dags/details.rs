@@ -3,12 +3,12 @@
 use axum::Json;
 use dags::{ids::DagId, model::Missed};
 use engine::state::RunState;
+use migrations::policy::{Action, Kind};
 use migrations::store::{
     Window,
     run::{self, RunFilter},
 };
 use serde_json::{Map, Value, json};
-use migrations::policy::{Action, Kind};
 
 use crate::{
     access::{Access, Resource},

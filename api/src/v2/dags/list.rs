@@ -1,8 +1,8 @@
 //! `GET /dags`
 
 use axum::Json;
-use migrations::store::dag::{self, DagFilter};
 use migrations::policy::Kind;
+use migrations::store::dag::{self, DagFilter};
 
 use crate::{
     access::Access,

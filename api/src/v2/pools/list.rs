@@ -1,8 +1,8 @@
 //! `GET /pools`
 
 use axum::Json;
-use migrations::store::pool;
 use migrations::policy::Kind;
+use migrations::store::pool;
 
 use crate::{
     access::{Access, NO_TAGS},

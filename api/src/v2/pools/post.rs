@@ -3,8 +3,8 @@
 use axum::{Json, http::StatusCode};
 use dags::ids::PoolName;
 use engine::command::Command;
-use migrations::store::pool;
 use migrations::policy::{Action, Kind};
+use migrations::store::pool;
 
 use crate::{
     access::{Access, Resource},

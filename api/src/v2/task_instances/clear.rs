@@ -6,8 +6,8 @@ use dags::{
     time::Timestamp,
 };
 use engine::command::{Clear, Command, Selection};
-use serde::{Deserialize, Serialize};
 use migrations::policy::{Action, Kind};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, Resource},

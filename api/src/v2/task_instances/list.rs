@@ -3,8 +3,8 @@
 use axum::Json;
 use dags::ids::{DagId, RunName, TaskId};
 use engine::state::TaskState;
-use migrations::store::task_instance::{self, TaskFilter};
 use migrations::policy::{Action, Kind};
+use migrations::store::task_instance::{self, TaskFilter};
 
 use crate::{
     access::{Access, Permit, Resource},

@@ -12,8 +12,8 @@ use dags::{
     time::Timestamp,
 };
 use engine::rows::TaskRow;
-use serde::{Deserialize, Serialize};
 use migrations::policy::{Action, Kind};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, Permit, Resource},
@@ -94,13 +94,7 @@ pub(crate) async fn logs(
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
 }
 
-async fn read(
-    may: &Permit,
-    row: &TaskRow,
-    current: bool,
-    from: Place,
-    whole: bool,
-) -> Result<Log, Error> {
+async fn read(may: &Permit, row: &TaskRow, current: bool, from: Place, whole: bool) -> Result<Log, Error> {
     let mut place = from;
     let (mut content, mut bytes) = (Vec::new(), 0);
     loop {

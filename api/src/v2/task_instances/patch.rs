@@ -6,8 +6,8 @@ use engine::{
     command::{Command, Selection},
     state::TaskState,
 };
-use serde::{Deserialize, Serialize};
 use migrations::policy::{Action, Kind};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, Permit, Resource},

@@ -3,8 +3,8 @@
 use axum::Json;
 use dags::ids::{DagId, RunName, TaskId};
 use engine::rows::TaskRow;
-use migrations::store::task_instance;
 use migrations::policy::{Action, Kind};
+use migrations::store::task_instance;
 
 use crate::{
     access::{Access, Permit, Resource},
@@ -18,7 +18,8 @@ pub(crate) async fn list(
     access: Access,
     Named((dag_id, run, task)): Named<(DagId, RunName, TaskId)>,
 ) -> Result<Json<TaskInstanceCollection>, Error> {
-    all(&access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?, dag_id, run, task, -1).await
+    all(&access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?, dag_id, run, task, -1)
+        .await
 }
 
 /// The tries of one instance of a mapped task, oldest first.
@@ -26,7 +27,14 @@ pub(crate) async fn list_mapped(
     access: Access,
     Named((dag_id, run, task, map_index)): Named<(DagId, RunName, TaskId, i32)>,
 ) -> Result<Json<TaskInstanceCollection>, Error> {
-    all(&access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?, dag_id, run, task, map_index).await
+    all(
+        &access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?,
+        dag_id,
+        run,
+        task,
+        map_index,
+    )
+    .await
 }
 
 async fn all(

@@ -1,8 +1,8 @@
 //! `DELETE /variables/{variable_key}`
 
 use axum::http::StatusCode;
-use migrations::store::variable;
 use migrations::policy::{Action, Kind};
+use migrations::store::variable;
 
 use crate::{
     access::{Access, Resource},

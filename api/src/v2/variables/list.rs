@@ -1,8 +1,8 @@
 //! `GET /variables`
 
 use axum::Json;
-use migrations::store::variable;
 use migrations::policy::Kind;
+use migrations::store::variable;
 
 use crate::{
     access::{Access, NO_TAGS},

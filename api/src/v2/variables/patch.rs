@@ -1,8 +1,8 @@
 //! `PATCH /variables/{variable_key}`
 
 use axum::Json;
-use migrations::store::variable::{self, NewVariable};
 use migrations::policy::{Action, Kind};
+use migrations::store::variable::{self, NewVariable};
 
 use crate::{
     access::{Access, Resource},

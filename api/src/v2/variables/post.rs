@@ -1,8 +1,8 @@
 //! `POST /variables`
 
 use axum::{Json, http::StatusCode};
-use migrations::store::variable::{self, NewVariable};
 use migrations::policy::{Action, Kind};
+use migrations::store::variable::{self, NewVariable};
 
 use crate::{
     access::{Access, Resource},

@@ -2,9 +2,9 @@
 
 use axum::Json;
 use dags::ids::{DagId, RunName, TaskId};
+use migrations::policy::{Action, Kind};
 use migrations::store::result;
 use serde_json::Value;
-use migrations::policy::{Action, Kind};
 
 use crate::{
     access::{Access, Resource},

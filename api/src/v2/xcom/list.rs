@@ -2,8 +2,8 @@
 
 use axum::Json;
 use dags::ids::{DagId, RunName, TaskId};
-use migrations::store::result;
 use migrations::policy::{Action, Kind};
+use migrations::store::result;
 
 use crate::{
     access::{Access, Resource},
