@@ -55,7 +55,7 @@ pub(crate) enum Actor {
         /// The account.
         account: Account,
         /// The token.
-        token: Token,
+        token: Box<Token>,
     },
 }
 
@@ -81,8 +81,13 @@ impl Actor {
 
     /// Whether a token is good for that. It never gives, it only narrows.
     fn in_scope(&self, kind: Kind, action: Action) -> bool {
-        let Self::Account { token: Token { scopes: Some(scopes), .. }, .. } = self else { return true };
-        scopes.iter().any(|scope| scope_covers(scope, kind, action))
+        match self {
+            Self::Account { token, .. } => match &token.scopes {
+                Some(scopes) => scopes.iter().any(|scope| scope_covers(scope, kind, action)),
+                None => true,
+            },
+            Self::Operator { .. } => true,
+        }
     }
 }
 
@@ -172,7 +177,7 @@ impl Known {
                 let from = peer.address().map(|address| address.to_string());
                 let (token, account) =
                     token::find(&state.db, &hash, from.as_deref()).await?.ok_or_else(bad)?;
-                Actor::Account { account, token }
+                Actor::Account { account, token: Box::new(token) }
             }
             (None, Peer::Unix { uid }) => Actor::Operator { name: Peer::user_name(uid) },
             (None, Peer::Tcp { .. }) => {
@@ -311,7 +316,7 @@ impl Access {
         // Who may see a DAG may know that it has runs and logs, but for what is in them.
         let shown = if kind.of_dag() { Kind::Dag } else { kind };
         let seen = self.decides(shown, Action::Read, name, &tags);
-        if !seen && action != Action::Create || !seen && kind.of_dag() {
+        if !seen && (action != Action::Create || kind.of_dag()) {
             return Err(resource.missing());
         }
         Err(Error::Forbidden(format!("you may not {} the {} `{name}`", action.as_str(), kind.as_str())))
@@ -351,7 +356,7 @@ impl Access {
 
     /// Whether the actor's token is good for less than the actor.
     pub(crate) fn is_narrowed(&self) -> bool {
-        matches!(&self.actor, Actor::Account { token: Token { scopes: Some(_), .. }, .. })
+        matches!(&self.actor, Actor::Account { token, .. } if token.scopes.is_some())
     }
 
     /// The account that asks.

@@ -15,12 +15,12 @@ use crate::error::Error;
 /// Failures of one account from one address before delays begin.
 const FREE: u32 = 5;
 /// The longest delay.
-const DELAY_MAX: Duration = Duration::from_secs(15 * 60);
+const DELAY_MAX: Duration = Duration::from_mins(15);
 /// Failures a minute from one address.
 const ADDRESS_MAX: u32 = 10;
 /// Failures a minute from one network: /24, or /48 of IPv6.
 const NETWORK_MAX: u32 = 100;
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 /// Buckets that are kept; the oldest give way.
 const KEPT_MAX: usize = 50_000;
 

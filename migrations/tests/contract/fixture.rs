@@ -1,7 +1,6 @@
 //! Rows with sensible contents.
 
 use std::{
-    collections::BTreeSet,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -71,11 +70,6 @@ pub(crate) fn bundle_id(text: &str) -> BundleId {
 
 /// Stores the model of a DAG, as a service does before it asks the engine to activate it.
 pub(crate) async fn store_version(db: &Db, scope: TenantScope, name: &str, doc: &str) {
-    store_tagged(db, scope, name, doc, BTreeSet::new()).await;
-}
-
-/// The same, with tags.
-pub(crate) async fn store_tagged(db: &Db, scope: TenantScope, name: &str, doc: &str, tags: BTreeSet<String>) {
     let new = NewBundle {
         digest: bundle_id("b1"),
         bytes: 10,
@@ -83,7 +77,7 @@ pub(crate) async fn store_tagged(db: &Db, scope: TenantScope, name: &str, doc: &
         created_by: Some("ann".to_owned()),
         versions: vec![NewVersion {
             version: version(name, doc),
-            model: Arc::new(Dag { tags, ..(*model(name, doc)).clone() }),
+            model: model(name, doc),
             source: format!("{name}.yaml"),
         }],
     };
@@ -100,7 +94,7 @@ pub(crate) fn dag(tenant: TenantId, name: &str, doc: &str) -> DagRow {
         stale: false,
         cursor: None,
         next: None,
-        reserved: BTreeSet::new(),
+        reserved: std::collections::BTreeSet::new(),
         listening_since: None,
         failed_in_row: 0,
     }

@@ -6,7 +6,6 @@
 
 mod batches;
 mod fixture;
-mod identity;
 mod journal;
 mod lease;
 mod model;
