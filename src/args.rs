@@ -1,12 +1,12 @@
 //! The command line.
 
-use std::{io::IsTerminal as _, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     listen::ListenArgs,
-    standalone::{self, NodeSettings},
+    settings::load::{self, Given, Loaded, Origin, Raw, Sources},
 };
 
 /// A workflow scheduler that many teams share.
@@ -22,6 +22,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run scheduler, executor and database in one process, watching a folder of DAGs
     Standalone(StandaloneArgs),
+    /// Decide what runs: own the shard, or stand by for it
+    Scheduler(SchedulerArgs),
+    /// Answer requests over HTTP, on a Unix socket
+    Api(ApiArgs),
+    /// Bring the database's schema up to date, take steps back, or list them
+    Migrate(MigrateArgs),
     /// Check DAG files and show everything that is wrong with them
     Validate(ValidateArgs),
     /// Show a DAG as a graph
@@ -34,7 +40,7 @@ pub(crate) enum Command {
     Schedule(ScheduleArgs),
     #[command(flatten)]
     Remote(Box<local_runner::remote::Command>),
-    /// Look at the configuration of this machine
+    /// Look at the settings and at what this machine offers
     Config(ConfigArgs),
     /// Write the completions of a shell
     #[command(
@@ -46,52 +52,132 @@ pub(crate) enum Command {
     },
 }
 
+/// Where settings come from, for every command that reads them.
+#[derive(Debug, Args)]
+pub(crate) struct SettingsArgs {
+    /// The file of settings
+    #[arg(long, value_name = "FILE", env = "UPDRAFT_CONFIG")]
+    config: Option<PathBuf>,
+    /// A setting, before what the environment and the file say; may be repeated. `docs/configuration.md` lists all
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+}
+
+impl SettingsArgs {
+    /// The settings, from all sources.
+    pub(crate) fn load(self, own: Vec<Given>) -> Result<Loaded, load::Error> {
+        let set = self.set.into_iter().map(|(key, value)| given("--set", &key, value));
+        let flags = set.chain(own).collect();
+        load::load(Sources { file: self.config, environment: environment(), flags })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "settings are read in main")]
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| {
+            let name = name.into_string().ok().filter(|name| name.starts_with(load::PREFIX))?;
+            // A value that isn't text is no value of any key, and is refused as such.
+            Some((name, value.to_string_lossy().into_owned()))
+        })
+        .collect()
+}
+
+fn given(flag: &'static str, key: &str, value: impl Into<String>) -> Given {
+    Given { key: key.to_owned(), value: Raw::Text(value.into()), origin: Origin::Flag(flag) }
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  updraft standalone --dags dags --data ~/.local/share/updraft\n\n\
     Ctrl-C lets running tasks end; a second one leaves at once, and they are found again at the next start.")]
 pub(crate) struct StandaloneArgs {
-    /// The folder of DAGs; a changed file is live in under a second
+    /// The folder of DAGs; a changed file is live in under a second (`dags.folder`)
     #[arg(long, value_name = "DIR")]
-    dags: PathBuf,
-    /// The folder of everything else: database, logs, results, keys
+    dags: Option<PathBuf>,
+    /// The folder of everything else: database, logs, results, keys (`node.data`)
     #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    data: Option<PathBuf>,
     /// The database, `postgres://user@host/database` or `sqlite:PATH`; a SQLite file in the data folder if absent
-    #[arg(long, value_name = "URL", env = "UPDRAFT_DATABASE", hide_env_values = true)]
+    /// (`database.url`)
+    #[arg(long, value_name = "URL")]
     database: Option<String>,
-    /// How many tasks may run at once
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    slots: u32,
+    /// How many tasks may run at once (`executors.local.slots`)
+    #[arg(long, value_name = "N")]
+    slots: Option<String>,
+    /// How log lines are written: `auto`, `text` or `json` (`log.format`)
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
     #[command(flatten)]
     listen: ListenArgs,
-    /// How log lines are written
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
+    #[command(flatten)]
+    settings: SettingsArgs,
 }
 
 impl StandaloneArgs {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
-        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            // A log that goes to a file is read by programs.
-            .with_ansi(std::io::stderr().is_terminal());
-        match self.log_format {
-            LogFormat::Text => subscriber.init(),
-            LogFormat::Json => subscriber.json().init(),
-        }
-        let runtime = tokio::runtime::Runtime::new()?;
-        let Self { dags, data, database, slots, listen, log_format: _ } = self;
-        runtime.block_on(standalone::run(NodeSettings { dags, data, database, slots, listen }))
+    /// The settings, with what this command's own flags say, and the port.
+    pub(crate) fn load(self) -> (Result<Loaded, load::Error>, ListenArgs) {
+        let Self { dags, data, database, slots, log_format, listen, settings } = self;
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let own = [
+            ("--dags", "dags.folder", dags.map(text)),
+            ("--data", "node.data", data.map(text)),
+            ("--database", "database.url", database),
+            ("--slots", "executors.local.slots", slots),
+            ("--log-format", "log.format", log_format),
+        ];
+        let own = own.into_iter().filter_map(|(flag, key, value)| Some(given(flag, key, value?)));
+        (settings.load(own.collect()), listen)
     }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Several may run: one owns the shard, the others stand by and take over when it is gone.\n\n\
+    Example:\n  updraft scheduler --config /etc/updraft/updraft.toml"
+)]
+pub(crate) struct SchedulerArgs {
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  updraft api --config /etc/updraft/updraft.toml --set api.socket=/run/updraft/api.sock"
+)]
+pub(crate) struct ApiArgs {
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  updraft migrate up --config /etc/updraft/updraft.toml")]
+pub(crate) struct MigrateArgs {
+    #[command(subcommand)]
+    pub(crate) command: MigrateCommand,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// Apply every step that is missing; makes the master key if the database is new
+    #[command(after_help = "Example:\n  updraft migrate up --config /etc/updraft/updraft.toml")]
+    Up,
+    /// Take back the newest steps, with everything that is stored in what they made
+    #[command(
+        after_help = "Example:\n  updraft migrate down --steps 1 --yes --config /etc/updraft/updraft.toml"
+    )]
+    Down {
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        steps: u32,
+        /// Yes, destroy what is stored in them
+        #[arg(long)]
+        yes: bool,
+    },
+    /// List the steps and whether the database has them; changes nothing
+    #[command(after_help = "Example:\n  updraft migrate status --config /etc/updraft/updraft.toml")]
+    Status,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -268,9 +354,16 @@ pub(crate) struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Say which limits of tasks and which confinement of scripts this machine and user have
-    #[command(after_help = "Example:\n  updraft config check")]
-    Check,
+    /// Say which settings are in force and where each comes from, and which limits of tasks and confinement of scripts this
+    /// machine and user have
+    #[command(after_help = "Example:\n  updraft config check --config /etc/updraft/updraft.toml")]
+    Check {
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Write the reference page of all settings, in Markdown
+    #[command(after_help = "Example:\n  updraft config reference > docs/configuration.md")]
+    Reference,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

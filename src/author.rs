@@ -7,7 +7,6 @@ use std::{fs, path::Path, process::ExitCode};
 
 use dags::{
     diagnostic::Severity,
-    ids::TenantId,
     model::{Dag, TimetableKind, When},
     timetable::Bounds,
 };
@@ -17,13 +16,9 @@ use local_runner::{
     schedule::{self, Request},
     show, validate,
 };
-use plugins::script::{Landlock, Language, Options, Policy, ScriptPool};
 
 use crate::{
-    args::{
-        ConfigArgs, ConfigCommand, Format, ScheduleArgs, SchemaArgs, ShowArgs, ShowFormat, TimetableArg,
-        ValidateArgs,
-    },
+    args::{Format, ScheduleArgs, SchemaArgs, ShowArgs, ShowFormat, TimetableArg, ValidateArgs},
     console::{Console, FAILED, print, say},
 };
 
@@ -140,51 +135,4 @@ fn adhoc(args: &ScheduleArgs) -> Result<(dags::model::Schedule, Bounds), Error> 
     let start_date =
         args.start_date.as_deref().map(|text| times::parse("--start-date", text, zone)).transpose()?;
     Ok((schedule::adhoc(when, zone, timetable, args.catchup), Bounds { start_date, end_date: None }))
-}
-
-pub(crate) fn config(args: &ConfigArgs, console: Console) -> ExitCode {
-    let ConfigCommand::Check = args.command;
-    console.code(block_on(async {
-        let limits = executor::limits::detect().to_string();
-        let mut lines = vec!["Limits of tasks:".to_owned()];
-        lines.extend(limits.split("; ").map(|limit| format!("  {limit}")));
-        lines.push("Confinement of scripts:".to_owned());
-        let sandbox = sandbox().await;
-        let sound = sandbox.is_ok();
-        match sandbox {
-            Ok(sandbox) => lines.extend(sandbox.iter().map(|line| format!("  {line}"))),
-            Err(why) => lines.push(format!("  off: {why}")),
-        }
-        print(&(lines.join("\n") + "\n"))?;
-        Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
-    }))
-}
-
-/// What the kernel confines scripts by.
-async fn sandbox() -> Result<Vec<String>, String> {
-    let program = plugins::script::locate(None).map_err(|error| error.to_string())?;
-    let mut lines = vec![format!("program {}", program.display())];
-    let options = Options { policy: Policy::Development, ..Options::new(program) };
-    let pool = ScriptPool::new(options, Language::of(&plugins::catalog()));
-    let in_force = pool.probe(TenantId::DEFAULT).await.map_err(|error| error.to_string())?;
-    let on = |on: bool| if on { "on" } else { "off" };
-    lines.push(format!("system calls filtered (seccomp): {}", on(in_force.seccomp)));
-    let landlock = match in_force.landlock {
-        Landlock::Full => "on",
-        Landlock::Partial => "in part, by an older kernel",
-        Landlock::None => "off",
-    };
-    lines.push(format!("files and ports closed (Landlock): {landlock}"));
-    lines.push(format!("limits of the process: {}", in_force.limits.join(", ")));
-    lines.extend(in_force.missing.iter().map(|why| format!("missing: {why}")));
-    let policies: Vec<&str> = [
-        (Policy::Required, in_force.seccomp && in_force.landlock != Landlock::None),
-        (Policy::BestEffort, in_force.seccomp),
-        (Policy::Development, true),
-    ]
-    .into_iter()
-    .filter_map(|(policy, met)| met.then_some(policy.as_str()))
-    .collect();
-    lines.push(format!("enough for the policies {}", policies.join(", ")));
-    Ok(lines)
 }

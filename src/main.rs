@@ -5,8 +5,10 @@ mod author;
 mod console;
 mod internal;
 mod listen;
-mod node_objects;
-mod standalone;
+mod machine;
+mod roles;
+mod service;
+mod settings;
 
 use std::process::ExitCode;
 
@@ -25,14 +27,17 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let console = Console::new();
     match cli.command {
-        Command::Standalone(args) => console.finish(args.run()),
+        Command::Standalone(args) => service::standalone(args, console),
+        Command::Scheduler(args) => service::scheduler(args, console),
+        Command::Api(args) => service::api(args, console),
+        Command::Migrate(args) => service::migrate(args, console),
         Command::Validate(args) => author::validate(&args, console),
         Command::Show(args) => author::show(&args, console),
         Command::Schema(args) => author::schema(&args, console),
         Command::Test(args) => author::test::run(args, console),
         Command::Schedule(args) => author::schedule(&args, console),
         Command::Remote(command) => author::remote(*command, console),
-        Command::Config(args) => author::config(&args, console),
+        Command::Config(args) => service::config(args, console),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "updraft", &mut std::io::stdout());
             ExitCode::SUCCESS

@@ -25,8 +25,8 @@ const SQLITE_BUSY: Duration = Duration::from_secs(5);
 const SQLITE_CHECKPOINT_PAGES: &str = "8192";
 /// Connections to PostgreSQL of one process that serves requests.
 const POSTGRES_SERVICE_CONNECTIONS: u32 = 16;
-/// Connections to PostgreSQL that an owner has beside the one that commits; an open [`crate::wake::Ear`] keeps one.
-const POSTGRES_OWNER_CONNECTIONS: u32 = 6;
+/// Connections to PostgreSQL that an owner has beside the one that commits; each open [`crate::wake::Ear`] keeps one.
+const POSTGRES_OWNER_CONNECTIONS: u32 = 8;
 /// How long to wait for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -228,8 +228,8 @@ pub(crate) fn owner_options(options: PgConnectOptions) -> PgConnectOptions {
     ])
 }
 
-/// The URL without its password, for messages.
-fn redacted(url: &str) -> String {
+/// The URL of a database without its password and parameters, for messages.
+pub fn redacted(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     match rest.rsplit_once('@') {
         Some((user, host)) => {

@@ -17,6 +17,6 @@ pub mod seal;
 pub mod store;
 pub mod wake;
 
-pub use db::{Db, Role};
+pub use db::{Db, Role, redacted};
 pub use error::Error;
 pub use scope::{ShardScope, TenantScope};

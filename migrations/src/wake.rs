@@ -1,4 +1,4 @@
-//! Hints that there is something to look at: a request in the inbox, outcomes of a commit.
+//! Hints that there is something to look at: a request in the inbox, outcomes of a commit, a shard without an owner.
 //!
 //! A hint may be lost or come for nothing; whoever waits also looks once a second. Open the [`Ear`] before you look, so
 //! that nothing falls between. PostgreSQL carries hints by NOTIFY, on a connection of its own and never in a
@@ -24,22 +24,25 @@ pub enum Topic {
     Inbox,
     /// Outcomes of requests: for those who wait for one.
     Outcomes,
+    /// A shard that was given back: for those who stand by.
+    Lease,
 }
 
 impl Topic {
-    const ALL: [Self; 2] = [Self::Inbox, Self::Outcomes];
+    const ALL: [Self; 3] = [Self::Inbox, Self::Outcomes, Self::Lease];
 
     const fn channel(self) -> &'static str {
         match self {
             Self::Inbox => "updraft_inbox",
             Self::Outcomes => "updraft_outcomes",
+            Self::Lease => "updraft_lease",
         }
     }
 }
 
 /// What the clones of a [`Db`] share to carry hints.
 #[derive(Debug, Clone)]
-pub(crate) struct Hints(Arc<[Hint; 2]>);
+pub(crate) struct Hints(Arc<[Hint; 3]>);
 
 #[derive(Debug)]
 struct Hint {

@@ -10,6 +10,24 @@ pub fn now() -> Timestamp {
     Timestamp(since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX)))
 }
 
+/// An instant of the monotonic clock, which only counts durations within this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Monotonic(std::time::Instant);
+
+/// The monotonic clock.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn monotonic() -> Monotonic {
+    Monotonic(std::time::Instant::now())
+}
+
+impl Monotonic {
+    /// How long ago it was.
+    pub fn elapsed(self) -> dags::time::Span {
+        let elapsed = monotonic().0.saturating_duration_since(self.0);
+        dags::time::Span(i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
 /// Waits so long by the monotonic clock.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub async fn sleep(span: dags::time::Span) {

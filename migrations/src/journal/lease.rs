@@ -32,6 +32,10 @@ pub async fn acquire(
     clock: &(dyn Fn() -> Timestamp + Sync),
 ) -> Result<DbJournal, Error> {
     compare_clocks(db, clock).await?;
+    // Standing by must cost next to nothing: no connection of its own, and no lock.
+    if let Some(owned) = owned_by_another(db, shard, owner).await? {
+        return Err(owned);
+    }
     let (epoch, connection) = match db {
         Db::Sqlite(sqlite) => (take_sqlite(&sqlite.writer, shard, owner, ttl).await?, None),
         Db::Postgres(postgres) => {
@@ -41,7 +45,8 @@ pub async fn acquire(
     };
     match epoch {
         Some(epoch) => Ok(DbJournal { db: db.clone(), fence: Fence { shard, epoch }, connection }),
-        None => Err(owned_by(db, shard).await?),
+        // Somebody was faster.
+        None => Err(owned_by_another(db, shard, owner).await?.unwrap_or(Error::Fenced { shard })),
     }
 }
 
@@ -127,13 +132,18 @@ pub(super) async fn on_record(postgres: &Postgres, fence: Fence) -> Result<PgCon
     if done.rows_affected() == 0 { Err(Error::Fenced { shard: fence.shard }) } else { Ok(connection) }
 }
 
-/// Why the shard couldn't be taken.
-async fn owned_by(db: &Db, shard: ShardId) -> Result<Error, Error> {
+/// Why the shard can't be taken now.
+async fn owned_by_another(db: &Db, shard: ShardId, owner: &str) -> Result<Option<Error>, Error> {
     let Some(row) = super::read::shard(db, shard, super::read::Lock::No).await? else {
-        return Ok(Error::NoShard { shard });
+        return Ok(Some(Error::NoShard { shard }));
     };
     let remaining = Timestamp(row.expires_at).since(db.now().await?);
-    Ok(Error::Owned { shard, owner: row.owner.unwrap_or_default(), remaining })
+    Ok(match row.owner {
+        Some(other) if other != owner && remaining > Span::ZERO => {
+            Some(Error::Owned { shard, owner: other, remaining })
+        }
+        _ => None,
+    })
 }
 
 async fn compare_clocks(db: &Db, clock: &(dyn Fn() -> Timestamp + Sync)) -> Result<(), Error> {

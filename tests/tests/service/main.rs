@@ -1,4 +1,5 @@
-//! The real service, `updraft standalone`, end to end: on SQLite and on PostgreSQL, and through `kill -9`.
+//! The real service end to end: `updraft standalone` on SQLite and on PostgreSQL, the roles as processes of their own on
+//! PostgreSQL, and all of it through `kill -9`.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 #![expect(
     clippy::panic,
@@ -8,10 +9,12 @@
 )]
 
 mod crashes;
+mod failover;
 mod folder;
 mod history;
 mod lifecycle;
 mod quarantine;
+mod roles;
 mod site;
 mod works;
 

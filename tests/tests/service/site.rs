@@ -44,6 +44,13 @@ impl Site {
     }
 
     pub(crate) async fn postgres() -> Self {
+        let site = Self::postgres_without_schema().await;
+        migrations::migrate::up(&site.db).await.unwrap();
+        site
+    }
+
+    /// A PostgreSQL database that nobody has migrated.
+    pub(crate) async fn postgres_without_schema() -> Self {
         let server = std::env::var("UPDRAFT_TEST_POSTGRES_URL").expect(
             "UPDRAFT_TEST_POSTGRES_URL isn't set: these tests need a PostgreSQL server; run `make test`, or start one \
              with `cargo xtask services up postgres` and set the variable to its URL",
@@ -53,7 +60,7 @@ impl Site {
         admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
         let (base, _) = server.rsplit_once('/').expect("the URL of the server names a database");
         let url = format!("{base}/{name}");
-        let db = opened(&url).await;
+        let db = Db::connect(&url, Role::Service).await.unwrap();
         Self::with(tempfile::tempdir().unwrap(), Some((server, name)), Some(url), db)
     }
 
@@ -97,11 +104,7 @@ impl Site {
 
     /// Starts a service with another data folder on the same database.
     pub(crate) fn start_on(&self, data: &str) -> Service {
-        let program = program();
-        let log = self.path(&format!("{data}.log"));
-        let log_start = fs::metadata(&log).map_or(0, |metadata| metadata.len());
-        let stderr = fs::File::options().append(true).create(true).open(&log).unwrap();
-        let mut command = Command::new(program);
+        let mut command = Command::new(program());
         command.arg("standalone").arg("--dags").arg(self.path("dags")).arg("--data").arg(self.path(data));
         command.args(["--listen", "127.0.0.1:0"]);
         if let Some(url) = &self.url {
@@ -109,6 +112,14 @@ impl Site {
         } else if data != "data" {
             command.arg("--database").arg(format!("sqlite:{}", self.path("data/updraft.db").display()));
         }
+        self.spawn(data, command)
+    }
+
+    /// Starts a process that writes its log to the file of that name.
+    pub(crate) fn spawn(&self, name: &str, mut command: Command) -> Service {
+        let log = self.path(&format!("{name}.log"));
+        let log_start = fs::metadata(&log).map_or(0, |metadata| metadata.len());
+        let stderr = fs::File::options().append(true).create(true).open(&log).unwrap();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
         Service { child, log, log_start }
     }
@@ -142,6 +153,11 @@ impl Site {
             connection.execute(sqlx::AssertSqlSafe(sqlite.to_owned())).await.unwrap();
             connection.close().await.unwrap();
         }
+    }
+
+    /// The database's URL; none if each data folder has a file of its own.
+    pub(crate) fn url(&self) -> Option<&str> {
+        self.url.as_deref()
     }
 
     /// The supervisor of this place, if one runs.
@@ -242,8 +258,15 @@ impl Site {
 
     fn logs(&self) -> String {
         let mut text = String::new();
-        for name in ["data.log", "second.log", "data/supervisor/supervisor.log"] {
-            if let Ok(log) = fs::read_to_string(self.path(name)) {
+        let entries = fs::read_dir(self.folder.path())
+            .unwrap()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut names: Vec<String> = entries
+            .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "log"))
+            .collect();
+        names.push("data/supervisor/supervisor.log".to_owned());
+        for name in names {
+            if let Ok(log) = fs::read_to_string(self.path(&name)) {
                 let start = log.char_indices().rev().nth(6_000).map_or(0, |(at, _)| at);
                 text += &format!("--- the end of {name}\n{}\n", &log[start..]);
             }
@@ -281,7 +304,7 @@ async fn opened(url: &str) -> Db {
 }
 
 /// The binary that was built beside this test.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let folder = test.parent().and_then(Path::parent).expect("a test lies in target/<profile>/deps");
     let program = folder.join("updraft");
@@ -324,7 +347,11 @@ impl Service {
     }
 
     pub(crate) fn interrupt(&self) {
-        rustix::process::kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
+        self.signal(Signal::INT);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

@@ -1,4 +1,4 @@
-//! Where a single node finds logs and large results: with its executor while an attempt runs, then in the object folder.
+//! Where the API finds logs and large results: with this process's executor while an attempt runs, then in the object folder.
 
 use std::{
     io,
@@ -42,7 +42,8 @@ impl NodeObjects {
     async fn held(&self, of: &LogOf, offset: u64) -> Result<LogChunk, ObjectsError> {
         let executor = self.executor.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(executor) = executor else {
-            return Err(ObjectsError::Unavailable("the executor isn't up yet".to_owned()));
+            let why = "the attempt runs on a scheduler's machine, which gives its log away when it has ended";
+            return Err(ObjectsError::Unavailable(why.to_owned()));
         };
         match executor.logs(of.dispatch, of.member, offset).await {
             Ok(chunk) => Ok(LogChunk {

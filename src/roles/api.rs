@@ -1,0 +1,56 @@
+//! `updraft api`: answers requests. It keeps nothing, so several may run, each on a socket of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use api::{Api, Socket};
+use dags::ids::TenantId;
+use migrations::{
+    Db, Role, migrate,
+    seal::{MasterKey, Sealer},
+    wake::Topic,
+};
+use scheduler::{hints, objects::Objects};
+use tokio::sync::Notify;
+
+use super::{
+    Stop,
+    objects::{Current, NodeObjects},
+};
+use crate::settings::Settings;
+
+/// Runs until a signal; answers under way are finished.
+pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
+    let url = settings.shared_database()?;
+    let db = Db::connect(url, Role::Service).await.context("failed to open the database")?;
+    migrate::check(&db).await?;
+    let key = MasterKey::load(&settings.master_file()?)
+        .context("failed to read the master key (`keys.master_file`)")?;
+    let objects = settings.objects_folder()?;
+    let objects = Objects::open(&objects).with_context(|| {
+        format!("failed to open the folder of objects (`objects.folder`), {}", objects.display())
+    })?;
+    let socket = Socket::bind(&settings.socket()?).context("failed to open the socket (`api.socket`)")?;
+    let stop = Stop::on_signals()?;
+    tracing::info!(socket = %socket.path().display(), "see the runs with `updraft runs list --socket {}`", socket.path().display());
+    let (asked, settled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let api = Api::new(api::Parts {
+        db: db.clone(),
+        sealer: Sealer::new(key),
+        tenant: TenantId::DEFAULT,
+        wake: {
+            let asked = asked.clone();
+            Arc::new(move || asked.notify_waiters())
+        },
+        settled: settled.clone(),
+        objects: NodeObjects { objects, executor: Current::default() },
+        default_pool_slots: settings.scheduler.default_pool_slots,
+        owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
+    });
+    tokio::select! {
+        served = api::serve(socket, api, stop.drain.clone()) => served.context("the API stopped"),
+        () = stop.cancel.cancelled() => Ok(()),
+        never = hints::pass_on(&db, Topic::Inbox, &asked) => match never {},
+        never = hints::hear(&db, Topic::Outcomes, || settled.notify_waiters()) => match never {},
+    }
+}

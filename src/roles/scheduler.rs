@@ -1,0 +1,43 @@
+//! `updraft scheduler`: stands by for the shard's lease, owns the shard, and stands by again when the lease is lost.
+
+use anyhow::Context as _;
+use dags::time::Span;
+use migrations::{Db, Role, migrate, seal::MasterKey};
+use scheduler::{clock, conflicts::Conflicts, shell::Status};
+use tokio::sync::watch;
+
+use super::{
+    Stop,
+    scheduling::{Over, Scheduling},
+};
+use crate::settings::Settings;
+
+/// Runs until a signal: the first one drains as the settings say and hands the shard over, the second one leaves at once.
+pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
+    let url = settings.shared_database()?;
+    let db = Db::connect(url, Role::Owner).await.context("failed to open the database")?;
+    migrate::check(&db).await?;
+    let key = MasterKey::load(&settings.master_file()?)
+        .context("failed to read the master key (`keys.master_file`)")?;
+    let stop = Stop::on_signals()?;
+    let scheduling = Scheduling::new(&settings, db, key, owner(), Span::ZERO)?;
+    let (status, _) = watch::channel(Status::default());
+    let mut conflicts = Conflicts::default();
+    loop {
+        let term = tokio::select! {
+            term = scheduling.claim.wait(|_| {}) => term?,
+            () = stop.drain.cancelled() => return Ok(()),
+        };
+        match scheduling.serve(term, &mut conflicts, &status, &stop).await? {
+            Over::Asked => return Ok(()),
+            Over::Lost(lost) => tracing::error!("{lost}; standing by"),
+            Over::Stopped(pause) => clock::sleep(pause).await,
+        }
+    }
+}
+
+/// This process's own name: another one that starts here, even while this one is paused, must not be taken for it.
+fn owner() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{}:{}", host.trim(), std::process::id(), clock::now().0)
+}

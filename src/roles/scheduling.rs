@@ -1,0 +1,282 @@
+//! Owning the shard: everything that lives as long as one term, put together and taken apart again.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError},
+};
+
+use anyhow::Context as _;
+use dags::{
+    ids::{ExecutorName, ShardId, TenantId},
+    time::Span,
+};
+use engine::driver::Stop as Halt;
+use executor::{
+    local::{self, LocalExecutor},
+    noop::NoopExecutor,
+};
+use migrations::{
+    Db,
+    seal::{MasterKey, Sealer},
+    wake::Topic,
+};
+use plugins::script::{Language, Options as ScriptOptions, Policy as ScriptPolicy, ScriptPool};
+use scheduler::{
+    clock,
+    conflicts::Conflicts,
+    executors::{Executors, Kind as ExecutorKind},
+    facts::DbFacts,
+    hints,
+    lease::{Claim, Lost, Term},
+    objects::Objects,
+    shell::{self, Ended, Parts, Status},
+    watch::{FolderWatch, Found, Settings as WatchSettings},
+};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Stop, objects::Current, script_program};
+use crate::settings::{Kind, Settings, place::Chosen};
+
+/// Reports that may wait for the scheduler.
+const REPORTS_MAX: usize = 16_384;
+/// The pause after another owner was met.
+const FENCED: Span = Span::seconds(1);
+/// How long the supervisor may take to say whether it ends.
+const RETIRE_MAX: Span = Span::seconds(3);
+
+/// What a process needs to own the shard, again and again.
+pub(super) struct Scheduling {
+    pub(super) db: Db,
+    pub(super) sealer: Sealer,
+    pub(super) objects: Objects,
+    /// The API's bells, if it is in this process; otherwise hints of the database ring them.
+    pub(super) wake: Arc<Notify>,
+    pub(super) settled: Arc<Notify>,
+    /// The local executor of the present term, for the logs of what runs.
+    pub(super) current: Current,
+    pub(super) claim: Claim,
+    pub(super) config: engine::Config,
+    executors: BTreeMap<ExecutorName, Chosen>,
+    supervisor: PathBuf,
+    dags: Option<PathBuf>,
+    drain: Span,
+    script_program: Option<PathBuf>,
+    scripts: Option<ScriptPool>,
+}
+
+/// How a term ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Over {
+    /// The process is to end, and the shard was given back.
+    Asked,
+    /// The lease is gone.
+    Lost(Lost),
+    /// The engine must be built again, after this pause.
+    Stopped(Span),
+}
+
+impl Scheduling {
+    /// Takes from the settings what a term needs. `drain` is how long a drain waits if the settings don't say.
+    pub(super) fn new(
+        settings: &Settings,
+        db: Db,
+        key: MasterKey,
+        owner: String,
+        drain: Span,
+    ) -> anyhow::Result<Self> {
+        let script_program = script_program();
+        let scripts = script_program.clone().map(|program| {
+            let options = ScriptOptions { policy: ScriptPolicy::BestEffort, ..ScriptOptions::new(program) };
+            ScriptPool::new(options, Language::of(&plugins::catalog()))
+        });
+        let dags = settings.dags.folder.as_ref().map(|folder| {
+            folder.canonicalize().with_context(|| {
+                format!("failed to find the folder of DAGs (`dags.folder`), {}", folder.display())
+            })
+        });
+        let objects = settings.objects_folder()?;
+        let objects = Objects::open(&objects).with_context(|| {
+            format!("failed to open the folder of objects (`objects.folder`), {}", objects.display())
+        })?;
+        Ok(Self {
+            claim: Claim { db: db.clone(), shard: ShardId::DEFAULT, owner, ttl: settings.scheduler.lease() },
+            db,
+            sealer: Sealer::new(key),
+            objects,
+            wake: Arc::default(),
+            settled: Arc::default(),
+            current: Current::default(),
+            config: settings.scheduler.engine(),
+            executors: settings.executors()?,
+            supervisor: settings.data()?.join("supervisor"),
+            dags: dags.transpose()?,
+            drain: settings.scheduler.drain_s.map_or(drain, |seconds| Span::seconds(seconds.into())),
+            script_program,
+            scripts,
+        })
+    }
+
+    /// Owns the shard for one term. Without an error the shard was given back, or somebody else has it.
+    pub(super) async fn serve(
+        &self,
+        term: Term,
+        conflicts: &mut Conflicts,
+        status: &watch::Sender<Status>,
+        stop: &Stop,
+    ) -> anyhow::Result<Over> {
+        let lease = term.lease();
+        tracing::info!(owner = self.claim.owner, "the shard is ours");
+        let end = stop.cancel.child_token();
+        let (reports, received) = mpsc::channel(REPORTS_MAX);
+        let (executors, mut services) = self.open_executors(reports, &end)?;
+        let local = executors.values().find_map(|executor| match executor {
+            ExecutorKind::Local(local) => Some(local.clone()),
+            ExecutorKind::Noop(_) | ExecutorKind::Mock(_) => None,
+        });
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&local);
+        let parts = Parts {
+            journal: term.journal,
+            facts: DbFacts::new(self.db.clone(), self.sealer.clone()),
+            executors,
+            reports: received,
+            slots: self.executors.iter().map(|(name, chosen)| (name.clone(), chosen.slots)).collect(),
+            objects: self.objects.clone(),
+            scripts: self.scripts.clone(),
+            policy: plugins::policy::Policy::default(),
+            config: self.config.clone(),
+            isolate: conflicts.isolated(),
+            wake: self.wake.clone(),
+            settled: self.settled.clone(),
+        };
+        let over = tokio::select! {
+            ended = Box::pin(shell::run(parts, status.clone(), stop.drain.clone(), end.clone())) => match ended? {
+                Ended::Asked => Over::Asked,
+                Ended::Stopped(why) => Over::Stopped(again(why, conflicts)),
+            },
+            lost = lease.renew() => Over::Lost(lost),
+            Some(_) = services.join_next() => Over::Asked,
+            () = self.overdue(stop) => Over::Asked,
+            never = hints::hear(&self.db, Topic::Inbox, || self.wake.notify_one()) => match never {},
+            never = hints::pass_on(&self.db, Topic::Outcomes, &self.settled) => match never {},
+            error = self.watch() => return Err(error),
+        };
+        if over == Over::Asked
+            && stop.drain.is_cancelled()
+            && let Some(local) = local
+        {
+            self.retire(&local, stop, &mut services).await;
+        }
+        end.cancel();
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if over == Over::Asked {
+            lease.release(&self.db).await.context("failed to give back the shard")?;
+        }
+        Ok(over)
+    }
+
+    fn open_executors(
+        &self,
+        reports: mpsc::Sender<engine::dispatch::Report>,
+        end: &CancellationToken,
+    ) -> anyhow::Result<(Executors, JoinSet<()>)> {
+        let (mut executors, mut services) = (Executors::new(), JoinSet::new());
+        for (name, chosen) in &self.executors {
+            let kind = match chosen.kind {
+                Kind::Local => {
+                    let options = local::Options {
+                        slots: chosen.slots,
+                        ..local::Options::new(self.supervisor.clone(), &self.objects.results())?
+                    };
+                    let (executor, service) = local::open(options, reports.clone());
+                    services.spawn(service.run(end.clone()));
+                    ExecutorKind::Local(executor)
+                }
+                Kind::Noop => ExecutorKind::Noop(NoopExecutor::new(reports.clone())),
+            };
+            executors.insert(name.clone(), kind);
+        }
+        Ok((executors, services))
+    }
+
+    /// Ends the supervisor if it holds nothing. Whatever still runs there keeps it, to be found at the next start.
+    async fn retire(&self, local: &LocalExecutor, stop: &Stop, services: &mut JoinSet<()>) {
+        tokio::select! {
+            closed = local.close() => match closed {
+                Ok(()) => tracing::info!("the supervisor has ended"),
+                Err(error) => tracing::warn!(%error, "the supervisor goes on"),
+            },
+            Some(_) = services.join_next() => {}
+            () = stop.cancel.cancelled() => {}
+            () = clock::sleep(RETIRE_MAX) => tracing::warn!("the supervisor doesn't answer; it goes on"),
+        }
+    }
+
+    /// When a drain has taken too long.
+    async fn overdue(&self, stop: &Stop) {
+        stop.drain.cancelled().await;
+        clock::sleep(self.drain).await;
+        if self.drain > Span::ZERO {
+            tracing::warn!("attempts are still running; they go on and are found again at the next start");
+        }
+    }
+
+    /// Watches the folder of DAGs, if there is one. The owner of the shard does it, so that it is done once.
+    async fn watch(&self) -> anyhow::Error {
+        let Some(folder) = &self.dags else { return std::future::pending().await };
+        let watch = FolderWatch::new(WatchSettings {
+            root: folder.clone(),
+            tenant: TenantId::DEFAULT,
+            db: self.db.clone(),
+            objects: self.objects.clone(),
+            script_program: self.script_program.clone(),
+            wake: self.wake.clone(),
+        });
+        match watch.run(|found| tell(folder, found)).await {
+            Ok(()) => anyhow::anyhow!("the folder of DAGs isn't watched any more"),
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// Takes note of why the engine stopped, and says how long to wait before it is built again.
+fn again(why: Halt, conflicts: &mut Conflicts) -> Span {
+    match why {
+        Halt::Rebuild => {
+            tracing::info!("the scheduler is built again, with what was released");
+            conflicts.forget();
+            Span::ZERO
+        }
+        Halt::Conflict(conflict) => {
+            tracing::error!(%conflict, culprits = ?conflict.culprits, "the scheduler is built again from the database");
+            conflicts.note(&conflict, clock::now());
+            conflicts.wait()
+        }
+        Halt::Fenced => {
+            tracing::error!("another owner has the shard; the scheduler is built again");
+            FENCED
+        }
+    }
+}
+
+/// Says what was found in the folder.
+fn tell(folder: &Path, found: Result<Found, scheduler::watch::Error>) {
+    match found {
+        Ok(found) => {
+            for (diagnostic, source) in &found.diagnostics {
+                let shown = dags::diagnostic::render(diagnostic, source, false);
+                tracing::warn!("{}\n{shown}", diagnostic.file);
+            }
+            if found.activated {
+                tracing::info!(dags = found.dags, "the folder's DAGs are active");
+            }
+        }
+        Err(error) => {
+            tracing::error!(folder = %folder.display(), error = error.explain(), "failed to take over the folder of DAGs");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The single node: scheduler, local executor, embedded database, API and a watched folder of DAGs in one process.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use api::{Api, Socket};
+use dags::{ids::TenantId, time::Span};
+use migrations::{Db, Role, migrate, seal::MasterKey};
+use scheduler::{clock, conflicts::Conflicts, lease::Lost, shell::Status};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Stop,
+    objects::NodeObjects,
+    scheduling::{Over, Scheduling},
+};
+use crate::{
+    listen::{self, ListenArgs},
+    settings::{Secret, Settings},
+};
+
+/// How long a drain waits for running attempts; after that they go on under the supervisor and are found again.
+const DRAIN: Span = Span::seconds(30);
+
+/// Runs until Ctrl-C: the first one drains, the second one leaves at once.
+pub(crate) async fn run(settings: Settings, port: ListenArgs) -> anyhow::Result<()> {
+    let data = settings.data()?;
+    settings
+        .dags
+        .folder
+        .as_ref()
+        .context("`dags.folder` isn't set: name the folder of DAGs, `--dags DIR`")?;
+    // First of all: it says whether another service runs here, which would take the shard from us under our own name.
+    let socket = Socket::bind(&settings.socket()?).context("failed to open the socket")?;
+    let tcp = port.open().await?;
+    let url = match settings.database.url.as_ref().map(Secret::expose) {
+        Some(url) => url.to_owned(),
+        None => format!("sqlite:{}", data.join("updraft.db").display()),
+    };
+    let db = Db::connect(&url, Role::Owner).await.context("failed to open the database")?;
+    migrate::up(&db).await.context("failed to bring the database's schema up to date")?;
+    listen::first_admin(&db, &data).await?;
+    let key = MasterKey::load_or_create(&settings.master_file()?)?;
+    let stop = Stop::on_signals()?;
+    tracing::info!(url = tcp.url(), "the API listens; see it with `updraft login {}`", tcp.url());
+    tracing::info!(socket = %socket.path().display(), "see the runs with `updraft runs list --socket {}`", socket.path().display());
+    let owner = format!("standalone:{}", data.display());
+    let scheduling = Scheduling::new(&settings, db, key, owner, DRAIN)?;
+    let api = Api::new(api::Parts {
+        db: scheduling.db.clone(),
+        sealer: scheduling.sealer.clone(),
+        tenant: TenantId::DEFAULT,
+        wake: {
+            let wake = scheduling.wake.clone();
+            Arc::new(move || wake.notify_one())
+        },
+        settled: scheduling.settled.clone(),
+        objects: NodeObjects { objects: scheduling.objects.clone(), executor: scheduling.current.clone() },
+        default_pool_slots: scheduling.config.default_pool_slots,
+        owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
+    });
+    tokio::select! {
+        ended = schedule(&scheduling, &stop) => ended,
+        stopped = serve_socket(socket, api.clone(), stop.cancel.clone()) => Err(stopped),
+        stopped = listen::serve(tcp, api, stop.cancel.clone()) => Err(stopped),
+    }
+}
+
+/// Owns the shard and schedules, again and again until it is asked to end.
+async fn schedule(scheduling: &Scheduling, stop: &Stop) -> anyhow::Result<()> {
+    let (status, _) = watch::channel(Status::default());
+    let mut conflicts = Conflicts::default();
+    loop {
+        let term = scheduling.claim.take().await.context("failed to become the owner of the shard")?;
+        match scheduling.serve(term, &mut conflicts, &status, stop).await? {
+            Over::Asked => return Ok(()),
+            Over::Lost(lost @ Lost::Fenced) => return Err(lost.into()),
+            Over::Lost(lost @ Lost::NotRenewed) => tracing::warn!("{lost}; taking it again"),
+            Over::Stopped(pause) => clock::sleep(pause).await,
+        }
+    }
+}
+
+/// Serves the API on the socket. It ends with the scheduler, never before it but for an error.
+async fn serve_socket(socket: Socket, api: Api, cancel: CancellationToken) -> anyhow::Error {
+    match api::serve(socket, api, cancel).await {
+        Ok(()) => std::future::pending().await,
+        Err(error) => anyhow::Error::from(error).context("the API stopped"),
+    }
+}

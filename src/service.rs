@@ -1,0 +1,80 @@
+//! The operators' commands: from arguments to settings, from settings to the process of a role.
+
+use std::process::ExitCode;
+
+use crate::{
+    args::{ApiArgs, ConfigArgs, ConfigCommand, MigrateArgs, SchedulerArgs, StandaloneArgs},
+    console::{Console, FAILED, USAGE, print},
+    machine,
+    roles::{self, api, migrate, scheduler, standalone},
+    settings::{
+        Settings, check,
+        load::{Error, Loaded},
+        page,
+    },
+};
+
+pub(crate) fn standalone(args: StandaloneArgs, console: Console) -> ExitCode {
+    let (loaded, listen) = args.load();
+    serve(loaded, |settings| standalone::run(settings, listen), console)
+}
+
+pub(crate) fn scheduler(args: SchedulerArgs, console: Console) -> ExitCode {
+    serve(args.settings.load(Vec::new()), scheduler::run, console)
+}
+
+pub(crate) fn api(args: ApiArgs, console: Console) -> ExitCode {
+    serve(args.settings.load(Vec::new()), api::run, console)
+}
+
+/// Runs a role until it ends.
+fn serve<F>(loaded: Result<Loaded, Error>, role: impl FnOnce(Settings) -> F, console: Console) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let settings = match loaded {
+        Ok(loaded) => loaded.settings,
+        Err(error) => return refuse(&error, console),
+    };
+    console.finish((|| {
+        roles::write_log(&settings.log)?;
+        tokio::runtime::Runtime::new()?.block_on(role(settings))
+    })())
+}
+
+pub(crate) fn migrate(args: MigrateArgs, console: Console) -> ExitCode {
+    let settings = match args.settings.load(Vec::new()) {
+        Ok(loaded) => loaded.settings,
+        Err(error) => return refuse(&error, console),
+    };
+    console.finish((|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(print(&runtime.block_on(migrate::run(settings, args.command))?)?)
+    })())
+}
+
+pub(crate) fn config(args: ConfigArgs, console: Console) -> ExitCode {
+    let settings = match args.command {
+        ConfigCommand::Reference => {
+            return console.code(print(&page::markdown()).map(|()| ExitCode::SUCCESS));
+        }
+        ConfigCommand::Check { settings } => settings,
+    };
+    let loaded = match settings.load(Vec::new()) {
+        Ok(loaded) => loaded,
+        Err(error) => return refuse(&error, console),
+    };
+    if let Err(error) = loaded.settings.executors() {
+        console.complain(&format!("{error:#}"), None);
+        return ExitCode::from(USAGE);
+    }
+    let (machine, sound) = machine::describe();
+    let text = format!("{}\n{machine}", check::effective(&loaded));
+    console.code(print(&text).map(|()| if sound { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }))
+}
+
+/// Wrong settings stop the start.
+fn refuse(error: &Error, console: Console) -> ExitCode {
+    console.complain(&error.to_string(), Some("`docs/configuration.md` lists all settings"));
+    ExitCode::from(USAGE)
+}

@@ -1,0 +1,240 @@
+//! The settings of a service: one typed struct per component, its defaults, and what each value means.
+//!
+//! A value comes from the file, is replaced by `UPDRAFT__SECTION__KEY` in the environment, and that by a flag. [`load`]
+//! puts the layers together and checks them against [`keys`], the list of keys that is made from these structs, as
+//! `docs/configuration.md` is by [`page`]. To add a setting, add a field here: everything else follows.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use dags::{ids::ExecutorName, time::Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(crate) mod check;
+pub(crate) mod keys;
+pub(crate) mod load;
+pub(crate) mod page;
+pub(crate) mod place;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// This machine.
+    pub(crate) node: Node,
+    /// The database that all processes of a service share.
+    pub(crate) database: Database,
+    /// The keys that secrets are kept with.
+    pub(crate) keys: Keys,
+    /// Where bundles, logs and large results are kept.
+    pub(crate) objects: Objects,
+    /// The DAGs that are loaded without anybody's command.
+    pub(crate) dags: Dags,
+    /// Who decides what runs.
+    pub(crate) scheduler: Scheduler,
+    /// Who carries attempts out, by the name that tasks call it by; `local` if none is set.
+    #[schemars(with = "BTreeMap<String, Executor>")]
+    pub(crate) executors: BTreeMap<ExecutorName, Executor>,
+    /// The HTTP API.
+    pub(crate) api: Api,
+    /// What the process writes to its standard error.
+    pub(crate) log: Log,
+}
+
+/// Settings of this machine.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Node {
+    /// The folder for what belongs to this machine alone: sockets, the supervisor's files and, where nothing else is set,
+    /// the database, the master key and the objects. Made with mode 0700 if it isn't there.
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// Settings of the database.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Database {
+    /// `postgres://user:password@host/database`, or `sqlite:PATH` for `standalone`; if absent, `standalone` uses the file
+    /// `updraft.db` in `node.data`.
+    #[schemars(extend("x-secret" = "url"))]
+    pub(crate) url: Option<Secret>,
+}
+
+/// Settings of the keys.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Keys {
+    /// The file with the master key, mode 0600, the same for all processes of a service; `master.key` in `node.data` if
+    /// absent. `standalone` and the first `migrate up` make it, everybody else must be given it.
+    pub(crate) master_file: Option<PathBuf>,
+}
+
+/// Settings of the object store.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Objects {
+    /// A folder that all processes of a service share; `objects` in `node.data` if absent, which is enough on one machine.
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// Settings of the folder of DAGs.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Dags {
+    /// A folder of DAGs that is watched by whoever owns the shard; a changed file is live in under a second. Every machine
+    /// with a scheduler needs the same folder. If absent, nothing is watched.
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// Settings of the scheduler.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Scheduler {
+    /// How long the lease on the shard lasts, in milliseconds. It is renewed three times as often. A scheduler that is killed
+    /// is succeeded after at most this long and a moment; a shorter lease is lost sooner when the database is slow.
+    #[schemars(range(min = 1000, max = 60000))]
+    pub(crate) lease_ms: u32,
+    /// How long the first signal lets attempts of this machine end before the scheduler does, in seconds; nothing new is
+    /// started meanwhile. Whatever still runs then goes on under its supervisor. If absent, 30 for `standalone` and 0 for
+    /// `scheduler`, which hands over to a standby at once.
+    #[schemars(range(min = 0, max = 86400))]
+    pub(crate) drain_s: Option<u32>,
+    /// The executor of tasks that name none.
+    #[schemars(with = "String")]
+    pub(crate) default_executor: ExecutorName,
+    /// The slots of a tenant's `default_pool` as long as nobody sets them; -1 for no limit. The API needs the same value.
+    #[schemars(range(min = -1, max = 1000000))]
+    pub(crate) default_pool_slots: i32,
+}
+
+impl Default for Scheduler {
+    fn default() -> Self {
+        let local = Kind::Local.name();
+        let engine = engine::Config::new(local.clone());
+        Self {
+            lease_ms: 3_000,
+            drain_s: None,
+            default_executor: local,
+            default_pool_slots: engine.default_pool_slots,
+        }
+    }
+}
+
+impl Scheduler {
+    /// How long the lease lasts.
+    pub(crate) const fn lease(&self) -> Span {
+        Span::millis(self.lease_ms as i64)
+    }
+
+    /// What the engine is told.
+    pub(crate) fn engine(&self) -> engine::Config {
+        engine::Config {
+            default_pool_slots: self.default_pool_slots,
+            ..engine::Config::new(self.default_executor.clone())
+        }
+    }
+}
+
+/// Settings of one executor.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Executor {
+    /// What it is; may be left out if the executor's name is that of its kind.
+    pub(crate) kind: Option<Kind>,
+    /// How many attempts may run there at once.
+    #[schemars(range(min = 1, max = 100000))]
+    pub(crate) slots: Option<u32>,
+}
+
+/// The kinds of executors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// Processes of the scheduler's machine, under its supervisor; 16 slots if nothing else is set. One per scheduler.
+    Local,
+    /// Attempts that succeed at once without running anything, for figures and dry runs; 1024 slots if nothing else is set.
+    Noop,
+}
+
+impl Kind {
+    /// The executor that is there if no other is set, and needs no `kind` if it is.
+    pub(crate) fn name(self) -> ExecutorName {
+        let name = match self {
+            Self::Local => "local",
+            Self::Noop => "noop",
+        };
+        name.parse().expect("invariant: a plain word is a name")
+    }
+
+    /// The slots of an executor that sets none.
+    pub(crate) const fn slots(self) -> u32 {
+        match self {
+            Self::Local => 16,
+            Self::Noop => 1_024,
+        }
+    }
+}
+
+/// Settings of the API.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Api {
+    /// The Unix socket that the API answers on, open to this process's user only; `updraft.sock` in `node.data` if absent.
+    /// Until sign-in exists there is no TCP port.
+    pub(crate) socket: Option<PathBuf>,
+    /// How long a request waits for a scheduler before it is withdrawn and answered with 503, in seconds.
+    #[schemars(range(min = 1, max = 300))]
+    pub(crate) owner_wait_s: u32,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { socket: None, owner_wait_s: 10 }
+    }
+}
+
+/// Settings of the log.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    /// How lines are written.
+    pub(crate) format: LogFormat,
+    /// Which lines are written: a level, or levels by module such as `info,scheduler=debug`.
+    pub(crate) filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, filter: "info".to_owned() }
+    }
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    /// `text` on a terminal, else `json`.
+    Auto,
+    /// For people.
+    Text,
+    /// One object per line, for programs.
+    Json,
+}
+
+/// A text that is never shown.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    /// The text itself: hand it to whoever needs it, never to a log.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}

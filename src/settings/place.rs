@@ -1,0 +1,108 @@
+//! Where things are, by the settings, and what settings must hold together.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use dags::ids::ExecutorName;
+
+use crate::settings::{Kind, Settings};
+
+/// An executor with what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    pub(crate) kind: Kind,
+    pub(crate) slots: u32,
+}
+
+impl Settings {
+    /// The folder of this machine, made if it isn't there.
+    pub(crate) fn data(&self) -> anyhow::Result<PathBuf> {
+        let data = self
+            .node
+            .data
+            .as_deref()
+            .context("`node.data` isn't set: name the folder of this machine's files")?;
+        make_private(data)
+            .with_context(|| format!("failed to make the folder `node.data`, {}", data.display()))?;
+        data.canonicalize().with_context(|| format!("failed to find `node.data`, {}", data.display()))
+    }
+
+    /// A path that is set, or the default in the folder of this machine.
+    fn beside(&self, set: Option<&PathBuf>, name: &str) -> anyhow::Result<PathBuf> {
+        match set {
+            Some(path) => Ok(path.clone()),
+            None => Ok(self.data()?.join(name)),
+        }
+    }
+
+    /// The master key's file.
+    pub(crate) fn master_file(&self) -> anyhow::Result<PathBuf> {
+        self.beside(self.keys.master_file.as_ref(), "master.key")
+    }
+
+    /// The folder of objects.
+    pub(crate) fn objects_folder(&self) -> anyhow::Result<PathBuf> {
+        self.beside(self.objects.folder.as_ref(), "objects")
+    }
+
+    /// The API's socket.
+    pub(crate) fn socket(&self) -> anyhow::Result<PathBuf> {
+        self.beside(self.api.socket.as_ref(), "updraft.sock")
+    }
+
+    /// The database that several processes share.
+    pub(crate) fn shared_database(&self) -> anyhow::Result<&str> {
+        let url = self.database.url.as_ref().map(super::Secret::expose);
+        let url = url.context(
+            "`database.url` isn't set: name a PostgreSQL database, `postgres://user@host/database`, or use `updraft standalone`",
+        )?;
+        if url.starts_with("sqlite:") {
+            bail!(
+                "`database.url` is {:?}, but SQLite serves one process: name a PostgreSQL database, or use `updraft standalone`",
+                migrations::redacted(url)
+            );
+        }
+        Ok(url)
+    }
+
+    /// The executors with their kinds; `local` if none is set.
+    pub(crate) fn executors(&self) -> anyhow::Result<BTreeMap<ExecutorName, Chosen>> {
+        let mut chosen = BTreeMap::new();
+        for (name, executor) in &self.executors {
+            let by_name = [Kind::Local, Kind::Noop].into_iter().find(|kind| kind.name() == *name);
+            let kind = executor.kind.or(by_name);
+            let kind =
+                kind.with_context(|| format!("`executors.{name}.kind` isn't set: `local` or `noop`"))?;
+            chosen.insert(name.clone(), Chosen { kind, slots: executor.slots.unwrap_or(kind.slots()) });
+        }
+        if chosen.is_empty() {
+            let kind = Kind::Local;
+            chosen.insert(kind.name(), Chosen { kind, slots: kind.slots() });
+        }
+        let local: Vec<&str> = chosen
+            .iter()
+            .filter(|(_, chosen)| chosen.kind == Kind::Local)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if local.len() > 1 {
+            bail!(
+                "the executors {} are all of kind `local`: a machine has one",
+                dags::suggest::list(local, "and")
+            );
+        }
+        let default = &self.scheduler.default_executor;
+        if !chosen.contains_key(default) {
+            let names = dags::suggest::list(chosen.keys().map(ExecutorName::as_str), "and");
+            bail!("`scheduler.default_executor` is `{default}`, but the executors are {names}");
+        }
+        Ok(chosen)
+    }
+}
+
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
