@@ -23,6 +23,7 @@ use migrations::{
 use plugins::script::{Language, Options as ScriptOptions, Policy as ScriptPolicy, ScriptPool};
 use scheduler::{
     clock,
+    delivery::Deliverer,
     executors::{Executors, Kind},
     facts::DbFacts,
     objects::Objects,
@@ -158,7 +159,8 @@ impl Node {
             let journal = acquire(&self.db, ShardId::DEFAULT, &owner, LEASE, &clock::now)
                 .await
                 .context("failed to become the owner of the shard")?;
-            let lease = journal.lease();
+            let (lease, scope) = (journal.lease(), journal.scope());
+            let alerted = Arc::new(Notify::new());
             tracing::info!(owner, "the shard is ours");
             let (reports, received) = mpsc::channel(REPORTS_MAX);
             let options = local::Options {
@@ -181,12 +183,22 @@ impl Node {
                 config: self.config.clone(),
                 wake: self.wake.clone(),
                 settled: self.settled.clone(),
+                alerted: alerted.clone(),
+            };
+            let deliverer = Deliverer {
+                db: self.db.clone(),
+                scope,
+                sealer: self.sealer.clone(),
+                policy: parts.policy.clone(),
+                alerted,
+                wake: self.wake.clone(),
             };
             let term = cancel.child_token();
             let mut service = pin!(service.run(term.clone()));
             let ended = tokio::select! {
                 ended = Box::pin(shell::run(parts, status.clone(), drain.clone(), term.clone())) => ended?,
                 fenced = renew(&lease) => return Err(fenced.context("the shard's lease was lost")),
+                never = deliverer.run() => match never {},
                 () = &mut service => Ended::Asked,
                 () = overdue(&drain) => Ended::Asked,
             };

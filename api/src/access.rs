@@ -32,6 +32,7 @@ pub(crate) enum Resource {
     Backfill,
     Asset,
     Audit,
+    Alert,
 }
 
 /// What is to be done with it.

@@ -92,7 +92,16 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn new<'a>(method: Method, segments: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut path = "/api/v2".to_owned();
+        Self::under("/api/v2", method, segments)
+    }
+
+    /// A call of what Airflow's contract doesn't have.
+    pub(crate) fn own<'a>(method: Method, segments: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::under("/api/updraft/v1", method, segments)
+    }
+
+    fn under<'a>(prefix: &str, method: Method, segments: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut path = prefix.to_owned();
         for segment in segments {
             path.push('/');
             path.extend(utf8_percent_encode(segment, SEGMENT));

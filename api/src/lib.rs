@@ -10,6 +10,7 @@ mod error;
 mod extract;
 mod list;
 mod objects;
+pub mod own;
 mod request;
 mod serve;
 mod socket;

@@ -10,7 +10,7 @@ use axum::{
     routing::{get, post, put},
 };
 
-use crate::{error::Error, state::Api};
+use crate::{error::Error, own, state::Api};
 
 pub mod assets;
 pub mod backfills;
@@ -100,6 +100,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/eventLogs/{event_log_id}", get(event_logs::get));
     Router::new()
         .nest("/api/v2", routes)
+        .nest("/api/updraft/v1", own::routes())
         .fallback(|| async { Error::NotFound("Not Found".to_owned()) })
         .method_not_allowed_fallback(|| async {
             let body = axum::Json(serde_json::json!({ "detail": "Method Not Allowed" }));

@@ -15,6 +15,7 @@ use dags::time::Timestamp;
 
 use crate::Error;
 
+mod alerts;
 mod assets;
 mod backfills;
 mod connections;
@@ -52,6 +53,8 @@ pub enum Command {
     Connections(connections::Connections),
     /// Make runs for past dates
     Backfills(backfills::Backfills),
+    /// List the alerts of a running service and how far their delivery is
+    Alerts(alerts::Alerts),
     /// List assets of a running service and record that one was updated
     Assets(assets::Assets),
 }
@@ -110,6 +113,7 @@ pub async fn run(
         Command::Variables(args) => &args.service,
         Command::Connections(args) => &args.service,
         Command::Backfills(args) => &args.service,
+        Command::Alerts(args) => &args.service,
         Command::Assets(args) => &args.service,
     };
     let mut session = Session {
@@ -124,6 +128,7 @@ pub async fn run(
         Command::Variables(args) => Box::pin(variables::run(&mut session, args.command)).await,
         Command::Connections(args) => Box::pin(connections::run(&mut session, args.command)).await,
         Command::Backfills(args) => Box::pin(backfills::run(&mut session, args.command)).await,
+        Command::Alerts(args) => Box::pin(alerts::run(&mut session, args.command)).await,
         Command::Assets(args) => Box::pin(assets::run(&mut session, args.command)).await,
     };
     match outcome {

@@ -226,6 +226,7 @@ fn ask(
         run_after: None,
         conf,
         note: None,
+        chain_depth: 0,
     };
     journal.request(TENANT, "test", Command::Trigger(trigger));
 }

@@ -1,5 +1,6 @@
 //! The tables as sea-orm sees them. Nothing here leaves the crate.
 
+pub(crate) mod alert;
 pub(crate) mod asset_event;
 pub(crate) mod attempt;
 pub(crate) mod attempt_claim;

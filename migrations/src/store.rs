@@ -3,6 +3,7 @@
 //! Everything takes a [`crate::TenantScope`] and adds its predicate itself. Rows that the engine owns are only read here;
 //! whatever is to change them goes through [`inbox`].
 
+pub mod alert;
 pub mod asset;
 pub mod attempt_claim;
 pub mod audit;

@@ -11,12 +11,14 @@ pub mod flow;
 mod log;
 pub mod mapping;
 pub mod needs;
+pub mod notify;
 pub mod operator;
 pub mod outbound;
 pub mod policy;
 pub mod reference;
 mod schema;
 pub mod script;
+mod smtp;
 pub mod template;
 pub mod user;
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use dags::{
-    ids::{DagId, DagVersion, RunId, TaskId, TenantId},
+    ids::{DagId, DagVersion, RunId, RunName, TaskId, TenantId},
     model::Dag,
     time::Timestamp,
 };
@@ -17,6 +17,7 @@ use engine::{
     journal::{Commit, Inbox, Journal, Load, Loaded, Position},
     memory::MemoryJournal,
     rows::{Batch, RunRow, Snapshot, TaskRow},
+    state::RunState,
 };
 use migrations::{Db, TenantScope, seal::Sealer, store};
 use plugins::context::Connection;
@@ -66,6 +67,23 @@ pub trait Facts: Clone + Send + Sync + 'static {
         dag_id: &DagId,
         date: Timestamp,
     ) -> impl Future<Output = Result<Option<Whole>, Error>> + Send;
+
+    /// The state of a run.
+    fn state_of(
+        &self,
+        tenant: TenantId,
+        dag_id: &DagId,
+        name: &RunName,
+    ) -> impl Future<Output = Result<Option<RunState>, Error>> + Send;
+
+    /// What the current attempt of a task instance stored so far.
+    fn own_result(
+        &self,
+        tenant: TenantId,
+        run: RunId,
+        task: &TaskId,
+        map_index: i32,
+    ) -> impl Future<Output = Result<Option<Value>, Error>> + Send;
 
     /// Whether a DAG is known, and its tasks.
     fn tasks_of(
@@ -204,6 +222,31 @@ impl Facts for DbFacts {
         Ok(Some((row, tasks.rows)))
     }
 
+    async fn state_of(
+        &self,
+        tenant: TenantId,
+        dag_id: &DagId,
+        name: &RunName,
+    ) -> Result<Option<RunState>, Error> {
+        let found = store::run::by_name(&self.db, TenantScope::new(tenant), dag_id, name)
+            .await
+            .map_err(Error::new("read a run"))?;
+        Ok(found.map(|row| row.state))
+    }
+
+    async fn own_result(
+        &self,
+        tenant: TenantId,
+        run: RunId,
+        task: &TaskId,
+        map_index: i32,
+    ) -> Result<Option<Value>, Error> {
+        let found = store::result::get(&self.db, TenantScope::new(tenant), run, task, map_index)
+            .await
+            .map_err(Error::new("read a result"))?;
+        Ok(found.and_then(|row| inline(row.value)))
+    }
+
     async fn tasks_of(&self, tenant: TenantId, dag_id: &DagId) -> Result<Option<BTreeSet<TaskId>>, Error> {
         let found = store::dag::get(&self.db, TenantScope::new(tenant), dag_id)
             .await
@@ -237,19 +280,34 @@ impl Facts for DbFacts {
                 .await
                 .map_err(Error::new("open a connection"))?;
             if let Some((address, secrets)) = opened {
-                let connection = Connection {
-                    conn_type: address.conn_type,
-                    host: address.host,
-                    port: address.port,
-                    schema: address.schema,
-                    login: address.login,
-                    password: secrets.password,
-                    extra: secrets.extra,
-                };
-                found.insert(name.clone(), connection);
+                found.insert(name.clone(), connection(address, secrets));
             }
         }
         Ok(found)
+    }
+}
+
+/// A connection, opened.
+pub(crate) fn connection(
+    address: store::connection::Address,
+    secrets: store::connection::Secrets,
+) -> Connection {
+    Connection {
+        conn_type: address.conn_type,
+        host: address.host,
+        port: address.port,
+        schema: address.schema,
+        login: address.login,
+        password: secrets.password,
+        extra: secrets.extra,
+    }
+}
+
+/// A value that the engine stored itself: those are small.
+fn inline(value: ResultRef) -> Option<Value> {
+    match value {
+        ResultRef::Inline(value) => Some(value),
+        ResultRef::Stored { .. } => None,
     }
 }
 
@@ -347,6 +405,29 @@ impl Facts for MemoryFacts {
         date: Timestamp,
     ) -> Result<Option<Whole>, Error> {
         Ok(self.find(Load::At(tenant, dag_id.clone(), date)).map(|(row, tasks, _)| (row, tasks)))
+    }
+
+    async fn state_of(
+        &self,
+        tenant: TenantId,
+        dag_id: &DagId,
+        name: &RunName,
+    ) -> Result<Option<RunState>, Error> {
+        Ok(self.find(Load::Run(tenant, dag_id.clone(), name.clone())).map(|(row, ..)| row.state))
+    }
+
+    async fn own_result(
+        &self,
+        _tenant: TenantId,
+        run: RunId,
+        task: &TaskId,
+        map_index: i32,
+    ) -> Result<Option<Value>, Error> {
+        let journal = self.journal();
+        let key = (run, task.clone(), map_index);
+        let current = journal.tasks.get(&key).map(TaskRow::attempt);
+        let found = journal.results.get(&key).filter(|row| current == Some(row.attempt));
+        Ok(found.and_then(|row| inline(row.value.clone())))
     }
 
     async fn tasks_of(&self, tenant: TenantId, dag_id: &DagId) -> Result<Option<BTreeSet<TaskId>>, Error> {

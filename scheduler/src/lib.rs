@@ -7,6 +7,7 @@ pub mod bundle;
 pub mod clock;
 pub mod compile;
 pub mod context;
+pub mod delivery;
 mod desk;
 pub mod executors;
 pub mod facts;

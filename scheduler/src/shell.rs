@@ -79,6 +79,8 @@ pub struct Parts<J, F> {
     pub wake: Arc<Notify>,
     /// Rung when requests have their outcome.
     pub settled: Arc<Notify>,
+    /// Rung when alerts are stored that are to be delivered.
+    pub alerted: Arc<Notify>,
 }
 
 /// What can be seen of a shell from outside.
@@ -151,6 +153,7 @@ where
         config,
         wake,
         settled,
+        alerted,
     } = parts;
     let snapshot = journal.snapshot().await.map_err(|error| Error::Snapshot(chain(&error)))?;
     let driver = Driver::new(config, snapshot).map_err(Error::Restore)?;
@@ -173,6 +176,7 @@ where
         under_way: Arc::default(),
         inbox_asked: false,
         settled,
+        alerted,
     };
     let ended = shell.work(inbound, reports, wake, status, drain.clone(), cancel.clone()).await;
     tasks.close();
@@ -247,6 +251,7 @@ struct Shell<F> {
     under_way: UnderWay,
     inbox_asked: bool,
     settled: Arc<Notify>,
+    alerted: Arc<Notify>,
 }
 
 impl<F: Facts> Shell<F> {
@@ -391,14 +396,7 @@ impl<F: Facts> Shell<F> {
                 }
             }
             Action::Confirm(receipts) => self.confirm(&receipts),
-            Action::Alert(alerts) => {
-                for alert in alerts {
-                    tracing::warn!(
-                        tenant.id = %alert.tenant, dag.id = %alert.dag_id, run.id = %alert.run_name, route = alert.route,
-                        what = alert.what, reason = alert.reason.as_deref(), "a notification is due"
-                    );
-                }
-            }
+            Action::Alert(_) => self.alerted.notify_one(),
             Action::Fault(faults) => {
                 for fault in faults {
                     tracing::error!(run.id = %fault.run, task = ?fault.task, error = %fault.refused, "the engine refused a transition");

@@ -124,6 +124,7 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
         config: engine::Config::new(name),
         wake: wake.clone(),
         settled: Arc::default(),
+        alerted: Arc::default(),
     };
     let (status, counts) = watch::channel(Status::default());
     let (drain, cancel) = (CancellationToken::new(), CancellationToken::new());
@@ -186,6 +187,7 @@ impl Bench {
             run_after: None,
             conf: serde_json::Map::new(),
             note: None,
+            chain_depth: 0,
         }))
         .await
     }

@@ -3,19 +3,22 @@
 use hyper::Method;
 
 use super::{Call, Client, ClientError};
-use crate::v2::{
-    assets::{AssetCollection, AssetEvent, AssetEventBody, AssetEventCollection},
-    backfills::{Backfill, BackfillBody, BackfillCollection},
-    connections::{Connection, ConnectionBody, ConnectionCollection},
-    dag_runs::{ClearRunBody, DagRun, DagRunCollection, DagRunPatch, TriggerBody},
-    dags::{Dag, DagCollection, DagDetails, DagPatch},
-    event_logs::EventLogCollection,
-    monitor::{Health, Version},
-    pools::{Pool, PoolBody, PoolCollection, PoolPatch},
-    task_instances::{ClearBody, Log, TaskInstance, TaskInstanceCollection, TaskInstancePatch},
-    tasks::TaskCollection,
-    variables::{Variable, VariableBody, VariableCollection},
-    xcom::XCom,
+use crate::{
+    own::alerts::AlertCollection,
+    v2::{
+        assets::{AssetCollection, AssetEvent, AssetEventBody, AssetEventCollection},
+        backfills::{Backfill, BackfillBody, BackfillCollection},
+        connections::{Connection, ConnectionBody, ConnectionCollection},
+        dag_runs::{ClearRunBody, DagRun, DagRunCollection, DagRunPatch, TriggerBody},
+        dags::{Dag, DagCollection, DagDetails, DagPatch},
+        event_logs::EventLogCollection,
+        monitor::{Health, Version},
+        pools::{Pool, PoolBody, PoolCollection, PoolPatch},
+        task_instances::{ClearBody, Log, TaskInstance, TaskInstanceCollection, TaskInstancePatch},
+        tasks::TaskCollection,
+        variables::{Variable, VariableBody, VariableCollection},
+        xcom::XCom,
+    },
 };
 
 type Answer<T> = Result<T, ClientError>;
@@ -60,6 +63,11 @@ fn paged(call: Call, slice: Slice) -> Call {
 }
 
 impl Client {
+    /// Alerts, newest first; in one delivery state if asked for.
+    pub async fn alerts(&self, state: Option<&str>, slice: Slice) -> Answer<AlertCollection> {
+        self.send(paged(Call::own(Method::GET, ["alerts"]).with("state", state), slice)).await
+    }
+
     /// Which release the service is.
     pub async fn version(&self) -> Answer<Version> {
         self.send(get(["version"])).await

@@ -98,6 +98,8 @@ impl Node {
             config,
             wake: wake.clone(),
             settled: std::sync::Arc::default(),
+            // Whoever tries a DAG out sees what would be said; nobody else hears of it.
+            alerted: std::sync::Arc::default(),
         };
         let (status, seen) = watch::channel(Status::default());
         let (drain, cancel, serving) =

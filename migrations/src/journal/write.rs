@@ -11,6 +11,7 @@ use crate::{
     error::{Doing as _, Error},
 };
 
+mod alert;
 mod asset;
 mod backfill;
 mod continuation;
@@ -57,6 +58,7 @@ pub(super) async fn batch(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Resul
     asset::upsert_pending(tx, &batch.pending_assets).await?;
     backfill::upsert(tx, &batch.backfills).await?;
     event::insert(tx, fence, batch.number, &batch.events).await?;
+    alert::insert(tx, &batch.alerts).await?;
     continuation::write(tx, fence, &batch.continuations).await?;
     inbox::take(tx, fence, batch).await
 }

@@ -183,6 +183,7 @@ fn trigger(name: &str) -> Command {
         run_after: None,
         conf: serde_json::Map::new(),
         note: None,
+        chain_depth: 0,
     })
 }
 

@@ -90,6 +90,9 @@ impl Engine {
         }
         self.touch(at);
         self.count_limits(at.run, task, from, to);
+        if from == TaskState::Deferred {
+            self.unwatch(at);
+        }
         if from == TaskState::Deferred || to == TaskState::Deferred {
             let run = self.run(at.run);
             let (tenant, model) = (run.row.tenant, run.plan.model(task));
@@ -126,6 +129,8 @@ impl Engine {
             self.emit_assets(at);
         }
         self.notify_task(at, state);
+        let dag = self.run(at.run).dag;
+        self.news(dag, false);
     }
 
     /// Counts instances of tasks that have limits of their own.

@@ -145,6 +145,9 @@ pub struct Trigger {
     /// A note for people.
     #[serde(default)]
     pub note: Option<String>,
+    /// How many runs started each other before this one; 0 if a person asks.
+    #[serde(default)]
+    pub chain_depth: u32,
 }
 
 /// Which task instances of a run.

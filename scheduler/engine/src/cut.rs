@@ -42,6 +42,7 @@ impl Engine {
         batch.consumed_assets = out.consumed_assets;
         batch.backfills = out.backfills.into_values().collect();
         batch.inbox = out.inbox;
+        batch.alerts = out.alerts;
         batch.continuations = out.continuations.into_values().collect();
         self.now.0 += 1;
         (batch, out.effects)
@@ -53,6 +54,7 @@ impl Engine {
         !(self.dirty_runs.is_empty()
             && self.dirty_dags.is_empty()
             && out.inbox.is_empty()
+            && out.alerts.is_empty()
             && out.pools.is_empty()
             && out.deleted_pools.is_empty()
             && out.deleted_runs.is_empty()

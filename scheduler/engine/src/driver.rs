@@ -14,9 +14,10 @@ use dags::{
 use crate::{
     command::Refusal,
     dispatch::{Dispatch, Kill, News, Report},
-    engine::{Alert, Answer, Config, Effects, Engine, Fate, Fault, Question},
+    engine::{Config, Effects, Engine, Fate, Fault},
     journal::{Commit, Inbox, Load, Loaded, Position},
-    rows::{Batch, Snapshot},
+    question::{Answer, Question},
+    rows::{AlertRow, Batch, Snapshot},
 };
 
 /// The first wait after a commit that failed; doubled up to [`BACKOFF_MAX`].
@@ -75,8 +76,8 @@ pub enum Action {
     Ask(Vec<Question>),
     /// These reports are durable: their senders may forget them.
     Confirm(Vec<Receipt>),
-    /// Send notifications.
-    Alert(Vec<Alert>),
+    /// These alerts are stored and wait to be delivered.
+    Alert(Vec<AlertRow>),
     /// Log bugs.
     Fault(Vec<Fault>),
     /// These requests have their outcome.
@@ -307,11 +308,14 @@ impl Driver {
         if !answered.is_empty() {
             actions.push(Action::Answered(answered));
         }
+        if !flight.batch.alerts.is_empty() {
+            actions.push(Action::Alert(flight.batch.alerts.clone()));
+        }
         Self::let_out(flight.effects, flight.receipts, actions);
     }
 
     fn let_out(effects: Effects, receipts: Vec<Receipt>, actions: &mut Vec<Action>) {
-        let Effects { dispatches, kills, questions, alerts, faults } = effects;
+        let Effects { dispatches, kills, questions, faults } = effects;
         if !dispatches.is_empty() {
             actions.push(Action::Dispatch(dispatches));
         }
@@ -323,9 +327,6 @@ impl Driver {
         }
         if !receipts.is_empty() {
             actions.push(Action::Confirm(receipts));
-        }
-        if !alerts.is_empty() {
-            actions.push(Action::Alert(alerts));
         }
         if !faults.is_empty() {
             actions.push(Action::Fault(faults));

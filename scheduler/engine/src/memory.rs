@@ -9,7 +9,7 @@ use std::{
 };
 
 use dags::{
-    ids::{AttemptId, DagId, DagVersion, PoolName, RunId, RunName, TaskId, TenantId},
+    ids::{AlertId, AttemptId, DagId, DagVersion, PoolName, RunId, RunName, TaskId, TenantId},
     model::Dag,
     time::Timestamp,
 };
@@ -18,8 +18,8 @@ use crate::{
     command::{Command, InboxRow, Refusal},
     journal::{Commit, Inbox, Journal, Load, Loaded, Position},
     rows::{
-        AssetEventRow, AttemptRow, BackfillRow, Batch, ContinuationRow, DagRow, EventRow, PendingAssetRow,
-        PoolRow, ResultRow, RunRow, Snapshot, TaskRow,
+        AlertRow, AssetEventRow, AttemptRow, BackfillRow, Batch, ContinuationRow, DagRow, EventRow,
+        PendingAssetRow, PoolRow, ResultRow, RunRow, Snapshot, TaskRow,
     },
 };
 
@@ -58,6 +58,8 @@ pub struct MemoryJournal {
     pub backfills: BTreeMap<(TenantId, i64), BackfillRow>,
     /// History, in order.
     pub events: Vec<EventRow>,
+    /// Alerts.
+    pub alerts: BTreeMap<AlertId, AlertRow>,
     /// Unfinished work.
     pub continuations: BTreeMap<i64, ContinuationRow>,
     /// Requests that weren't taken.
@@ -191,6 +193,9 @@ impl MemoryJournal {
         self.attempts.extend(batch.attempts.iter().cloned());
         for row in &batch.results {
             self.results.insert((row.run, row.task.clone(), row.map_index), row.clone());
+        }
+        for row in &batch.alerts {
+            self.alerts.entry(row.id).or_insert_with(|| row.clone());
         }
         for row in &batch.dags {
             self.dags.insert((row.tenant, row.dag_id.clone()), row.clone());

@@ -13,6 +13,7 @@ use crate::{
     run::{Live, RunIdx, Span, Ti, TiIdx, TiRef, Unit, flag},
     state::{RunState, TaskState},
     transition::Event,
+    watch::StoredWatch,
     work::{Bulk, RunWork},
 };
 
@@ -21,6 +22,7 @@ use crate::{
 #[serde(untagged)]
 enum Continuation {
     Ending { ending: StoredEnding },
+    Watch { watch: StoredWatch },
     Bulk { run: RunId, bulk: Bulk },
 }
 
@@ -90,6 +92,9 @@ impl Engine {
         let unreadable = |e| Refusal::new("restore.continuation", format!("work {id} can't be read: {e}"));
         match serde_json::from_value(work).map_err(unreadable)? {
             Continuation::Ending { ending } => self.restore_ending(id, ending),
+            Continuation::Watch { watch } => {
+                self.restore_watch(runs.get(&watch.run).copied(), id, watch);
+            }
             Continuation::Bulk { run, bulk } => {
                 if let Some(run) = runs.get(&run) {
                     self.push_work(*run, RunWork::Bulk(bulk));

@@ -11,8 +11,8 @@ use std::{
 pub use dags::run_name::RunType;
 use dags::{
     ids::{
-        AttemptId, BundleId, DagId, DagVersion, ExecutorName, PoolName, RunId, RunName, ShardId, TaskId,
-        TenantId,
+        AlertId, AttemptId, BundleId, DagId, DagVersion, ExecutorName, PoolName, RunId, RunName, ShardId,
+        TaskId, TenantId,
     },
     model::Dag,
     time::Timestamp,
@@ -73,6 +73,8 @@ pub struct RunRow {
     pub backfill: Option<(i64, u32)>,
     /// Who asked for it.
     pub triggered_by: Option<Arc<str>>,
+    /// How many runs started each other by `trigger_dag` before it; 0 if no task did.
+    pub chain_depth: u32,
 }
 
 /// A task instance with its current attempt.
@@ -302,6 +304,67 @@ pub struct InboxOutcome {
     pub outcome: Result<Value, Refusal>,
 }
 
+/// Something that a route is to hear of. A row of the same identity that is there already stands for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertRow {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its identity, derived from its cause.
+    pub id: AlertId,
+    /// The route, by the tenant's name for it.
+    pub route: Arc<str>,
+    /// What happened.
+    pub what: AlertKind,
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run.
+    pub run: RunId,
+    /// The run's name.
+    pub run_name: RunName,
+    /// The task, map index and try, if it is about one.
+    pub task: Option<(TaskId, i32, u32)>,
+    /// Why, where that isn't plain.
+    pub reason: Option<Arc<str>>,
+    /// When it happened.
+    pub at: Timestamp,
+    /// [`RunRow::chain_depth`] of the run: a route may start a run in turn.
+    pub chain_depth: u32,
+}
+
+/// What an alert is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertKind {
+    /// A run or a task failed.
+    Failure,
+    /// A run or a task succeeded.
+    Success,
+    /// A try failed and is repeated.
+    Retry,
+    /// A run isn't done when it was promised to be.
+    Deadline,
+}
+
+impl AlertKind {
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[Self::Failure, Self::Success, Self::Retry, Self::Deadline];
+
+    /// The name in the database, the API and files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failure => "failure",
+            Self::Success => "success",
+            Self::Retry => "retry",
+            Self::Deadline => "deadline",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
+    }
+}
+
 /// Work that was begun and is continued in later steps; survives a crash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContinuationRow {
@@ -363,6 +426,8 @@ pub struct Batch {
     pub events: Vec<EventRow>,
     /// What became of requests.
     pub inbox: Vec<InboxOutcome>,
+    /// What routes are to hear of.
+    pub alerts: Vec<AlertRow>,
     /// Work to continue later, new, changed or done.
     pub continuations: Vec<ContinuationRow>,
 }

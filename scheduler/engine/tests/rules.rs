@@ -12,6 +12,8 @@ mod assets;
 mod backfills;
 #[path = "rules/branching.rs"]
 mod branching;
+#[path = "rules/chains.rs"]
+mod chains;
 #[path = "rules/clearing.rs"]
 mod clearing;
 #[path = "rules/explaining.rs"]

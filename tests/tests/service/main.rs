@@ -7,6 +7,7 @@
     reason = "the helpers of tests fail the test, and say what they measured and what the service wrote"
 )]
 
+mod alerts;
 mod crashes;
 mod folder;
 mod history;

@@ -135,6 +135,7 @@ impl Site {
             run_after: None,
             conf: serde_json::Map::new(),
             note: None,
+            chain_depth: 0,
         };
         let command = command::Command::Trigger(trigger);
         store::inbox::insert(&self.db, SCOPE, "tests", &command, None).await.unwrap();

@@ -64,5 +64,6 @@ async fn checked(may: &Authorized, dag_id: DagId, body: TriggerBody) -> Result<T
         run_after: body.run_after,
         conf,
         note: body.note,
+        chain_depth: 0,
     })
 }

@@ -77,6 +77,7 @@ impl World {
             run_after: None,
             conf: serde_json::Map::new(),
             note: None,
+            chain_depth: 0,
         };
         if self.rng.mill(300) {
             trigger.run_after =

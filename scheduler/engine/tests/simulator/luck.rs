@@ -6,7 +6,9 @@ use dags::{
     ids::{DagId, TenantId},
     time::{Span, Timestamp},
 };
-use engine::{Answer, Ask, Question, command::Command, driver::Input};
+use engine::{
+    Answer, Ask, IfExists, MakeRun, Question, Watch, command::Command, dispatch::ResultRef, driver::Input,
+};
 
 use crate::{
     graphs,
@@ -55,7 +57,20 @@ impl World {
             "trigger_dag" if !self.calm => {
                 let dag = task.args.get("dag").and_then(|name| name.as_str()).unwrap_or("d0");
                 let dag_id = DagId::parse(dag).unwrap();
-                Answer::Trigger(Box::new(self.random_trigger(question.tenant, &dag_id, now)))
+                let until = Some(now.after(Span(self.rng.micros(60))));
+                let tasks = self.rng.mill(300);
+                let watch = Watch { dag_id: dag_id.clone(), tasks, until, reason: "it waits".to_owned() };
+                let key = (question.run, question.task_id.clone(), question.map_index);
+                let made = self.store.results.get(&key).filter(|row| row.attempt == question.id.attempt);
+                match made.map(|row| row.value.clone()) {
+                    Some(ResultRef::Inline(value)) if self.rng.mill(700) => Answer::Return(value),
+                    Some(_) => Answer::Watch(watch),
+                    None => Answer::Trigger(Box::new(MakeRun {
+                        trigger: self.random_trigger(question.tenant, &dag_id, now),
+                        if_exists: *self.rng.pick(&[IfExists::Fail, IfExists::Skip, IfExists::Use]),
+                        wait: self.rng.mill(500).then_some(watch),
+                    })),
+                }
             }
             "time" => match self.rng.below(6) {
                 0 => Answer::Skip("not today".to_owned()),
