@@ -19,6 +19,7 @@ pub mod dag_runs;
 pub mod dag_versions;
 pub mod dags;
 pub mod event_logs;
+pub mod hitl_details;
 pub mod monitor;
 pub mod pools;
 mod select;
@@ -55,6 +56,12 @@ pub(crate) fn router(api: Api) -> Router {
             &format!("{task}/{{map_index}}"),
             get(task_instances::get::get_mapped).patch(task_instances::patch::patch_mapped),
         )
+        .route(&format!("{run}/hitlDetails"), get(hitl_details::list))
+        .route(
+            &format!("{task}/{{map_index}}/hitlDetails"),
+            get(hitl_details::get).patch(hitl_details::patch),
+        )
+        .route(&format!("{task}/{{map_index}}/hitlDetails/tries/{{try_number}}"), get(hitl_details::of_try))
         .route(&format!("{task}/listMapped"), get(task_instances::list::list_mapped))
         .route(&format!("{task}/tries"), get(task_instances::tries::list))
         .route(&format!("{task}/tries/{{task_try_number}}"), get(task_instances::tries::get))

@@ -21,6 +21,7 @@ mod backfills;
 mod connections;
 mod dag_list;
 mod pools;
+mod questions;
 mod run_list;
 mod screen;
 mod task_list;

@@ -12,6 +12,7 @@ pub(crate) mod dag;
 pub(crate) mod dag_version;
 pub(crate) mod event;
 pub(crate) mod inbox;
+pub(crate) mod input_request;
 pub(crate) mod pending_asset;
 pub(crate) mod pool;
 pub(crate) mod result;

@@ -18,6 +18,7 @@ use crate::{
 mod m0001_first;
 mod m0002_chain_depth;
 mod m0003_alert;
+mod m0004_input_request;
 
 /// How long a second process waits for the one that is migrating.
 const WAIT_FOR_OTHER: &str = "SET lock_timeout = '60s'";
@@ -26,7 +27,12 @@ struct Steps;
 
 impl MigratorTrait for Steps {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first::STEP), Box::new(m0002_chain_depth::STEP), Box::new(m0003_alert::STEP)]
+        vec![
+            Box::new(m0001_first::STEP),
+            Box::new(m0002_chain_depth::STEP),
+            Box::new(m0003_alert::STEP),
+            Box::new(m0004_input_request::STEP),
+        ]
     }
 }
 

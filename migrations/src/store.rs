@@ -13,6 +13,7 @@ pub mod connection;
 pub mod dag;
 pub mod event;
 pub mod inbox;
+pub mod input_request;
 pub mod pool;
 pub mod result;
 pub mod run;

@@ -8,6 +8,7 @@ mod catalog;
 mod clock;
 pub mod context;
 pub mod flow;
+pub mod human;
 mod log;
 pub mod mapping;
 pub mod needs;

@@ -5,7 +5,9 @@
 use dags::{ids::TaskId, model::Task, time::Span};
 use engine::{Answer, Ask, Question};
 use plugins::{
+    context::AttemptContext,
     flow::{Branch, ShortCircuit, TaskSensor, TimeSensor, TriggerDag},
+    human::{Approval, HumanInput},
     policy::Policy,
     script::{Field, ScriptPool},
     template,
@@ -20,6 +22,7 @@ use crate::{
     objects::Objects,
 };
 
+mod human;
 mod wait;
 
 /// Who answers.
@@ -65,8 +68,18 @@ impl<F: Facts> Desk<F> {
         let (_, dag) = found.ok_or_else(|| Refused::Always("the run is gone".to_owned()))?;
         let task = dag.tasks.iter().find(|task| task.task_id == question.task_id);
         let task = task.ok_or_else(|| Refused::Always("the task is gone".to_owned()))?;
-        let ctx = context::build(&self.facts, &self.objects, &self.policy, wanted).await?;
-        let names = template::names(&ctx);
+        let mut ctx = context::build(&self.facts, &self.objects, &self.policy, wanted).await?;
+        let withheld = withhold_secrets(&mut ctx);
+        self.answer_with(question, task, &ctx).await.map_err(|refused| refused.hint(&withheld))
+    }
+
+    async fn answer_with(
+        &self,
+        question: &Question,
+        task: &Task,
+        ctx: &AttemptContext,
+    ) -> Result<Answer, Refused> {
+        let names = template::names(ctx);
         if question.ask == Ask::When {
             let when = task.when.as_deref().unwrap_or("true");
             return Ok(Answer::Holds(self.holds(question, when, &names).await?));
@@ -82,13 +95,21 @@ impl<F: Facts> Desk<F> {
                 let args: TriggerDag = read(&self.rendered(question, task, &names).await?)?;
                 self.trigger(question, task, args).await
             }
+            "approval" => {
+                let args: Approval = read(&self.rendered(question, task, &names).await?)?;
+                self.approval(question, task, args).await
+            }
+            "human_input" => {
+                let args: HumanInput = read(&self.rendered(question, task, &names).await?)?;
+                self.human_input(question, task, args).await
+            }
             "time_sensor" => {
                 let args: TimeSensor = read(&self.rendered(question, task, &names).await?)?;
-                wait::until(question, task, &args, &ctx)
+                wait::until(question, task, &args, ctx)
             }
             "task_sensor" => {
                 let args: TaskSensor = read(&self.rendered(question, task, &names).await?)?;
-                self.look_at_tasks(question, task, &args, &ctx).await
+                self.look_at_tasks(question, task, &args, ctx).await
             }
             other => Err(Refused::Always(format!("the engine can't run operator `{other}`"))),
         }
@@ -170,6 +191,31 @@ impl From<context::Error> for Refused {
             context::Error::Facts(error) => Self::Now(chain(&error)),
             context::Error::Missing(reason) => Self::Always(reason),
         }
+    }
+}
+
+/// What the service itself evaluates ends in rows that people read, so it sees no secret. Says what it doesn't see.
+fn withhold_secrets(ctx: &mut AttemptContext) -> Vec<String> {
+    let connections = std::mem::take(&mut ctx.connections).into_keys();
+    let mut withheld: Vec<String> = connections.map(|name| format!("conn.{name}")).collect();
+    for name in std::mem::take(&mut ctx.secret_variables) {
+        ctx.variables.remove(&name);
+        withheld.push(format!("var.value.{name}"));
+    }
+    withheld
+}
+
+impl Refused {
+    /// Says that something which can't be evaluated may be so because secrets are missing.
+    fn hint(self, withheld: &[String]) -> Self {
+        let Self::Always(reason) = self else { return self };
+        if withheld.is_empty() {
+            return Self::Always(reason);
+        }
+        let names = dags::suggest::list(withheld.iter().map(String::as_str), "and");
+        Self::Always(format!(
+            "{reason} (secrets aren't given to what the service evaluates itself, so it doesn't see {names})"
+        ))
     }
 }
 

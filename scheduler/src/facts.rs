@@ -8,7 +8,7 @@ use std::{
 };
 
 use dags::{
-    ids::{DagId, DagVersion, RunId, RunName, TaskId, TenantId},
+    ids::{AttemptId, DagId, DagVersion, RunId, RunName, TaskId, TenantId},
     model::Dag,
     time::Timestamp,
 };
@@ -16,7 +16,7 @@ use engine::{
     dispatch::ResultRef,
     journal::{Commit, Inbox, Journal, Load, Loaded, Position},
     memory::MemoryJournal,
-    rows::{Batch, RunRow, Snapshot, TaskRow},
+    rows::{Batch, InputResponse, RunRow, Snapshot, TaskRow},
     state::RunState,
 };
 use migrations::{Db, TenantScope, seal::Sealer, store};
@@ -41,6 +41,21 @@ impl Error {
 
 /// A run with its tasks.
 pub type Whole = (RunRow, Vec<TaskRow>);
+
+/// A variable as an attempt gets it.
+#[derive(Clone, PartialEq)]
+pub struct Variable {
+    /// Its value.
+    pub value: Value,
+    /// Whether the value is secret.
+    pub secret: bool,
+}
+
+impl std::fmt::Debug for Variable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Variable").field("secret", &self.secret).finish_non_exhaustive()
+    }
+}
 
 /// What the shell looks up. Everything is of one tenant.
 pub trait Facts: Clone + Send + Sync + 'static {
@@ -85,6 +100,13 @@ pub trait Facts: Clone + Send + Sync + 'static {
         map_index: i32,
     ) -> impl Future<Output = Result<Option<Value>, Error>> + Send;
 
+    /// What people answered to an attempt's question, if they did.
+    fn response(
+        &self,
+        tenant: TenantId,
+        attempt: AttemptId,
+    ) -> impl Future<Output = Result<Option<InputResponse>, Error>> + Send;
+
     /// Whether a DAG is known, and its tasks.
     fn tasks_of(
         &self,
@@ -97,7 +119,7 @@ pub trait Facts: Clone + Send + Sync + 'static {
         &self,
         tenant: TenantId,
         names: &BTreeSet<String>,
-    ) -> impl Future<Output = Result<BTreeMap<String, Value>, Error>> + Send;
+    ) -> impl Future<Output = Result<BTreeMap<String, Variable>, Error>> + Send;
 
     /// Connections with their secrets; one that isn't there is missing in the answer.
     fn connections(
@@ -247,6 +269,12 @@ impl Facts for DbFacts {
         Ok(found.and_then(|row| inline(row.value)))
     }
 
+    async fn response(&self, tenant: TenantId, attempt: AttemptId) -> Result<Option<InputResponse>, Error> {
+        store::input_request::response(&self.db, TenantScope::new(tenant), attempt)
+            .await
+            .map_err(Error::new("read an answer"))
+    }
+
     async fn tasks_of(&self, tenant: TenantId, dag_id: &DagId) -> Result<Option<BTreeSet<TaskId>>, Error> {
         let found = store::dag::get(&self.db, TenantScope::new(tenant), dag_id)
             .await
@@ -258,7 +286,7 @@ impl Facts for DbFacts {
         &self,
         tenant: TenantId,
         names: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Value>, Error> {
+    ) -> Result<BTreeMap<String, Variable>, Error> {
         if names.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -266,7 +294,11 @@ impl Facts for DbFacts {
         let values = store::variable::values(&self.db, TenantScope::new(tenant), &self.sealer, &names)
             .await
             .map_err(Error::new("read variables"))?;
-        Ok(values.into_iter().map(|(name, value)| (name, Value::String(value))).collect())
+        let read = |opened: store::variable::Opened| Variable {
+            value: Value::String(opened.value),
+            secret: opened.secret,
+        };
+        Ok(values.into_iter().map(|(name, opened)| (name, read(opened))).collect())
     }
 
     async fn connections(
@@ -430,6 +462,10 @@ impl Facts for MemoryFacts {
         Ok(found.and_then(|row| inline(row.value.clone())))
     }
 
+    async fn response(&self, _tenant: TenantId, attempt: AttemptId) -> Result<Option<InputResponse>, Error> {
+        Ok(self.journal().inputs.get(&attempt).and_then(|row| row.response.clone()))
+    }
+
     async fn tasks_of(&self, tenant: TenantId, dag_id: &DagId) -> Result<Option<BTreeSet<TaskId>>, Error> {
         let journal = self.journal();
         let row = journal.dags.get(&(tenant, dag_id.clone()));
@@ -441,8 +477,9 @@ impl Facts for MemoryFacts {
         &self,
         _tenant: TenantId,
         names: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Value>, Error> {
-        let known = names.iter().filter_map(|name| Some((name.clone(), self.variables.get(name)?.clone())));
+    ) -> Result<BTreeMap<String, Variable>, Error> {
+        let read = |value: &Value| Variable { value: value.clone(), secret: false };
+        let known = names.iter().filter_map(|name| Some((name.clone(), read(self.variables.get(name)?))));
         Ok(known.collect())
     }
 

@@ -13,7 +13,8 @@ use dags::{
 use engine::{
     command::{self, ActivatedDag, Command, InboxRow},
     journal::{Inbox, Load, Loaded},
-    rows::{ContinuationRow, RunRow, Snapshot, TaskRow},
+    rows::{ContinuationRow, InputRow, RunRow, Snapshot, TaskRow},
+    state::TaskState,
 };
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
@@ -24,7 +25,9 @@ use uuid::Uuid;
 
 use crate::{
     db::Db,
-    entity::{backfill, dag, dag_version, inbox, pending_asset, pool, run, task_instance, tenant},
+    entity::{
+        backfill, dag, dag_version, inbox, input_request, pending_asset, pool, run, task_instance, tenant,
+    },
     error::{Doing as _, Error},
     rows,
     scope::ShardScope,
@@ -95,6 +98,7 @@ pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Err
         .doing(doing)?;
     let dags = dags.iter().map(rows::dag).collect::<Result<Vec<_>, _>>()?;
     let runs = unfinished(db, scope).await?;
+    let inputs = inputs(db, &runs).await?;
     let mut wanted: BTreeSet<Version> =
         dags.iter().map(|dag| (dag.tenant, dag.dag_id.clone(), dag.version.clone())).collect();
     wanted.extend(runs.iter().map(|(run, _)| (run.tenant, run.dag_id.clone(), run.version.clone())));
@@ -133,7 +137,34 @@ pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Err
         backfills: backfills.iter().map(rows::backfill).collect::<Result<_, _>>()?,
         last_backfill: last_backfill(db, scope).await?,
         continuations: continuations(db, scope).await?,
+        inputs,
     })
+}
+
+/// The questions that task instances of these runs wait for.
+async fn inputs(db: &Db, runs: &[(RunRow, Vec<TaskRow>)]) -> Result<Vec<InputRow>, Error> {
+    let waiting: Vec<(TenantId, Uuid)> = runs
+        .iter()
+        .flat_map(|(_, tasks)| tasks)
+        .filter(|task| task.state == TaskState::AwaitingInput)
+        .map(|task| (task.tenant, task.attempt().0))
+        .collect();
+    let mut inputs = Vec::with_capacity(waiting.len());
+    for same_tenant in waiting.chunk_by(|a, b| a.0 == b.0) {
+        for chunk in same_tenant.chunks(RUNS_PER_READ) {
+            let found = input_request::Entity::find()
+                .filter(input_request::Column::TenantId.eq(chunk[0].0.0))
+                .filter(input_request::Column::AttemptId.is_in(chunk.iter().map(|(_, attempt)| *attempt)))
+                .order_by_asc(input_request::Column::AttemptId)
+                .all(db.read())
+                .await
+                .doing("read the questions that tasks wait for")?;
+            for row in found {
+                inputs.push(crate::store::input_request::read(row)?);
+            }
+        }
+    }
+    Ok(inputs)
 }
 
 async fn last_backfill(db: &Db, scope: ShardScope) -> Result<BTreeMap<TenantId, i64>, Error> {

@@ -19,6 +19,7 @@ mod dag;
 mod delete;
 mod event;
 mod inbox;
+mod input_request;
 mod pool;
 mod result;
 mod run;
@@ -59,6 +60,7 @@ pub(super) async fn batch(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Resul
     backfill::upsert(tx, &batch.backfills).await?;
     event::insert(tx, fence, batch.number, &batch.events).await?;
     alert::insert(tx, &batch.alerts).await?;
+    input_request::upsert(tx, &batch.inputs).await?;
     continuation::write(tx, fence, &batch.continuations).await?;
     inbox::take(tx, fence, batch).await
 }

@@ -7,6 +7,7 @@
 mod alerts;
 mod batches;
 mod fixture;
+mod inputs;
 mod journal;
 mod lease;
 mod model;

@@ -110,6 +110,7 @@ impl Model {
             pending_assets: self.pending.values().cloned().collect(),
             backfills: self.backfills.values().filter(|b| b.ended_at.is_none()).cloned().collect(),
             last_backfill,
+            inputs: Vec::new(),
             continuations: self.continuations.values().cloned().collect(),
         }
     }

@@ -370,6 +370,7 @@ impl Engine {
                 }
             }
             Answer::Watch(watch) => self.watch(at, watch),
+            Answer::Ask(ask) => self.ask_people(at, *ask),
             Answer::Skip(reason) => {
                 self.apply(at, Event::Skip, Some(reason.into()));
             }
@@ -399,6 +400,7 @@ impl Engine {
             | Answer::Trigger(_)
             | Answer::Again(_)
             | Answer::Watch(_)
+            | Answer::Ask(_)
             | Answer::Skip(_) => self.fail_when(at, "its `when` got an answer of another kind"),
             Answer::Error(reason) | Answer::FailForGood(reason) => self.fail_when(at, &reason),
         }

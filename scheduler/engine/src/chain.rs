@@ -131,7 +131,7 @@ impl Engine {
     }
 
     /// Stores what an instance returned before it is done.
-    fn store_value(&mut self, at: TiRef, value: Value) {
+    pub(crate) fn store_value(&mut self, at: TiRef, value: Value) {
         let attempt = self.attempt_id(at);
         let (task, map_index) = self.task_name(at);
         let (tenant, run) = (self.run(at.run).row.tenant, self.run(at.run).row.run);

@@ -43,6 +43,7 @@ impl Engine {
         batch.backfills = out.backfills.into_values().collect();
         batch.inbox = out.inbox;
         batch.alerts = out.alerts;
+        batch.inputs = out.inputs;
         batch.continuations = out.continuations.into_values().collect();
         self.now.0 += 1;
         (batch, out.effects)
@@ -55,6 +56,7 @@ impl Engine {
             && self.dirty_dags.is_empty()
             && out.inbox.is_empty()
             && out.alerts.is_empty()
+            && out.inputs.is_empty()
             && out.pools.is_empty()
             && out.deleted_pools.is_empty()
             && out.deleted_runs.is_empty()
@@ -123,6 +125,7 @@ impl Engine {
         let id = self.run(run).row.run;
         self.out.attempts.retain(|attempt| attempt.row.run != id);
         self.out.results.retain(|result| result.run != id);
+        self.out.inputs.retain(|input| input.run != id);
         self.out.removed_tasks.retain(|changed| changed.row.run != id);
         self.out.removed_new_tasks.retain(|row| row.run != id);
     }

@@ -27,7 +27,7 @@ use crate::{
     question::{MakeRun, Question},
     queue::{Queue, Ticket},
     rows::{
-        AlertRow, AssetEventRow, AttemptRow, BackfillRow, ContinuationRow, DagRow, InboxOutcome,
+        AlertRow, AssetEventRow, AttemptRow, BackfillRow, ContinuationRow, DagRow, InboxOutcome, InputRow,
         PendingAssetRow, PoolRow, ResultRow,
     },
     run::{Run, RunIdx, TiRef},
@@ -199,6 +199,7 @@ pub(crate) struct Out {
     pub(crate) backfills: BTreeMap<(TenantId, i64), BackfillRow>,
     pub(crate) inbox: Vec<InboxOutcome>,
     pub(crate) alerts: Vec<AlertRow>,
+    pub(crate) inputs: Vec<InputRow>,
     pub(crate) continuations: BTreeMap<i64, ContinuationRow>,
 }
 
@@ -231,6 +232,8 @@ pub struct Engine {
     pub(crate) backfills: BTreeMap<(TenantId, i64), crate::backfill::State>,
     pub(crate) last_backfill: BTreeMap<TenantId, i64>,
     pub(crate) next_continuation: i64,
+    /// Questions to people that are open.
+    pub(crate) inputs: BTreeMap<AttemptId, InputRow>,
     /// Who waits for news of which DAG.
     pub(crate) watchers: crate::watch::Watchers,
     /// How many runs the tasks of a tenant may still start now.
@@ -296,6 +299,7 @@ impl Engine {
             backfills: BTreeMap::new(),
             last_backfill: BTreeMap::new(),
             next_continuation: 1,
+            inputs: BTreeMap::new(),
             watchers: crate::watch::Watchers::default(),
             rates: BTreeMap::new(),
             transitions: 0,

@@ -18,9 +18,10 @@ use crate::{
     command::{Command, InboxRow, Refusal},
     journal::{Commit, Inbox, Journal, Load, Loaded, Position},
     rows::{
-        AlertRow, AssetEventRow, AttemptRow, BackfillRow, Batch, ContinuationRow, DagRow, EventRow,
+        AlertRow, AssetEventRow, AttemptRow, BackfillRow, Batch, ContinuationRow, DagRow, EventRow, InputRow,
         PendingAssetRow, PoolRow, ResultRow, RunRow, Snapshot, TaskRow,
     },
+    state::TaskState,
 };
 
 /// The key of a task instance.
@@ -60,6 +61,8 @@ pub struct MemoryJournal {
     pub events: Vec<EventRow>,
     /// Alerts.
     pub alerts: BTreeMap<AlertId, AlertRow>,
+    /// Questions to people.
+    pub inputs: BTreeMap<AttemptId, InputRow>,
     /// Unfinished work.
     pub continuations: BTreeMap<i64, ContinuationRow>,
     /// Requests that weren't taken.
@@ -194,6 +197,9 @@ impl MemoryJournal {
         for row in &batch.results {
             self.results.insert((row.run, row.task.clone(), row.map_index), row.clone());
         }
+        for row in &batch.inputs {
+            self.inputs.insert(row.attempt, row.clone());
+        }
         for row in &batch.alerts {
             self.alerts.entry(row.id).or_insert_with(|| row.clone());
         }
@@ -251,6 +257,7 @@ impl MemoryJournal {
         self.unfinished.remove(&run);
         self.tasks.retain(|(owner, ..), _| *owner != run);
         self.results.retain(|(owner, ..), _| *owner != run);
+        self.inputs.retain(|_, row| row.run != run);
         self.attempts.retain(|attempt| attempt.row.run != run);
     }
 
@@ -275,7 +282,14 @@ impl MemoryJournal {
             backfills: self.backfills.values().filter(|row| row.ended_at.is_none()).cloned().collect(),
             last_backfill,
             continuations: self.continuations.values().cloned().collect(),
+            inputs: self.inputs.values().filter(|row| self.waits_for(row)).cloned().collect(),
         }
+    }
+
+    /// Whether a task instance waits for the answer.
+    fn waits_for(&self, row: &InputRow) -> bool {
+        let asks = self.tasks.get(&(row.run, row.task.clone(), row.map_index));
+        asks.is_some_and(|asks| asks.state == TaskState::AwaitingInput && asks.attempt() == row.attempt)
     }
 
     /// A run that isn't in the engine's memory.

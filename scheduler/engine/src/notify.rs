@@ -92,9 +92,24 @@ impl Engine {
             TaskEvent::Success => AlertKind::Success,
             TaskEvent::Retry => AlertKind::Retry,
         };
-        let task = (model.task_id.clone(), ti.map_index, ti.try_number);
-        let cause = format!("task/{}/{}/{}/{}", what.as_str(), task.0, task.1, task.2);
         let reason = ti.live.as_ref().and_then(|live| live.reason.clone());
+        self.tell_about(at, routes, what, reason);
+    }
+
+    /// Tells these routes something about an instance's current try.
+    pub(crate) fn tell_about(
+        &mut self,
+        at: TiRef,
+        routes: Vec<Arc<str>>,
+        what: AlertKind,
+        reason: Option<Arc<str>>,
+    ) {
+        if routes.is_empty() {
+            return;
+        }
+        let (name, index) = self.task_name(at);
+        let task = (name, index, self.run(at.run).tis[at.ti as usize].try_number);
+        let cause = format!("task/{}/{}/{}/{}", what.as_str(), task.0, task.1, task.2);
         self.tell(at.run, routes, &cause, &News { what, task: Some(task), reason });
     }
 

@@ -6,7 +6,7 @@ use dags::{
 };
 use serde_json::Value;
 
-use crate::command::Trigger;
+use crate::{command::Trigger, rows::Input};
 
 /// A question that the engine can't decide itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +68,8 @@ pub enum Answer {
     Again(Timestamp),
     /// Ask again when something of that DAG has ended, or then at the latest.
     Watch(Watch),
+    /// Ask people; be asked again when they have answered.
+    Ask(Box<AskPeople>),
     /// The task is skipped, for that reason.
     Skip(String),
     /// It couldn't be evaluated, or came to nothing; the task fails, and its retries apply.
@@ -96,6 +98,17 @@ pub enum IfExists {
     Skip,
     /// The one that is there stands for it.
     Use,
+}
+
+/// A question to people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AskPeople {
+    /// What is asked.
+    pub input: Input,
+    /// Until when an answer is waited for.
+    pub until: Option<Timestamp>,
+    /// The routes that hear of the question.
+    pub notify: Vec<String>,
 }
 
 /// A wait for another DAG of the same tenant.

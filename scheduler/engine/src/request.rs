@@ -10,7 +10,7 @@ use dags::{
 use serde_json::{Value, json};
 
 use crate::{
-    command::{Clear, Command, InboxRow, Refusal, Selection, Trigger},
+    command::{Clear, Command, InboxRow, Refusal, Response, Selection, Trigger},
     engine::Engine,
     journal::{Load, Loaded},
     plan::TaskIdx,
@@ -130,9 +130,9 @@ impl Engine {
             Command::Clear(Clear { select, .. }) | Command::MarkTasks { select, .. } => {
                 Err(no_run(&select.dag_id, &select.run_name)).into()
             }
-            Command::MarkRun { dag_id, run_name, .. } | Command::DeleteRun { dag_id, run_name } => {
-                Err(no_run(dag_id, run_name)).into()
-            }
+            Command::MarkRun { dag_id, run_name, .. }
+            | Command::DeleteRun { dag_id, run_name }
+            | Command::Respond(Response { dag_id, run_name, .. }) => Err(no_run(dag_id, run_name)).into(),
             Command::ActivateBundle { .. }
             | Command::PauseDag { .. }
             | Command::SetPool { .. }
@@ -181,6 +181,7 @@ impl Engine {
                 .into(),
             Command::Clear(clear) => self.clear(tenant, clear, actor),
             Command::MarkTasks { select, state } => self.mark_tasks(tenant, select, *state, actor),
+            Command::Respond(response) => self.respond(tenant, response, &actor),
             Command::MarkRun { dag_id, run_name, state } => {
                 self.mark_run(tenant, dag_id, run_name, *state, actor)
             }

@@ -67,6 +67,7 @@ impl Engine {
             let id = row.run;
             runs.insert(id, engine.restore_run(dag, plan, row, tasks));
         }
+        engine.inputs = snapshot.inputs.into_iter().map(|row| (row.attempt, row)).collect();
         for row in snapshot.continuations {
             engine.next_continuation = engine.next_continuation.max(row.id + 1);
             if let Some(work) = row.work {

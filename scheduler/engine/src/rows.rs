@@ -304,6 +304,68 @@ pub struct InboxOutcome {
     pub outcome: Result<Value, Refusal>,
 }
 
+/// The number of the format of [`Input`] and [`InputResponse`] that this release writes.
+pub const INPUT_FORMAT: i32 = 1;
+
+/// A question to people that a task instance waits for, with the answer once there is one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputRow {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The run.
+    pub run: RunId,
+    /// The task.
+    pub task: TaskId,
+    /// The map index.
+    pub map_index: i32,
+    /// The attempt that asks. It asks once.
+    pub attempt: AttemptId,
+    /// Its try.
+    pub try_number: u32,
+    /// What is asked.
+    pub input: Arc<Input>,
+    /// When.
+    pub created_at: Timestamp,
+    /// Until when an answer is waited for.
+    pub respond_by: Option<Timestamp>,
+    /// The answer.
+    pub response: Option<InputResponse>,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// The question, one line.
+    pub subject: String,
+    /// What there is to know before one answers.
+    pub body: Option<String>,
+    /// What there is to choose from.
+    pub options: Vec<String>,
+    /// What counts as chosen if nobody answers in time.
+    pub defaults: Option<Vec<String>>,
+    /// Whether several may be chosen.
+    pub multiple: bool,
+    /// What is asked for beside the choice: name to JSON Schema.
+    pub params: BTreeMap<String, Value>,
+    /// Who may answer; everybody who may change the run if empty.
+    pub assigned: Vec<String>,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputResponse {
+    /// What was chosen.
+    pub chosen: Vec<String>,
+    /// What was given beside the choice, complete with defaults.
+    pub params: Map<String, Value>,
+    /// Who answered; nobody if the time was over and the defaults count.
+    pub by: Option<Arc<str>>,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// Something that a route is to hear of. A row of the same identity that is there already stands for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertRow {
@@ -343,11 +405,14 @@ pub enum AlertKind {
     Retry,
     /// A run isn't done when it was promised to be.
     Deadline,
+    /// A task asks people.
+    Input,
 }
 
 impl AlertKind {
     /// Every kind.
-    pub const ALL: &'static [Self] = &[Self::Failure, Self::Success, Self::Retry, Self::Deadline];
+    pub const ALL: &'static [Self] =
+        &[Self::Failure, Self::Success, Self::Retry, Self::Deadline, Self::Input];
 
     /// The name in the database, the API and files.
     pub fn as_str(self) -> &'static str {
@@ -356,6 +421,7 @@ impl AlertKind {
             Self::Success => "success",
             Self::Retry => "retry",
             Self::Deadline => "deadline",
+            Self::Input => "input",
         }
     }
 
@@ -428,6 +494,8 @@ pub struct Batch {
     pub inbox: Vec<InboxOutcome>,
     /// What routes are to hear of.
     pub alerts: Vec<AlertRow>,
+    /// Questions to people, new or answered.
+    pub inputs: Vec<InputRow>,
     /// Work to continue later, new, changed or done.
     pub continuations: Vec<ContinuationRow>,
 }
@@ -463,6 +531,8 @@ pub struct Snapshot {
     pub last_backfill: BTreeMap<TenantId, i64>,
     /// Work to continue.
     pub continuations: Vec<ContinuationRow>,
+    /// Questions that task instances wait for.
+    pub inputs: Vec<InputRow>,
 }
 
 /// Which shard, and the fence of its present owner.

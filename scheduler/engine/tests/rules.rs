@@ -18,6 +18,8 @@ mod chains;
 mod clearing;
 #[path = "rules/explaining.rs"]
 mod explaining;
+#[path = "rules/inputs.rs"]
+mod inputs;
 #[path = "rules/mapping.rs"]
 mod mapping;
 #[path = "rules/odds.rs"]

@@ -239,5 +239,8 @@ tasks:
         .await;
     assert!(stuck.error.unwrap().contains("10 runs that started each other"));
     let lines = site.lines();
-    assert_eq!((lines.len(), lines[0].as_str(), lines[1].as_str()), (10, "failure of sad", "failure of tell"));
+    assert_eq!(
+        (lines.len(), lines[0].as_str(), lines[1].as_str()),
+        (10, "failure of sad", "failure of tell")
+    );
 }
