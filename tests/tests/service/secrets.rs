@@ -126,6 +126,14 @@ async fn what_tasks_do_with_secrets_is_masked_everywhere(site: Site) {
     shown += &serde_json::to_string(&client.event_logs(Slice::default()).await.unwrap()).unwrap();
     shown += &log;
     shown += &service.log();
+    // An attempt's own folder is the task's to write in, and gone when the attempt is.
+    site.until(SOON, "what attempts wrote for themselves is gone", async || {
+        let left = ["attempts", "trash"].map(|name| {
+            std::fs::read_dir(site.path("data/supervisor").join(name)).map_or(0, Iterator::count)
+        });
+        if left == [0, 0] { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
     let stored = site.everything_stored().await;
     assert!(stored.iter().any(|(_, bytes)| holds(bytes, b"leaky")), "the test looks at what is stored");
     for secret in [TOKEN, PASSWORD, PART] {
