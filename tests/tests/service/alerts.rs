@@ -172,19 +172,19 @@ async fn a_missed_deadline_is_told_once_also_after_a_crash(site: Site) {
     let listener = Listener::new(0).await;
     site.write_dag(
         "slow.yaml",
-        r#"
+        r"
 dag: slow
 deadline: { from: started, within: 1s, notify: oncall }
 tasks:
   wait: { sleep: 8s }
-"#,
+",
     );
     let service = site.start();
     service.ready(&site).await;
     webhook(&site, "oncall", listener.port).await;
     site.trigger("slow", "one").await;
     site.until(SOON, "the deadline is told", async || match listener.all().await.as_slice() {
-        [got] => Ok(assert_eq!(got.json()["reason"], "not done within 1s of when it was started")),
+        [got] if got.json()["reason"] == "not done within 1s of when it was started" => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await;

@@ -1,5 +1,7 @@
 //! Secrets don't get into anything that is stored or shown, in whatever form tasks print them.
 
+use std::fmt::Write as _;
+
 use api::{
     client::{Client, Slice},
     v2::{connections::ConnectionBody, variables::VariableBody},
@@ -63,7 +65,10 @@ tasks:
 fn forms(secret: &str) -> Vec<Vec<u8>> {
     let json = serde_json::to_string(secret).unwrap();
     let escaped = json.trim_matches('"').to_owned();
-    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = String::new();
+    for byte in secret.bytes() {
+        write!(hex, "{byte:02x}").unwrap();
+    }
     let base64 = BASE64_STANDARD.encode(secret);
     // The last digits depend on what follows.
     let base64 = base64[..base64.len() - 4].to_owned();
