@@ -13,6 +13,7 @@ use dags::{
     ids::{ExecutorName, ShardId, TenantId},
     time::Span,
 };
+use engine::driver::Stop;
 use executor::local;
 use migrations::{
     Db, Role,
@@ -23,6 +24,7 @@ use migrations::{
 use plugins::script::{Language, Options as ScriptOptions, Policy as ScriptPolicy, ScriptPool};
 use scheduler::{
     clock,
+    conflicts::Conflicts,
     delivery::Deliverer,
     executors::{Executors, Kind},
     facts::DbFacts,
@@ -154,6 +156,7 @@ impl Node {
         drain: CancellationToken,
         cancel: CancellationToken,
     ) -> anyhow::Result<()> {
+        let mut conflicts = Conflicts::default();
         loop {
             let owner = format!("standalone:{}", self.data.display());
             let journal = acquire(&self.db, ShardId::DEFAULT, &owner, LEASE, &clock::now)
@@ -181,6 +184,7 @@ impl Node {
                 scripts: self.scripts.clone(),
                 policy: plugins::policy::Policy::default(),
                 config: self.config.clone(),
+                isolate: conflicts.isolated(),
                 wake: self.wake.clone(),
                 settled: self.settled.clone(),
                 alerted: alerted.clone(),
@@ -220,8 +224,17 @@ impl Node {
                     lease.release().await.context("failed to give back the shard")?;
                     return Ok(());
                 }
-                Ended::Stopped(why) => {
-                    tracing::error!(?why, "the scheduler is built again from the database");
+                Ended::Stopped(Stop::Rebuild) => {
+                    tracing::info!("the scheduler is built again, with what was released");
+                    conflicts.forget();
+                }
+                Ended::Stopped(Stop::Conflict(conflict)) => {
+                    tracing::error!(%conflict, culprits = ?conflict.culprits, "the scheduler is built again from the database");
+                    conflicts.note(&conflict, clock::now());
+                    clock::sleep(conflicts.wait()).await;
+                }
+                Ended::Stopped(Stop::Fenced) => {
+                    tracing::error!("another owner has the shard; the scheduler is built again");
                     clock::sleep(Span::seconds(1)).await;
                 }
             }

@@ -18,7 +18,7 @@ mod error;
 mod ticks;
 mod zone;
 
-pub use error::{HORIZON_YEARS, InvalidCron, InvalidSchedule, PERIOD_MIN};
+pub use error::{CRON_BYTES_MAX, HORIZON_YEARS, InvalidCron, InvalidSchedule, PERIOD_MIN};
 use ticks::Ticks;
 
 use crate::{

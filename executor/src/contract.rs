@@ -61,11 +61,11 @@ pub trait Executor: Send + Sync {
     /// now on: a report about its end will come.
     fn submit(&self, work: Work) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Ends all members of a dispatch: TERM, then KILL after the grace period. What has ended stays as it is. A dispatch
+    /// Ends all members of a dispatch: TERM, then KILL after the grace period. What has ended stays as it is. A member
     /// that the executor has never seen is remembered and reported as killed, and a late submit won't start it.
     fn kill(&self, kill: Kill) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Everything that isn't confirmed.
+    /// Every member that isn't confirmed.
     fn list(&self) -> impl Future<Output = Result<Vec<Held>, Error>> + Send;
 
     /// The end of this member is committed and its log and result are safe: the executor may delete what it has of it.

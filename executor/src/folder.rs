@@ -15,17 +15,20 @@ use std::{
 };
 
 use dags::{ids::DispatchId, time::Timestamp};
-use engine::dispatch::End;
+use engine::{dispatch::End, format::Format};
 use plugins::operator::Dirs;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::clock;
 
+/// The format of `exit.json`.
+pub(crate) type ExitFormat = Format<1>;
+
 /// The end of an attempt, as `exit.json` keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Exit {
-    pub(crate) format: u32,
+    pub(crate) format: ExitFormat,
     /// The process that ran, if one did.
     pub(crate) pid: Option<u32>,
     pub(crate) end: End,

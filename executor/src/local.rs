@@ -4,7 +4,7 @@
 //! [`Service::run`] the caller spawns. The service keeps one connection to the supervisor. When it is lost, every ask
 //! that wasn't answered is sent again to the next supervisor, or the same one; all asks may be repeated.
 
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf};
 
 use dags::ids::DispatchId;
 use engine::dispatch::{Held, Kill, Report};
@@ -128,12 +128,13 @@ impl Executor for LocalExecutor {
     }
 
     async fn kill(&self, kill: Kill) -> Result<(), Error> {
-        self.ask_done(Ask::Kill { dispatch: kill.id, grace: kill.grace, reason: kill.reason }).await
+        let Kill { id: dispatch, members, grace, reason, executor: _ } = kill;
+        self.ask_done(Ask::Kill { dispatch, members, grace, reason }).await
     }
 
     async fn list(&self) -> Result<Vec<Held>, Error> {
         match self.ask(Ask::List).await? {
-            Answer::List(listed) => Ok(by_dispatch(listed)),
+            Answer::List(listed) => Ok(listed.into_iter().map(held).collect()),
             answer => Err(unexpected(&answer)),
         }
     }
@@ -164,13 +165,6 @@ impl Executor for LocalExecutor {
     }
 }
 
-/// The members of a gang as one.
-fn by_dispatch(listed: Vec<Listed>) -> Vec<Held> {
-    let mut held: BTreeMap<DispatchId, Held> = BTreeMap::new();
-    for Listed { dispatch: id, since, ended, .. } in listed {
-        let held = held.entry(id).or_insert(Held { id, since, ended });
-        held.ended &= ended;
-        held.since = held.since.min(since);
-    }
-    held.into_values().collect()
+fn held(Listed { dispatch: id, member, since, ended }: Listed) -> Held {
+    Held { id, member, since, ended }
 }

@@ -49,7 +49,7 @@ impl NoopExecutor {
     }
 
     async fn report(&self, (dispatch, member): Key, seq: u32, news: News) -> Result<(), Error> {
-        self.reports.send(Report { dispatch, member, seq, news }).await.map_err(|_| Error::Stopped)
+        self.reports.send(Report::new(dispatch, member, seq, news)).await.map_err(|_| Error::Stopped)
     }
 }
 
@@ -75,18 +75,22 @@ impl Executor for NoopExecutor {
     }
 
     async fn kill(&self, kill: Kill) -> Result<(), Error> {
-        let seen = self.held().range((kill.id, 0)..=(kill.id, u32::MAX)).next().is_some();
-        if !seen && self.take((kill.id, 0)) {
-            self.report((kill.id, 0), 2, end(Outcome::Killed, None, Some(kill.reason))).await?;
+        for key in (0..kill.members).map(|member| (kill.id, member)) {
+            if self.take(key) {
+                self.report(key, 2, end(Outcome::Killed, None, Some(kill.reason.clone()))).await?;
+            }
         }
         Ok(())
     }
 
     async fn list(&self) -> Result<Vec<Held>, Error> {
-        let mut all: Vec<Held> =
-            self.held().iter().map(|(key, since)| Held { id: key.0, since: *since, ended: true }).collect();
-        all.dedup_by_key(|held| held.id);
-        Ok(all)
+        let held = |((id, member), since): (&Key, &Timestamp)| Held {
+            id: *id,
+            member: *member,
+            since: *since,
+            ended: true,
+        };
+        Ok(self.held().iter().map(held).collect())
     }
 
     async fn confirm(&self, dispatch: DispatchId, member: u32) -> Result<(), Error> {
@@ -123,6 +127,7 @@ mod tests {
         executor.submit(run.clone()).await.unwrap();
         let kill = |id| Kill {
             id,
+            members: 1,
             executor: ExecutorName::parse("noop").unwrap(),
             grace: Span::ZERO,
             reason: "asked".to_owned(),

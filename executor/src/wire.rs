@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | `hello` | who are you? | `hello` with the format, the release and the process id |
 //! | `start {dispatch, context}` | start this member, once | `done`, or `refused` |
-//! | `kill {dispatch, grace, reason}` | end all members of the dispatch; unknown ones must never start | `done` |
+//! | `kill {dispatch, members, grace, reason}` | end all members of the dispatch; those that never came must never start | `done` |
 //! | `list` | everything that isn't forgotten | `list` |
 //! | `forget {dispatch, member}` | delete what has ended; what is running is refused, what is unknown is fine | `done`, `refused` |
 //! | `subscribe` | repeat all reports, and go on with new ones | `done`, then reports |
@@ -40,13 +40,20 @@ pub(crate) struct Request {
     pub(crate) ask: Ask,
 }
 
+/// What a request of any format begins with.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) format: u32,
+    pub(crate) id: u64,
+}
+
 /// What a client asks for.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ask {
     Hello,
     Start(Box<Work>),
-    Kill { dispatch: DispatchId, grace: Span, reason: String },
+    Kill { dispatch: DispatchId, members: u32, grace: Span, reason: String },
     List,
     Forget { dispatch: DispatchId, member: u32 },
     Subscribe,
@@ -89,8 +96,8 @@ pub(crate) struct Listed {
 pub(crate) enum Error {
     #[error("a frame of {0} bytes; at most {FRAME_BYTES_MAX} are allowed")]
     TooLong(usize),
-    #[error("a frame that isn't understood")]
-    Syntax(#[source] serde_json::Error),
+    #[error("a frame that isn't understood: {0}")]
+    Syntax(serde_json::Error),
 }
 
 /// Appends a frame to `out`.
@@ -122,6 +129,12 @@ impl Frames {
             self.start = 0;
         }
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The beginning of a request that isn't understood, to answer it with the numbers of both formats.
+    pub(crate) fn head(&self) -> Option<Head> {
+        let (length, rest) = self.buffer[self.start..].split_first_chunk::<4>()?;
+        serde_json::from_slice(rest.get(..u32::from_be_bytes(*length) as usize)?).ok()
     }
 
     /// The next frame, if it is complete. After an error the connection is of no use.
@@ -159,6 +172,17 @@ mod tests {
             }
             assert_eq!(ids, [0, 1, 2]);
         }
+    }
+
+    #[test]
+    fn a_request_of_another_format_still_says_which() {
+        let body = br#"{"format":9,"id":4,"ask":{"sing":{"aloud":true}}}"#;
+        let mut frames = Frames::default();
+        frames.push(&(body.len() as u32).to_be_bytes());
+        frames.push(body);
+        assert!(matches!(frames.next::<Request>(), Err(Error::Syntax(_))));
+        let head = frames.head().unwrap();
+        assert_eq!((head.format, head.id), (9, 4));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) mod dag_version;
 pub(crate) mod event;
 pub(crate) mod inbox;
 pub(crate) mod input_request;
+pub(crate) mod member;
 pub(crate) mod pending_asset;
 pub(crate) mod pool;
 pub(crate) mod result;

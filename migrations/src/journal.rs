@@ -6,8 +6,8 @@
 
 use dags::time::Timestamp;
 use engine::{
-    journal::{Commit, Inbox, Journal, Load, Loaded, Position},
-    rows::{Batch, Fence, Snapshot},
+    journal::{Commit, Conflict, Inbox, Journal, Load, Loaded, Position},
+    rows::{Batch, Fence, Snapshot, Subject},
 };
 use sqlx::{Connection as _, PgConnection};
 
@@ -119,14 +119,53 @@ impl DbJournal {
                     Ok(keys) => keys.join("; "),
                     Err(why) => format!("which rows differ can't be read: {}", chain(&why)),
                 };
-                let batch = batch.number;
-                Commit::Conflict(format!(
-                    "batch {batch}: {doing} touched {touched} of {expected} rows: {differing}"
-                ))
+                let number = batch.number;
+                let what =
+                    format!("batch {number}: {doing} touched {touched} of {expected} rows: {differing}");
+                Commit::Conflict(Conflict { what, culprits: self.culprits(batch).await })
             }
             Refused::Statement { doing, source } => {
                 let message = format!("batch {}: failed to {doing}: {source}", batch.number);
-                if is_bug(&source) { Commit::Conflict(message) } else { Commit::Failed(message) }
+                if is_bug(&source) {
+                    Commit::Conflict(Conflict { what: message, culprits: self.culprits(batch).await })
+                } else {
+                    Commit::Failed(message)
+                }
+            }
+        }
+    }
+
+    /// The runs and DAGs whose part of a refused batch the database refuses by itself, too. Every part is tried and rolled
+    /// back. Only done when a batch was refused, so it may take its time.
+    async fn culprits(&self, batch: &Batch) -> Vec<Subject> {
+        let mut culprits = Vec::new();
+        for (subject, part) in batch.parts() {
+            match self.probe(&part).await {
+                Ok(()) => {}
+                Err(Refused::Statement { source, .. }) if !is_bug(&source) => {
+                    tracing::warn!(error = %source, "who is to blame for a refused batch can't be found out");
+                    return Vec::new();
+                }
+                Err(_) => culprits.push(subject),
+            }
+        }
+        culprits
+    }
+
+    async fn probe(&self, part: &Batch) -> Result<(), Refused> {
+        let failed = |source| Refused::Statement { doing: "try a part of a batch", source };
+        match &self.db {
+            Db::Sqlite(sqlite) => {
+                let mut transaction = sqlite.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+                let written = write::rows(&mut Tx::Sqlite(&mut transaction), self.fence, part).await;
+                transaction.rollback().await.map_err(failed)?;
+                written
+            }
+            Db::Postgres(postgres) => {
+                let mut transaction = postgres.pool.begin().await.map_err(failed)?;
+                let written = write::rows(&mut Tx::Postgres(&mut transaction), self.fence, part).await;
+                transaction.rollback().await.map_err(failed)?;
+                written
             }
         }
     }
@@ -137,10 +176,10 @@ impl DbJournal {
         match read::shard(&self.db, self.fence.shard, read::Lock::No).await {
             Ok(Some(row)) if row.epoch != self.fence.epoch => Commit::Fenced,
             Ok(Some(row)) if row.batch as u64 == batch.number => Commit::Done,
-            Ok(Some(row)) => Commit::Conflict(format!(
+            Ok(Some(row)) => Commit::Conflict(Conflict::new(format!(
                 "batch {} can't follow batch {}, the shard's last one",
                 batch.number, row.batch
-            )),
+            ))),
             Ok(None) => Commit::Fenced,
             Err(why) => {
                 Commit::Failed(format!("the fence held the batch back and can't be read: {}", chain(&why)))
@@ -187,7 +226,7 @@ fn not_committed(why: &sqlx::Error) -> Commit {
     };
     match code.as_ref() {
         // PostgreSQL: integrity, serialization and deadlock, all judged before the commit is written.
-        _ if code.len() == 5 && code.starts_with("23") => Commit::Conflict(message),
+        _ if code.len() == 5 && code.starts_with("23") => Commit::Conflict(Conflict::new(message)),
         _ if code.len() == 5 && code.starts_with("40") && code != "40003" => Commit::Failed(message),
         // SQLite: another process writes or reads; the transaction is still open and is rolled back.
         "5" | "517" | "261" => Commit::Failed(message),

@@ -9,10 +9,10 @@ use dags::{
 };
 use engine::{
     command::Backfill,
-    dispatch::ResultRef,
+    dispatch::{Contract, ResultRef},
     rows::{
-        AssetEventRow, AttemptRow, BackfillRow, Cursor, DagRow, EventRow, PendingAssetRow, PoolRow,
-        ResultRow, RunRow, RunType, TaskRow,
+        AssetEventRow, AttemptRow, BackfillRow, Cursor, DagRow, EventRow, MemberRow, PendingAssetRow,
+        PoolRow, ResultRow, RunRow, RunType, TaskRow,
     },
     state::{RunState, TaskState},
 };
@@ -88,8 +88,16 @@ impl TryFrom<entity::run::Model> for Run {
             queued_at: Timestamp(row.queued_at),
             started_at: row.started_at.map(Timestamp),
             ended_at: row.ended_at.map(Timestamp),
-            conf: json(table, &row.conf)?,
-            reason: shared(row.reason),
+            conf: match json(table, &row.conf) {
+                Ok(conf) => conf,
+                // What is quarantined is shown whatever it holds.
+                Err(_) if row.quarantine.is_some() => Arc::default(),
+                Err(why) => return Err(why),
+            },
+            reason: match row.quarantine {
+                Some(why) => Some(format!("quarantined: {why}").into()),
+                None => shared(row.reason),
+            },
             note: shared(row.note),
             clear_number: row.clear_number as u32,
             created_tasks: row.created_tasks as u32,
@@ -117,12 +125,15 @@ macro_rules! task_row {
             max_tries: $row.max_tries as u32,
             dispatch_n: $row.dispatch_n as u32,
             preempted: $row.preempted as u32,
+            requeued: $row.requeued as u32,
             scheduled_at: $row.scheduled_at.map(Timestamp),
             queued_at: $row.queued_at.map(Timestamp),
             started_at: $row.started_at.map(Timestamp),
             ended_at: $row.ended_at.map(Timestamp),
             wake_at: $row.wake_at.map(Timestamp),
             executor: $row.executor.as_deref().map(|executor| name($table, executor)).transpose()?,
+            members: $row.members as u32,
+            host: shared($row.host),
             pool: name($table, &$row.pool)?,
             pool_slots: $row.pool_slots as u32,
             weight: $row.weight,
@@ -144,6 +155,24 @@ impl TryFrom<entity::task_instance::Model> for Task {
 
 pub(crate) fn attempt(row: entity::attempt::Model) -> Result<AttemptRow, Error> {
     Ok(AttemptRow { row: task_row!("attempt", row) })
+}
+
+pub(crate) fn member(row: entity::member::Model) -> Result<MemberRow, Error> {
+    let table = "member";
+    format(table, row.format, Contract::NUMBER as i32)?;
+    Ok(MemberRow {
+        tenant: TenantId(row.tenant_id),
+        run: RunId(row.run_id),
+        task: name(table, &row.task_id)?,
+        map_index: row.map_index,
+        try_number: row.try_number as u32,
+        dispatch_n: row.dispatch_n as u32,
+        member: row.member as u32,
+        host: shared(row.host),
+        started_at: row.started_at.map(Timestamp),
+        ended_at: row.ended_at.map(Timestamp),
+        end: row.ending.as_deref().map(|end| json(table, end)).transpose()?,
+    })
 }
 
 pub(crate) fn result(row: entity::result::Model) -> Result<ResultRow, Error> {

@@ -1,5 +1,7 @@
 //! Handing a dispatch over to its executor.
 
+use std::collections::BTreeSet;
+
 use dags::time::Span;
 use engine::dispatch::{Dispatch, End, Outcome};
 use executor::{Executor as _, Work};
@@ -15,13 +17,16 @@ use crate::{
 /// The longest wait before something that failed is tried again.
 const WAIT_MAX: Span = Span::seconds(5);
 
-/// Whether the executor has it already, from before a restart.
-pub(crate) async fn holds(executors: &Executors, dispatch: &Dispatch) -> bool {
-    let Some(executor) = executors.get(&dispatch.executor) else { return false };
+/// The members that the executor has already, some of them perhaps from before a restart.
+pub(crate) async fn held(executors: &Executors, dispatch: &Dispatch) -> BTreeSet<u32> {
+    let Some(executor) = executors.get(&dispatch.executor) else { return BTreeSet::new() };
     let mut wait = Span::millis(50);
     loop {
         match executor.list().await {
-            Ok(held) => return held.iter().any(|held| held.id == dispatch.id),
+            Ok(held) => {
+                let ours = held.iter().filter(|held| held.id == dispatch.id);
+                return ours.map(|held| held.member).collect();
+            }
             Err(error) => {
                 tracing::warn!(dispatch = %dispatch.id, %error, "an executor doesn't say what it holds");
                 clock::sleep(wait).await;
@@ -42,7 +47,8 @@ pub(crate) fn not_started(reason: String) -> End {
     }
 }
 
-/// Hands a dispatch to its executor, waiting for the database and the executor if need be. An error is the attempt's.
+/// Hands a dispatch to its executor, member by member, waiting for the database and the executor if need be. An error is
+/// that of the members that the executor doesn't hold then.
 pub(crate) async fn hand_over<F: Facts>(
     desk: &Desk<F>,
     executors: &Executors,

@@ -6,6 +6,7 @@
 pub mod bundle;
 pub mod clock;
 pub mod compile;
+pub mod conflicts;
 pub mod context;
 pub mod delivery;
 mod desk;

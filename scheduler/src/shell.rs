@@ -19,7 +19,7 @@ use engine::{
     dispatch::{Dispatch, News, Report},
     driver::{Action, Counts, Driver, Input, Stop},
     journal::{Inbox, Journal, Load},
-    rows::Batch,
+    rows::{Batch, Broken},
 };
 use executor::Executor as _;
 use futures::StreamExt as _;
@@ -32,7 +32,7 @@ use crate::{
     desk::{Desk, chain},
     executors::{Executors, Kind},
     facts::Facts,
-    hand_over::{hand_over, holds, not_started},
+    hand_over::{hand_over, held, not_started},
     keeper,
     objects::Objects,
 };
@@ -75,6 +75,8 @@ pub struct Parts<J, F> {
     pub policy: Policy,
     /// The engine's settings.
     pub config: Config,
+    /// Runs and DAGs because of which earlier shells came to grief: they are left alone.
+    pub isolate: Vec<Broken>,
     /// Rings when the inbox has something.
     pub wake: Arc<Notify>,
     /// Rung when requests have their outcome.
@@ -88,7 +90,7 @@ pub struct Parts<J, F> {
 pub struct Status {
     /// Batches, reports and so on.
     pub counts: Counts,
-    /// Dispatches that were handed over and whose end isn't stored.
+    /// Members of dispatches that were handed over and whose end isn't stored.
     pub dispatched: usize,
     /// Whether nothing is under way.
     pub idle: bool,
@@ -151,11 +153,13 @@ where
         scripts,
         policy,
         config,
+        isolate,
         wake,
         settled,
         alerted,
     } = parts;
-    let snapshot = journal.snapshot().await.map_err(|error| Error::Snapshot(chain(&error)))?;
+    let mut snapshot = journal.snapshot().await.map_err(|error| Error::Snapshot(chain(&error)))?;
+    snapshot.isolate(isolate);
     let driver = Driver::new(config, snapshot).map_err(Error::Restore)?;
     let (events, inbound) = mpsc::channel(INPUTS_MAX);
     let (errands, errands_in) = mpsc::channel(1_024);
@@ -234,7 +238,7 @@ async fn run_errands<J: Journal>(
 }
 
 type UnderWay = Arc<Mutex<BTreeMap<DispatchId, Timestamp>>>;
-type Holders = Arc<Mutex<BTreeMap<DispatchId, ExecutorName>>>;
+type Holders = Arc<Mutex<BTreeMap<(DispatchId, u32), ExecutorName>>>;
 
 struct Shell<F> {
     driver: Driver,
@@ -245,7 +249,7 @@ struct Shell<F> {
     errands: mpsc::Sender<Errand>,
     tasks: TaskTracker,
     end: CancellationToken,
-    /// Which executor has which dispatch.
+    /// Which executor has which member of a dispatch.
     holders: Holders,
     /// Dispatches that are being handed over, with the engine's clock when they were let out.
     under_way: UnderWay,
@@ -282,7 +286,7 @@ impl<F: Facts> Shell<F> {
                     Some(Event::Input(input)) => input,
                     Some(Event::Inbox(inbox)) => {
                         self.inbox_asked = false;
-                        let full = inbox.rows.len() >= REQUESTS_AT_ONCE;
+                        let full = inbox.len() >= REQUESTS_AT_ONCE;
                         if let Some(ended) = self.feed(Input::Inbox(inbox)).await {
                             return ended;
                         }
@@ -324,6 +328,9 @@ impl<F: Facts> Shell<F> {
             if now.since(looked_around) >= LOOK_AROUND || now < looked_around {
                 looked_around = now;
                 self.look_around();
+                if let Some(ended) = self.feed(Input::Overdue).await {
+                    return ended;
+                }
             }
             let dispatched = self.holders().len();
             let idle = !self.driver.is_busy() && dispatched == 0;
@@ -342,7 +349,7 @@ impl<F: Facts> Shell<F> {
         }
     }
 
-    fn holders(&self) -> std::sync::MutexGuard<'_, BTreeMap<DispatchId, ExecutorName>> {
+    fn holders(&self) -> std::sync::MutexGuard<'_, BTreeMap<(DispatchId, u32), ExecutorName>> {
         self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -402,6 +409,15 @@ impl<F: Facts> Shell<F> {
                     tracing::error!(run.id = %fault.run, task = ?fault.task, error = %fault.refused, "the engine refused a transition");
                 }
             }
+            Action::Quarantined(broken) => {
+                for Broken { subject, reason, .. } in broken {
+                    tracing::error!(
+                        ?subject,
+                        reason,
+                        "quarantined: it is left alone until it is mended and released, or deleted"
+                    );
+                }
+            }
             Action::Answered(_) => self.settled.notify_waiters(),
             Action::Stop(stop) => return Some(Ended::Stopped(stop)),
         }
@@ -433,7 +449,9 @@ impl<F: Facts> Shell<F> {
             });
             let mut holders = self.holders();
             for dispatch in &dispatches {
-                holders.insert(dispatch.id, dispatch.executor.clone());
+                for member in 0..dispatch.members {
+                    holders.insert((dispatch.id, member), dispatch.executor.clone());
+                }
             }
         }
         let (desk, executors, events) = (self.desk.clone(), self.executors.clone(), self.events.clone());
@@ -444,16 +462,13 @@ impl<F: Facts> Shell<F> {
                     let (desk, executors, events, under_way) = (&desk, &executors, &events, &under_way);
                     async move {
                         let failed = hand_over(desk, executors, &dispatch).await.err();
-                        if let Some(reason) = failed
-                            && !holds(executors, &dispatch).await
-                        {
-                            let news = |member| Report {
-                                dispatch: dispatch.id,
-                                member,
-                                seq: u32::MAX,
-                                news: News::Ended(not_started(reason.clone())),
-                            };
-                            let reports = (0..dispatch.members).map(news).collect();
+                        if let Some(reason) = failed {
+                            let held = held(executors, &dispatch).await;
+                            let missing = (0..dispatch.members).filter(|member| !held.contains(member));
+                            let end = || News::Ended(not_started(reason.clone()));
+                            let reports = missing
+                                .map(|member| Report::new(dispatch.id, member, u32::MAX, end()))
+                                .collect();
                             drop(events.send(Event::Input(Input::Reports(reports))).await);
                         }
                         under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&dispatch.id);
@@ -490,7 +505,7 @@ impl<F: Facts> Shell<F> {
         {
             let mut holders = self.holders();
             for receipt in ended {
-                let holder = holders.remove(&receipt.dispatch);
+                let holder = holders.remove(&(receipt.dispatch, receipt.member));
                 work.push((receipt, holder));
             }
         }
@@ -527,10 +542,9 @@ impl<F: Facts> Shell<F> {
                             let mut holders = holders.lock().unwrap_or_else(PoisonError::into_inner);
                             // What has ended may be confirmed by now; nobody would take it out again.
                             for held in held.iter().filter(|held| !held.ended) {
-                                holders.entry(held.id).or_insert_with(|| name.clone());
+                                holders.entry((held.id, held.member)).or_insert_with(|| name.clone());
                             }
                         }
-                        let held = held.into_iter().map(|held| held.id).collect();
                         let input = Input::Holdings { executor: name, held, as_of };
                         drop(events.send(Event::Input(input)).await);
                     }

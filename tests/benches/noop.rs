@@ -122,6 +122,7 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
         scripts: None,
         policy: plugins::policy::Policy::default(),
         config: engine::Config::new(name),
+        isolate: Vec::new(),
         wake: wake.clone(),
         settled: Arc::default(),
         alerted: Arc::default(),

@@ -10,7 +10,7 @@ use crate::gate::Tally;
 use crate::process::{self, Ending, say};
 use crate::tidy;
 use crate::tools;
-use crate::workspace::Workspace;
+use crate::workspace::{OWN_WORKSPACES, Workspace};
 
 /// One step may compile every dependency of the workspace.
 const STEP_LIMIT: Duration = Duration::from_mins(40);
@@ -85,8 +85,8 @@ fn describe(command: &Command) -> String {
 
 fn format_commands(workspace: &Workspace, check: bool) -> Vec<Command> {
     let mut commands = vec![workspace.cargo(&["fmt", "--all"])];
-    for manifest in workspace.own_workspaces() {
-        commands.push(workspace.cargo(&["fmt", "--all", "--manifest-path", &manifest]));
+    for manifest in OWN_WORKSPACES {
+        commands.push(workspace.cargo(&["fmt", "--all", "--manifest-path", manifest]));
     }
     if check {
         for command in &mut commands {
@@ -97,13 +97,13 @@ fn format_commands(workspace: &Workspace, check: bool) -> Vec<Command> {
 }
 
 fn lint_commands(workspace: &Workspace) -> Vec<Command> {
-    let manifests = std::iter::once("Cargo.toml".to_owned()).chain(workspace.own_workspaces());
+    let manifests = std::iter::once("Cargo.toml").chain(OWN_WORKSPACES.iter().copied());
     manifests
         .map(|manifest| {
             workspace.cargo(&[
                 "clippy",
                 "--manifest-path",
-                &manifest,
+                manifest,
                 "--workspace",
                 "--all-targets",
                 "--locked",
@@ -118,14 +118,14 @@ fn lint_commands(workspace: &Workspace) -> Vec<Command> {
 
 /// Without `advisories`: their database is a git repository, which not every machine of ours reaches.
 fn deny_commands(workspace: &Workspace, program: &Path) -> Vec<Command> {
-    let manifests = std::iter::once("Cargo.toml".to_owned()).chain(workspace.own_workspaces());
+    let manifests = std::iter::once("Cargo.toml").chain(OWN_WORKSPACES.iter().copied());
     manifests
         .map(|manifest| {
             let mut command = Command::new(program);
             command.current_dir(&workspace.root).env("CARGO_TARGET_DIR", workspace.path("target")).args([
                 "--locked",
                 "--manifest-path",
-                &manifest,
+                manifest,
                 "--config",
                 "deny.toml",
                 "check",

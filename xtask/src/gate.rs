@@ -24,7 +24,7 @@ use crate::gate::programs::{Program, TestKind};
 pub(crate) use crate::gate::tally::Tally;
 use crate::process::{self, Ending, say};
 use crate::services::{self, Durability, Service, Variable};
-use crate::workspace::Workspace;
+use crate::workspace::{FUZZ, OWN_WORKSPACES, SCRIPT_HOST, Workspace};
 
 /// A part of the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,8 +35,10 @@ pub(crate) enum Suite {
     Build,
     /// Tests of each package, and the examples in its documentation.
     Unit,
-    /// Tests of the workspaces beside the root's.
+    /// Tests of the script host.
     Script,
+    /// Each fuzz target over its corpus, a fixed number of mutations and inputs that are hostile by name.
+    Fuzz,
     /// The DAGs of `dags/examples`, run to their end.
     Examples,
     /// What crosses packages: the package `tests`.
@@ -139,19 +141,8 @@ impl Gate<'_, '_> {
                 let doc = self.workspace.cargo(&["test", "--workspace", "--doc", "--locked", "--quiet"]);
                 self.run_tests("doc tests", doc, &mut tally, &log)?;
             }
-            Suite::Script => {
-                for manifest in self.workspace.own_workspaces() {
-                    let test = self.workspace.cargo(&[
-                        "test",
-                        "--manifest-path",
-                        &manifest,
-                        "--workspace",
-                        "--locked",
-                        "--no-fail-fast",
-                    ]);
-                    self.run_tests(&manifest, test, &mut tally, &log)?;
-                }
-            }
+            Suite::Script => self.run_workspace(SCRIPT_HOST, &mut tally, &log)?,
+            Suite::Fuzz => self.run_workspace(FUZZ, &mut tally, &log)?,
             Suite::Examples => examples::run(self.workspace, &mut tally, &log)?,
             Suite::Service => self.run_programs(&mut tally, &log, |program| {
                 program.kind == TestKind::Test && program.package == "tests"
@@ -197,13 +188,26 @@ impl Gate<'_, '_> {
         let text = std::fs::read_to_string(&messages)
             .with_context(|| format!("failed to read {}", messages.display()))?;
         self.programs = programs::parse(&text, &self.workspace.root)?;
-        for manifest in self.workspace.own_workspaces() {
+        for manifest in OWN_WORKSPACES {
             let mut build =
-                self.workspace.cargo(&["build", "--manifest-path", &manifest, "--workspace", "--locked"]);
+                self.workspace.cargo(&["build", "--manifest-path", manifest, "--workspace", "--locked"]);
             let ending = process::stream(&mut build, log, None, BUILD_LIMIT)?;
             tally.count(&format!("build of {manifest}"), ending == Ending::Success);
         }
         Ok(())
+    }
+
+    /// All tests of a workspace beside the root's.
+    fn run_workspace(&self, manifest: &str, tally: &mut Tally, log: &Path) -> Result<()> {
+        let test = self.workspace.cargo(&[
+            "test",
+            "--manifest-path",
+            manifest,
+            "--workspace",
+            "--locked",
+            "--no-fail-fast",
+        ]);
+        self.run_tests(manifest, test, tally, log)
     }
 
     fn run_programs(&self, tally: &mut Tally, log: &Path, wanted: impl Fn(&Program) -> bool) -> Result<()> {

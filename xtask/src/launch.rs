@@ -6,14 +6,14 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::process::say;
-use crate::workspace::Workspace;
+use crate::workspace::{SCRIPT_HOST, Workspace};
 
 /// Builds `updraft` and the helper programs that it looks for beside itself.
 pub(crate) fn build(workspace: &Workspace) -> Result<bool> {
-    let mut builds = vec![workspace.cargo(&["build", "--locked", "--bin", "updraft"])];
-    for manifest in workspace.own_workspaces() {
-        builds.push(workspace.cargo(&["build", "--locked", "--manifest-path", &manifest]));
-    }
+    let builds = [
+        workspace.cargo(&["build", "--locked", "--bin", "updraft"]),
+        workspace.cargo(&["build", "--locked", "--manifest-path", SCRIPT_HOST]),
+    ];
     for mut build in builds {
         if !build.status().context("failed to start cargo build")?.success() {
             return Ok(false);

@@ -5,6 +5,7 @@
 
 mod bench;
 mod check;
+mod fuzz;
 mod gate;
 mod launch;
 mod process;
@@ -52,6 +53,8 @@ enum Command {
         /// Only benchmarks whose name contains this.
         filter: Option<String>,
     },
+    /// Look for inputs that break what reads YAML, Rhai, cron expressions and templates, guided by coverage.
+    Fuzz(fuzz::Arguments),
     /// Start or stop the servers that tests talk to.
     Services {
         #[command(subcommand)]
@@ -82,6 +85,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Build => launch::build(&workspace),
         Command::Run { arguments } => launch::run(&workspace, &arguments),
         Command::Bench { filter } => bench::run(&workspace, filter.as_deref()),
+        Command::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Command::Services { command } => services::run(&workspace, command),
     }
 }

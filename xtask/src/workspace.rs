@@ -6,9 +6,14 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-/// Folders with a cargo workspace of their own. They are kept out of the root's so that features of
-/// shared dependencies are not united with the root's (ARCHITECTURE.md, "Scripts run outside").
-const OWN_WORKSPACES: &[&str] = &["dags/script-host"];
+/// The script host, a workspace of its own: it is shipped, and none of the root's packages is in it.
+pub(crate) const SCRIPT_HOST: &str = "dags/script-host/Cargo.toml";
+/// The fuzz targets, a workspace of its own: they reach both the script host and `dags`.
+pub(crate) const FUZZ: &str = "dags/fuzz/Cargo.toml";
+
+/// Workspaces that are kept out of the root's so that features of shared dependencies are not united
+/// with the root's (ARCHITECTURE.md, "Scripts run outside").
+pub(crate) const OWN_WORKSPACES: &[&str] = &[SCRIPT_HOST, FUZZ];
 
 /// A checkout of the repository.
 pub(crate) struct Workspace {
@@ -49,15 +54,6 @@ impl Workspace {
         command
     }
 
-    /// Manifests of the workspaces beside the root's, relative to the checkout.
-    pub(crate) fn own_workspaces(&self) -> Vec<String> {
-        OWN_WORKSPACES
-            .iter()
-            .map(|folder| format!("{folder}/Cargo.toml"))
-            .filter(|manifest| self.path(manifest).is_file())
-            .collect()
-    }
-
     /// What cargo knows about a workspace and its whole dependency graph on this machine's platform.
     pub(crate) fn metadata(&self, manifest: &str) -> Result<Metadata> {
         let host = host_triple()?;
@@ -75,7 +71,7 @@ impl Workspace {
     }
 }
 
-fn host_triple() -> Result<String> {
+pub(crate) fn host_triple() -> Result<String> {
     let output = Command::new("rustc").arg("-vV").output().context("failed to start rustc")?;
     String::from_utf8_lossy(&output.stdout)
         .lines()

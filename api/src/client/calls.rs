@@ -180,6 +180,16 @@ impl Client {
         self.send(Call::new(Method::POST, ["dags", dag, "dagRuns", run, "clear"]).body(&body)).await
     }
 
+    /// Works again with a quarantined run.
+    pub async fn release_run(&self, dag: &str, run: &str) -> Answer<DagRun> {
+        self.send(Call::new(Method::POST, ["dags", dag, "dagRuns", run, "release"])).await
+    }
+
+    /// Works again with a quarantined DAG.
+    pub async fn release_dag(&self, dag: &str) -> Answer<()> {
+        self.done(Call::new(Method::POST, ["dags", dag, "release"])).await
+    }
+
     /// Forgets a finished run.
     pub async fn delete_run(&self, dag: &str, run: &str) -> Answer<()> {
         self.done(Call::new(Method::DELETE, ["dags", dag, "dagRuns", run])).await

@@ -25,6 +25,7 @@ pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod patch;
 pub(crate) mod post;
+pub(crate) mod release;
 pub(crate) mod wait;
 
 /// A run.

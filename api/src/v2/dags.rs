@@ -17,6 +17,7 @@ pub(crate) mod details;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod patch;
+pub(crate) mod release;
 
 /// A DAG.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -194,7 +194,7 @@ pub(crate) fn view(run: &RunRow, model: &Dag, versions: &Versions, row: &TaskRow
         max_tries: row.max_tries,
         task_display_name: row.task.to_string(),
         dag_display_name: run.dag_id.to_string(),
-        hostname: None,
+        hostname: row.host.as_deref().map(str::to_owned),
         unixname: None,
         pool: row.pool.to_string(),
         pool_slots: row.pool_slots,

@@ -77,7 +77,7 @@ pub(crate) async fn own(db: Db, wake: Arc<Notify>, settled: Arc<Notify>, cancel:
 }
 
 fn report(dispatch: &Dispatch, seq: u32, news: News) -> Report {
-    Report { dispatch: dispatch.id, member: 0, seq, news }
+    Report::new(dispatch.id, 0, seq, news)
 }
 
 fn end(outcome: Outcome) -> End {
@@ -115,5 +115,5 @@ fn run(dispatch: &Dispatch) -> Vec<Report> {
 }
 
 fn killed(kill: &Kill) -> Report {
-    Report { dispatch: kill.id, member: 0, seq: 2, news: News::Ended(end(Outcome::Killed)) }
+    Report::new(kill.id, 0, 2, News::Ended(end(Outcome::Killed)))
 }

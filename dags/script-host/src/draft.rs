@@ -9,6 +9,19 @@ use crate::{
     source::Source,
 };
 
+/// The most DAGs of one script.
+const DAGS_MAX: usize = 1_000;
+/// The most tasks of one DAG, as in YAML.
+const TASKS_MAX: usize = 10_000;
+/// The most tasks of one script, which bounds its memory.
+const TASKS_IN_ALL_MAX: usize = 100_000;
+
+fn too_many(what: &str, most: usize) -> Fault {
+    Fault::new(format!("the script makes too many {what}: at most {most} are allowed"))
+        .limit("tasks")
+        .hint("does a loop ever end? work on many things with one mapped task: `.map(...)`")
+}
+
 /// A DAG under construction.
 #[derive(Debug)]
 pub(crate) struct DagDraft {
@@ -66,6 +79,9 @@ impl Draft {
         if self.dags.iter().any(|dag| dag.name == name) {
             return Err(Fault::new(format!("there is already a DAG `{name}` in this script")));
         }
+        if self.dags.len() >= DAGS_MAX {
+            return Err(too_many("DAGs", DAGS_MAX));
+        }
         self.dags.push(DagDraft {
             name,
             span,
@@ -89,6 +105,12 @@ impl Draft {
         if owner.tasks.contains_key(&name) {
             return Err(Fault::new(format!("there is already a task `{name}` in the DAG `{}`", owner.name))
                 .hint("build the name from the loop's variable, for example `\"load_\" + region`"));
+        }
+        if owner.order.len() >= TASKS_MAX {
+            return Err(too_many(&format!("tasks in the DAG `{}`", owner.name), TASKS_MAX));
+        }
+        if index >= TASKS_IN_ALL_MAX {
+            return Err(too_many("tasks", TASKS_IN_ALL_MAX));
         }
         owner.tasks.insert(name.clone(), index);
         owner.order.push(index);

@@ -94,7 +94,13 @@ fn arguments(types: &[&str]) -> String {
     }
 }
 
+/// The longest name that may be a misspelt one. Comparing costs the product of the lengths, in time and in memory.
+const MISSPELT_BYTES_MAX: usize = 64;
+
 fn similar<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
+    if name.len() > MISSPELT_BYTES_MAX {
+        return None;
+    }
     known
         .iter()
         .map(|word| (strsim::damerau_levenshtein(name, word), word))

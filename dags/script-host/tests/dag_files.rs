@@ -306,6 +306,8 @@ fn runaways_meet_a_limit_that_is_named() {
         ("let s = \"x\"; s.pad(1000000000, \"y\"); s", "size"),
         ("try { loop {} } catch { 1 }", "operations"),
         ("for i in 0..9223372036854775807 { let x = i; }", "operations"),
+        ("let d = dag(\"d\"); let i = 0; loop { d.task(\"t\" + i, empty()); i += 1; }", "tasks"),
+        ("let i = 0; loop { dag(\"d\" + i); i += 1; }", "tasks"),
     ];
     for (text, limit) in table {
         let fault = fault(text);

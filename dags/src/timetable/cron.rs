@@ -5,7 +5,7 @@
 //! We read it ourselves because a parsed croner pattern takes 5 kB (a bit map of years) and a service keeps tens of
 //! thousands; croner is the oracle of the tests. Matching is in the module `calendar`.
 
-use super::error::InvalidCron;
+use super::error::{CRON_BYTES_MAX, InvalidCron};
 
 /// A cron expression, compiled. Says nothing about time zones: it matches wall-clock times.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,9 @@ const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 impl Cron {
     /// Reads an expression or a nickname.
     pub(super) fn parse(text: &str) -> Result<Self, InvalidCron> {
+        if text.len() > CRON_BYTES_MAX {
+            return Err(InvalidCron::Long(text.len()));
+        }
         let text = text.trim().to_lowercase();
         let text = if text.starts_with('@') { nickname(&text)? } else { &text };
         let fields: Vec<&str> = text.split_whitespace().collect();

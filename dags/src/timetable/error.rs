@@ -45,9 +45,15 @@ pub enum InvalidSchedule {
     Period(Span),
 }
 
+/// The longest cron expression, in bytes; every minute of the hour written out takes 170.
+pub const CRON_BYTES_MAX: usize = 1_000;
+
 /// What is wrong with a cron expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCron {
+    /// Too long to be meant.
+    #[error("is {0} bytes long; at most {CRON_BYTES_MAX} are allowed")]
+    Long(usize),
     /// Too few or too many fields.
     #[error(
         "has {0} fields; expected five (minute, hour, day of month, month, day of week) or a sixth for seconds"

@@ -69,7 +69,13 @@ impl Zone {
     }
 }
 
+/// The longest name that may be a misspelt one. Comparing costs the product of the lengths, hundreds of times.
+const MISSPELT_BYTES_MAX: usize = 64;
+
 fn similar(name: &str) -> Option<String> {
+    if name.len() > MISSPELT_BYTES_MAX {
+        return None;
+    }
     let wanted = name.to_lowercase();
     let score = |known: &str| {
         let known = known.to_lowercase();

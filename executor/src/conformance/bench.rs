@@ -64,7 +64,7 @@ impl<H: Harness> Bench<H> {
         let executor = ExecutorName::parse("local").unwrap();
         self.harness
             .executor()
-            .kill(Kill { id, executor, grace, reason: "asked by a test".to_owned() })
+            .kill(Kill { id, members: 1, executor, grace, reason: "asked by a test".to_owned() })
             .await
             .unwrap();
     }
@@ -221,6 +221,7 @@ pub fn work(bundle_dir: PathBuf, command: &str) -> Work {
     let (dag_id, run_name) = (DagId::parse("conformance").unwrap(), RunName::parse("manual__1").unwrap());
     let task_id = TaskId::parse("task").unwrap();
     let dispatch = Dispatch {
+        format: engine::format::Format,
         id,
         tenant: TenantId::DEFAULT,
         run: RunId(Uuid::now_v7()),

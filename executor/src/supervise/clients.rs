@@ -136,7 +136,14 @@ impl Supervisor {
                     }
                 }
                 Ok(None) => return,
-                Err(error) => outcome = Err(error.into()),
+                Err(error) => {
+                    // A client of another release learns why, before it is let go.
+                    if let Some(head) = client.frames.head().filter(|head| head.format != FORMAT) {
+                        client.send(&Message::Answer { id: head.id, answer: other_format(head.format) });
+                        client.write().ok();
+                    }
+                    outcome = Err(error.into());
+                }
             }
         }
         if let Err(gone) = outcome {
@@ -157,9 +164,7 @@ impl Supervisor {
 
     fn answer(&mut self, client: u64, format: u32, ask: Ask) -> Answer {
         if format != FORMAT {
-            let reason =
-                format!("this supervisor speaks format {FORMAT} of the protocol, the client speaks {format}");
-            return Answer::Refused { reason };
+            return other_format(format);
         }
         match ask {
             Ask::Hello => {
@@ -167,11 +172,13 @@ impl Supervisor {
                 Answer::Hello { format: FORMAT, release: env!("CARGO_PKG_VERSION").to_owned(), pid }
             }
             Ask::Start(work) => self.start(*work),
-            Ask::Kill { dispatch, grace, reason } => {
-                let running: Vec<Key> = self.members(dispatch).map(|(key, _)| *key).collect();
-                if running.is_empty() && !self.has_forgotten(dispatch) {
-                    self.kill_unseen(dispatch, &reason);
+            Ask::Kill { dispatch, members, grace, reason } => {
+                for key in (0..members).map(|member| (dispatch, member)) {
+                    if !self.attempts.contains_key(&key) && !self.was_forgotten(key) {
+                        self.kill_unseen(key, &reason);
+                    }
                 }
+                let running: Vec<Key> = self.members(dispatch).map(|(key, _)| *key).collect();
                 for key in running {
                     self.end(key, Cause::Killed { reason: reason.clone() }, grace.to_std());
                 }
@@ -267,4 +274,10 @@ impl Supervisor {
             self.let_go(id, &error);
         }
     }
+}
+
+fn other_format(format: u32) -> Answer {
+    let reason =
+        format!("this supervisor speaks format {FORMAT} of the protocol, the client speaks {format}");
+    Answer::Refused { reason }
 }

@@ -1,7 +1,10 @@
 //! The end of an attempt: what it comes to, `exit.json`, the report.
 
 use dags::time::Span;
-use engine::dispatch::{End, Outcome};
+use engine::{
+    dispatch::{End, Outcome},
+    format::Format,
+};
 
 use super::{
     ending::Cause,
@@ -12,7 +15,6 @@ use crate::{
     attempt::{Verdict, translate},
     folder::{self, Exit, Folder},
     result,
-    wire::FORMAT,
 };
 
 /// An outcome with its reason.
@@ -37,7 +39,7 @@ impl Supervisor {
     /// Writes the end down, then tells everyone.
     pub(super) fn record_end(&mut self, key: Key, end: End) {
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
-        let exit = Exit { format: FORMAT, pid: attempt.pid, end };
+        let exit = Exit { format: Format, pid: attempt.pid, end };
         if let Err(error) = attempt.folder.write_exit(&exit) {
             // The report still goes out: a full disk must not leave the attempt running for ever.
             tracing::error!(dispatch = %key.0, member = key.1, %error, "exit.json couldn't be written");

@@ -10,7 +10,7 @@ use std::{
 };
 
 use dags::ids::DispatchId;
-use engine::dispatch::Outcome;
+use engine::{dispatch::Outcome, format::Format};
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     process::{Pid, PidfdFlags, Signal},
@@ -26,7 +26,6 @@ use crate::{
     attempt::MARK,
     clock,
     folder::{self, Exit, Folder},
-    wire::FORMAT,
 };
 
 /// How long processes of lost attempts may take to die after a KILL.
@@ -56,17 +55,12 @@ fn key_of(name: &str) -> Option<Key> {
 fn recover_one(folder: Folder) -> io::Result<Attempt> {
     let since = folder.since()?;
     let reason = match folder::read::<Exit>(&folder.exit()) {
-        Ok(Some(exit)) if exit.format == FORMAT => {
-            return Ok(Attempt::over(folder, since, exit.pid, exit.end));
-        }
-        Ok(Some(exit)) => {
-            format!("its exit.json has format {}, and this release reads {FORMAT}", exit.format)
-        }
+        Ok(Some(exit)) => return Ok(Attempt::over(folder, since, exit.pid, exit.end)),
         Ok(None) => "its supervisor ended before it did, and its processes were ended with it".to_owned(),
         Err(error) => format!("its exit.json can't be read: {error}"),
     };
     let end = never_ran(Outcome::Lost, reason);
-    folder.write_exit(&Exit { format: FORMAT, pid: None, end: end.clone() })?;
+    folder.write_exit(&Exit { format: Format, pid: None, end: end.clone() })?;
     Ok(Attempt::over(folder, since, None, end))
 }
 

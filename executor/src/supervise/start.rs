@@ -93,15 +93,16 @@ impl Supervisor {
     }
 
     /// Remembers a kill of something that never came, so that it won't start.
-    pub(super) fn kill_unseen(&mut self, dispatch: DispatchId, reason: &str) {
-        let folder = Folder::of(&self.options.dir.join("attempts"), dispatch, 0);
+    pub(super) fn kill_unseen(&mut self, key: Key, reason: &str) {
+        let (dispatch, member) = key;
+        let folder = Folder::of(&self.options.dir.join("attempts"), dispatch, member);
         let since = clock::wall();
         if let Err(error) = folder.create() {
-            tracing::error!(%dispatch, %error, "the kill of an unseen dispatch is only remembered in memory");
+            tracing::error!(%dispatch, member, %error, "the kill of an unseen dispatch is only remembered in memory");
         }
         let end = never_ran(Outcome::Killed, format!("killed before it started: {reason}"));
-        self.attempts.insert((dispatch, 0), Attempt::over(folder, since, None, end.clone()));
-        self.record_end((dispatch, 0), end);
+        self.attempts.insert(key, Attempt::over(folder, since, None, end.clone()));
+        self.record_end(key, end);
     }
 
     /// The members of a dispatch that aren't forgotten.

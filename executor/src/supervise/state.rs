@@ -131,7 +131,7 @@ impl Attempt {
         };
         [(1, started), (2, ended)]
             .into_iter()
-            .filter_map(|(seq, news)| Some(Report { dispatch, member, seq, news: news? }))
+            .filter_map(|(seq, news)| Some(Report::new(dispatch, member, seq, news?)))
             .collect()
     }
 }
@@ -260,11 +260,6 @@ impl Supervisor {
     /// Whether the member was forgotten not long ago.
     pub(super) fn was_forgotten(&self, key: Key) -> bool {
         self.forgotten.contains(&key)
-    }
-
-    /// Whether any member of the dispatch was forgotten not long ago.
-    pub(super) fn has_forgotten(&self, dispatch: DispatchId) -> bool {
-        self.forgotten.range((dispatch, 0)..=(dispatch, u32::MAX)).next().is_some()
     }
 
     /// Remembers that a member was forgotten.

@@ -71,6 +71,12 @@ pub(super) enum DagsCommand {
     /// Start a run
     #[command(after_help = TRIGGER_HELP)]
     Trigger(Trigger),
+    /// Work again with a DAG that is quarantined, when what was wrong with it is mended
+    #[command(after_help = "Example:\n  updraft dags release daily_sales")]
+    Release {
+        /// The DAG
+        dag: String,
+    },
     /// Forget a DAG whose runs have all ended, with its history; its file brings it back
     #[command(after_help = "Example:\n  updraft dags delete old_sales")]
     Delete {
@@ -122,6 +128,10 @@ pub(super) async fn run(session: &mut Session<'_>, command: DagsCommand) -> Resu
         DagsCommand::Pause { dags } => pause(session, &dags, true).await?,
         DagsCommand::Unpause { dags } => pause(session, &dags, false).await?,
         DagsCommand::Trigger(args) => return trigger(session, args).await,
+        DagsCommand::Release { dag } => {
+            session.client.release_dag(&dag).await?;
+            session.screen.line(&format!("{dag} is released"))?;
+        }
         DagsCommand::Delete { dag } => {
             session.client.delete_dag(&dag).await?;
             session.screen.line(&format!("{dag} is deleted"))?;

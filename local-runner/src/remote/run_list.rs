@@ -118,6 +118,14 @@ pub(super) enum RunsCommand {
         #[arg(value_enum)]
         state: RunMark,
     },
+    /// Work again with a run that is quarantined, when what was wrong with it is mended
+    #[command(after_help = "Example:\n  updraft runs release daily_sales manual__2026-03-01T00:00:00+00:00")]
+    Release {
+        /// The DAG
+        dag: String,
+        /// The run
+        run: String,
+    },
     /// Forget a run that has ended, with its history
     #[command(after_help = "Example:\n  updraft runs delete daily_sales manual__2026-03-01T00:00:00+00:00")]
     Delete {
@@ -169,6 +177,11 @@ pub(super) async fn run(session: &mut Session<'_>, command: RunsCommand) -> Resu
             let patch = DagRunPatch { state: Some(state), ..DagRunPatch::default() };
             let marked = session.client.mark_run(&dag, &run, &patch).await?;
             said(session, &marked)?;
+        }
+        RunsCommand::Release { dag, run } => {
+            let run = session.run_name(&dag, &run).await?;
+            let released = session.client.release_run(&dag, &run).await?;
+            said(session, &released)?;
         }
         RunsCommand::Delete { dag, run } => {
             let run = session.run_name(&dag, &run).await?;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc, time::Duration};
 
 use dags::{
-    ids::ExecutorName,
+    ids::{DispatchId, ExecutorName},
     model::{Dag, Runner},
     time::Span,
 };
@@ -96,6 +96,7 @@ impl Node {
             scripts: self.scripts.clone(),
             policy: self.policy.clone(),
             config,
+            isolate: Vec::new(),
             wake: wake.clone(),
             settled: std::sync::Arc::default(),
             // Whoever tries a DAG out sees what would be said; nobody else hears of it.
@@ -366,9 +367,14 @@ async fn idle(status: &mut watch::Receiver<Status>, journal: &SharedJournal) {
 
 async fn kill_all(executor: &Kind, grace: Span) {
     let Ok(held) = executor.list().await else { return };
-    for held in held.into_iter().filter(|held| !held.ended) {
+    let mut running: BTreeMap<DispatchId, u32> = BTreeMap::new();
+    for held in held.iter().filter(|held| !held.ended) {
+        let members = running.entry(held.id).or_default();
+        *members = (*members).max(held.member + 1);
+    }
+    for (id, members) in running {
         let name = ExecutorName::parse(EXECUTOR).expect("invariant: a plain word is a name");
-        let kill = Kill { id: held.id, executor: name, grace, reason: "the run was interrupted".to_owned() };
+        let kill = Kill { id, members, executor: name, grace, reason: "the run was interrupted".to_owned() };
         if let Err(error) = executor.kill(kill).await {
             tracing::error!(%error, "an attempt can't be ended");
         }

@@ -1,4 +1,4 @@
-//! Who was first to say that they run a dispatch.
+//! Who was first to say that they run a member of a dispatch.
 
 use sea_orm::entity::prelude::*;
 
@@ -9,6 +9,8 @@ pub(crate) struct Model {
     pub(crate) attempt_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub(crate) n: i32,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) member: i32,
     pub(crate) tenant_id: Uuid,
     pub(crate) run_id: Uuid,
     pub(crate) claimant: String,

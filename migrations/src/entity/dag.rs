@@ -24,6 +24,7 @@ pub(crate) struct Model {
     pub(crate) reserved: Option<String>,
     pub(crate) listening_since: Option<i64>,
     pub(crate) failed_in_row: i32,
+    pub(crate) quarantine: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

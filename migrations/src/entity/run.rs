@@ -33,6 +33,7 @@ pub(crate) struct Model {
     pub(crate) backfill_place: Option<i32>,
     pub(crate) triggered_by: Option<String>,
     pub(crate) chain_depth: i32,
+    pub(crate) quarantine: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

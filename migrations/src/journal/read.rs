@@ -11,9 +11,9 @@ use dags::{
     time::Timestamp,
 };
 use engine::{
-    command::{self, ActivatedDag, Command, InboxRow},
-    journal::{Inbox, Load, Loaded},
-    rows::{ContinuationRow, InputRow, RunRow, Snapshot, TaskRow},
+    command::{ActivatedDag, Command, InboxRow, Refusal},
+    journal::{Inbox, Known, Load, Loaded},
+    rows::{Broken, ContinuationRow, DagRow, InputRow, MemberRow, RunRow, Snapshot, TaskRow},
     state::TaskState,
 };
 use sea_orm::{
@@ -26,7 +26,8 @@ use uuid::Uuid;
 use crate::{
     db::Db,
     entity::{
-        backfill, dag, dag_version, inbox, input_request, pending_asset, pool, run, task_instance, tenant,
+        backfill, dag, dag_version, inbox, input_request, member, pending_asset, pool, run, task_instance,
+        tenant,
     },
     error::{Doing as _, Error},
     rows,
@@ -89,20 +90,27 @@ pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Err
     let doing = "read what the engine is rebuilt from";
     let read = db.read();
     let at = shard(db, scope.shard(), Lock::No).await?.ok_or(Error::NoShard { shard: scope.shard() })?;
-    let dags = dag::Entity::find()
-        .filter(dag::Column::TenantId.in_subquery(tenants(scope)))
-        .order_by_asc(dag::Column::TenantId)
-        .order_by_asc(dag::Column::DagId)
-        .all(read)
-        .await
-        .doing(doing)?;
-    let dags = dags.iter().map(rows::dag).collect::<Result<Vec<_>, _>>()?;
-    let runs = unfinished(db, scope).await?;
+    let mut broken = Vec::new();
+    let (dags, quarantined_dags) = all_dags(db, scope, &mut broken).await?;
+    let (runs, members) = unfinished(db, scope, &quarantined_dags, &mut broken).await?;
     let inputs = inputs(db, &runs).await?;
     let mut wanted: BTreeSet<Version> =
         dags.iter().map(|dag| (dag.tenant, dag.dag_id.clone(), dag.version.clone())).collect();
     wanted.extend(runs.iter().map(|(run, _)| (run.tenant, run.dag_id.clone(), run.version.clone())));
     let versions = versions(db, wanted.into_iter().collect()).await?;
+    let bad = |tenant, dag_id: &DagId, version: &DagVersion| {
+        versions.why_not(&(tenant, dag_id.clone(), version.clone()))
+    };
+    let dags = keep(dags, |row| {
+        let why = bad(row.tenant, &row.dag_id, &row.version)?;
+        broken.push(Broken::dag(row.tenant, row.dag_id.clone(), why));
+        Some(())
+    });
+    let runs = keep(runs, |(row, _)| {
+        let why = bad(row.tenant, &row.dag_id, &row.version)?;
+        broken.push(Broken::run(row.tenant, row.run, Some(row.dag_id.clone()), why));
+        Some(())
+    });
     let pools = pool::Entity::find()
         .filter(pool::Column::TenantId.in_subquery(tenants(scope)))
         .order_by_asc(pool::Column::TenantId)
@@ -130,7 +138,8 @@ pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Err
         now: Timestamp(at.now),
         batch: at.batch as u64,
         dags,
-        versions,
+        versions: versions.models,
+        members,
         runs,
         pools: pools.iter().map(rows::pool).collect::<Result<_, _>>()?,
         pending_assets: pending.iter().map(rows::pending_asset).collect::<Result<_, _>>()?,
@@ -138,7 +147,45 @@ pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Err
         last_backfill: last_backfill(db, scope).await?,
         continuations: continuations(db, scope).await?,
         inputs,
+        quarantined_dags,
+        broken,
     })
+}
+
+/// The rows for which there is no reason to leave them out.
+fn keep<R>(rows: Vec<R>, mut bad: impl FnMut(&R) -> Option<()>) -> Vec<R> {
+    rows.into_iter().filter(|row| bad(row).is_none()).collect()
+}
+
+type QuarantinedDags = BTreeMap<(TenantId, DagId), Arc<str>>;
+
+/// All DAGs in the order of tenant and name, but for those that are quarantined, or have to be.
+async fn all_dags(
+    db: &Db,
+    scope: ShardScope,
+    broken: &mut Vec<Broken>,
+) -> Result<(Vec<DagRow>, QuarantinedDags), Error> {
+    let found = dag::Entity::find()
+        .filter(dag::Column::TenantId.in_subquery(tenants(scope)))
+        .order_by_asc(dag::Column::TenantId)
+        .order_by_asc(dag::Column::DagId)
+        .all(db.read())
+        .await
+        .doing("read DAGs")?;
+    let (mut dags, mut quarantined) = (Vec::with_capacity(found.len()), BTreeMap::new());
+    for row in found {
+        let tenant = TenantId(row.tenant_id);
+        let Ok(dag_id) = row.dag_id.parse::<DagId>() else {
+            tracing::error!(tenant.id = %tenant, dag.id = row.dag_id, "a DAG has a name that is none; it is passed over");
+            continue;
+        };
+        match (&row.quarantine, rows::dag(&row)) {
+            (Some(reason), _) => drop(quarantined.insert((tenant, dag_id), reason.as_str().into())),
+            (None, Ok(row)) => dags.push(row),
+            (None, Err(why)) => broken.push(Broken::dag(tenant, dag_id, why.to_string())),
+        }
+    }
+    Ok((dags, quarantined))
 }
 
 /// The questions that task instances of these runs wait for.
@@ -184,8 +231,8 @@ async fn last_backfill(db: &Db, scope: ShardScope) -> Result<BTreeMap<TenantId, 
 async fn continuations(db: &Db, scope: ShardScope) -> Result<Vec<ContinuationRow>, Error> {
     let doing = "read the work to continue";
     let sql = db.pick(
-        "SELECT id, work FROM continuation WHERE shard_id = ?1 ORDER BY id",
-        "SELECT id, work FROM continuation WHERE shard_id = $1 ORDER BY id",
+        "SELECT id, format, work FROM continuation WHERE shard_id = ?1 ORDER BY id",
+        "SELECT id, format, work FROM continuation WHERE shard_id = $1 ORDER BY id",
     );
     let found = db.read().query_all_raw(statement(db, sql, [scope.shard().0.into()])).await.doing(doing)?;
     found
@@ -194,43 +241,98 @@ async fn continuations(db: &Db, scope: ShardScope) -> Result<Vec<ContinuationRow
             let work: String = row.try_get("", "work").doing(doing)?;
             Ok(ContinuationRow {
                 id: row.try_get("", "id").doing(doing)?,
+                format: row.try_get::<i32>("", "format").doing(doing)? as u32,
                 work: Some(rows::json("continuation", &work)?),
             })
         })
         .collect()
 }
 
-/// Unfinished runs in the order of tenant and run, each with its task instances in the order of task and index.
-async fn unfinished(db: &Db, scope: ShardScope) -> Result<Vec<(RunRow, Vec<TaskRow>)>, Error> {
+type WithTasks = (RunRow, Vec<TaskRow>);
+
+/// Unfinished runs in the order of tenant and run, each with its task instances in the order of task and index, and the
+/// members of their gangs; but for those that are quarantined, or have to be.
+async fn unfinished(
+    db: &Db,
+    scope: ShardScope,
+    quarantined: &QuarantinedDags,
+    broken: &mut Vec<Broken>,
+) -> Result<(Vec<WithTasks>, Vec<MemberRow>), Error> {
     let found = run::Entity::find()
         // As the partial index has it, in both databases.
         .filter(Expr::cust("NOT finished"))
+        .filter(run::Column::Quarantine.is_null())
         .filter(run::Column::TenantId.in_subquery(tenants(scope)))
         .order_by_asc(run::Column::TenantId)
         .order_by_asc(run::Column::RunId)
         .all(db.read())
         .await
         .doing("read unfinished runs")?;
-    let found =
-        found.into_iter().map(|row| Ok(rows::Run::try_from(row)?.0)).collect::<Result<Vec<_>, Error>>()?;
+    let mut runs = Vec::with_capacity(found.len());
+    for row in found {
+        let (tenant, run, dag_id) = (TenantId(row.tenant_id), RunId(row.run_id), row.dag_id.parse().ok());
+        if dag_id.as_ref().is_some_and(|dag: &DagId| quarantined.contains_key(&(tenant, dag.clone()))) {
+            continue;
+        }
+        match rows::Run::try_from(row) {
+            Ok(row) => runs.push(row.0),
+            Err(why) => broken.push(Broken::run(tenant, run, dag_id, why.to_string())),
+        }
+    }
     let mut tasks: BTreeMap<RunId, Vec<TaskRow>> = BTreeMap::new();
-    for same_tenant in found.chunk_by(|a, b| a.tenant == b.tenant) {
+    let mut members: BTreeMap<RunId, Vec<MemberRow>> = BTreeMap::new();
+    let mut bad: BTreeMap<RunId, String> = BTreeMap::new();
+    for same_tenant in runs.chunk_by(|a, b| a.tenant == b.tenant) {
         for chunk in same_tenant.chunks(RUNS_PER_READ) {
-            let runs: Vec<Uuid> = chunk.iter().map(|run| run.run.0).collect();
-            for task in tasks_of(db, chunk[0].tenant, &runs).await? {
-                tasks.entry(task.run).or_default().push(task);
+            let ids: Vec<Uuid> = chunk.iter().map(|run| run.run.0).collect();
+            for row in tasks_of(db, chunk[0].tenant, &ids).await? {
+                let run = RunId(row.run_id);
+                match rows::Task::try_from(row) {
+                    Ok(row) => tasks.entry(run).or_default().push(row.0),
+                    Err(why) => drop(bad.insert(run, why.to_string())),
+                }
+            }
+            for row in members_of(db, chunk[0].tenant, &ids).await? {
+                let run = RunId(row.run_id);
+                match rows::member(row) {
+                    Ok(row) => members.entry(run).or_default().push(row),
+                    Err(why) => drop(bad.insert(run, why.to_string())),
+                }
             }
         }
     }
-    Ok(found
-        .into_iter()
-        .map(|run| (run.run, run))
-        .map(|(id, run)| (run, tasks.remove(&id).unwrap_or_default()))
-        .collect())
+    let mut kept = Vec::with_capacity(runs.len());
+    let mut gangs = Vec::new();
+    for run in runs {
+        if let Some(why) = bad.remove(&run.run) {
+            broken.push(Broken::run(run.tenant, run.run, Some(run.dag_id), why));
+            continue;
+        }
+        gangs.extend(members.remove(&run.run).unwrap_or_default());
+        let tasks = tasks.remove(&run.run).unwrap_or_default();
+        kept.push((run, tasks));
+    }
+    Ok((kept, gangs))
 }
 
-async fn tasks_of(db: &Db, tenant: TenantId, runs: &[Uuid]) -> Result<Vec<TaskRow>, Error> {
-    let found = task_instance::Entity::find()
+/// The members of those runs' gangs that have started or ended.
+async fn members_of(db: &Db, tenant: TenantId, runs: &[Uuid]) -> Result<Vec<member::Model>, Error> {
+    member::Entity::find()
+        .filter(member::Column::TenantId.eq(tenant.0))
+        .filter(any_of(db, runs))
+        .order_by_asc(member::Column::RunId)
+        .order_by_asc(member::Column::TaskId)
+        .order_by_asc(member::Column::MapIndex)
+        .order_by_asc(member::Column::TryNumber)
+        .order_by_asc(member::Column::DispatchN)
+        .order_by_asc(member::Column::Member)
+        .all(db.read())
+        .await
+        .doing("read members of gangs")
+}
+
+async fn tasks_of(db: &Db, tenant: TenantId, runs: &[Uuid]) -> Result<Vec<task_instance::Model>, Error> {
+    task_instance::Entity::find()
         .filter(task_instance::Column::TenantId.eq(tenant.0))
         .filter(any_of(db, runs))
         .order_by_asc(task_instance::Column::RunId)
@@ -238,8 +340,7 @@ async fn tasks_of(db: &Db, tenant: TenantId, runs: &[Uuid]) -> Result<Vec<TaskRo
         .order_by_asc(task_instance::Column::MapIndex)
         .all(db.read())
         .await
-        .doing("read task instances")?;
-    found.into_iter().map(|row| Ok(rows::Task::try_from(row)?.0)).collect()
+        .doing("read task instances")
 }
 
 /// The run is one of these: one parameter, however many there are.
@@ -255,9 +356,30 @@ fn any_of(db: &Db, runs: &[Uuid]) -> Expr {
 
 type Version = (TenantId, DagId, DagVersion);
 
-/// The models of those versions. One that isn't there is an error: runs can't go on without it.
-async fn versions(db: &Db, mut wanted: Vec<Version>) -> Result<BTreeMap<DagVersion, Arc<Dag>>, Error> {
-    let mut models = BTreeMap::new();
+/// What was found of the versions that were asked for.
+struct Versions {
+    models: BTreeMap<DagVersion, Arc<Dag>>,
+    /// Those that can't be had, and why.
+    bad: BTreeMap<Version, String>,
+}
+
+impl Versions {
+    fn why_not(&self, version: &Version) -> Option<String> {
+        self.bad.get(version).cloned()
+    }
+
+    /// All of them, or an error that names the first that can't be had.
+    fn all(self) -> Result<BTreeMap<DagVersion, Arc<Dag>>, Error> {
+        match self.bad.into_values().next() {
+            Some(why) => Err(Error::corrupt("dag_version", why)),
+            None => Ok(self.models),
+        }
+    }
+}
+
+/// The models of those versions.
+async fn versions(db: &Db, mut wanted: Vec<Version>) -> Result<Versions, Error> {
+    let (mut models, mut bad) = (BTreeMap::new(), BTreeMap::new());
     wanted.sort();
     wanted.dedup();
     for chunk in wanted.chunks(VERSIONS_PER_READ) {
@@ -280,16 +402,26 @@ async fn versions(db: &Db, mut wanted: Vec<Version>) -> Result<BTreeMap<DagVersi
         };
         let found = found.all(db.read()).await.doing("read DAG versions")?;
         for row in &found {
-            models.insert(DagVersion(row.version.as_str().into()), rows::model(row)?);
+            let version = DagVersion(row.version.as_str().into());
+            match rows::model(row) {
+                Ok(model) => drop(models.insert(version, model)),
+                Err(why) => {
+                    let key = (TenantId(row.tenant_id), rows::name("dag_version", &row.dag_id)?, version);
+                    bad.insert(key, why.to_string());
+                }
+            }
         }
     }
-    match wanted.iter().find(|(_, _, version)| !models.contains_key(version)) {
-        Some((tenant, dag, version)) => Err(Error::corrupt(
-            "dag_version",
-            format!("version {version} of DAG {dag} of tenant {tenant} is named by a row and isn't there"),
-        )),
-        None => Ok(models),
+    for key in wanted {
+        let (tenant, dag, version) = &key;
+        if !models.contains_key(version) && !bad.contains_key(&key) {
+            let why = format!(
+                "version {version} of DAG {dag} of tenant {tenant} is named by a row and isn't there"
+            );
+            bad.insert(key, why);
+        }
     }
+    Ok(Versions { models, bad })
 }
 
 fn statement<const N: usize>(db: &Db, sql: &str, values: [Value; N]) -> Statement {
@@ -311,21 +443,35 @@ pub(super) async fn inbox(db: &Db, scope: ShardScope, skip: &[i64], limit: usize
         });
     }
     let found = query.all(db.read()).await.doing("read the inbox")?;
-    let mut requests = Vec::with_capacity(found.len());
+    let mut inbox = Inbox::default();
     let mut wanted = Vec::new();
     for row in found {
-        rows::format("inbox", row.format, command::FORMAT as i32)?;
-        let command: Command = rows::json("inbox", &row.payload)?;
         let tenant = TenantId(row.tenant_id);
-        if let Command::ActivateBundle { dags, .. } = &command {
-            wanted.extend(
-                dags.iter()
-                    .map(|ActivatedDag { dag_id, version, .. }| (tenant, dag_id.clone(), version.clone())),
-            );
+        match Command::read(row.format as u32, &row.payload) {
+            Ok(command) => {
+                wanted.extend(named(tenant, &command));
+                inbox.rows.push(InboxRow { id: row.id, tenant, actor: row.actor, command });
+            }
+            Err(refusal) => inbox.refused.push((row.id, refusal)),
         }
-        requests.push(InboxRow { id: row.id, tenant, actor: row.actor, command });
     }
-    Ok(Inbox { rows: requests, versions: versions(db, wanted).await? })
+    let found = versions(db, wanted).await?;
+    for row in std::mem::take(&mut inbox.rows) {
+        let bad = named(row.tenant, &row.command).into_iter().find_map(|version| found.why_not(&version));
+        match bad {
+            Some(why) => inbox.refused.push((row.id, Refusal::new("dag_version.unreadable", why))),
+            None => inbox.rows.push(row),
+        }
+    }
+    inbox.versions = found.models;
+    Ok(inbox)
+}
+
+/// The versions that a request names.
+fn named(tenant: TenantId, command: &Command) -> Vec<Version> {
+    let Command::ActivateBundle { dags, .. } = command else { return Vec::new() };
+    let version = |dag: &ActivatedDag| (tenant, dag.dag_id.clone(), dag.version.clone());
+    dags.iter().map(version).collect()
 }
 
 pub(super) async fn load(db: &Db, scope: ShardScope, load: Load) -> Result<Loaded, Error> {
@@ -347,12 +493,30 @@ pub(super) async fn load(db: &Db, scope: ShardScope, load: Load) -> Result<Loade
             .order_by_desc(run::Column::LogicalDate),
     };
     let Some(found) = query.one(db.read()).await.doing("load a run")? else {
-        return Ok(Loaded { load, run: None });
+        return Ok(Loaded::new(load, None));
     };
+    let (tenant, run) = (TenantId(found.tenant_id), RunId(found.run_id));
+    let date = found.logical_date.map(Timestamp);
+    let reason = match found.quarantine.clone() {
+        Some(reason) => reason,
+        None => match with_tasks(db, found).await {
+            Ok(run) => return Ok(Loaded::new(load, Some(run))),
+            // Not to be read again and again: whoever asked is told.
+            Err(why @ Error::Corrupt { .. }) => why.to_string(),
+            Err(why) => return Err(why),
+        },
+    };
+    Ok(Loaded { quarantined: Some(Known { tenant, run, date, reason }), ..Loaded::new(load, None) })
+}
+
+async fn with_tasks(db: &Db, found: run::Model) -> Result<(RunRow, Vec<TaskRow>, Arc<Dag>), Error> {
     let run = rows::Run::try_from(found)?.0;
     let tasks = tasks_of(db, run.tenant, &[run.run.0]).await?;
-    let mut models = versions(db, vec![(run.tenant, run.dag_id.clone(), run.version.clone())]).await?;
+    let tasks =
+        tasks.into_iter().map(|row| Ok(rows::Task::try_from(row)?.0)).collect::<Result<_, Error>>()?;
+    let mut models =
+        versions(db, vec![(run.tenant, run.dag_id.clone(), run.version.clone())]).await?.all()?;
     let model =
         models.remove(&run.version).ok_or_else(|| Error::corrupt("dag_version", run.version.to_string()))?;
-    Ok(Loaded { load, run: Some((run, tasks, model)) })
+    Ok((run, tasks, model))
 }

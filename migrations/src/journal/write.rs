@@ -20,7 +20,9 @@ mod delete;
 mod event;
 mod inbox;
 mod input_request;
+mod member;
 mod pool;
+mod quarantine;
 mod result;
 mod run;
 mod task_instance;
@@ -42,6 +44,11 @@ pub(super) enum Refused {
 /// Writes the batch; the fence first, so that the shard's row is locked before anything else is touched.
 pub(super) async fn batch(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Result<(), Refused> {
     hold(tx, fence, batch).await?;
+    rows(tx, fence, batch).await
+}
+
+/// The batch without the fence.
+pub(super) async fn rows(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Result<(), Refused> {
     delete::runs(tx, &batch.deleted_runs).await?;
     delete::dags(tx, &batch.deleted_dags).await?;
     delete::pending_assets(tx, &batch.consumed_assets).await?;
@@ -52,6 +59,7 @@ pub(super) async fn batch(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Resul
     task_instance::insert_attempts(tx, &batch.attempts).await?;
     task_instance::insert(tx, &batch.new_tasks).await?;
     task_instance::update(tx, &batch.tasks).await?;
+    member::upsert(tx, &batch.members).await?;
     result::upsert(tx, &batch.results).await?;
     dag::upsert(tx, &batch.dags).await?;
     pool::upsert(tx, &batch.pools).await?;
@@ -61,6 +69,7 @@ pub(super) async fn batch(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Resul
     event::insert(tx, fence, batch.number, &batch.events).await?;
     alert::insert(tx, &batch.alerts).await?;
     input_request::upsert(tx, &batch.inputs).await?;
+    quarantine::write(tx, &batch.quarantine).await?;
     continuation::write(tx, fence, &batch.continuations).await?;
     inbox::take(tx, fence, batch).await
 }

@@ -72,6 +72,7 @@ CREATE TABLE dag (
   reserved text COLLATE "C",
   listening_since bigint,
   failed_in_row integer NOT NULL,
+  quarantine text COLLATE "C",
   PRIMARY KEY (tenant_id, dag_id),
   CHECK ((cursor_start IS NULL) = (cursor_end IS NULL)),
   CHECK ((next_start IS NULL) = (next_end IS NULL))
@@ -103,6 +104,7 @@ CREATE TABLE run (
   backfill_id bigint,
   backfill_place integer,
   triggered_by text COLLATE "C",
+  quarantine text COLLATE "C",
   PRIMARY KEY (run_id, tenant_id),
   CHECK (finished = (state IN ('success', 'failed'))),
   CHECK ((interval_start IS NULL) = (interval_end IS NULL)),
@@ -125,12 +127,15 @@ CREATE TABLE task_instance (
   max_tries integer NOT NULL,
   dispatch_n integer NOT NULL,
   preempted integer NOT NULL,
+  requeued integer NOT NULL,
   scheduled_at bigint,
   queued_at bigint,
   started_at bigint,
   ended_at bigint,
   wake_at bigint,
   executor text COLLATE "C",
+  members integer NOT NULL,
+  host text COLLATE "C",
   pool text COLLATE "C" NOT NULL,
   pool_slots integer NOT NULL,
   weight integer NOT NULL,
@@ -153,12 +158,15 @@ CREATE TABLE attempt (
   max_tries integer NOT NULL,
   dispatch_n integer NOT NULL,
   preempted integer NOT NULL,
+  requeued integer NOT NULL,
   scheduled_at bigint,
   queued_at bigint,
   started_at bigint,
   ended_at bigint,
   wake_at bigint,
   executor text COLLATE "C",
+  members integer NOT NULL,
+  host text COLLATE "C",
   pool text COLLATE "C" NOT NULL,
   pool_slots integer NOT NULL,
   weight integer NOT NULL,
@@ -170,14 +178,34 @@ CREATE TABLE attempt (
   PRIMARY KEY (tenant_id, run_id, task_id, map_index, try_number)
 );
 
+-- Members of gangs that have started or ended; a dispatch with a single member has no row here.
+CREATE TABLE member (
+  tenant_id uuid NOT NULL,
+  run_id uuid NOT NULL,
+  task_id text COLLATE "C" NOT NULL,
+  map_index integer NOT NULL,
+  try_number integer NOT NULL,
+  dispatch_n integer NOT NULL,
+  member integer NOT NULL,
+  host text COLLATE "C",
+  started_at bigint,
+  ended_at bigint,
+  exit_code integer,
+  format integer NOT NULL,
+  ending text COLLATE "C",
+  PRIMARY KEY (tenant_id, run_id, task_id, map_index, try_number, dispatch_n, member),
+  CHECK ((ended_at IS NULL) = (ending IS NULL))
+);
+
 CREATE TABLE attempt_claim (
   attempt_id uuid NOT NULL,
   n integer NOT NULL,
+  member integer NOT NULL,
   tenant_id uuid NOT NULL,
   run_id uuid NOT NULL,
   claimant text COLLATE "C" NOT NULL,
   claimed_at bigint NOT NULL,
-  PRIMARY KEY (attempt_id, n)
+  PRIMARY KEY (attempt_id, n, member)
 );
 CREATE INDEX attempt_claim_run ON attempt_claim (tenant_id, run_id);
 
@@ -288,6 +316,7 @@ CREATE TABLE backfill (
 CREATE TABLE continuation (
   shard_id uuid NOT NULL,
   id bigint NOT NULL,
+  format integer NOT NULL,
   work text COLLATE "C" NOT NULL,
   PRIMARY KEY (shard_id, id)
 );

@@ -10,7 +10,7 @@ pub(super) const STEP: Texts = Texts {
     down: "
         DROP TABLE connection; DROP TABLE variable; DROP TABLE continuation; DROP TABLE backfill;
         DROP TABLE pending_asset; DROP TABLE asset_event; DROP TABLE pool; DROP TABLE audit; DROP TABLE inbox;
-        DROP TABLE event; DROP TABLE result; DROP TABLE attempt_claim; DROP TABLE attempt; DROP TABLE task_instance;
+        DROP TABLE event; DROP TABLE result; DROP TABLE attempt_claim; DROP TABLE member; DROP TABLE attempt; DROP TABLE task_instance;
         DROP TABLE run; DROP TABLE dag; DROP TABLE dag_version; DROP TABLE bundle; DROP TABLE tenant_key;
         DROP TABLE tenant; DROP TABLE shard;",
 };

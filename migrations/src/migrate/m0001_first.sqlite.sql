@@ -68,6 +68,7 @@ CREATE TABLE dag (
   reserved TEXT,
   listening_since INTEGER,
   failed_in_row INTEGER NOT NULL,
+  quarantine TEXT,
   PRIMARY KEY (tenant_id, dag_id),
   CHECK ((cursor_start IS NULL) = (cursor_end IS NULL)),
   CHECK ((next_start IS NULL) = (next_end IS NULL))
@@ -99,6 +100,7 @@ CREATE TABLE run (
   backfill_id INTEGER,
   backfill_place INTEGER,
   triggered_by TEXT,
+  quarantine TEXT,
   PRIMARY KEY (run_id, tenant_id),
   CHECK (finished = (state IN ('success', 'failed'))),
   CHECK ((interval_start IS NULL) = (interval_end IS NULL)),
@@ -121,12 +123,15 @@ CREATE TABLE task_instance (
   max_tries INTEGER NOT NULL,
   dispatch_n INTEGER NOT NULL,
   preempted INTEGER NOT NULL,
+  requeued INTEGER NOT NULL,
   scheduled_at INTEGER,
   queued_at INTEGER,
   started_at INTEGER,
   ended_at INTEGER,
   wake_at INTEGER,
   executor TEXT,
+  members INTEGER NOT NULL,
+  host TEXT,
   pool TEXT NOT NULL,
   pool_slots INTEGER NOT NULL,
   weight INTEGER NOT NULL,
@@ -149,12 +154,15 @@ CREATE TABLE attempt (
   max_tries INTEGER NOT NULL,
   dispatch_n INTEGER NOT NULL,
   preempted INTEGER NOT NULL,
+  requeued INTEGER NOT NULL,
   scheduled_at INTEGER,
   queued_at INTEGER,
   started_at INTEGER,
   ended_at INTEGER,
   wake_at INTEGER,
   executor TEXT,
+  members INTEGER NOT NULL,
+  host TEXT,
   pool TEXT NOT NULL,
   pool_slots INTEGER NOT NULL,
   weight INTEGER NOT NULL,
@@ -166,14 +174,34 @@ CREATE TABLE attempt (
   PRIMARY KEY (tenant_id, run_id, task_id, map_index, try_number)
 ) STRICT, WITHOUT ROWID;
 
+-- Members of gangs that have started or ended; a dispatch with a single member has no row here.
+CREATE TABLE member (
+  tenant_id BLOB NOT NULL,
+  run_id BLOB NOT NULL,
+  task_id TEXT NOT NULL,
+  map_index INTEGER NOT NULL,
+  try_number INTEGER NOT NULL,
+  dispatch_n INTEGER NOT NULL,
+  member INTEGER NOT NULL,
+  host TEXT,
+  started_at INTEGER,
+  ended_at INTEGER,
+  exit_code INTEGER,
+  format INTEGER NOT NULL,
+  ending TEXT,
+  PRIMARY KEY (tenant_id, run_id, task_id, map_index, try_number, dispatch_n, member),
+  CHECK ((ended_at IS NULL) = (ending IS NULL))
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE attempt_claim (
   attempt_id BLOB NOT NULL,
   n INTEGER NOT NULL,
+  member INTEGER NOT NULL,
   tenant_id BLOB NOT NULL,
   run_id BLOB NOT NULL,
   claimant TEXT NOT NULL,
   claimed_at INTEGER NOT NULL,
-  PRIMARY KEY (attempt_id, n)
+  PRIMARY KEY (attempt_id, n, member)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX attempt_claim_run ON attempt_claim (tenant_id, run_id);
 
@@ -284,6 +312,7 @@ CREATE TABLE backfill (
 CREATE TABLE continuation (
   shard_id BLOB NOT NULL,
   id INTEGER NOT NULL,
+  format INTEGER NOT NULL,
   work TEXT NOT NULL,
   PRIMARY KEY (shard_id, id)
 ) STRICT, WITHOUT ROWID;

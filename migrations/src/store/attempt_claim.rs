@@ -1,4 +1,4 @@
-//! Who runs a dispatch: the first to say so, and nobody else.
+//! Who runs a member of a dispatch: the first to say so, and nobody else.
 
 use dags::ids::{DispatchId, RunId};
 use sea_orm::{ActiveValue::Set, EntityTrait as _, sea_query::OnConflict};
@@ -23,19 +23,21 @@ pub enum Claim {
     },
 }
 
-/// Claims a dispatch.
+/// Claims a member of a dispatch.
 pub async fn claim(
     db: &Db,
     scope: TenantScope,
     run: RunId,
     dispatch: DispatchId,
+    member: u32,
     claimant: &str,
 ) -> Result<Claim, Error> {
-    let doing = "claim a dispatch";
+    let doing = "claim a member of a dispatch";
     let claimant = without_nul(claimant);
     let inserted = attempt_claim::Entity::insert(attempt_claim::ActiveModel {
         attempt_id: Set(dispatch.attempt.0),
         n: Set(dispatch.n as i32),
+        member: Set(member as i32),
         tenant_id: Set(scope.tenant().0),
         run_id: Set(run.0),
         claimant: Set(claimant.clone().into_owned()),
@@ -48,7 +50,7 @@ pub async fn claim(
     if inserted > 0 {
         return Ok(Claim::Yours);
     }
-    let key = (dispatch.attempt.0, dispatch.n as i32);
+    let key = (dispatch.attempt.0, dispatch.n as i32, member as i32);
     let found = attempt_claim::Entity::find_by_id(key).one(db.write()).await.doing(doing)?;
     match found {
         Some(row) if row.tenant_id == scope.tenant().0 && row.claimant == claimant => Ok(Claim::Yours),

@@ -62,7 +62,8 @@ fn read(row: audit::Model) -> Result<AuditEntry, Error> {
         at: Timestamp(row.at),
         actor: row.actor,
         kind: row.kind,
-        payload: rows::json("audit", &row.payload)?,
+        // A request that couldn't be read was refused for it; here it is shown as the text that it is.
+        payload: serde_json::from_str(&row.payload).unwrap_or(Value::String(row.payload)),
         outcome: outcome.into(),
         batch: row.batch.map(|batch| batch as u64),
     })
@@ -84,7 +85,7 @@ pub(crate) async fn note(
         actor: Set(without_nul(actor).into_owned()),
         kind: Set(kind.to_owned()),
         payload: Set(rows::to_json(payload)),
-        outcome: Set(rows::to_json(&StoredOutcome::Ok(Value::Null))),
+        outcome: Set(rows::to_json(&StoredOutcome::from(&Ok(Value::Null)))),
         shard_id: Set(None),
         batch: Set(None),
     })

@@ -1,7 +1,10 @@
 //! The one door to the engine: put a request in, wait for what became of it, take it back if nobody came.
 
 use dags::{ids::TenantId, time::Timestamp};
-use engine::command::{self, Command, Refusal};
+use engine::{
+    command::{self, Command, Refusal},
+    format::Format,
+};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _, Statement,
@@ -22,26 +25,33 @@ use crate::{
 
 /// What became of a request, as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredOutcome {
+    format: Format<1>,
+    outcome: OutcomeBody,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum StoredOutcome {
+enum OutcomeBody {
     Ok(Value),
     Refused(Refusal),
 }
 
 impl From<&Result<Value, Refusal>> for StoredOutcome {
     fn from(outcome: &Result<Value, Refusal>) -> Self {
-        match outcome {
-            Ok(value) => Self::Ok(value.clone()),
-            Err(refusal) => Self::Refused(refusal.clone()),
-        }
+        let outcome = match outcome {
+            Ok(value) => OutcomeBody::Ok(value.clone()),
+            Err(refusal) => OutcomeBody::Refused(refusal.clone()),
+        };
+        Self { format: Format, outcome }
     }
 }
 
 impl From<StoredOutcome> for Result<Value, Refusal> {
-    fn from(outcome: StoredOutcome) -> Self {
-        match outcome {
-            StoredOutcome::Ok(value) => Ok(value),
-            StoredOutcome::Refused(refusal) => Err(refusal),
+    fn from(stored: StoredOutcome) -> Self {
+        match stored.outcome {
+            OutcomeBody::Ok(value) => Ok(value),
+            OutcomeBody::Refused(refusal) => Err(refusal),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use dags::ids::{RunId, TaskId};
 use engine::{
-    rows::{AttemptRow, TaskRow},
+    rows::{AttemptRow, MemberRow, TaskRow},
     state::TaskState,
 };
 use sea_orm::{
@@ -12,7 +12,7 @@ use sea_orm::{
 
 use crate::{
     db::Db,
-    entity::{attempt, task_instance},
+    entity::{attempt, member, task_instance},
     error::{Doing as _, Error},
     rows,
     scope::TenantScope,
@@ -91,6 +91,28 @@ pub async fn tries(
         .await
         .doing("list the tries of a task instance")?;
     found.into_iter().map(rows::attempt).collect()
+}
+
+/// The members of a task instance's gangs that have started or ended, by try, dispatch and member.
+pub async fn members(
+    db: &Db,
+    scope: TenantScope,
+    run: RunId,
+    task: &TaskId,
+    map_index: i32,
+) -> Result<Vec<MemberRow>, Error> {
+    let found = member::Entity::find()
+        .filter(member::Column::TenantId.eq(scope.tenant().0))
+        .filter(member::Column::RunId.eq(run.0))
+        .filter(member::Column::TaskId.eq(task.as_str()))
+        .filter(member::Column::MapIndex.eq(map_index))
+        .order_by_asc(member::Column::TryNumber)
+        .order_by_asc(member::Column::DispatchN)
+        .order_by_asc(member::Column::Member)
+        .all(db.read())
+        .await
+        .doing("list the members of a task instance")?;
+    found.into_iter().map(rows::member).collect()
 }
 
 /// How many task instances of a run are in each state.

@@ -72,12 +72,15 @@ fn change_task(random: &mut Random, row: &mut TaskRow) {
     row.max_tries = random.below(5) as u32;
     row.dispatch_n += 1;
     row.preempted = random.below(3) as u32;
+    row.requeued = random.below(3) as u32;
     row.scheduled_at = random.maybe_time();
     row.queued_at = random.maybe_time();
     row.started_at = random.maybe_time();
     row.ended_at = random.maybe_time();
     row.wake_at = random.maybe_time();
     row.executor = random.chance(50).then(|| "local".parse().unwrap());
+    row.members = 1 + random.below(3) as u32;
+    row.host = random.maybe_text();
     row.pool = random.pick(&["default_pool", "other"]).parse().unwrap();
     row.pool_slots = random.below(4) as u32;
     row.weight = random.next() as i32;
@@ -291,7 +294,7 @@ fn aggregates(random: &mut Random, model: &Model, batch: &mut Batch) {
     for id in 0..3 {
         if random.chance(30) {
             let work = random.chance(60).then(|| serde_json::json!({"cursor": random.below(1_000)}));
-            batch.continuations.push(ContinuationRow { id, work });
+            batch.continuations.push(ContinuationRow { id, format: 1, work });
         }
     }
 }

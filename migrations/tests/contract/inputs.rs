@@ -55,7 +55,7 @@ async fn a_question_is_loaded_while_its_task_waits_and_goes_with_its_run(test: T
     };
     let second = Batch { tasks: vec![asking.clone()], inputs: vec![asked.clone()], ..batch(2) };
     assert_eq!(journal.commit(&second).await, Commit::Done);
-    assert_eq!(journal.snapshot().await.unwrap().inputs, [asked.clone()]);
+    assert_eq!(journal.snapshot().await.unwrap().inputs, std::slice::from_ref(&asked));
     assert_eq!(input_request::response(db, scope(), asked.attempt).await.unwrap(), None);
 
     let response = InputResponse {
@@ -75,7 +75,7 @@ async fn a_question_is_loaded_while_its_task_waits_and_goes_with_its_run(test: T
     assert_eq!(input_request::response(db, scope(), asked.attempt).await.unwrap(), Some(response));
     let of = |answered, dag| InputFilter { answered, dag, ..InputFilter::default() };
     let list = async |filter| input_request::list(db, scope(), &filter, ALL).await.unwrap().rows;
-    assert_eq!(list(of(None, Some(fixture::dag_id("d")))).await, [answered.clone()]);
+    assert_eq!(list(of(None, Some(fixture::dag_id("d")))).await, std::slice::from_ref(&answered));
     assert!(list(of(Some(false), None)).await.is_empty());
     assert!(list(of(None, Some(fixture::dag_id("e")))).await.is_empty());
     let of_task = input_request::of_task(db, scope(), run.run, &task.task, -1).await.unwrap();

@@ -3,21 +3,28 @@
 use std::task::Poll;
 
 use dags::{
-    ids::{RunName, ShardId, TenantId},
-    time::Timestamp,
+    ids::{RunId, RunName, ShardId, TenantId},
+    time::{Span, Timestamp},
 };
 use engine::{
+    Config, Engine,
     command::{ActivatedDag, Command, Refusal, Trigger},
-    dispatch::ResultRef,
-    journal::{Commit, Journal as _, Load, Position},
-    rows::{Batch, EventRow, InboxOutcome, ResultRow, RunType},
+    dispatch::{End, Outcome, ResultRef},
+    journal::{Commit, Conflict, Journal as _, Load, Position},
+    rows::{
+        Batch, ContinuationRow, EventRow, InboxOutcome, MemberRow, QuarantineRow, ResultRow, RunRow, RunType,
+        Subject, TaskRow,
+    },
     state::{RunState, TaskState},
 };
-use migrations::store::{
-    Window, audit, bundle, inbox,
-    inbox::Progress,
-    run::{self, RunFilter},
-    task_instance,
+use migrations::{
+    Db,
+    store::{
+        Window, audit, bundle, inbox,
+        inbox::Progress,
+        run::{self, RunFilter},
+        task_instance,
+    },
 };
 
 use crate::{
@@ -36,8 +43,14 @@ on_both!(
     texts_with_nul_are_stored,
     requests_are_taken_once_with_outcome_and_audit,
     a_withdrawn_request_takes_its_effects_along,
+    a_request_that_cant_be_read_holds_up_nobody,
+    members_of_gangs_come_back,
+    work_of_an_unknown_format_says_both_numbers,
     runs_are_loaded_by_name_date_and_identity,
     a_snapshot_names_a_missing_model,
+    a_broken_row_is_named_and_the_rest_is_read,
+    a_conflict_names_its_culprit,
+    what_is_quarantined_is_left_out_until_it_is_released,
     extreme_numbers_come_back,
 );
 
@@ -76,7 +89,9 @@ async fn a_wrong_state_refuses_the_whole_batch(test: TestDb) {
         dags: vec![fixture::dag(TenantId::DEFAULT, "e", "one")],
         ..batch(2)
     };
-    let Commit::Conflict(why) = journal.commit(&second).await else { panic!("the batch went through") };
+    let Commit::Conflict(Conflict { what: why, .. }) = journal.commit(&second).await else {
+        panic!("the batch went through")
+    };
     assert!(why.contains("task a[-1]") && why.contains("expected running, found none"), "{why}");
     assert_eq!(journal.snapshot().await.unwrap(), before);
     let good = Batch { tasks: vec![to(&task, TaskState::Queued)], ..batch(2) };
@@ -87,7 +102,9 @@ async fn a_missing_row_refuses_the_whole_batch(test: TestDb) {
     let mut journal = owned(&test.db, "one").await;
     let run = fixture::run(TenantId::DEFAULT, "d", "never made");
     let change = engine::rows::Changed { before: RunState::Running, row: run };
-    let Commit::Conflict(why) = journal.commit(&Batch { runs: vec![change], ..batch(1) }).await else {
+    let Commit::Conflict(Conflict { what: why, .. }) =
+        journal.commit(&Batch { runs: vec![change], ..batch(1) }).await
+    else {
         panic!("the batch went through")
     };
     assert!(why.contains("never made") && why.contains("found no row"), "{why}");
@@ -96,7 +113,9 @@ async fn a_missing_row_refuses_the_whole_batch(test: TestDb) {
 
 async fn a_batch_out_of_order_is_refused(test: TestDb) {
     let mut journal = owned(&test.db, "one").await;
-    let Commit::Conflict(why) = journal.commit(&batch(2)).await else { panic!("the batch went through") };
+    let Commit::Conflict(Conflict { what: why, .. }) = journal.commit(&batch(2)).await else {
+        panic!("the batch went through")
+    };
     assert!(why.contains("batch 2 can't follow batch 0"), "{why}");
     assert_eq!(journal.commit(&batch(1)).await, Commit::Done);
 }
@@ -247,12 +266,106 @@ async fn a_withdrawn_request_takes_its_effects_along(test: TestDb) {
     assert!(inbox::withdraw(db, scope(), ticket.id).await.unwrap());
     let (mut batch, ..) = first_batch();
     batch.inbox.push(InboxOutcome { id: ticket.id, outcome: Ok(serde_json::Value::Null) });
-    let Commit::Conflict(why) = journal.commit(&batch).await else {
+    let Commit::Conflict(Conflict { what: why, .. }) = journal.commit(&batch).await else {
         panic!("a withdrawn request had effects")
     };
     assert!(why.contains("withdrawn"), "{why}");
     assert_eq!(run::list(db, scope(), &RunFilter::default(), Window::default()).await.unwrap().total, 0);
     assert_eq!(audit::list(db, scope(), Window::default()).await.unwrap().total, 0);
+}
+
+async fn a_request_that_cant_be_read_holds_up_nobody(test: TestDb) {
+    let db = &test.db;
+    fixture::store_version(db, scope(), "d", "one").await;
+    let mut journal = owned(db, "one").await;
+    let mut ids = Vec::new();
+    for name in ["newer", "broken", "strange", "fine"] {
+        ids.push(inbox::insert(db, scope(), "ann", &trigger(name), None).await.unwrap().id);
+    }
+    let activate = Command::ActivateBundle {
+        bundle: fixture::bundle_id("b1"),
+        dags: vec![ActivatedDag {
+            dag_id: fixture::dag_id("d"),
+            version: fixture::version("d", "never stored"),
+            bundle: None,
+            paused_upon_creation: false,
+        }],
+    };
+    ids.push(inbox::insert(db, scope(), "ann", &activate, None).await.unwrap().id);
+    test.sql(&format!("UPDATE inbox SET format = 7 WHERE id = {}", ids[0])).await;
+    test.sql(&format!("UPDATE inbox SET payload = '{{' WHERE id = {}", ids[1])).await;
+    let strange = "{\"kind\":\"sing\"}";
+    test.sql(&format!("UPDATE inbox SET kind = 'sing', payload = '{strange}' WHERE id = {}", ids[2])).await;
+
+    let found = journal.inbox(&[], 10).await.unwrap();
+    assert_eq!(found.rows.iter().map(|row| row.id).collect::<Vec<_>>(), [ids[3]], "the others go on");
+    let codes: Vec<_> = found.refused.iter().map(|(id, refusal)| (*id, refusal.code.as_str())).collect();
+    let expected = ["inbox.format", "inbox.unreadable", "inbox.unknown_kind", "dag_version.unreadable"];
+    assert_eq!(codes, [ids[0], ids[1], ids[2], ids[4]].into_iter().zip(expected).collect::<Vec<_>>());
+
+    // They are answered, so that their callers learn it and nobody reads them again.
+    let outcome = |(id, refusal): (i64, Refusal)| InboxOutcome { id, outcome: Err(refusal) };
+    let outcomes = found.refused.into_iter().map(outcome).collect();
+    assert_eq!(journal.commit(&Batch { inbox: outcomes, ..batch(1) }).await, Commit::Done);
+    let Progress::Taken { outcome: Err(refusal), .. } = inbox::progress(db, scope(), ids[0]).await.unwrap()
+    else {
+        panic!("it has no answer")
+    };
+    assert!(refusal.message.contains("format 7") && refusal.message.contains("format 1"), "{refusal}");
+    assert_eq!(journal.inbox(&[], 10).await.unwrap().len(), 1);
+    assert_eq!(audit::list(db, scope(), Window::default()).await.unwrap().total, 4);
+}
+
+async fn members_of_gangs_come_back(test: TestDb) {
+    fixture::store_version(&test.db, scope(), "d", "one").await;
+    let mut journal = owned(&test.db, "one").await;
+    let (mut first, run, task) = first_batch();
+    let started = MemberRow {
+        tenant: run.tenant,
+        run: run.run,
+        task: task.task.clone(),
+        map_index: -1,
+        try_number: 1,
+        dispatch_n: 1,
+        member: 1,
+        host: Some("gpu-7".into()),
+        started_at: Some(Timestamp(5)),
+        ended_at: None,
+        end: None,
+    };
+    let other = MemberRow { member: 0, host: None, ..started.clone() };
+    first.members = vec![other.clone(), started.clone()];
+    assert_eq!(journal.commit(&first).await, Commit::Done);
+    let end = End {
+        outcome: Outcome::Failed,
+        duration: Span(3),
+        exit_code: Some(137),
+        reason: Some("out of memory".to_owned()),
+        result: None,
+        mapped_length: None,
+    };
+    let ended = MemberRow { ended_at: Some(Timestamp(9)), end: Some(end), ..started };
+    assert_eq!(journal.commit(&Batch { members: vec![ended.clone()], ..batch(2) }).await, Commit::Done);
+    let expected = [other, ended];
+    assert_eq!(journal.snapshot().await.unwrap().members, expected);
+    let found = task_instance::members(&test.db, scope(), run.run, &task.task, -1).await.unwrap();
+    assert_eq!(found, expected);
+    assert_eq!(test.number("SELECT CAST(exit_code AS bigint) FROM member WHERE member = 1").await, 137);
+    let gone = Batch { deleted_runs: vec![(run.tenant, run.run)], ..batch(3) };
+    assert_eq!(journal.commit(&gone).await, Commit::Done);
+    assert_eq!(test.number("SELECT count(*) FROM member").await, 0);
+}
+
+async fn work_of_an_unknown_format_says_both_numbers(test: TestDb) {
+    let mut journal = owned(&test.db, "one").await;
+    let work = ContinuationRow::new(1, serde_json::json!({}));
+    assert_eq!(journal.commit(&Batch { continuations: vec![work], ..batch(1) }).await, Commit::Done);
+    test.sql("UPDATE continuation SET format = 4").await;
+    let snapshot = journal.snapshot().await.unwrap();
+    let config = Config::new("local".parse().unwrap());
+    let refused = Engine::restore(config, snapshot).unwrap_err();
+    assert_eq!(refused.code, "restore.continuation");
+    assert_eq!(refused.message, "work 1: a document has format 4, this release reads format 1");
 }
 
 async fn runs_are_loaded_by_name_date_and_identity(test: TestDb) {
@@ -287,8 +400,113 @@ async fn a_snapshot_names_a_missing_model(test: TestDb) {
     let mut journal = owned(&test.db, "one").await;
     let (first, ..) = first_batch();
     assert_eq!(journal.commit(&first).await, Commit::Done);
-    let why = journal.snapshot().await.unwrap_err().to_string();
-    assert!(why.contains("v1:d-one") && why.contains("isn't there"), "{why}");
+    let snapshot = journal.snapshot().await.unwrap();
+    assert!(snapshot.dags.is_empty() && snapshot.runs.is_empty());
+    for broken in &snapshot.broken {
+        let why = &broken.reason;
+        assert!(why.contains("v1:d-one") && why.contains("isn't there"), "{why}");
+    }
+    assert_eq!(snapshot.broken.len(), 2, "the DAG and its run: {:?}", snapshot.broken);
+}
+
+/// Two runs of a DAG with a task `a` each.
+fn two_runs() -> (Batch, [RunRow; 2], [TaskRow; 2]) {
+    let (mut first, run, task) = first_batch();
+    let other = fixture::run(TenantId::DEFAULT, "d", "r2");
+    let other_task = fixture::task(&other, "a", -1);
+    first.new_runs.push(other.clone());
+    first.new_tasks.push(other_task.clone());
+    (first, [run, other], [task, other_task])
+}
+
+async fn a_broken_row_is_named_and_the_rest_is_read(test: TestDb) {
+    fixture::store_version(&test.db, scope(), "d", "one").await;
+    let mut journal = owned(&test.db, "one").await;
+    let (first, [run, other], _) = two_runs();
+    assert_eq!(journal.commit(&first).await, Commit::Done);
+    test.sql("UPDATE run SET conf = '{' WHERE run_name = 'r1'").await;
+    let snapshot = journal.snapshot().await.unwrap();
+    assert_eq!(snapshot.runs.iter().map(|(run, _)| run).collect::<Vec<_>>(), [&other]);
+    let [broken] = &snapshot.broken[..] else { panic!("{:?}", snapshot.broken) };
+    assert_eq!(broken.subject, Subject::Run(run.tenant, run.run));
+    assert_eq!(broken.dag_id.as_ref(), Some(&run.dag_id));
+    assert!(broken.reason.contains("table run"), "{}", broken.reason);
+    // Whoever asks for it learns why, instead of asking for ever.
+    let loaded = journal.load(Load::ById(run.run)).await.unwrap();
+    assert!(loaded.quarantined.unwrap().reason.contains("table run"));
+
+    test.sql("UPDATE run SET conf = '{}' WHERE run_name = 'r1'").await;
+    test.sql("UPDATE task_instance SET pool = '' WHERE task_id = 'a'").await;
+    let snapshot = journal.snapshot().await.unwrap();
+    assert!(snapshot.runs.is_empty());
+    assert!(snapshot.broken.iter().all(|broken| broken.reason.contains("table task_instance")));
+    assert_eq!(snapshot.broken.len(), 2);
+
+    test.sql("UPDATE dag_version SET format = 9").await;
+    let snapshot = journal.snapshot().await.unwrap();
+    assert!(snapshot.dags.is_empty());
+    let dag = snapshot.broken.iter().find(|broken| matches!(broken.subject, Subject::Dag(..))).unwrap();
+    assert!(dag.reason.contains("format 9") && dag.reason.contains("format 1"), "{}", dag.reason);
+}
+
+async fn a_conflict_names_its_culprit(test: TestDb) {
+    fixture::store_version(&test.db, scope(), "d", "one").await;
+    let mut journal = owned(&test.db, "one").await;
+    let (first, [run, other], [task, other_task]) = two_runs();
+    assert_eq!(journal.commit(&first).await, Commit::Done);
+    let hex = run.run.0.simple();
+    let of_run = match test.db {
+        Db::Sqlite(_) => format!("hex(run_id) = upper('{hex}')"),
+        Db::Postgres(_) => format!("run_id = '{hex}'"),
+    };
+    test.sql(&format!("UPDATE task_instance SET state = 'deferred' WHERE {of_run}")).await;
+    let tasks = vec![to(&task, TaskState::Queued), to(&other_task, TaskState::Queued)];
+    let Commit::Conflict(conflict) = journal.commit(&Batch { tasks, ..batch(2) }).await else {
+        panic!("the batch went through")
+    };
+    assert_eq!(conflict.culprits, [Subject::Run(run.tenant, run.run)], "{conflict}");
+    // A run that is there already can't be left alone; its DAG can.
+    let twice = fixture::run(TenantId::DEFAULT, "d", "r1");
+    let new_runs = vec![RunRow { run: RunId::derive(run.tenant, &run.dag_id, &run.run_name, 7), ..twice }];
+    let tasks = vec![to(&other_task, TaskState::Queued)];
+    let Commit::Conflict(conflict) = journal.commit(&Batch { new_runs, tasks, ..batch(2) }).await else {
+        panic!("the batch went through")
+    };
+    assert_eq!(conflict.culprits, [Subject::Dag(run.tenant, run.dag_id.clone())], "{conflict}");
+    let good = Batch { tasks: vec![to(&other_task, TaskState::Queued)], ..batch(2) };
+    assert_eq!(journal.commit(&good).await, Commit::Done, "looking for it changed nothing");
+    assert_eq!(journal.snapshot().await.unwrap().runs.iter().filter(|(r, _)| r.run == other.run).count(), 1);
+}
+
+async fn what_is_quarantined_is_left_out_until_it_is_released(test: TestDb) {
+    fixture::store_version(&test.db, scope(), "d", "one").await;
+    let mut journal = owned(&test.db, "one").await;
+    let (first, [run, other], _) = two_runs();
+    assert_eq!(journal.commit(&first).await, Commit::Done);
+    test.sql("UPDATE run SET conf = '{' WHERE run_name = 'r1'").await;
+    let subject = Subject::Run(run.tenant, run.run);
+    let mark =
+        |reason: Option<&str>| QuarantineRow { subject: subject.clone(), reason: reason.map(Into::into) };
+    let marked = Batch { quarantine: vec![mark(Some("broken"))], ..batch(2) };
+    assert_eq!(journal.commit(&marked).await, Commit::Done);
+    let snapshot = journal.snapshot().await.unwrap();
+    assert!(snapshot.broken.is_empty());
+    assert_eq!(snapshot.runs.iter().map(|(run, _)| run).collect::<Vec<_>>(), [&other]);
+    let shown = run::list(&test.db, scope(), &RunFilter::default(), Window::default()).await.unwrap();
+    let reasons: Vec<_> = shown.rows.iter().map(|row| row.reason.as_deref()).collect();
+    assert!(reasons.contains(&Some("quarantined: broken")), "people see it, whatever else the row holds");
+
+    test.sql("UPDATE run SET conf = '{}' WHERE run_name = 'r1'").await;
+    let released = Batch { quarantine: vec![mark(None)], ..batch(3) };
+    assert_eq!(journal.commit(&released).await, Commit::Done);
+    assert_eq!(journal.snapshot().await.unwrap().runs.len(), 2);
+
+    let dag = Subject::Dag(run.tenant, run.dag_id.clone());
+    let row = QuarantineRow { subject: dag, reason: Some("odd".into()) };
+    assert_eq!(journal.commit(&Batch { quarantine: vec![row], ..batch(4) }).await, Commit::Done);
+    let snapshot = journal.snapshot().await.unwrap();
+    assert!(snapshot.dags.is_empty() && snapshot.runs.is_empty() && snapshot.broken.is_empty());
+    assert_eq!(&*snapshot.quarantined_dags[&(run.tenant, run.dag_id)], "odd");
 }
 
 async fn extreme_numbers_come_back(test: TestDb) {

@@ -105,6 +105,7 @@ impl Model {
             batch: self.batch,
             dags: self.dags.values().cloned().collect(),
             versions: versions.collect(),
+            members: Vec::new(),
             runs,
             pools: self.pools.values().cloned().collect(),
             pending_assets: self.pending.values().cloned().collect(),
@@ -112,6 +113,8 @@ impl Model {
             last_backfill,
             inputs: Vec::new(),
             continuations: self.continuations.values().cloned().collect(),
+            quarantined_dags: BTreeMap::new(),
+            broken: Vec::new(),
         }
     }
 }

@@ -174,14 +174,17 @@ async fn the_first_claimant_wins(test: TestDb) {
     let db = &test.db;
     let run = fixture::run(TenantId::DEFAULT, "d", "r1");
     let dispatch = DispatchId { attempt: fixture::task(&run, "a", -1).attempt(), n: 1 };
-    let claim = async |scope: TenantScope, dispatch: DispatchId, who: &str| {
-        attempt_claim::claim(db, scope, run.run, dispatch, who).await.unwrap()
+    let claim_member = async |scope: TenantScope, dispatch: DispatchId, member: u32, who: &str| {
+        attempt_claim::claim(db, scope, run.run, dispatch, member, who).await.unwrap()
     };
+    let claim = async |scope, dispatch, who| claim_member(scope, dispatch, 0, who).await;
     assert_eq!(claim(scope(), dispatch, "w1").await, Claim::Yours);
     assert_eq!(claim(scope(), dispatch, "w1").await, Claim::Yours);
     assert_eq!(claim(scope(), dispatch, "w2").await, Claim::Taken { by: "w1".to_owned() });
     assert_eq!(claim(other(), dispatch, "w1").await, Claim::Taken { by: String::new() });
     assert_eq!(claim(scope(), DispatchId { n: 2, ..dispatch }, "w2").await, Claim::Yours);
+    assert_eq!(claim_member(scope(), dispatch, 1, "w2").await, Claim::Yours, "each member has its own claim");
+    assert_eq!(claim_member(scope(), dispatch, 1, "w1").await, Claim::Taken { by: "w2".to_owned() });
     let next = DispatchId { n: 3, ..dispatch };
     let (one, two) = tokio::join!(claim(scope(), next, "w1"), claim(scope(), next, "w2"));
     assert_eq!(

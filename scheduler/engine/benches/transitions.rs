@@ -116,7 +116,7 @@ impl Bench {
         while !dispatched.is_empty() {
             for dispatch in std::mem::take(&mut dispatched) {
                 for (seq, news) in [(1, started()), (2, News::Ended(success()))] {
-                    self.engine.report(&Report { dispatch: dispatch.id, member: 0, seq, news });
+                    self.engine.report(&Report::new(dispatch.id, 0, seq, news));
                 }
             }
             self.settle(&mut dispatched);
@@ -180,7 +180,7 @@ fn with_waiting(instances: usize) -> Bench {
     let mut dispatched = Vec::new();
     bench.settle(&mut dispatched);
     let news = News::Ended(End { mapped_length: Some(instances as u32), ..success() });
-    bench.engine.report(&Report { dispatch: dispatched[0].id, member: 0, seq: 1, news });
+    bench.engine.report(&Report::new(dispatched[0].id, 0, 1, news));
     bench.settle(&mut dispatched);
     bench
 }

@@ -11,6 +11,7 @@ use crate::{
     backoff::{Policy, retry_delay},
     dispatch::{Dispatch, End, News, Outcome, Report},
     engine::{Engine, Fate, Holder, Timer},
+    format::Format,
     question::Answer,
     rows::{ResultRow, RunRow},
     run::{TiRef, flag},
@@ -43,13 +44,16 @@ impl Engine {
             let ticket = self.queue.take(lane);
             let executor = self.queue.executor_of(lane).clone();
             let now = self.now;
-            let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
+            let run = self.run_mut(at.run);
+            let ti = &mut run.tis[at.ti as usize];
+            let members = run.plan.model(ti.task).gang.max(1);
             ti.dispatch_n += 1;
             let live = ti.live();
             live.ticket = Some(ticket);
             live.queued_at = Some(now);
             live.executor = Some(executor);
-            (live.seq, live.gang) = (0, None);
+            (live.seq, live.gang, live.host, live.taken_back) = (0, None, None, false);
+            live.members = members;
             self.hand_over(at);
         }
     }
@@ -87,7 +91,9 @@ impl Engine {
         let executor = ti.live.as_ref().and_then(|live| live.executor.clone());
         let (started, queued) =
             ti.live.as_ref().map_or((None, None), |live| (live.started_at, live.queued_at));
+        let members = ti.live.as_ref().map_or(1, |live| live.members);
         let dispatch = Dispatch {
+            format: Format,
             id: DispatchId { attempt, n: ti.dispatch_n },
             tenant: run.row.tenant,
             run: run.row.run,
@@ -98,7 +104,7 @@ impl Engine {
             task_id: model.task_id.clone(),
             map_index: ti.map_index,
             try_number: ti.try_number,
-            members: model.gang.max(1),
+            members,
             executor: executor.unwrap_or_else(|| self.config.default_executor.clone()),
             timeout: model.timeout,
             // As of its admission, so that it is the same if it is handed over again.
@@ -134,71 +140,33 @@ impl Engine {
         if n != id.n || n == 0 {
             return Fate::Stale;
         }
-        let members = self.model_of(at.run, self.run(at.run).tis[at.ti as usize].task).gang.max(1);
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
         if !ti.state.holds_slots() {
             return Fate::Stale;
         }
-        if members == 1 {
-            let live = ti.live();
-            if report.seq <= live.seq {
-                return Fate::Repeat;
-            }
-            live.seq = report.seq;
+        let live = ti.live();
+        if live.members > 1 {
+            let members = live.members;
+            return self.member_report(at, members, report);
         }
+        if report.seq <= live.seq {
+            return Fate::Repeat;
+        }
+        live.seq = report.seq;
         match &report.news {
-            News::Started { .. } => self.started(at),
-            News::Ended(end) if members == 1 => self.attempt_ended(at, end),
-            News::Ended(end) => return self.member_ended(at, id, report.member, members, end),
+            News::Started { host, .. } => self.started(at, Some(host.as_str().into())),
+            News::Ended(end) => self.attempt_ended(at, end),
         }
         Fate::Taken
     }
 
-    /// A member of a gang ended. The attempt ends with its last member; the first failure ends the others.
-    pub(crate) fn member_ended(
-        &mut self,
-        at: TiRef,
-        id: DispatchId,
-        member: u32,
-        members: u32,
-        end: &End,
-    ) -> Fate {
-        if member >= members {
-            return Fate::Stale;
-        }
-        let live = self.run_mut(at.run).tis[at.ti as usize].live();
-        let executor = live.executor.clone();
-        let gang = live.gang.get_or_insert_default();
-        if !gang.ended.insert(member) {
-            return Fate::Held;
-        }
-        if member == 0 {
-            gang.first = Some(end.clone());
-        }
-        let fails = end.outcome != Outcome::Success && gang.failure.is_none();
-        if fails {
-            gang.failure = Some(end.clone());
-        }
-        if gang.ended.len() < members as usize {
-            if let (true, Some(executor)) = (fails, executor) {
-                self.kill(id, executor, "another member of its gang ended");
-            }
-            return Fate::Held;
-        }
-        if let Some(gang) = live.gang.take()
-            && let Some(end) = gang.failure.or(gang.first)
-        {
-            self.attempt_ended(at, &end);
-        }
-        Fate::Taken
-    }
-
-    pub(crate) fn started(&mut self, at: TiRef) {
+    pub(crate) fn started(&mut self, at: TiRef, host: Option<Arc<str>>) {
         let now = self.now;
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
         if ti.state == TaskState::Queued {
             let live = ti.live();
             live.started_at = live.started_at.or(Some(now));
+            live.host = host;
             self.apply(at, Event::Start, None);
         }
     }
@@ -207,17 +175,21 @@ impl Engine {
         if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued
             && end.outcome != Outcome::NotStarted
         {
-            self.started(at);
+            self.started(at, None);
         }
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
+        let n = ti.dispatch_n;
         let live = ti.live();
-        live.gang = None;
+        let gang = live.gang.take();
         live.exit_code = end.exit_code;
         live.mapped_length = end.mapped_length;
         self.release(at);
         let reason: Option<Arc<str>> = end.reason.as_deref().map(Into::into);
         let attempt = self.attempt_id(at);
         self.attempts.swap_remove(&attempt);
+        if let Some(gang) = gang {
+            self.confirm_members(DispatchId { attempt, n }, &gang);
+        }
         if self.run(at.run).tis[at.ti as usize].state == TaskState::Restarting {
             self.archive(at, TaskState::Failed);
             if self.apply(at, Event::Retry, Some("cleared while it ran".into())) {
@@ -244,6 +216,15 @@ impl Engine {
             // We asked for this without giving the instance up: it goes back to the queue.
             Outcome::Killed => {
                 let kept = reason.unwrap_or_else(|| "its executor ended it".into());
+                let most = self.config.requeues_max;
+                let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
+                if ti.live().taken_back {
+                    if u32::from(ti.requeued) >= most {
+                        self.apply(at, Event::Fail, Some(kept));
+                        return;
+                    }
+                    ti.requeued += 1;
+                }
                 if self.apply(at, Event::Requeue, Some(kept)) {
                     self.enqueue(at);
                 }

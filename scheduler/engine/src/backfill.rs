@@ -216,6 +216,7 @@ impl Engine {
         key: (TenantId, i64),
         loaded: Option<RunRow>,
         index: Option<RunIdx>,
+        quarantined: bool,
     ) {
         let Some(state) = self.backfills.get_mut(&key) else { return };
         state.looking = false;
@@ -230,7 +231,10 @@ impl Engine {
         let ordinal = self.backfills[&key].row.made + 1;
         let mut made = false;
         match (loaded, index, planned) {
-            (None, None, Some(planned)) => made = self.make_backfill_run(dag, key, &spec, planned, ordinal),
+            // What is quarantined isn't touched.
+            (None, None, Some(planned)) if !quarantined => {
+                made = self.make_backfill_run(dag, key, &spec, planned, ordinal);
+            }
             (Some(row), Some(run), _) => {
                 let again = match spec.reprocess {
                     Reprocess::None => false,

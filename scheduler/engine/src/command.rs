@@ -7,7 +7,10 @@ use dags::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::state::{RunState, TaskState};
+use crate::{
+    format,
+    state::{RunState, TaskState},
+};
 
 /// The number of the command format that this release writes.
 pub const FORMAT: u32 = 1;
@@ -102,11 +105,42 @@ pub enum Command {
         /// The run.
         run_name: RunName,
     },
+    /// Work again with a run, or without a name with a whole DAG, that is quarantined: what was wrong with it is mended.
+    Release {
+        /// The DAG.
+        dag_id: DagId,
+        /// The run.
+        #[serde(default)]
+        run_name: Option<RunName>,
+    },
     /// Forget a DAG that has no unfinished run.
     DeleteDag {
         /// The DAG.
         dag_id: DagId,
     },
+}
+
+impl Command {
+    /// Reads a stored request. Refused, with a code for each cause, if this release can't: such a row is answered, and
+    /// holds nothing else up.
+    pub fn read(format: u32, payload: &str) -> Result<Self, Refusal> {
+        format::check(format, FORMAT).map_err(|unknown| Refusal::new("inbox.format", unknown.to_string()))?;
+        let broken = |why: serde_json::Error| {
+            Refusal::new("inbox.unreadable", format!("the request can't be read: {why}"))
+        };
+        let value: Value = serde_json::from_str(payload).map_err(broken)?;
+        let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+        serde_json::from_value(value).map_err(|why| {
+            if why.to_string().starts_with("unknown variant") {
+                Refusal::new(
+                    "inbox.unknown_kind",
+                    format!("this release knows no request of the kind `{kind}`"),
+                )
+            } else {
+                broken(why)
+            }
+        })
+    }
 }
 
 /// A DAG version of a bundle.
@@ -267,5 +301,24 @@ impl Refusal {
     /// A refusal with that code and sentence.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         Self { code: code.to_owned(), message: message.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cant_be_read_is_refused_by_cause() {
+        let pause = r#"{"kind":"pause_dag","dag_id":"d","paused":true}"#;
+        assert!(matches!(Command::read(FORMAT, pause), Ok(Command::PauseDag { paused: true, .. })));
+        let code = |format, payload: &str| Command::read(format, payload).unwrap_err();
+        let newer = code(FORMAT + 1, pause);
+        assert_eq!(newer.code, "inbox.format");
+        assert_eq!(newer.message, "a document has format 2, this release reads format 1");
+        let other = code(FORMAT, r#"{"kind":"sing","aloud":true}"#);
+        assert_eq!((other.code.as_str(), other.message.contains("`sing`")), ("inbox.unknown_kind", true));
+        assert_eq!(code(FORMAT, r#"{"kind":"pause_dag","dag_id":"d"}"#).code, "inbox.unreadable");
+        assert_eq!(code(FORMAT, "{").code, "inbox.unreadable");
     }
 }

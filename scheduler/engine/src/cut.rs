@@ -32,7 +32,10 @@ impl Engine {
         batch.tasks.extend(out.removed_tasks);
         batch.new_tasks.extend(out.removed_new_tasks);
         batch.attempts = out.attempts;
+        batch.members = out.members.into_values().collect();
         batch.results = out.results;
+        batch.events.extend(out.events);
+        batch.quarantine = out.quarantine;
         batch.pools = out.pools;
         batch.deleted_pools = out.deleted_pools;
         batch.deleted_runs = out.deleted_runs;
@@ -67,10 +70,17 @@ impl Engine {
             && out.backfills.is_empty()
             && out.continuations.is_empty()
             && out.attempts.is_empty()
+            && out.members.is_empty()
+            && out.quarantine.is_empty()
             && out.results.is_empty()
             && out.removed_tasks.is_empty()
             && out.removed_new_tasks.is_empty()
             && out.effects == Effects::default())
+    }
+
+    /// Whether something is to be quarantined: that is stored alone, so that nothing else can hold it up.
+    pub(crate) fn must_store_first(&self) -> bool {
+        !self.out.quarantine.is_empty()
     }
 
     fn cut_run(&mut self, run: RunIdx, batch: &mut Batch) {
@@ -124,6 +134,7 @@ impl Engine {
     pub(crate) fn drop_rows(&mut self, run: RunIdx) {
         let id = self.run(run).row.run;
         self.out.attempts.retain(|attempt| attempt.row.run != id);
+        self.out.members.retain(|_, member| member.run != id);
         self.out.results.retain(|result| result.run != id);
         self.out.inputs.retain(|input| input.run != id);
         self.out.removed_tasks.retain(|changed| changed.row.run != id);

@@ -7,9 +7,16 @@ use dags::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::format::Format;
+
+/// The format of dispatches and of reports. One number: each is of no use without the other.
+pub type Contract = Format<1>;
+
 /// One hand-over of an attempt to an executor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dispatch {
+    /// The number of this document's format.
+    pub format: Contract,
     /// The idempotency key: the same dispatch twice starts once.
     pub id: DispatchId,
     /// Whose attempt it is.
@@ -46,6 +53,8 @@ pub struct Dispatch {
 pub struct Kill {
     /// What to end.
     pub id: DispatchId,
+    /// How many members it has: of those that never came, the executor remembers that they must not start.
+    pub members: u32,
     /// The executor that holds it.
     pub executor: ExecutorName,
     /// The time between TERM and KILL.
@@ -54,9 +63,31 @@ pub struct Kill {
     pub reason: String,
 }
 
+impl Report {
+    /// A report in the present format.
+    pub fn new(dispatch: DispatchId, member: u32, seq: u32, news: News) -> Self {
+        Self { format: Format, dispatch, member, seq, news }
+    }
+}
+
+/// A report that is durable: what its member has to say up to it, the executor may forget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Receipt {
+    /// The dispatch.
+    pub dispatch: DispatchId,
+    /// The member.
+    pub member: u32,
+    /// The report's number; 0 if it isn't known any more.
+    pub seq: u32,
+    /// Whether it was the last of the member.
+    pub ended: bool,
+}
+
 /// News about one member of a dispatch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
+    /// The number of this document's format.
+    pub format: Contract,
     /// The dispatch; a report about one that isn't current is dropped and counted.
     pub dispatch: DispatchId,
     /// The member of a gang, 0 for an ordinary task.
@@ -160,11 +191,13 @@ pub enum ResultRef {
     },
 }
 
-/// What a dispatch that an executor holds is doing, as the executor lists it for repair.
+/// What a member that an executor holds is doing, as the executor lists it for repair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// The dispatch.
     pub id: DispatchId,
+    /// The member.
+    pub member: u32,
     /// When the executor took it, by the executor's clock; for people only.
     pub since: Timestamp,
     /// Whether it has ended and its report isn't confirmed yet.

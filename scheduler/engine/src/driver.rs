@@ -11,13 +11,14 @@ use dags::{
     time::{Span, Timestamp},
 };
 
+pub use crate::dispatch::Receipt;
 use crate::{
     command::Refusal,
-    dispatch::{Dispatch, Kill, News, Report},
+    dispatch::{Dispatch, Held, Kill, News, Report},
     engine::{Config, Effects, Engine, Fate, Fault},
-    journal::{Commit, Inbox, Load, Loaded, Position},
+    journal::{Commit, Conflict, Inbox, Load, Loaded, Position},
     question::{Answer, Question},
-    rows::{AlertRow, Batch, Snapshot},
+    rows::{AlertRow, Batch, Broken, Snapshot},
 };
 
 /// The first wait after a commit that failed; doubled up to [`BACKOFF_MAX`].
@@ -51,10 +52,12 @@ pub enum Input {
         /// The executor.
         executor: ExecutorName,
         /// What it holds, ended or not.
-        held: Vec<DispatchId>,
+        held: Vec<Held>,
         /// See above.
         as_of: Timestamp,
     },
+    /// Look for what was handed over long ago and hasn't started. Every now and then.
+    Overdue,
     /// How many attempts an executor may run at once; none if it is gone.
     Executor(ExecutorName, Option<u32>),
 }
@@ -80,23 +83,12 @@ pub enum Action {
     Alert(Vec<AlertRow>),
     /// Log bugs.
     Fault(Vec<Fault>),
+    /// Tell people: these runs and DAGs are left alone from now on.
+    Quarantined(Vec<Broken>),
     /// These requests have their outcome.
     Answered(Vec<i64>),
     /// Drop the engine. Nothing follows.
     Stop(Stop),
-}
-
-/// A report that is durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Receipt {
-    /// The dispatch.
-    pub dispatch: DispatchId,
-    /// The member.
-    pub member: u32,
-    /// The report's number.
-    pub seq: u32,
-    /// Whether it was the last of the member.
-    pub ended: bool,
 }
 
 /// Why a driver can't go on.
@@ -105,7 +97,9 @@ pub enum Stop {
     /// Another owner holds the shard.
     Fenced,
     /// The database isn't as the engine believes: rebuild it. Says where.
-    Conflict(String),
+    Conflict(Conflict),
+    /// Something that was quarantined is released: build the engine again, with it.
+    Rebuild,
 }
 
 /// Counts for figures and metrics.
@@ -227,6 +221,11 @@ impl Driver {
                         self.engine.request(row, &inbox.versions);
                     }
                 }
+                for (id, refusal) in inbox.refused {
+                    if self.taken.insert(id) {
+                        self.engine.refuse(id, refusal);
+                    }
+                }
             }
             Input::Reports(reports) => reports.iter().for_each(|report| self.report(report)),
             Input::Answer(id, answer) => {
@@ -236,6 +235,7 @@ impl Driver {
             Input::Committed(commit) => self.committed(now, commit, &mut actions),
             Input::Position(position) => self.position(position, &mut actions),
             Input::Holdings { executor, held, as_of } => self.engine.holdings(&executor, &held, as_of),
+            Input::Overdue => self.engine.take_back_overdue(),
             Input::Executor(name, slots) => self.engine.set_executor(&name, slots),
         }
         self.pump(now, &mut actions);
@@ -272,7 +272,7 @@ impl Driver {
             }
             Commit::Unknown(_) => actions.push(Action::ReadPosition),
             Commit::Fenced => self.stop(Stop::Fenced, actions),
-            Commit::Conflict(what) => self.stop(Stop::Conflict(what), actions),
+            Commit::Conflict(conflict) => self.stop(Stop::Conflict(conflict), actions),
         }
     }
 
@@ -287,7 +287,7 @@ impl Driver {
             actions.push(Action::Commit(flight.batch.clone()));
         } else {
             let what = format!("the shard is at batch {}, we are at {}", position.batch, flight.batch.number);
-            self.stop(Stop::Conflict(what), actions);
+            self.stop(Stop::Conflict(Conflict::new(what)), actions);
         }
     }
 
@@ -311,11 +311,15 @@ impl Driver {
         if !flight.batch.alerts.is_empty() {
             actions.push(Action::Alert(flight.batch.alerts.clone()));
         }
+        let rebuild = flight.effects.rebuild;
         Self::let_out(flight.effects, flight.receipts, actions);
+        if rebuild {
+            self.stop(Stop::Rebuild, actions);
+        }
     }
 
-    fn let_out(effects: Effects, receipts: Vec<Receipt>, actions: &mut Vec<Action>) {
-        let Effects { dispatches, kills, questions, faults } = effects;
+    fn let_out(effects: Effects, mut receipts: Vec<Receipt>, actions: &mut Vec<Action>) {
+        let Effects { dispatches, kills, confirms, questions, faults, quarantined, rebuild: _ } = effects;
         if !dispatches.is_empty() {
             actions.push(Action::Dispatch(dispatches));
         }
@@ -325,11 +329,15 @@ impl Driver {
         if !questions.is_empty() {
             actions.push(Action::Ask(questions));
         }
+        receipts.extend(confirms);
         if !receipts.is_empty() {
             actions.push(Action::Confirm(receipts));
         }
         if !faults.is_empty() {
             actions.push(Action::Fault(faults));
+        }
+        if !quarantined.is_empty() {
+            actions.push(Action::Quarantined(quarantined));
         }
     }
 
@@ -350,7 +358,7 @@ impl Driver {
             }
         } else {
             for _ in 0..IDLE_STEPS_MAX {
-                if !self.engine.has_work() {
+                if !self.engine.has_work() || self.engine.must_store_first() {
                     break;
                 }
                 self.engine.step();

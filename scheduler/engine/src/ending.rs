@@ -23,6 +23,9 @@ use crate::{
 pub(crate) struct StoredEnding {
     id: DispatchId,
     holds: Holds,
+    /// Members of a gang that have ended.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    ended: BTreeSet<u32>,
 }
 
 impl Engine {
@@ -59,9 +62,11 @@ impl Engine {
             self.refill(at.run);
         }
         if let (Some(ticket), Some(executor)) = (ticket, executor) {
-            let ended = gang.map(|gang| gang.ended).unwrap_or_default();
             let id = DispatchId { attempt, n };
-            self.end_dispatch(id, Some(ticket), &ended, executor, why);
+            let gang = gang.unwrap_or_default();
+            self.confirm_members(id, &gang);
+            let ended = gang.ended().map(|(member, _)| member).collect();
+            self.end_dispatch(id, ticket, ended, executor, why);
             if let Some(ending) = self.ending.get_mut(&id) {
                 ending.since = since;
             }
@@ -78,52 +83,71 @@ impl Engine {
         }
     }
 
-    /// Ends a dispatch whose instance goes on without it. What it holds stays taken until its end is confirmed.
-    pub(crate) fn end_dispatch(
+    /// Ends a dispatch whose instance goes on without it. What it holds stays taken until the end of every member is
+    /// confirmed.
+    fn end_dispatch(
         &mut self,
         id: DispatchId,
-        ticket: Option<Ticket>,
-        ended: &BTreeSet<u32>,
+        ticket: Ticket,
+        ended: BTreeSet<u32>,
         executor: ExecutorName,
         why: &str,
     ) {
-        let mut row = 0;
-        let mut members = 1;
-        if let Some(ticket) = ticket {
-            row = self.next_continuation;
-            self.next_continuation += 1;
-            let holds = self.queue.describe(ticket);
-            members = holds.members;
-            let work = serde_json::json!({ "ending": StoredEnding { id, holds } });
-            self.out.continuations.insert(row, ContinuationRow { id: row, work: Some(work) });
-        }
-        let members = (0..members).filter(|member| !ended.contains(member)).collect();
-        let since = Timestamp::MIN;
-        self.ending.insert(id, Ending { ticket, executor: executor.clone(), since, members, row });
-        self.kill(id, executor, why);
+        let row = self.next_continuation;
+        self.next_continuation += 1;
+        let members = self.queue.describe(ticket).members;
+        let open = (0..members).filter(|member| !ended.contains(member)).collect();
+        self.store_ending(id, row, ticket, ended);
+        let (ticket, since) = (Some(ticket), Timestamp::MIN);
+        let ending = Ending { ticket, executor: executor.clone(), since, members, open, row };
+        self.ending.insert(id, ending);
+        self.kill(id, members, executor, why);
+    }
+
+    /// Ends what an executor holds and nobody here knows of.
+    pub(crate) fn end_stranger(&mut self, id: DispatchId, members: u32, executor: ExecutorName, why: &str) {
+        let (since, open) = (Timestamp::MIN, (0..members).collect());
+        let ending = Ending { ticket: None, executor: executor.clone(), since, members, open, row: 0 };
+        self.ending.insert(id, ending);
+        self.kill(id, members, executor, why);
+    }
+
+    fn store_ending(&mut self, id: DispatchId, row: i64, ticket: Ticket, ended: BTreeSet<u32>) {
+        let holds = self.queue.describe(ticket);
+        let work = serde_json::json!({ "ending": StoredEnding { id, holds, ended } });
+        self.out.continuations.insert(row, ContinuationRow::new(row, work));
     }
 
     /// What was being ended when the process ended still holds what it held.
-    pub(crate) fn restore_ending(&mut self, row: i64, StoredEnding { id, holds }: StoredEnding) {
+    pub(crate) fn restore_ending(&mut self, row: i64, StoredEnding { id, holds, ended }: StoredEnding) {
         let Holds { tenant, pool, executor, slots, members } = holds;
         let lane = self.queue.lane(tenant, &pool, &executor, slots, members);
         let ticket = Some(self.queue.take(lane));
-        let (since, members) = (Timestamp::MIN, (0..members).collect());
-        let ending = Ending { ticket, executor: executor.clone(), since, members, row };
+        let open = (0..members).filter(|member| !ended.contains(member)).collect();
+        let since = Timestamp::MIN;
+        let ending = Ending { ticket, executor: executor.clone(), since, members, open, row };
         self.ending.insert(id, ending);
-        self.kill(id, executor, "it was being ended before the restart");
+        self.kill(id, members, executor, "it was being ended before the restart");
     }
 
-    pub(crate) fn kill(&mut self, id: DispatchId, executor: ExecutorName, why: &str) {
-        let kill = Kill { id, executor, grace: self.config.kill_grace, reason: why.to_owned() };
+    pub(crate) fn kill(&mut self, id: DispatchId, members: u32, executor: ExecutorName, why: &str) {
+        let kill = Kill { id, members, executor, grace: self.config.kill_grace, reason: why.to_owned() };
         self.out.effects.kills.push(kill);
     }
 
+    /// A member of something that is being ended has ended.
     pub(crate) fn member_gone(&mut self, id: DispatchId, member: u32) {
         let Some(ending) = self.ending.get_mut(&id) else { return };
-        ending.members.remove(&member);
-        if ending.members.is_empty() {
+        if !ending.open.remove(&member) {
+            return;
+        }
+        if ending.open.is_empty() {
             self.confirm_end(id);
+        } else if let Some(ticket) = ending.ticket {
+            // Its report is confirmed now: after a restart nobody would say it again.
+            let ended = (0..ending.members).filter(|member| !ending.open.contains(member)).collect();
+            let row = ending.row;
+            self.store_ending(id, row, ticket, ended);
         }
     }
 
@@ -133,7 +157,7 @@ impl Engine {
             self.queue.release(ticket);
         }
         if row != 0 {
-            self.out.continuations.insert(row, ContinuationRow { id: row, work: None });
+            self.out.continuations.insert(row, ContinuationRow::done(row));
         }
     }
 
@@ -152,12 +176,12 @@ impl Engine {
             if state != TaskState::Restarting {
                 let attempt = self.attempt_id(at);
                 let live = self.run_mut(at.run).tis[at.ti as usize].live();
-                let executor = live.executor.clone();
+                let (executor, members) = (live.executor.clone(), live.members);
                 live.marked_by.clone_from(&by);
                 self.apply(at, Event::Clear, Some("cleared while it ran".into()));
                 let n = self.run(at.run).tis[at.ti as usize].dispatch_n;
                 if let Some(executor) = executor {
-                    self.kill(DispatchId { attempt, n }, executor, "cleared while it ran");
+                    self.kill(DispatchId { attempt, n }, members, executor, "cleared while it ran");
                 }
             }
         } else {

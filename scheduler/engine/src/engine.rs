@@ -20,15 +20,15 @@ use dags::{
 
 use crate::{
     command::InboxRow,
-    dispatch::{Dispatch, Kill},
+    dispatch::{Dispatch, Kill, Receipt},
     journal::Load,
     map::FixedMap,
     plan::{Plan, TaskIdx},
     question::{MakeRun, Question},
     queue::{Queue, Ticket},
     rows::{
-        AlertRow, AssetEventRow, AttemptRow, BackfillRow, ContinuationRow, DagRow, InboxOutcome, InputRow,
-        PendingAssetRow, PoolRow, ResultRow,
+        AlertRow, AssetEventRow, AttemptRow, BackfillRow, Broken, ContinuationRow, DagRow, EventRow,
+        InboxOutcome, InputRow, MemberKey, MemberRow, PendingAssetRow, PoolRow, QuarantineRow, ResultRow,
     },
     run::{Run, RunIdx, TiRef},
     transition::Refused,
@@ -47,6 +47,10 @@ pub struct Config {
     pub default_pool_slots: i32,
     /// The time between TERM and KILL.
     pub kill_grace: Span,
+    /// How long a dispatch may be queued without a start before its attempt goes back to the queue.
+    pub queued_max: Span,
+    /// How often an attempt goes back for that; the next time it fails.
+    pub requeues_max: u32,
 }
 
 impl Config {
@@ -58,6 +62,8 @@ impl Config {
             default_executor,
             default_pool_slots: 128,
             kill_grace: Span::seconds(30),
+            queued_max: Span::seconds(600),
+            requeues_max: 2,
         }
     }
 }
@@ -69,10 +75,16 @@ pub struct Effects {
     pub dispatches: Vec<Dispatch>,
     /// Dispatches to end.
     pub kills: Vec<Kill>,
+    /// Members of gangs whose end their executor may forget.
+    pub confirms: Vec<Receipt>,
     /// Questions to answer.
     pub questions: Vec<Question>,
     /// Pairs of state and event that must not happen: bugs, to be logged. Nothing was written for them.
     pub faults: Vec<Fault>,
+    /// What is left alone from now on: somebody must look at it.
+    pub quarantined: Vec<Broken>,
+    /// Something was released: the engine is to be built again, with it.
+    pub rebuild: bool,
 }
 
 /// Something that must not happen.
@@ -95,7 +107,7 @@ pub enum Fate {
     Stale,
     /// It was here before.
     Repeat,
-    /// The member of a gang ended and others haven't: to be sent again until they have.
+    /// The member of a gang ended. Its executor keeps that until the gang is over, which [`Effects::confirms`] says.
     Held,
 }
 
@@ -173,8 +185,9 @@ pub(crate) struct Ending {
     pub(crate) executor: ExecutorName,
     /// As of [`Holder`].
     pub(crate) since: Timestamp,
+    pub(crate) members: u32,
     /// Members that haven't ended.
-    pub(crate) members: BTreeSet<u32>,
+    pub(crate) open: BTreeSet<u32>,
     /// Its number in the table of continuations: what it holds survives a crash.
     pub(crate) row: i64,
 }
@@ -184,6 +197,7 @@ pub(crate) struct Ending {
 pub(crate) struct Out {
     pub(crate) effects: Effects,
     pub(crate) attempts: Vec<AttemptRow>,
+    pub(crate) members: BTreeMap<MemberKey, MemberRow>,
     pub(crate) results: Vec<ResultRow>,
     /// Instances of tasks that a run no longer has since it was moved to another version.
     pub(crate) removed_tasks: Vec<crate::rows::Changed<crate::state::TaskState, crate::rows::TaskRow>>,
@@ -201,6 +215,9 @@ pub(crate) struct Out {
     pub(crate) alerts: Vec<AlertRow>,
     pub(crate) inputs: Vec<InputRow>,
     pub(crate) continuations: BTreeMap<i64, ContinuationRow>,
+    pub(crate) quarantine: Vec<QuarantineRow>,
+    /// History of runs that aren't in memory.
+    pub(crate) events: Vec<EventRow>,
 }
 
 /// Everything that is scheduled, in memory.
@@ -238,6 +255,7 @@ pub struct Engine {
     pub(crate) watchers: crate::watch::Watchers,
     /// How many runs the tasks of a tenant may still start now.
     pub(crate) rates: BTreeMap<TenantId, crate::chain::Rate>,
+    pub(crate) quarantined_dags: BTreeMap<(TenantId, DagId), Arc<str>>,
     /// Transitions made, ever: for figures.
     pub(crate) transitions: u64,
 }
@@ -302,6 +320,7 @@ impl Engine {
             inputs: BTreeMap::new(),
             watchers: crate::watch::Watchers::default(),
             rates: BTreeMap::new(),
+            quarantined_dags: BTreeMap::new(),
             transitions: 0,
         }
     }

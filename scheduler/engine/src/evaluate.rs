@@ -49,10 +49,10 @@ impl Engine {
     pub(crate) fn consider(&mut self, at: TiRef) {
         let run = self.run(at.run);
         let ti = &run.tis[at.ti as usize];
-        if !ti.undecided() || ti.flags & (flag::DEAD | flag::ASKING) != 0 {
+        if !ti.undecided() || ti.has(flag::DEAD) {
             return;
         }
-        let task = ti.task;
+        let (task, asking) = (ti.task, ti.has(flag::ASKING));
         let ending = run.row.reason.is_some() && !run.plan.tasks[task as usize].teardown;
         if run.row.state != RunState::Running || ending || self.dags[run.dag as usize].halted() {
             return;
@@ -61,17 +61,19 @@ impl Engine {
         match verdict {
             Verdict::Wait => {}
             Verdict::UpstreamFailed => {
-                if self.past_allows_skip(at)
-                    && self.run(at.run).tis[at.ti as usize].state != TaskState::UpForReschedule
-                {
+                if self.past_allows_skip(at) {
+                    self.close_question(at);
                     self.apply(at, Event::Block, reason);
                 }
             }
             Verdict::Skip => {
                 if self.past_allows_skip(at) {
+                    // A branch decides at once, whether or not it is known by then if the task's `when` holds.
+                    self.close_question(at);
                     self.apply(at, Event::Skip, reason);
                 }
             }
+            Verdict::Run if asking => {}
             Verdict::Run => self.may_run(at),
         }
     }
@@ -174,6 +176,7 @@ impl Engine {
         ti.try_number += 1;
         ti.dispatch_n = 0;
         ti.preempted = 0;
+        ti.requeued = 0;
         ti.unset(flag::DUE);
         let ticket = ti.live().ticket.take();
         debug_assert!(ticket.is_none(), "an instance holds slots between tries");

@@ -27,6 +27,9 @@ impl Engine {
     }
 
     pub(crate) fn delete_dag(&mut self, tenant: TenantId, dag_id: &DagId) -> Result<Value, Refusal> {
+        if self.delete_quarantined_dag(tenant, dag_id) {
+            return Ok(json!({ "deleted": dag_id }));
+        }
         let dag = self.known_dag(tenant, dag_id)?;
         let state = &self.dags[dag as usize];
         let open = |run: &RunIdx| !self.run(*run).row.state.is_finished() || self.run(*run).unfinished > 0;

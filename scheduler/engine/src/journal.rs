@@ -9,8 +9,8 @@ use dags::{
 };
 
 use crate::{
-    command::InboxRow,
-    rows::{Batch, RunRow, Snapshot, TaskRow},
+    command::{InboxRow, Refusal},
+    rows::{Batch, RunRow, Snapshot, Subject, TaskRow},
 };
 
 /// How a commit ended.
@@ -25,7 +25,29 @@ pub enum Commit {
     /// Another owner holds the shard: drop the engine.
     Fenced,
     /// A row wasn't in the state that the batch expected, or vanished: a bug. Drop the engine and rebuild it.
-    Conflict(String),
+    Conflict(Conflict),
+}
+
+/// A batch that the database refuses and would refuse again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// What was refused and why.
+    pub what: String,
+    /// The runs and DAGs whose part of the batch is refused also by itself; empty if that can't be said.
+    pub culprits: Vec<Subject>,
+}
+
+impl Conflict {
+    /// A conflict that nobody in particular is to blame for.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), culprits: Vec::new() }
+    }
+}
+
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
 }
 
 /// Where a shard stands.
@@ -42,6 +64,8 @@ pub struct Position {
 pub struct Inbox {
     /// In order of their numbers.
     pub rows: Vec<InboxRow>,
+    /// Requests that can't be read: of an unknown kind or format, or broken. Each is answered with its refusal.
+    pub refused: Vec<(i64, Refusal)>,
     /// The models of the versions that the rows name.
     pub versions: BTreeMap<DagVersion, Arc<Dag>>,
 }
@@ -59,6 +83,18 @@ pub enum Load {
     At(TenantId, DagId, Timestamp),
 }
 
+impl Inbox {
+    /// How many requests were read.
+    pub fn len(&self) -> usize {
+        self.rows.len() + self.refused.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// The answer to a [`Load`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
@@ -66,6 +102,28 @@ pub struct Loaded {
     pub load: Load,
     /// The run with all its task instances and its model; none if there is none.
     pub run: Option<(RunRow, Vec<TaskRow>, Arc<Dag>)>,
+    /// Instead of the run: it is there, but quarantined.
+    pub quarantined: Option<Known>,
+}
+
+/// What is known of a quarantined run without reading its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The run.
+    pub run: RunId,
+    /// What it stands for.
+    pub date: Option<Timestamp>,
+    /// Why it is quarantined.
+    pub reason: String,
+}
+
+impl Loaded {
+    /// The answer that there is no such run, or this one.
+    pub fn new(load: Load, run: Option<(RunRow, Vec<TaskRow>, Arc<Dag>)>) -> Self {
+        Self { load, run, quarantined: None }
+    }
 }
 
 /// Stores batches, in order, each whole or not at all, only for the shard's owner.

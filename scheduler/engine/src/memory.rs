@@ -16,10 +16,11 @@ use dags::{
 
 use crate::{
     command::{Command, InboxRow, Refusal},
-    journal::{Commit, Inbox, Journal, Load, Loaded, Position},
+    journal::{Commit, Conflict, Inbox, Journal, Known, Load, Loaded, Position},
     rows::{
         AlertRow, AssetEventRow, AttemptRow, BackfillRow, Batch, ContinuationRow, DagRow, EventRow, InputRow,
-        PendingAssetRow, PoolRow, ResultRow, RunRow, Snapshot, TaskRow,
+        MemberKey, MemberRow, PendingAssetRow, PoolRow, QuarantineRow, ResultRow, RunRow, Snapshot, Subject,
+        TaskRow,
     },
     state::TaskState,
 };
@@ -47,6 +48,8 @@ pub struct MemoryJournal {
     pub tasks: BTreeMap<TaskKey, TaskRow>,
     /// Tries that are over.
     pub attempts: Vec<AttemptRow>,
+    /// Members of gangs.
+    pub members: BTreeMap<MemberKey, MemberRow>,
     /// Results of current attempts.
     pub results: BTreeMap<TaskKey, ResultRow>,
     /// Pools.
@@ -69,6 +72,8 @@ pub struct MemoryJournal {
     pub waiting: BTreeMap<i64, InboxRow>,
     /// Outcomes of requests.
     pub outcomes: BTreeMap<i64, Result<serde_json::Value, Refusal>>,
+    /// What the engine leaves alone, and why.
+    pub quarantined: BTreeMap<Subject, Arc<str>>,
     next_request: i64,
     /// The tries in `attempts`.
     kept: BTreeSet<AttemptId>,
@@ -98,10 +103,17 @@ impl MemoryJournal {
             return Commit::Fenced;
         }
         if let Err(conflict) = self.check(batch) {
-            return Commit::Conflict(conflict);
+            let culprits = self.culprits(batch);
+            return Commit::Conflict(Conflict { what: conflict, culprits });
         }
         self.apply(batch);
         Commit::Done
+    }
+
+    /// The runs and DAGs whose part of a refused batch is refused by itself, too.
+    fn culprits(&self, batch: &Batch) -> Vec<Subject> {
+        let refused = |(subject, part): (Subject, Batch)| self.check(&part).is_err().then_some(subject);
+        batch.parts().into_iter().filter_map(refused).collect()
     }
 
     fn check(&self, batch: &Batch) -> Result<(), String> {
@@ -178,6 +190,7 @@ impl MemoryJournal {
         }
         for (tenant, dag_id) in &batch.deleted_dags {
             self.dags.remove(&(*tenant, dag_id.clone()));
+            self.quarantined.remove(&Subject::Dag(*tenant, dag_id.clone()));
             let of = |row: &&RunRow| row.tenant == *tenant && row.dag_id == *dag_id;
             for run in self.runs.values().filter(of).map(|row| row.run).collect::<Vec<_>>() {
                 self.remove_run(*tenant, run);
@@ -194,6 +207,9 @@ impl MemoryJournal {
         }
         self.kept.extend(batch.attempts.iter().map(|attempt| attempt.row.attempt()));
         self.attempts.extend(batch.attempts.iter().cloned());
+        for row in &batch.members {
+            self.members.insert(row.key(), row.clone());
+        }
         for row in &batch.results {
             self.results.insert((row.run, row.task.clone(), row.map_index), row.clone());
         }
@@ -229,6 +245,12 @@ impl MemoryJournal {
                 None => self.continuations.remove(&row.id),
             };
         }
+        for QuarantineRow { subject, reason } in &batch.quarantine {
+            match reason {
+                Some(reason) => self.quarantined.insert(subject.clone(), reason.clone()),
+                None => self.quarantined.remove(subject),
+            };
+        }
         for outcome in &batch.inbox {
             self.waiting.remove(&outcome.id);
             self.outcomes.insert(outcome.id, outcome.outcome.clone());
@@ -255,10 +277,13 @@ impl MemoryJournal {
             self.dates.remove(&(tenant, row.dag_id, date));
         }
         self.unfinished.remove(&run);
+        self.quarantined.remove(&Subject::Run(tenant, run));
+        self.events.retain(|event| event.run != run);
         self.tasks.retain(|(owner, ..), _| *owner != run);
         self.results.retain(|(owner, ..), _| *owner != run);
         self.inputs.retain(|_, row| row.run != run);
         self.attempts.retain(|attempt| attempt.row.run != run);
+        self.members.retain(|(owner, ..), _| *owner != run);
     }
 
     /// Everything that an engine is rebuilt from.
@@ -270,12 +295,19 @@ impl MemoryJournal {
         Snapshot {
             now: self.now,
             batch: self.batch,
-            dags: self.dags.values().cloned().collect(),
+            dags: self.dags.values().filter(|row| !self.is_left_alone(row)).cloned().collect(),
             versions: self.versions.clone(),
             runs: self
                 .unfinished
                 .iter()
+                .filter(|run| self.reason_of(run).is_none())
                 .map(|run| (self.runs[run].clone(), self.tasks_of(*run).cloned().collect()))
+                .collect(),
+            members: self
+                .members
+                .values()
+                .filter(|row| self.unfinished.contains(&row.run))
+                .cloned()
                 .collect(),
             pools: self.pools.values().cloned().collect(),
             pending_assets: self.pending_assets.values().cloned().collect(),
@@ -283,7 +315,27 @@ impl MemoryJournal {
             last_backfill,
             continuations: self.continuations.values().cloned().collect(),
             inputs: self.inputs.values().filter(|row| self.waits_for(row)).cloned().collect(),
+            quarantined_dags: self
+                .quarantined
+                .iter()
+                .filter_map(|(subject, reason)| match subject {
+                    Subject::Dag(tenant, dag_id) => Some(((*tenant, dag_id.clone()), reason.clone())),
+                    Subject::Run(..) => None,
+                })
+                .collect(),
+            broken: Vec::new(),
         }
+    }
+
+    fn is_left_alone(&self, row: &DagRow) -> bool {
+        self.quarantined.contains_key(&Subject::Dag(row.tenant, row.dag_id.clone()))
+    }
+
+    /// Why a run is left alone, if it is: by itself or with its DAG.
+    fn reason_of(&self, run: &RunId) -> Option<Arc<str>> {
+        let row = self.runs.get(run)?;
+        let with_dag = Subject::Dag(row.tenant, row.dag_id.clone());
+        self.quarantined.get(&Subject::Run(row.tenant, *run)).or(self.quarantined.get(&with_dag)).cloned()
     }
 
     /// Whether a task instance waits for the answer.
@@ -306,12 +358,17 @@ impl MemoryJournal {
                 .next_back()
                 .map(|(_, run)| *run),
         };
+        if let Some((run, reason)) = found.and_then(|run| Some((run, self.reason_of(&run)?))) {
+            let RunRow { tenant, logical_date: date, .. } = self.runs[&run];
+            let known = Known { tenant, run, date, reason: reason.to_string() };
+            return Loaded { quarantined: Some(known), ..Loaded::new(load, None) };
+        }
         let run = found.and_then(|run| {
             let row = self.runs.get(&run)?;
             let model = self.versions.get(&row.version)?;
             Some((row.clone(), self.tasks_of(run).cloned().collect(), model.clone()))
         });
-        Loaded { load, run }
+        Loaded::new(load, run)
     }
 
     /// Requests that weren't taken.
@@ -328,7 +385,7 @@ impl MemoryJournal {
                 }
             }
         }
-        Inbox { rows, versions }
+        Inbox { rows, refused: Vec::new(), versions }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use dags::{
-    ids::TaskId,
+    ids::{TaskId, TenantId},
     model::{Dag, Missed},
     time::Timestamp,
 };
@@ -29,6 +29,24 @@ fn blocking(tasks: impl Iterator<Item = (TaskId, TaskState)>) -> BTreeSet<TaskId
 /// Whether runs of that type count as the run before, under the DAG's policy for missed runs.
 fn counts(dag: &Dag, kind: RunType) -> bool {
     dag.schedule.missed != Missed::All || kind != RunType::Manual
+}
+
+/// What matters of an earlier run that isn't in memory.
+#[derive(Debug)]
+pub(crate) struct Before {
+    pub(crate) tenant: TenantId,
+    pub(crate) date: Option<Timestamp>,
+    /// None if it can't be said: then it counts.
+    pub(crate) run_type: Option<RunType>,
+    /// The tasks of it that block.
+    pub(crate) blocked: BTreeSet<TaskId>,
+}
+
+impl Before {
+    pub(crate) fn of(row: &RunRow, tasks: &[TaskRow]) -> Self {
+        let blocked = blocking(tasks.iter().map(|row| (row.task.clone(), row.state)));
+        Self { tenant: row.tenant, date: row.logical_date, run_type: Some(row.run_type), blocked }
+    }
 }
 
 impl Engine {
@@ -99,7 +117,7 @@ impl Engine {
     }
 
     /// The database's answer; runs in memory that it may not have yet count too.
-    pub(crate) fn past_found(&mut self, run: RunIdx, found: Option<&(RunRow, Vec<TaskRow>, Arc<Dag>)>) {
+    pub(crate) fn past_found(&mut self, run: RunIdx, found: Option<Before>) {
         let state = self.run(run);
         let Some(date) = state.row.logical_date else { return };
         let dag = &self.dags[state.dag as usize];
@@ -114,8 +132,8 @@ impl Engine {
         let start = if model.schedule.missed == Missed::All { model.start_date } else { None };
         let too_early = |when: Timestamp| start.is_some_and(|start| when < start);
         let past = match (in_memory, found) {
-            (Some((when, other)), found)
-                if found.is_none_or(|(row, ..)| row.logical_date.is_none_or(|date| date <= when)) =>
+            (Some((when, other)), ref found)
+                if found.as_ref().is_none_or(|found| found.date.is_none_or(|date| date <= when)) =>
             {
                 if too_early(when) {
                     Past::None
@@ -124,19 +142,18 @@ impl Engine {
                     Past::Run(other)
                 }
             }
-            (_, Some((row, ..))) if !counts(&model, row.run_type) => {
+            (_, Some(found)) if found.run_type.is_some_and(|kind| !counts(&model, kind)) => {
                 // It is passed over: the one before it is looked up.
-                if let Some(date) = row.logical_date {
-                    let (load, seq) = (Load::Before(row.tenant, row.dag_id.clone(), date), self.run(run).seq);
+                if let Some(date) = found.date {
+                    let state = self.run(run);
+                    let (dag_id, seq) = (state.row.dag_id.clone(), state.seq);
+                    let load = Load::Before(found.tenant, dag_id, date);
                     self.ask_load(load).pasts.push((run, seq));
                 }
                 return;
             }
-            (_, Some((row, ..))) if row.logical_date.is_some_and(too_early) => Past::None,
-            (_, Some((_, tasks, _))) => {
-                let blocked = blocking(tasks.iter().map(|row| (row.task.clone(), row.state)));
-                Past::Over(Arc::new(blocked))
-            }
+            (_, Some(found)) if found.date.is_some_and(too_early) => Past::None,
+            (_, Some(found)) => Past::Over(Arc::new(found.blocked)),
             (_, None) => Past::None,
         };
         self.run_mut(run).past = past;
@@ -196,6 +213,17 @@ impl Engine {
         for other in later {
             self.run_mut(other).past = Past::Unknown;
             self.push_work(other, RunWork::Everything { next: 0 });
+        }
+    }
+
+    /// A run that isn't in memory is deleted: later runs look again for the one before them.
+    pub(crate) fn look_for_pasts(&mut self, dag: u32) {
+        let runs: Vec<RunIdx> = self.dags[dag as usize].runs.values().copied().collect();
+        for run in runs {
+            if matches!(self.run(run).past, Past::Over(_)) {
+                self.run_mut(run).past = Past::Unknown;
+                self.push_work(run, RunWork::Everything { next: 0 });
+            }
         }
     }
 

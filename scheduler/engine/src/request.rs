@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, sync::Arc};
 use dags::{
     ids::{DagId, DagVersion, RunName, TaskId, TenantId},
     model::Dag,
-    timetable::DataInterval,
 };
 use serde_json::{Value, json};
 
@@ -13,10 +12,10 @@ use crate::{
     command::{Clear, Command, InboxRow, Refusal, Response, Selection, Trigger},
     engine::Engine,
     journal::{Load, Loaded},
+    past::Before,
     plan::TaskIdx,
-    rows::{InboxOutcome, PoolRow, RunRow, RunType, TaskRow},
+    rows::{InboxOutcome, PoolRow, RunRow, TaskRow},
     run::{RunIdx, TiIdx, TiRef},
-    runs::NewRun,
     select::no_task,
     state::{RunState, TaskState},
     work::{Bulk, BulkKind},
@@ -43,6 +42,11 @@ impl Engine {
         }
     }
 
+    /// A request that can't be read has this outcome.
+    pub fn refuse(&mut self, id: i64, refusal: Refusal) {
+        self.out.inbox.push(InboxOutcome { id, outcome: Err(refusal) });
+    }
+
     /// A run that was asked for has been read.
     pub fn loaded(&mut self, loaded: Loaded) {
         if self.is_outdated(&loaded) {
@@ -53,6 +57,14 @@ impl Engine {
             return;
         }
         let Some(awaited) = self.awaited.remove(&loaded.load) else { return };
+        if let Some(known) = &loaded.quarantined {
+            for left in &mut self.left {
+                left.asked.remove(&loaded.load);
+            }
+            self.left.retain(|left| !left.asked.is_empty());
+            self.found_quarantined(awaited, known);
+            return;
+        }
         // Names that were free when they were looked up, before this was asked for, may be taken since.
         let mut names: Vec<RunName> = Vec::new();
         for left in &mut self.left {
@@ -65,7 +77,7 @@ impl Engine {
         let only_pasts = awaited.only_pasts();
         for (run, seq) in awaited.pasts {
             if self.is_run(run, seq) {
-                self.past_found(run, loaded.run.as_ref());
+                self.past_found(run, loaded.run.as_ref().map(|(row, tasks, _)| Before::of(row, tasks)));
             }
         }
         let found = match loaded.run {
@@ -74,7 +86,7 @@ impl Engine {
         };
         for key in awaited.backfills {
             let row = found.map(|run| self.run(run).row.clone());
-            self.backfill_found(key, row, found);
+            self.backfill_found(key, row, found, false);
         }
         for row in awaited.requests {
             let step = match (&row.command, found) {
@@ -132,7 +144,8 @@ impl Engine {
             }
             Command::MarkRun { dag_id, run_name, .. }
             | Command::DeleteRun { dag_id, run_name }
-            | Command::Respond(Response { dag_id, run_name, .. }) => Err(no_run(dag_id, run_name)).into(),
+            | Command::Respond(Response { dag_id, run_name, .. })
+            | Command::Release { dag_id, run_name: Some(run_name) } => Err(no_run(dag_id, run_name)).into(),
             Command::ActivateBundle { .. }
             | Command::PauseDag { .. }
             | Command::SetPool { .. }
@@ -140,6 +153,7 @@ impl Engine {
             | Command::AssetEvent { .. }
             | Command::Backfill(_)
             | Command::ChangeBackfill { .. }
+            | Command::Release { run_name: None, .. }
             | Command::DeleteDag { .. } => {
                 Err(Refusal::new("request.internal", "this request needs no run")).into()
             }
@@ -151,11 +165,16 @@ impl Engine {
         let actor: Arc<str> = row.actor.as_str().into();
         match &row.command {
             Command::ActivateBundle { bundle, dags } => {
+                let mut left_alone = Vec::new();
                 for dag in dags {
                     let Some(model) = versions.get(&dag.version) else {
                         let message = format!("version {} of `{}` isn't stored", dag.version, dag.dag_id);
                         return Err(Refusal::new("dag_version.not_found", message)).into();
                     };
+                    if self.quarantined_dags.contains_key(&(tenant, dag.dag_id.clone())) {
+                        left_alone.push(&dag.dag_id);
+                        continue;
+                    }
                     let bundle = dag.bundle.as_ref().unwrap_or(bundle);
                     self.activate_dag(tenant, bundle, &dag.version, model, dag.paused_upon_creation);
                 }
@@ -169,7 +188,12 @@ impl Engine {
                 for dag in &gone {
                     self.retire_dag(*dag);
                 }
-                Ok(json!({ "active": dags.len(), "stale": gone.len() })).into()
+                let active = dags.len() - left_alone.len();
+                let mut outcome = json!({ "active": active, "stale": gone.len() });
+                if !left_alone.is_empty() {
+                    outcome["quarantined"] = json!(left_alone);
+                }
+                Ok(outcome).into()
             }
             Command::Trigger(trigger) => self.trigger(tenant, trigger, actor),
             Command::PauseDag { dag_id, paused } => self
@@ -220,6 +244,16 @@ impl Engine {
             Command::Backfill(spec) => self.create_backfill(tenant, spec).into(),
             Command::ChangeBackfill { id, change } => self.change_backfill(tenant, *id, *change).into(),
             Command::DeleteRun { dag_id, run_name } => self.delete_run(tenant, dag_id, run_name),
+            Command::Release { dag_id, run_name: None } => self.release_dag(tenant, dag_id).into(),
+            Command::Release { dag_id, run_name: Some(run_name) } => {
+                match self.wanted_run(tenant, dag_id, run_name) {
+                    Ok(_) => {
+                        let message = format!("run `{run_name}` of `{dag_id}` isn't quarantined");
+                        Err(Refusal::new("run.not_quarantined", message)).into()
+                    }
+                    Err(step) => step,
+                }
+            }
             Command::DeleteDag { dag_id } => self.delete_dag(tenant, dag_id).into(),
         }
     }
@@ -239,115 +273,6 @@ impl Engine {
             Some(run) => Ok(*run),
             None => Err(Step::Wait(Load::Run(tenant, dag_id.clone(), run_name.clone()))),
         }
-    }
-
-    pub(crate) fn trigger(&mut self, tenant: TenantId, trigger: &Trigger, actor: Arc<str>) -> Step {
-        match self.must_be_absent(tenant, trigger, None) {
-            Ok(Some(load)) => Step::Wait(load),
-            Ok(None) => self.trigger_now(tenant, trigger, actor, None),
-            Err(refusal) => Err(refusal).into(),
-        }
-    }
-
-    fn trigger_now(
-        &mut self,
-        tenant: TenantId,
-        trigger: &Trigger,
-        actor: Arc<str>,
-        absent: Option<&Load>,
-    ) -> Step {
-        let made = self.make_triggered(tenant, trigger, Some(actor), absent);
-        made.map(|run| {
-            let row = &self.run(run).row;
-            json!({ "run_id": row.run_name, "id": row.run })
-        })
-        .into()
-    }
-
-    /// What must be looked up before a run is made, given what was looked up and isn't there: a name or date that a
-    /// finished run has is known to the database only.
-    pub(crate) fn must_be_absent(
-        &self,
-        tenant: TenantId,
-        trigger: &Trigger,
-        absent: Option<&Load>,
-    ) -> Result<Option<Load>, Refusal> {
-        let dag = self.known_dag(tenant, &trigger.dag_id)?;
-        if let Some(kind) = trigger.run_name.as_ref().and_then(reserved_kind) {
-            let message = format!("names that begin with `{kind}__` are kept for runs of that type");
-            return Err(Refusal::new("run.name_reserved", message));
-        }
-        if trigger.logical_date.is_some_and(|date| self.date_taken(dag, date)) {
-            return Err(date_taken(&trigger.dag_id));
-        }
-        let at = trigger.logical_date.map(|date| Load::At(tenant, trigger.dag_id.clone(), date));
-        let runs = &self.dags[dag as usize].runs;
-        if let Some(name) = trigger.run_name.as_ref().filter(|name| runs.contains_key(name.as_str())) {
-            return Err(taken(&trigger.dag_id, name));
-        }
-        // Looked up, and taken since by another.
-        let absent = absent.filter(|load| !matches!(load, Load::Run(.., name) if runs.contains_key(name)));
-        Ok(match (absent, self.fixed_name(dag, trigger)) {
-            (None, Some(name)) => Some(Load::Run(tenant, trigger.dag_id.clone(), name)),
-            (None, None) | (Some(Load::Run(..)), _) => at,
-            (Some(_), _) => None,
-        })
-    }
-
-    /// The name that the run will have, if an older run may have it.
-    pub(crate) fn fixed_name(&self, dag: u32, trigger: &Trigger) -> Option<RunName> {
-        match (&trigger.run_name, trigger.run_after) {
-            (Some(name), _) => Some(name.clone()),
-            (None, Some(run_after)) => self.free_name(dag, RunType::Manual, trigger.logical_date, run_after),
-            (None, None) => None,
-        }
-    }
-
-    /// Makes a run by hand or for a task; that its name and date are free in the database is known, by `absent` if it was looked up.
-    pub(crate) fn make_triggered(
-        &mut self,
-        tenant: TenantId,
-        trigger: &Trigger,
-        by: Option<Arc<str>>,
-        absent: Option<&Load>,
-    ) -> Result<RunIdx, Refusal> {
-        let dag = self.known_dag(tenant, &trigger.dag_id)?;
-        let state = &self.dags[dag as usize];
-        if state.row.stale {
-            let message = format!("the newest bundle no longer has `{}`", trigger.dag_id);
-            return Err(Refusal::new("dag.stale", message));
-        }
-        let run_after = trigger.run_after.unwrap_or(self.now);
-        let interval = state
-            .timetable
-            .as_ref()
-            .and_then(|timetable| timetable.manual_interval(trigger.logical_date.unwrap_or(run_after)))
-            .filter(|_| trigger.logical_date.is_some())
-            .map(|DataInterval { start, end }| (start, end));
-        let name = match (&trigger.run_name, absent) {
-            (Some(name), _) if state.runs.contains_key(name) => return Err(taken(&trigger.dag_id, name)),
-            (Some(name), _) | (None, Some(Load::Run(.., name))) => name.clone(),
-            (None, _) => self
-                .free_name(dag, RunType::Manual, trigger.logical_date, run_after)
-                .ok_or_else(|| Refusal::new("run.exists", "a run of that date exists already"))?,
-        };
-        if trigger.logical_date.is_some_and(|date| self.date_taken(dag, date)) {
-            return Err(date_taken(&trigger.dag_id));
-        }
-        let new = NewRun {
-            name,
-            kind: RunType::Manual,
-            logical_date: trigger.logical_date,
-            interval,
-            run_after,
-            conf: Arc::new(trigger.conf.clone()),
-            note: trigger.note.as_deref().map(Into::into),
-            backfill: None,
-            by,
-            chain_depth: trigger.chain_depth,
-        };
-        self.reserve(dag, new.logical_date);
-        Ok(self.make_run(dag, new))
     }
 
     /// The instances that a selection names, in order of task and index. Names that the run's version doesn't have are
@@ -529,7 +454,7 @@ impl Engine {
             return Some(*known);
         }
         let plan = self.plan(&row.version, model);
-        let run = self.restore_run(dag, plan, row, tasks);
+        let run = self.restore_run(dag, plan, row, tasks, Vec::new());
         Some(run)
     }
 
@@ -557,18 +482,4 @@ fn smallest() -> DagId {
 
 pub(crate) fn no_run(dag_id: &DagId, run_name: &RunName) -> Refusal {
     Refusal::new("run.not_found", format!("`{dag_id}` has no run `{run_name}`"))
-}
-
-/// The run type that a name by its beginning belongs to, if people can't choose such names.
-fn reserved_kind(name: &RunName) -> Option<RunType> {
-    let kind = RunType::parse(name.as_str().split_once("__")?.0)?;
-    (kind != RunType::Manual).then_some(kind)
-}
-
-fn date_taken(dag_id: &DagId) -> Refusal {
-    Refusal::new("run.date_exists", format!("`{dag_id}` has a run with that logical date already"))
-}
-
-fn taken(dag_id: &DagId, name: &RunName) -> Refusal {
-    Refusal::new("run.exists", format!("`{dag_id}` has a run `{name}` already"))
 }

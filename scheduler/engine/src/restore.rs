@@ -8,8 +8,10 @@ use crate::{
     command::Refusal,
     ending::StoredEnding,
     engine::{Config, Engine, Timer},
+    format,
     plan::{Plan, TaskIdx},
-    rows::{Changed, RunRow, Snapshot, TaskRow},
+    quarantine::fits,
+    rows::{Broken, CONTINUATION_FORMAT, Changed, ContinuationRow, MemberRow, RunRow, Snapshot, TaskRow},
     run::{Live, RunIdx, Span, Ti, TiIdx, TiRef, Unit, flag},
     state::{RunState, TaskState},
     transition::Event,
@@ -29,7 +31,7 @@ enum Continuation {
 impl Engine {
     /// The engine as it was when the last batch was committed, but for effects: those are all asked for again.
     ///
-    /// Refused if the snapshot contradicts itself, for example if a run's version is missing.
+    /// What can't be worked with is quarantined. Refused if work to continue has a format that this release doesn't know.
     pub fn restore(config: Config, snapshot: Snapshot) -> Result<Self, Refusal> {
         let mut engine = Self::new(config);
         // Names and ids made of instants differ between batches, also across a restart.
@@ -39,11 +41,18 @@ impl Engine {
             let pool = engine.queue.pool_mut(row.tenant, &row.name);
             pool.row = Some(row);
         }
-        let missing = |version: &dags::ids::DagVersion| {
-            Refusal::new("restore.version", format!("the model of version {version} isn't stored"))
-        };
+        engine.quarantined_dags = snapshot.quarantined_dags;
+        let missing =
+            |version: &dags::ids::DagVersion| format!("the model of its version {version} isn't stored");
+        for broken in snapshot.broken {
+            engine.quarantine(broken);
+        }
         for row in snapshot.dags {
-            let model = snapshot.versions.get(&row.version).ok_or_else(|| missing(&row.version))?;
+            let Some(model) = snapshot.versions.get(&row.version) else {
+                let why = missing(&row.version);
+                engine.quarantine(Broken::dag(row.tenant, row.dag_id, why));
+                continue;
+            };
             let plan = engine.plan(&row.version, model);
             engine.insert_dag(row, plan);
         }
@@ -56,23 +65,38 @@ impl Engine {
             let state = crate::backfill::State { row, running: 0, open: 0, looking: false };
             engine.backfills.insert((state.row.tenant, state.row.id), state);
         }
+        let mut members: BTreeMap<RunId, Vec<MemberRow>> = BTreeMap::new();
+        for row in snapshot.members {
+            members.entry(row.run).or_default().push(row);
+        }
         let mut runs: BTreeMap<RunId, RunIdx> = BTreeMap::new();
         for (row, tasks) in snapshot.runs {
-            let Some(dag) = engine.find_dag(row.tenant, &row.dag_id) else {
-                let message = format!("run `{}` belongs to the unknown DAG `{}`", row.run_name, row.dag_id);
-                return Err(Refusal::new("restore.dag", message));
-            };
-            let model = snapshot.versions.get(&row.version).ok_or_else(|| missing(&row.version))?;
-            let plan = engine.plan(&row.version, model);
             let id = row.run;
-            runs.insert(id, engine.restore_run(dag, plan, row, tasks));
+            let broken = |why: String| Broken::run(row.tenant, id, Some(row.dag_id.clone()), why);
+            let Some(dag) = engine.find_dag(row.tenant, &row.dag_id) else {
+                // A run of a quarantined DAG is left alone with it.
+                if !engine.quarantined_dags.contains_key(&(row.tenant, row.dag_id.clone())) {
+                    let why = format!("it belongs to the DAG `{}`, which isn't there", row.dag_id);
+                    engine.quarantine(broken(why));
+                }
+                continue;
+            };
+            let Some(model) = snapshot.versions.get(&row.version) else {
+                engine.quarantine(broken(missing(&row.version)));
+                continue;
+            };
+            let plan = engine.plan(&row.version, model);
+            if let Err(why) = fits(&plan, &row, &tasks, engine.config.map_length_max) {
+                engine.quarantine(broken(why));
+                continue;
+            }
+            let members = members.remove(&id).unwrap_or_default();
+            runs.insert(id, engine.restore_run(dag, plan, row, tasks, members));
         }
         engine.inputs = snapshot.inputs.into_iter().map(|row| (row.attempt, row)).collect();
         for row in snapshot.continuations {
             engine.next_continuation = engine.next_continuation.max(row.id + 1);
-            if let Some(work) = row.work {
-                engine.restore_continuation(row.id, work, &runs)?;
-            }
+            engine.restore_continuation(row, &runs)?;
         }
         for dag in 0..engine.dags.len() as u32 {
             engine.keep_plan(dag);
@@ -86,12 +110,13 @@ impl Engine {
 
     fn restore_continuation(
         &mut self,
-        id: i64,
-        work: serde_json::Value,
+        ContinuationRow { id, format, work }: ContinuationRow,
         runs: &BTreeMap<RunId, RunIdx>,
     ) -> Result<(), Refusal> {
-        let unreadable = |e| Refusal::new("restore.continuation", format!("work {id} can't be read: {e}"));
-        match serde_json::from_value(work).map_err(unreadable)? {
+        let refused = |why: String| Refusal::new("restore.continuation", format!("work {id}: {why}"));
+        format::check(format, CONTINUATION_FORMAT).map_err(|unknown| refused(unknown.to_string()))?;
+        let Some(work) = work else { return Ok(()) };
+        match serde_json::from_value(work).map_err(|e| refused(format!("it can't be read: {e}")))? {
             Continuation::Ending { ending } => self.restore_ending(id, ending),
             Continuation::Watch { watch } => {
                 self.restore_watch(runs.get(&watch.run).copied(), id, watch);
@@ -99,9 +124,8 @@ impl Engine {
             Continuation::Bulk { run, bulk } => {
                 if let Some(run) = runs.get(&run) {
                     self.push_work(*run, RunWork::Bulk(bulk));
-                } else {
-                    self.out.continuations.insert(id, crate::rows::ContinuationRow { id, work: None });
                 }
+                // A run that isn't there may be quarantined: if it is released, its work goes on.
             }
         }
         Ok(())
@@ -114,6 +138,7 @@ impl Engine {
         plan: Arc<Plan>,
         row: RunRow,
         tasks: Vec<TaskRow>,
+        members: Vec<MemberRow>,
     ) -> RunIdx {
         let mut by_task: BTreeMap<TaskIdx, Vec<Ti>> = BTreeMap::new();
         let mut gone = Vec::new();
@@ -126,6 +151,15 @@ impl Engine {
         let run = self.insert_run(dag, plan, row, true);
         self.run_mut(run).gone = gone;
         self.assemble(run, by_task);
+        for member in members {
+            let state = self.run(run);
+            let Some(task) = place_in(&state.plan, &member.task, member.map_index) else { continue };
+            let found =
+                state.instances(task).find(|ti| state.tis[*ti as usize].map_index == member.map_index);
+            if let Some(ti) = found {
+                self.restore_member(TiRef { run, ti }, member);
+            }
+        }
         self.set_in_motion(run);
         run
     }
@@ -426,6 +460,7 @@ fn ti_of(task: TaskIdx, row: &TaskRow) -> Ti {
         stored: row.state,
         flags: flag::STORED,
         preempted: row.preempted as u8,
+        requeued: row.requeued as u8,
         try_number: row.try_number,
         max_tries: row.max_tries,
         dispatch_n: row.dispatch_n,
@@ -436,6 +471,8 @@ fn ti_of(task: TaskIdx, row: &TaskRow) -> Ti {
             ended_at: row.ended_at,
             wake_at: row.wake_at,
             executor: row.executor.clone(),
+            members: row.members,
+            host: row.host.clone(),
             reason: row.reason.clone(),
             exit_code: row.exit_code,
             mapped_length: row.mapped_length,
@@ -444,6 +481,7 @@ fn ti_of(task: TaskIdx, row: &TaskRow) -> Ti {
             ticket: None,
             seq: 0,
             gang: None,
+            taken_back: false,
         })),
     }
 }

@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     command::{Backfill, Refusal},
-    dispatch::ResultRef,
+    dispatch::{End, ResultRef},
     state::{RunState, TaskState},
 };
 
@@ -98,6 +98,8 @@ pub struct TaskRow {
     pub dispatch_n: u32,
     /// Times that the current attempt was preempted.
     pub preempted: u32,
+    /// Times that the current attempt went back because no executor started it.
+    pub requeued: u32,
     /// When the current try was first scheduled; none once it is history, kept as a row of its own.
     pub scheduled_at: Option<Timestamp>,
     /// When the current dispatch was admitted.
@@ -110,6 +112,10 @@ pub struct TaskRow {
     pub wake_at: Option<Timestamp>,
     /// The executor of the current dispatch.
     pub executor: Option<ExecutorName>,
+    /// How many members the current dispatch has, or the next one if there was none; 1 but for gangs.
+    pub members: u32,
+    /// The machine that the current dispatch runs on; of a gang, that of its first member.
+    pub host: Option<Arc<str>>,
     /// The pool.
     pub pool: PoolName,
     /// The pool slots that it takes.
@@ -132,6 +138,45 @@ impl TaskRow {
     /// The identity of the current attempt.
     pub fn attempt(&self) -> AttemptId {
         AttemptId::derive(self.run, &self.task, self.map_index, self.try_number)
+    }
+}
+
+/// A member of a gang that has started or ended. A dispatch with a single member has none: the instance's row says it all.
+///
+/// Its log is the one of (dispatch, member), as for every dispatch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemberRow {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The run.
+    pub run: RunId,
+    /// The task.
+    pub task: TaskId,
+    /// The map index.
+    pub map_index: i32,
+    /// The try.
+    pub try_number: u32,
+    /// The dispatch of the try.
+    pub dispatch_n: u32,
+    /// The member, from 0.
+    pub member: u32,
+    /// The machine that it runs on.
+    pub host: Option<Arc<str>>,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// How it ended.
+    pub end: Option<End>,
+}
+
+/// What tells members apart: run, task, map index, try, dispatch, member.
+pub type MemberKey = (RunId, TaskId, i32, u32, u32, u32);
+
+impl MemberRow {
+    /// Its key.
+    pub fn key(&self) -> MemberKey {
+        (self.run, self.task.clone(), self.map_index, self.try_number, self.dispatch_n, self.member)
     }
 }
 
@@ -295,6 +340,35 @@ pub struct EventRow {
     pub transitions: Vec<Transition>,
 }
 
+/// A run or a whole DAG.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A DAG, with all its runs.
+    Dag(TenantId, DagId),
+    /// A run.
+    Run(TenantId, RunId),
+}
+
+/// A run or DAG whose rows can't be worked with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Which.
+    pub subject: Subject,
+    /// Its DAG, if that can be read.
+    pub dag_id: Option<DagId>,
+    /// Why, in a sentence for people.
+    pub reason: String,
+}
+
+/// A run or DAG that the engine leaves alone from now on, or no longer. Its row is marked whatever else it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarantineRow {
+    /// Which.
+    pub subject: Subject,
+    /// Why; none if it is released.
+    pub reason: Option<Arc<str>>,
+}
+
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InboxOutcome {
@@ -430,14 +504,30 @@ impl AlertKind {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
     }
 }
+/// The number of the format of [`ContinuationRow::work`] that this release writes and reads.
+pub const CONTINUATION_FORMAT: u32 = 1;
 
 /// Work that was begun and is continued in later steps; survives a crash.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ContinuationRow {
     /// Its number, unique in the shard.
     pub id: i64,
+    /// The number of the work's format.
+    pub format: u32,
     /// The work and its cursor; the engine's own format. None deletes it.
     pub work: Option<Value>,
+}
+
+impl ContinuationRow {
+    /// Work in the present format.
+    pub fn new(id: i64, work: Value) -> Self {
+        Self { id, format: CONTINUATION_FORMAT, work: Some(work) }
+    }
+
+    /// Work that is done.
+    pub fn done(id: i64) -> Self {
+        Self { id, format: CONTINUATION_FORMAT, work: None }
+    }
 }
 
 /// A row that exists and is changed: the new row and the state that the database must still show.
@@ -470,6 +560,8 @@ pub struct Batch {
     pub deleted_tasks: Vec<(TenantId, RunId, TaskId, i32)>,
     /// Tries that are over and have a successor.
     pub attempts: Vec<AttemptRow>,
+    /// Members of gangs, new or changed.
+    pub members: Vec<MemberRow>,
     /// Results.
     pub results: Vec<ResultRow>,
     /// DAGs, new or changed.
@@ -496,6 +588,8 @@ pub struct Batch {
     pub alerts: Vec<AlertRow>,
     /// Questions to people, new or answered.
     pub inputs: Vec<InputRow>,
+    /// What is left alone from now on, and what is released.
+    pub quarantine: Vec<QuarantineRow>,
     /// Work to continue later, new, changed or done.
     pub continuations: Vec<ContinuationRow>,
 }
@@ -521,6 +615,8 @@ pub struct Snapshot {
     pub versions: BTreeMap<DagVersion, Arc<Dag>>,
     /// Unfinished runs with all their task instances.
     pub runs: Vec<(RunRow, Vec<TaskRow>)>,
+    /// The members of their gangs that have started or ended.
+    pub members: Vec<MemberRow>,
     /// All pools.
     pub pools: Vec<PoolRow>,
     /// All pending asset events.
@@ -533,6 +629,103 @@ pub struct Snapshot {
     pub continuations: Vec<ContinuationRow>,
     /// Questions that task instances wait for.
     pub inputs: Vec<InputRow>,
+    /// DAGs that are quarantined, and why. They and their runs aren't among the others, nor are quarantined runs.
+    pub quarantined_dags: BTreeMap<(TenantId, DagId), Arc<str>>,
+    /// Runs and DAGs that aren't among the others because their rows can't be worked with: to be quarantined.
+    pub broken: Vec<Broken>,
+}
+
+impl Snapshot {
+    /// Takes runs and DAGs out, because of which earlier engines came to grief. Those that aren't in it are passed over.
+    pub fn isolate(&mut self, broken: Vec<Broken>) {
+        for Broken { subject, reason, .. } in broken {
+            match subject {
+                Subject::Dag(tenant, dag_id) => {
+                    let count = self.dags.len();
+                    self.dags.retain(|row| (row.tenant, &row.dag_id) != (tenant, &dag_id));
+                    if self.dags.len() < count {
+                        self.broken.push(Broken::dag(tenant, dag_id, reason));
+                    }
+                }
+                Subject::Run(tenant, run) => {
+                    let found = self.runs.iter().position(|(row, _)| (row.tenant, row.run) == (tenant, run));
+                    if let Some(found) = found {
+                        let (row, _) = self.runs.remove(found);
+                        self.broken.push(Broken::run(tenant, run, Some(row.dag_id), reason));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The parts of a batch, as they are found.
+struct Parts {
+    number: u64,
+    now: Timestamp,
+    found: BTreeMap<Subject, Batch>,
+}
+
+impl Parts {
+    fn of(&mut self, subject: Subject) -> &mut Batch {
+        let (number, now) = (self.number, self.now);
+        self.found.entry(subject).or_insert_with(|| Batch { number, now, ..Batch::default() })
+    }
+}
+
+impl Batch {
+    /// The batch in parts of which each can be written without the others, with the run or DAG that it is about; for
+    /// finding out which of them a database refuses. What belongs to neither is left out.
+    pub fn parts(&self) -> Vec<(Subject, Self)> {
+        let mut parts = Parts { number: self.number, now: self.now, found: BTreeMap::new() };
+        // A run that isn't stored yet can't be left alone: its DAG is.
+        let new: BTreeMap<RunId, Subject> =
+            self.new_runs.iter().map(|row| (row.run, Subject::Dag(row.tenant, row.dag_id.clone()))).collect();
+        let of = |tenant: TenantId, run: RunId| new.get(&run).cloned().unwrap_or(Subject::Run(tenant, run));
+        for row in &self.new_runs {
+            parts.of(of(row.tenant, row.run)).new_runs.push(row.clone());
+        }
+        for changed in &self.runs {
+            parts.of(of(changed.row.tenant, changed.row.run)).runs.push(changed.clone());
+        }
+        for row in &self.new_tasks {
+            parts.of(of(row.tenant, row.run)).new_tasks.push(row.clone());
+        }
+        for changed in &self.tasks {
+            parts.of(of(changed.row.tenant, changed.row.run)).tasks.push(changed.clone());
+        }
+        for row in &self.deleted_tasks {
+            parts.of(of(row.0, row.1)).deleted_tasks.push(row.clone());
+        }
+        for row in &self.attempts {
+            parts.of(of(row.row.tenant, row.row.run)).attempts.push(row.clone());
+        }
+        for row in &self.members {
+            parts.of(of(row.tenant, row.run)).members.push(row.clone());
+        }
+        for row in &self.results {
+            parts.of(of(row.tenant, row.run)).results.push(row.clone());
+        }
+        for row in &self.alerts {
+            parts.of(of(row.tenant, row.run)).alerts.push(row.clone());
+        }
+        for row in &self.inputs {
+            parts.of(of(row.tenant, row.run)).inputs.push(row.clone());
+        }
+        for row in &self.events {
+            parts.of(of(row.tenant, row.run)).events.push(row.clone());
+        }
+        for row in &self.dags {
+            parts.of(Subject::Dag(row.tenant, row.dag_id.clone())).dags.push(row.clone());
+        }
+        for row in &self.pending_assets {
+            parts.of(Subject::Dag(row.tenant, row.dag_id.clone())).pending_assets.push(row.clone());
+        }
+        for row in &self.backfills {
+            parts.of(Subject::Dag(row.tenant, row.spec.dag_id.clone())).backfills.push(row.clone());
+        }
+        parts.found.into_iter().collect()
+    }
 }
 
 /// Which shard, and the fence of its present owner.

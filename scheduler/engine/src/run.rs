@@ -61,6 +61,7 @@ pub(crate) struct Ti {
     pub(crate) stored: TaskState,
     pub(crate) flags: u8,
     pub(crate) preempted: u8,
+    pub(crate) requeued: u8,
     pub(crate) try_number: u32,
     pub(crate) max_tries: u32,
     pub(crate) dispatch_n: u32,
@@ -77,6 +78,10 @@ pub(crate) struct Live {
     pub(crate) ended_at: Option<Timestamp>,
     pub(crate) wake_at: Option<Timestamp>,
     pub(crate) executor: Option<ExecutorName>,
+    /// The members of the current dispatch, from its admission on.
+    pub(crate) members: u32,
+    /// Where it runs; of a gang, where its first member runs.
+    pub(crate) host: Option<Arc<str>>,
     pub(crate) reason: Option<Arc<str>>,
     pub(crate) exit_code: Option<i32>,
     pub(crate) mapped_length: Option<u32>,
@@ -87,18 +92,10 @@ pub(crate) struct Live {
     pub(crate) ticket: Option<Ticket>,
     /// The last report's number by which repeats are known.
     pub(crate) seq: u32,
-    /// What is known of the members of a gang, from the first end on.
-    pub(crate) gang: Option<Box<Gang>>,
-}
-
-/// The members of a gang that have ended. Not stored: their reports aren't confirmed before the last of them has ended.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Gang {
-    pub(crate) ended: BTreeSet<u32>,
-    /// How the first member ended, whose result is the gang's.
-    pub(crate) first: Option<crate::dispatch::End>,
-    /// The first end that wasn't a success.
-    pub(crate) failure: Option<crate::dispatch::End>,
+    /// It hasn't started for so long that its executor was told to end it.
+    pub(crate) taken_back: bool,
+    /// What is known of the members of a gang, from the first report on.
+    pub(crate) gang: Option<Box<crate::gang::Gang>>,
 }
 
 impl Ti {
@@ -110,6 +107,7 @@ impl Ti {
             stored: TaskState::None,
             flags: 0,
             preempted: 0,
+            requeued: 0,
             try_number: 0,
             max_tries: retries,
             dispatch_n: 0,

@@ -309,7 +309,9 @@ impl Engine {
     /// The DAG of that name.
     pub(crate) fn known_dag(&self, tenant: TenantId, dag_id: &DagId) -> Result<u32, crate::command::Refusal> {
         self.find_dag(tenant, dag_id).ok_or_else(|| {
-            crate::command::Refusal::new("dag.not_found", format!("there is no DAG `{dag_id}`"))
+            self.dag_refusal(tenant, dag_id).unwrap_or_else(|| {
+                crate::command::Refusal::new("dag.not_found", format!("there is no DAG `{dag_id}`"))
+            })
         })
     }
 }

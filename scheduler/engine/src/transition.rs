@@ -115,7 +115,7 @@ pub const fn next(state: TaskState, event: Event) -> Result<TaskState, Refused> 
             E::Skip,
             S::None | S::UpForRetry | S::Running | S::Deferred | S::AwaitingInput | S::UpForReschedule,
         ) => S::Skipped,
-        (E::Block, S::None | S::UpForRetry) => S::UpstreamFailed,
+        (E::Block, S::None | S::UpForRetry | S::UpForReschedule) => S::UpstreamFailed,
         (E::Clear, S::Queued | S::Running | S::Restarting) => S::Restarting,
         (E::Clear, _) => S::None,
         (E::Remove, _) => S::Removed,
@@ -211,10 +211,7 @@ pub const fn next(state: TaskState, event: Event) -> Result<TaskState, Refused> 
         )
         | (E::Skip, S::Scheduled | S::Queued | S::Restarting)
         | (E::Skip, S::Success | S::Failed | S::Skipped | S::UpstreamFailed | S::Removed)
-        | (
-            E::Block,
-            S::Scheduled | S::Queued | S::Running | S::Restarting | S::UpForReschedule | S::Deferred,
-        )
+        | (E::Block, S::Scheduled | S::Queued | S::Running | S::Restarting | S::Deferred)
         | (
             E::Block,
             S::AwaitingInput | S::Success | S::Failed | S::Skipped | S::UpstreamFailed | S::Removed,
@@ -248,7 +245,7 @@ mod tests {
         running: Start running, Succeed success, Fail failed, Retry up_for_retry, Reschedule up_for_reschedule, Defer deferred, Await awaiting_input, Requeue scheduled, Skip skipped, Clear restarting, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
         restarting: Fail failed, Retry up_for_retry, Clear restarting, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
         up_for_retry: Schedule scheduled, Skip skipped, Block upstream_failed, Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
-        up_for_reschedule: Schedule scheduled, Fail failed, Retry up_for_retry, Skip skipped, Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        up_for_reschedule: Schedule scheduled, Fail failed, Retry up_for_retry, Skip skipped, Block upstream_failed, Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
         deferred: Schedule scheduled, Fail failed, Retry up_for_retry, Skip skipped, Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
         awaiting_input: Schedule scheduled, Fail failed, Retry up_for_retry, Skip skipped, Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
         success: Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped

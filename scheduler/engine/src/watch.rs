@@ -47,6 +47,8 @@ struct Watcher {
     tasks: bool,
     /// Its number in the table of continuations.
     row: i64,
+    /// Of its run in memory; one that is quarantined leaves it.
+    seq: u64,
 }
 
 /// A wait, as it is stored.
@@ -79,7 +81,7 @@ impl Engine {
         let (task, map_index) = self.task_name(at);
         let stored = StoredWatch { run, task, map_index, dag_id: watch.dag_id, tasks: watch.tasks };
         let work = serde_json::json!({ "watch": stored });
-        self.out.continuations.insert(row, ContinuationRow { id: row, work: Some(work) });
+        self.out.continuations.insert(row, ContinuationRow::new(row, work));
         self.put_watcher(at.run, row, stored);
     }
 
@@ -87,8 +89,9 @@ impl Engine {
         let StoredWatch { task, map_index, dag_id, tasks, .. } = stored;
         let key = Key { run, task, map_index };
         let dag = (self.run(run).row.tenant, dag_id);
+        let seq = self.run(run).seq;
         self.watchers.by.insert(key.clone(), dag.clone());
-        self.watchers.of.entry(dag).or_default().insert(key, Watcher { tasks, row });
+        self.watchers.of.entry(dag).or_default().insert(key, Watcher { tasks, row, seq });
     }
 
     /// An instance doesn't wait any more.
@@ -105,23 +108,27 @@ impl Engine {
             self.watchers.of.remove(&dag);
         }
         if let Some(row) = row {
-            self.out.continuations.insert(row, ContinuationRow { id: row, work: None });
+            self.out.continuations.insert(row, ContinuationRow::done(row));
         }
     }
 
     /// A wait that was stored goes on.
     pub(crate) fn restore_watch(&mut self, run: Option<RunIdx>, row: i64, stored: StoredWatch) {
         let key = run.map(|run| Key { run, task: stored.task.clone(), map_index: stored.map_index });
-        match (run, key.and_then(|key| self.waiting(&key))) {
+        let seq = run.map_or(0, |run| self.run(run).seq);
+        match (run, key.and_then(|key| self.waiting(&key, seq))) {
             (Some(run), Some(_)) => self.put_watcher(run, row, stored),
             _ => {
-                self.out.continuations.insert(row, ContinuationRow { id: row, work: None });
+                self.out.continuations.insert(row, ContinuationRow::done(row));
             }
         }
     }
 
     /// The place of an instance that still waits.
-    fn waiting(&self, key: &Key) -> Option<TiRef> {
+    fn waiting(&self, key: &Key, seq: u64) -> Option<TiRef> {
+        if !self.is_run(key.run, seq) {
+            return None;
+        }
         let run = self.run(key.run);
         let task = run.plan.find(&key.task)?;
         let ti = run.instances(task).find(|ti| run.tis[*ti as usize].map_index == key.map_index)?;
@@ -140,10 +147,13 @@ impl Engine {
             return;
         };
         let hears = |watcher: &Watcher| of_run || watcher.tasks;
-        let concerned: Vec<Key> =
-            watchers.iter().filter(|(_, watcher)| hears(watcher)).map(|(key, _)| key.clone()).collect();
-        for key in concerned {
-            let Some(at) = self.waiting(&key) else { continue };
+        let concerned: Vec<(Key, u64)> = watchers
+            .iter()
+            .filter(|(_, watcher)| hears(watcher))
+            .map(|(key, watcher)| (key.clone(), watcher.seq))
+            .collect();
+        for (key, seq) in concerned {
+            let Some(at) = self.waiting(&key, seq) else { continue };
             let live = self.run_mut(at.run).tis[at.ti as usize].live();
             let spaced = live.queued_at.map_or(now, |asked| asked.after(LOOKS_APART)).max(now);
             let when = if of_run { now } else { spaced };

@@ -240,8 +240,7 @@ impl Engine {
             }
         }
         if bulk.id != 0 {
-            let row = crate::rows::ContinuationRow { id: bulk.id, work: None };
-            self.out.continuations.insert(bulk.id, row);
+            self.out.continuations.insert(bulk.id, crate::rows::ContinuationRow::done(bulk.id));
         }
         if bulk.kind == BulkKind::Clear {
             self.push_work(run, RunWork::Everything { next: 0 });
@@ -281,9 +280,7 @@ impl Engine {
                 self.next_continuation += 1;
             }
             let work = serde_json::json!({ "run": state.row.run, "bulk": bulk });
-            self.out
-                .continuations
-                .insert(bulk.id, crate::rows::ContinuationRow { id: bulk.id, work: Some(work) });
+            self.out.continuations.insert(bulk.id, crate::rows::ContinuationRow::new(bulk.id, work));
         }
     }
 

@@ -18,6 +18,8 @@ mod chains;
 mod clearing;
 #[path = "rules/explaining.rs"]
 mod explaining;
+#[path = "rules/gangs.rs"]
+mod gangs;
 #[path = "rules/inputs.rs"]
 mod inputs;
 #[path = "rules/mapping.rs"]
@@ -28,6 +30,8 @@ mod odds;
 mod past;
 #[path = "rules/pools.rs"]
 mod pools;
+#[path = "rules/quarantine.rs"]
+mod quarantine;
 #[path = "rules/retries.rs"]
 mod retries;
 #[path = "rules/runs.rs"]

@@ -54,7 +54,7 @@ impl MockExecutor {
             if self.held().insert((dispatch.id, member)) {
                 let started = News::Started { host: "nowhere".to_owned(), pid: None };
                 for (seq, news) in [(1, started), (2, News::Ended(mock.end()))] {
-                    let report = Report { dispatch: dispatch.id, member, seq, news };
+                    let report = Report::new(dispatch.id, member, seq, news);
                     self.reports.send(report).await.map_err(|_| Error::Stopped)?;
                 }
             }
@@ -94,8 +94,12 @@ impl Executor for MockExecutor {
     async fn list(&self) -> Result<Vec<Held>, Error> {
         let mut all = self.inner.list().await?;
         let since = clock::now();
-        let ended: BTreeSet<DispatchId> = self.held().iter().map(|(id, _)| *id).collect();
-        all.extend(ended.into_iter().map(|id| Held { id, since, ended: true }));
+        all.extend(self.held().iter().map(|(id, member)| Held {
+            id: *id,
+            member: *member,
+            since,
+            ended: true,
+        }));
         Ok(all)
     }
 

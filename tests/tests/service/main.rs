@@ -12,6 +12,7 @@ mod crashes;
 mod folder;
 mod history;
 mod lifecycle;
+mod quarantine;
 mod secrets;
 mod site;
 mod works;

@@ -112,6 +112,37 @@ impl Site {
         Service { child, log, log_start }
     }
 
+    /// From now on the database refuses that this task succeeds.
+    pub(crate) async fn forbid_success_of(&self, task: &str) {
+        let rule = format!("task_id = '{task}' AND state = 'success'");
+        self.sql(
+            &format!(
+                "CREATE TRIGGER forbidden BEFORE UPDATE ON task_instance
+                 WHEN NEW.task_id = '{task}' AND NEW.state = 'success'
+                 BEGIN SELECT RAISE(ABORT, 'broken on purpose'); END"
+            ),
+            &format!("ALTER TABLE task_instance ADD CONSTRAINT forbidden CHECK (NOT ({rule}))"),
+        )
+        .await;
+    }
+
+    /// Takes that back.
+    pub(crate) async fn allow_success(&self) {
+        self.sql("DROP TRIGGER forbidden", "ALTER TABLE task_instance DROP CONSTRAINT forbidden").await;
+    }
+
+    async fn sql(&self, sqlite: &str, postgres: &str) {
+        if let Some(url) = &self.url {
+            let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+            connection.execute(sqlx::AssertSqlSafe(postgres.to_owned())).await.unwrap();
+        } else {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.path("data/updraft.db"));
+            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+            connection.execute(sqlx::AssertSqlSafe(sqlite.to_owned())).await.unwrap();
+            connection.close().await.unwrap();
+        }
+    }
+
     /// The supervisor of this place, if one runs.
     pub(crate) fn supervisor(&self) -> Option<Pid> {
         let folder = self.folder.path().to_string_lossy().into_owned();

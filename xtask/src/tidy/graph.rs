@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use crate::tidy::Finding;
-use crate::workspace::{Metadata, Workspace};
+use crate::workspace::{Metadata, OWN_WORKSPACES, SCRIPT_HOST, Workspace};
 
 /// Which of our own packages each of them may name in its manifest. A package that is not listed may
 /// name any; each new one gets a line here or a sentence on why it does not.
@@ -56,10 +56,12 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Finding>> {
     let mut findings = directions(&graph);
     findings.extend(nowhere("Cargo.toml", &graph));
     findings.extend(only_through(&graph));
-    for manifest in workspace.own_workspaces() {
-        let metadata = workspace.metadata(&manifest)?;
-        findings.extend(nowhere(&manifest, &Graph::of(&metadata)));
-        findings.extend(outsiders(workspace, &manifest, &metadata));
+    for manifest in OWN_WORKSPACES {
+        let metadata = workspace.metadata(manifest)?;
+        findings.extend(nowhere(manifest, &Graph::of(&metadata)));
+        if *manifest == SCRIPT_HOST {
+            findings.extend(outsiders(workspace, manifest, &metadata));
+        }
     }
     Ok(findings)
 }

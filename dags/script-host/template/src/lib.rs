@@ -24,5 +24,5 @@ mod source;
 pub use context::{RunFacts, airflow_context};
 pub use error::Error;
 pub use names::{expression_names, names};
-pub use render::{OUTPUT_BYTES_MAX, SOURCE_BYTES_MAX, Templates};
-pub use source::has_expression;
+pub use render::{OUTPUT_BYTES_MAX, Templates};
+pub use source::{SOURCE_BYTES_MAX, has_expression};

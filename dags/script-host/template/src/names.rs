@@ -6,7 +6,7 @@ use minijinja::Environment;
 
 use crate::{
     error::Error,
-    source::{Part, check_tags, has_expression, parts, whole_expression},
+    source::{Part, check, check_expression, has_expression, parts, whole_expression},
 };
 
 /// How many parts of a path are kept.
@@ -21,7 +21,8 @@ pub fn names(source: &str) -> Result<BTreeSet<String>, Error> {
     if !has_expression(source) {
         return Ok(found);
     }
-    check_tags(source)?;
+    // The service itself asks this, so whatever could end its process is refused before the engine reads it.
+    check(source)?;
     let env = Environment::empty();
     let roots: BTreeSet<String> =
         env.template_from_str(source)?.undeclared_variables(false).into_iter().collect();
@@ -37,6 +38,7 @@ pub fn names(source: &str) -> Result<BTreeSet<String>, Error> {
 /// As [`names`], for an expression with or without its braces.
 pub fn expression_names(expression: &str) -> Result<BTreeSet<String>, Error> {
     let bare = whole_expression(expression).unwrap_or(expression);
+    check_expression(bare)?;
     let env = Environment::empty();
     let roots: BTreeSet<String> =
         env.compile_expression(bare)?.undeclared_variables(false).into_iter().collect();

@@ -12,11 +12,9 @@ use crate::{
     error::Error,
     instant::Instant,
     record::{Record, plain},
-    source::{check_tags, has_expression, whole_expression},
+    source::{check, check_expression, has_expression, whole_expression},
 };
 
-/// The longest template or expression, in bytes.
-pub const SOURCE_BYTES_MAX: usize = 64 * 1024;
 /// The longest result of one template or expression, in bytes of text or JSON.
 pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 
@@ -140,7 +138,7 @@ impl Templates {
         if !has_expression(source) {
             return Ok(source.into());
         }
-        check_source(source)?;
+        check(source)?;
         if !code_field && let Some(expression) = whole_expression(source) {
             return self.eval_in(expression, ctx);
         }
@@ -156,7 +154,7 @@ impl Templates {
     }
 
     fn eval_in(&self, expression: &str, ctx: &Value) -> Result<serde_json::Value, Error> {
-        check_source(expression)?;
+        check_expression(expression)?;
         let value = self.plain.compile_expression(expression)?.eval(ctx.clone())?;
         match value.kind() {
             ValueKind::Undefined => {
@@ -178,17 +176,6 @@ impl Templates {
         written.map_err(|e| Error::new(format!("the value has no JSON form: {e}")))?;
         serde_json::from_slice(&out.bytes).map_err(|e| Error::new(format!("the value has no JSON form: {e}")))
     }
-}
-
-fn check_source(source: &str) -> Result<(), Error> {
-    if source.len() > SOURCE_BYTES_MAX {
-        return Err(Error::new(format!(
-            "the template is {} bytes long; at most {SOURCE_BYTES_MAX} are allowed (limit: source)",
-            source.len()
-        ))
-        .hint("move it to a file that the task reads"));
-    }
-    check_tags(source)
 }
 
 fn output_limit() -> Error {

@@ -2,6 +2,13 @@
 
 use crate::error::Error;
 
+/// The longest template or expression, in bytes. The template engine counts columns in 16 bits and would panic, or
+/// point anywhere, beyond them.
+pub const SOURCE_BYTES_MAX: usize = 65_000;
+/// How many minus signs may stand in a row. The engine's parser calls itself for each and counts none, so that some ten
+/// thousand would overflow the stack.
+const SIGNS_MAX: usize = 50;
+
 /// Whether a text holds an expression, a tag or a comment, and so needs rendering.
 pub fn has_expression(text: &str) -> bool {
     text.contains("{{") || text.contains("{%") || text.contains("{#")
@@ -48,7 +55,7 @@ pub(crate) fn parts(source: &str) -> Vec<Part<'_>> {
             closing(source, inner, close)
         };
         let stop = end.unwrap_or(source.len());
-        let text = source[inner..stop].trim_matches(|c: char| c == '-' || c == '+' || c.is_whitespace());
+        let text = without_trimming(&source[inner..stop]).trim();
         match close {
             "}}" => parts.push(Part::Expression(text)),
             "%}" => parts.push(Part::Tag(text, 1 + source[..open].matches('\n').count())),
@@ -103,11 +110,73 @@ pub(crate) fn whole_expression(source: &str) -> Option<&str> {
         return None;
     }
     let inner = &inner[..end - 2];
-    Some(inner.trim_start_matches(['-', '+']).trim_end_matches('-').trim())
+    Some(without_trimming(inner).trim())
+}
+
+/// The inside of braces without the signs that say what happens to the blanks around them.
+fn without_trimming(inner: &str) -> &str {
+    let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
+    inner.strip_suffix(['-', '+']).unwrap_or(inner)
+}
+
+/// Refuses a template that the engine must not see, with the reason.
+pub(crate) fn check(source: &str) -> Result<(), Error> {
+    check_length(source)?;
+    check_tags(source)?;
+    for part in parts(source) {
+        match part {
+            Part::Expression(text) | Part::Tag(text, _) => check_signs(text)?,
+            Part::Text => {}
+        }
+    }
+    Ok(())
+}
+
+/// As [`check`], for an expression without its braces.
+pub(crate) fn check_expression(expression: &str) -> Result<(), Error> {
+    check_length(expression)?;
+    check_signs(expression)
+}
+
+fn check_length(source: &str) -> Result<(), Error> {
+    if source.len() > SOURCE_BYTES_MAX {
+        return Err(Error::new(format!(
+            "the template is {} bytes long; at most {SOURCE_BYTES_MAX} are allowed (limit: source)",
+            source.len()
+        ))
+        .hint("move it to a file that the task reads"));
+    }
+    Ok(())
+}
+
+/// Counts the minus signs that stand in a row outside of string literals.
+fn check_signs(expression: &str) -> Result<(), Error> {
+    let (mut quote, mut escaped, mut signs) = (None, false, 0);
+    for c in expression.chars() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(q) if c == q => quote = None,
+            Some(_) => {}
+            None if c == '-' => signs += 1,
+            None if c.is_whitespace() => {}
+            None => {
+                signs = 0;
+                quote = matches!(c, '\'' | '"').then_some(c);
+            }
+        }
+        if signs > SIGNS_MAX {
+            return Err(Error::new(format!(
+                "more than {SIGNS_MAX} minus signs stand in a row (limit: nesting)"
+            ))
+            .hint("text belongs between quotes, or outside of the braces"));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses tags that aren't on the allow-list, with the reason.
-pub(crate) fn check_tags(source: &str) -> Result<(), Error> {
+fn check_tags(source: &str) -> Result<(), Error> {
     for part in parts(source) {
         let Part::Tag(text, line) = part else { continue };
         let word = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
@@ -153,6 +222,27 @@ mod tests {
             (Some(2), "`{% include %}` isn't allowed in a template")
         );
         assert!(check_tags("{% macro a() %}{% endmacro %}").is_err());
+    }
+
+    #[test]
+    fn signs_in_a_row_are_counted_where_the_engine_would() {
+        let row = "-".repeat(60_000);
+        for bad in [
+            format!("{{{{ {row}1 }}}}"),
+            format!("{{{{{row}1 }}}}"),
+            format!("{{% if 1 {} 2 %}}", "- ".repeat(99)),
+        ] {
+            let error = check(&bad).unwrap_err();
+            assert!(error.message.contains("limit: nesting"), "{error}");
+        }
+        assert!(check_expression(&row).is_err());
+        for good in [
+            format!("{0} {{{{ ds }}}} {0}", &row[..9_000]),
+            format!("{{{{ '\\'{}' }}}}", &row[..60_000]),
+            "{{- 1 - -2 -}}".to_owned(),
+        ] {
+            assert!(check(&good).is_ok(), "{good:.80}");
+        }
     }
 
     #[test]

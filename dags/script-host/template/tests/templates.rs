@@ -1,7 +1,7 @@
 //! What templates give and refuse, by the context of one attempt.
 
 use serde_json::{Value, json};
-use updraft_template::{RunFacts, Templates, airflow_context};
+use updraft_template::{RunFacts, Templates, airflow_context, names};
 
 fn context() -> Value {
     let object = |value: Value| value.as_object().cloned().expect("an object");
@@ -208,6 +208,13 @@ fn bombs_meet_a_limit() {
         let error = Templates::new().render(source, &context(), false).unwrap_err();
         assert!(error.message.contains(limit), "{source}: {error}");
     }
-    let long = format!("{{{{ ds }}}}{}", "x".repeat(70_000));
+    // The engine's own parser would overflow the stack.
+    let minus = format!("{{{{ {}1 }}}}", "-".repeat(60_000));
+    assert!(
+        Templates::new().render(&minus, &context(), false).unwrap_err().message.contains("limit: nesting")
+    );
+    assert!(names(&minus).unwrap_err().message.contains("limit: nesting"));
+    let long = format!("{{{{ ds }}}}{}", "x".repeat(65_000));
+    assert!(names(&long).unwrap_err().message.contains("limit: source"));
     assert!(Templates::new().render(&long, &context(), false).unwrap_err().message.contains("limit: source"));
 }

@@ -15,25 +15,25 @@ pub(super) const INSERT: Both = Both {
     doing: "insert task instances",
     postgres: "
         INSERT INTO task_instance (
-            tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted,
-            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, pool, pool_slots, weight, reason,
-            exit_code, mapped_length, skips, marked_by
+            tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted, requeued,
+            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, members, host, pool,
+            pool_slots, weight, reason, exit_code, mapped_length, skips, marked_by
         ) SELECT * FROM unnest(
             $1::uuid[], $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::int4[], $7::int4[], $8::int4[],
-            $9::int4[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::text[],
-            $16::text[], $17::int4[], $18::int4[], $19::text[], $20::int4[], $21::int4[], $22::text[],
-            $23::text[]
+            $9::int4[], $10::int4[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::int8[],
+            $16::text[], $17::int4[], $18::text[], $19::text[], $20::int4[], $21::int4[], $22::text[],
+            $23::int4[], $24::int4[], $25::text[], $26::text[]
         )",
     sqlite: "
         INSERT INTO task_instance (
-            tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted,
-            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, pool, pool_slots, weight, reason,
-            exit_code, mapped_length, skips, marked_by
+            tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted, requeued,
+            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, members, host, pool,
+            pool_slots, weight, reason, exit_code, mapped_length, skips, marked_by
         ) SELECT
             unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5,
             value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
             value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19,
-            value ->> 20, value ->> 21, value ->> 22
+            value ->> 20, value ->> 21, value ->> 22, value ->> 23, value ->> 24, value ->> 25
         FROM jsonb_each(?1)",
 };
 
@@ -42,40 +42,39 @@ pub(super) const UPDATE: Both = Both {
     postgres: "
         UPDATE task_instance AS t SET
             state = n.state, try_number = n.try_number, max_tries = n.max_tries, dispatch_n = n.dispatch_n,
-            preempted = n.preempted, scheduled_at = n.scheduled_at, queued_at = n.queued_at,
+            preempted = n.preempted, requeued = n.requeued, scheduled_at = n.scheduled_at, queued_at = n.queued_at,
             started_at = n.started_at, ended_at = n.ended_at, wake_at = n.wake_at, executor = n.executor,
-            pool = n.pool, pool_slots = n.pool_slots, weight = n.weight, reason = n.reason,
+            members = n.members, host = n.host, pool = n.pool, pool_slots = n.pool_slots, weight = n.weight, reason = n.reason,
             exit_code = n.exit_code, mapped_length = n.mapped_length, skips = n.skips,
             marked_by = n.marked_by
         FROM unnest(
             $1::uuid[], $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::int4[], $7::int4[], $8::int4[],
-            $9::int4[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::text[],
-            $16::text[], $17::int4[], $18::int4[], $19::text[], $20::int4[], $21::int4[], $22::text[],
-            $23::text[], $24::text[]
+            $9::int4[], $10::int4[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::int8[],
+            $16::text[], $17::int4[], $18::text[], $19::text[], $20::int4[], $21::int4[], $22::text[],
+            $23::int4[], $24::int4[], $25::text[], $26::text[], $27::text[]
         ) AS n (
-            tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted,
-            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, pool, pool_slots, weight, reason,
-            exit_code, mapped_length, skips, marked_by, before
+            tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted, requeued,
+            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, members, host, pool,
+            pool_slots, weight, reason, exit_code, mapped_length, skips, marked_by, before
         )
         WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id AND t.task_id = n.task_id AND t.map_index = n.map_index
           AND t.state = n.before",
     sqlite: "
         UPDATE task_instance AS t SET
             state = n.state, try_number = n.try_number, max_tries = n.max_tries, dispatch_n = n.dispatch_n,
-            preempted = n.preempted, scheduled_at = n.scheduled_at, queued_at = n.queued_at,
+            preempted = n.preempted, requeued = n.requeued, scheduled_at = n.scheduled_at, queued_at = n.queued_at,
             started_at = n.started_at, ended_at = n.ended_at, wake_at = n.wake_at, executor = n.executor,
-            pool = n.pool, pool_slots = n.pool_slots, weight = n.weight, reason = n.reason,
+            members = n.members, host = n.host, pool = n.pool, pool_slots = n.pool_slots, weight = n.weight, reason = n.reason,
             exit_code = n.exit_code, mapped_length = n.mapped_length, skips = n.skips,
             marked_by = n.marked_by
         FROM (SELECT
             unhex(value ->> 0) AS tenant_id, unhex(value ->> 1) AS run_id, value ->> 2 AS task_id,
             value ->> 3 AS map_index, value ->> 4 AS state, value ->> 5 AS try_number, value ->> 6 AS max_tries,
-            value ->> 7 AS dispatch_n, value ->> 8 AS preempted, value ->> 9 AS scheduled_at,
-            value ->> 10 AS queued_at, value ->> 11 AS started_at, value ->> 12 AS ended_at,
-            value ->> 13 AS wake_at, value ->> 14 AS executor, value ->> 15 AS pool, value ->> 16 AS pool_slots,
-            value ->> 17 AS weight, value ->> 18 AS reason, value ->> 19 AS exit_code,
-            value ->> 20 AS mapped_length, value ->> 21 AS skips, value ->> 22 AS marked_by,
-            value ->> 23 AS before
+            value ->> 7 AS dispatch_n, value ->> 8 AS preempted, value ->> 9 AS requeued, value ->> 10 AS scheduled_at,
+            value ->> 11 AS queued_at, value ->> 12 AS started_at, value ->> 13 AS ended_at, value ->> 14 AS wake_at,
+            value ->> 15 AS executor, value ->> 16 AS members, value ->> 17 AS host, value ->> 18 AS pool,
+            value ->> 19 AS pool_slots, value ->> 20 AS weight, value ->> 21 AS reason, value ->> 22 AS exit_code,
+            value ->> 23 AS mapped_length, value ->> 24 AS skips, value ->> 25 AS marked_by, value ->> 26 AS before
         FROM jsonb_each(?1)) AS n
         WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id AND t.task_id = n.task_id AND t.map_index = n.map_index
           AND t.state = n.before",
@@ -85,25 +84,25 @@ pub(super) const INSERT_ATTEMPTS: Both = Both {
     doing: "insert attempts",
     postgres: "
         INSERT INTO attempt (
-            tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted,
-            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, pool, pool_slots, weight, reason,
-            exit_code, mapped_length, skips, marked_by
+            tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted, requeued,
+            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, members, host, pool,
+            pool_slots, weight, reason, exit_code, mapped_length, skips, marked_by
         ) SELECT * FROM unnest(
             $1::uuid[], $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::int4[], $7::int4[], $8::int4[],
-            $9::int4[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::text[],
-            $16::text[], $17::int4[], $18::int4[], $19::text[], $20::int4[], $21::int4[], $22::text[],
-            $23::text[]
+            $9::int4[], $10::int4[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::int8[],
+            $16::text[], $17::int4[], $18::text[], $19::text[], $20::int4[], $21::int4[], $22::text[],
+            $23::int4[], $24::int4[], $25::text[], $26::text[]
         )",
     sqlite: "
         INSERT INTO attempt (
-            tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted,
-            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, pool, pool_slots, weight, reason,
-            exit_code, mapped_length, skips, marked_by
+            tenant_id, run_id, task_id, map_index, state, try_number, max_tries, dispatch_n, preempted, requeued,
+            scheduled_at, queued_at, started_at, ended_at, wake_at, executor, members, host, pool,
+            pool_slots, weight, reason, exit_code, mapped_length, skips, marked_by
         ) SELECT
             unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5,
             value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
             value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19,
-            value ->> 20, value ->> 21, value ->> 22
+            value ->> 20, value ->> 21, value ->> 22, value ->> 23, value ->> 24, value ->> 25
         FROM jsonb_each(?1)",
 };
 
@@ -118,12 +117,15 @@ fn columns<'a, R>(rows: &'a [R], of: impl Fn(&'a R) -> &'a TaskRow) -> Columns<'
         .int(|r| int(of(r).max_tries))
         .int(|r| int(of(r).dispatch_n))
         .int(|r| int(of(r).preempted))
+        .int(|r| int(of(r).requeued))
         .long_or_null(|r| of(r).scheduled_at.map(|t| t.0))
         .long_or_null(|r| of(r).queued_at.map(|t| t.0))
         .long_or_null(|r| of(r).started_at.map(|t| t.0))
         .long_or_null(|r| of(r).ended_at.map(|t| t.0))
         .long_or_null(|r| of(r).wake_at.map(|t| t.0))
         .text_or_null(|r| of(r).executor.as_ref().map(dags::ids::ExecutorName::as_str))
+        .int(|r| int(of(r).members))
+        .free_or_null(|r| of(r).host.as_deref())
         .text(|r| of(r).pool.as_str())
         .int(|r| int(of(r).pool_slots))
         .int(|r| of(r).weight)

@@ -285,3 +285,21 @@ fn a_skip_waits_for_the_past_if_the_task_says_so() {
     assert_eq!(lab.states(&first), "a=success b=skipped c=success");
     assert_eq!(lab.states(&second), "a=success b=queued c=skipped");
 }
+
+#[test]
+fn a_branch_skips_what_is_still_being_asked_about() {
+    let mut lab = Lab::new();
+    lab.activate(
+        dag("d")
+            .task(bash("a"))
+            .task(branch("b"))
+            .task(bash("c").needs(["a", "b"]).rule(TriggerRule::OneSuccess).when("x")),
+    );
+    let run = lab.trigger("d");
+    lab.run("a").succeeds();
+    assert_eq!(lab.questions.len(), 2, "the branch's and the one about `when`");
+    lab.follow("b", []);
+    assert_eq!(lab.states(&run), "a=success b=success c=skipped");
+    lab.answer("c", Answer::Holds(true));
+    assert_eq!(lab.states(&run), "a=success b=success c=skipped", "the answer comes too late");
+}

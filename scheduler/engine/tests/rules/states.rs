@@ -233,54 +233,6 @@ fn slots_stay_taken_until_the_end_is_confirmed() {
 }
 
 #[test]
-fn a_gang_succeeds_when_all_members_have() {
-    let mut lab = Lab::new();
-    lab.activate(dag("d").task(bash("a").gang(3)));
-    let run = lab.trigger("d");
-    let id = lab.run("a").dispatch().id;
-    for member in 0..3 {
-        lab.report(id, member, started());
-    }
-    lab.report(id, 0, News::Ended(end(Outcome::Success)));
-    let report = lab.report(id, 1, News::Ended(end(Outcome::Success)));
-    lab.put(Input::Reports(vec![report]));
-    assert_eq!(lab.states(&run), "a=running", "the same member twice is one member");
-    lab.report(id, 2, News::Ended(end(Outcome::Success)));
-    assert_eq!(lab.states(&run), "a=success");
-}
-
-#[test]
-fn a_crash_forgets_no_member_of_a_gang() {
-    let mut lab = Lab::new();
-    lab.activate(dag("d").task(bash("a").gang(2)));
-    let run = lab.trigger("d");
-    let id = lab.run("a").dispatch().id;
-    let confirmed = lab.confirmed;
-    let first = lab.report(id, 0, News::Ended(end(Outcome::Success)));
-    assert_eq!(lab.confirmed, confirmed, "its sender keeps it until the gang is over");
-    lab.crash();
-    lab.put(Input::Reports(vec![first]));
-    lab.report(id, 1, News::Ended(end(Outcome::Success)));
-    assert_eq!(lab.states(&run), "a=success");
-}
-
-#[test]
-fn the_first_member_that_fails_ends_the_gang() {
-    let mut lab = Lab::new();
-    lab.executor("local", 3);
-    lab.activate(dag("d").task(bash("a").gang(3)).task(bash("b").priority(0)));
-    let run = lab.trigger("d");
-    let id = lab.run("a").dispatch().id;
-    lab.report(id, 1, News::Ended(end(Outcome::Failed)));
-    assert_eq!(lab.states(&run), "a=queued b=scheduled", "the others hold their places until they ended");
-    assert_eq!(lab.kills.iter().map(|kill| kill.id).collect::<Vec<_>>(), [id]);
-    lab.report(id, 0, News::Ended(end(Outcome::Killed)));
-    assert_eq!(lab.states(&run), "a=queued b=scheduled");
-    lab.report(id, 2, News::Ended(end(Outcome::Killed)));
-    assert_eq!(lab.states(&run), "a=failed b=queued");
-}
-
-#[test]
 fn what_was_committed_is_handed_over_again_after_a_crash() {
     let mut lab = Lab::new();
     lab.activate(dag("d").task(bash("a")).task(bash("b")));
@@ -316,10 +268,61 @@ fn what_an_executor_no_longer_knows_is_lost_and_tried_again() {
     lab.run("a").starts();
     lab.advance(secs(10));
     let kept = lab.run("b").dispatch().id;
-    let executor = lab.config.default_executor.clone();
-    let as_of = lab.driver.engine().now();
-    lab.put(Input::Holdings { executor, held: vec![kept], as_of });
+    lab.looks_around([(kept, 0)]);
     assert_eq!(lab.states(&run), "a=up_for_retry b=queued");
+}
+
+#[test]
+fn what_no_executor_starts_goes_back_twice_and_then_fails() {
+    let mut lab = Lab::new();
+    lab.activate(dag("d").task(bash("a").retries(3)));
+    let run = lab.trigger("d");
+    for round in 1..=3 {
+        assert_eq!(lab.states(&run), "a=queued");
+        let row = lab.task_row(&run, "a");
+        assert_eq!((row.try_number, row.dispatch_n, row.requeued), (1, round, round - 1));
+        lab.advance(secs(599));
+        lab.put(Input::Overdue);
+        assert_eq!(lab.states(&run), "a=queued");
+        assert_eq!(lab.kills.len(), 0);
+        lab.advance(secs(1));
+        lab.crash();
+        lab.put(Input::Overdue);
+        assert_eq!(lab.kills.len(), 1, "whoever has it must not start it any more");
+        lab.confirm_kills();
+    }
+    assert_eq!(lab.states(&run), "a=failed", "retries are for what ran");
+    let row = lab.task_row(&run, "a");
+    assert_eq!(row.try_number, 1);
+}
+
+#[test]
+fn what_has_started_is_never_overdue() {
+    let mut lab = Lab::new();
+    lab.activate(dag("d").task(bash("a")));
+    let run = lab.trigger("d");
+    lab.run("a").starts();
+    lab.advance(secs(10_000));
+    lab.put(Input::Overdue);
+    assert_eq!(lab.states(&run), "a=running");
+}
+
+#[test]
+fn what_is_overdue_stays_where_it_is_until_its_executor_lets_it_go() {
+    let mut lab = Lab::new();
+    lab.executor("local", 1);
+    lab.activate(dag("d").task(bash("a")));
+    let run = lab.trigger("d");
+    let id = lab.run("a").dispatch().id;
+    lab.advance(secs(600));
+    lab.put(Input::Overdue);
+    assert_eq!(lab.task_row(&run, "a").dispatch_n, 1, "it may have started, and nobody heard of it");
+    lab.looks_around([(id, 0)]);
+    assert_eq!(lab.task_row(&run, "a").dispatch_n, 1);
+    lab.looks_around([]);
+    assert_eq!(lab.task_row(&run, "a").dispatch_n, 1, "it may still be on its way, and must meet the kill");
+    lab.confirm_kills();
+    assert_eq!((lab.states(&run).as_str(), lab.task_row(&run, "a").dispatch_n), ("a=queued", 2));
 }
 
 #[test]
@@ -330,9 +333,7 @@ fn what_an_executor_holds_without_reason_is_ended() {
     let id = lab.run("a").dispatch().id;
     lab.run("a").succeeds();
     lab.advance(secs(10));
-    let (executor, held) =
-        (lab.config.default_executor.clone(), lab.held.iter().map(|d| d.id).chain([id]).collect());
-    let as_of = lab.driver.engine().now();
-    lab.put(Input::Holdings { executor, held, as_of });
+    let other = lab.run("b").dispatch().id;
+    lab.looks_around([(id, 0), (other, 0)]);
     assert_eq!(lab.kills.iter().map(|kill| kill.id).collect::<Vec<_>>(), [id]);
 }

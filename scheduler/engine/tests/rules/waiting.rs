@@ -187,6 +187,19 @@ fn a_rescheduled_call_competes_for_slots_again() {
 }
 
 #[test]
+fn a_rescheduled_sensor_ends_when_what_it_needs_failed_meanwhile() {
+    let mut lab = Lab::new();
+    lab.activate(dag("d").task(bash("a")).task(bash("b").needs(["a"])));
+    let run = lab.trigger("d");
+    lab.run("a").succeeds();
+    lab.run("b").ends_as(Outcome::Reschedule { after: mins(5) });
+    lab.clear_with(&run, ["a"], |_| {}).unwrap();
+    lab.run("a").ends_as(Outcome::FailedForGood);
+    lab.advance(mins(5));
+    assert_eq!(lab.states(&run), "a=failed b=upstream_failed");
+}
+
+#[test]
 fn a_rescheduled_sensor_that_fails_is_tried_again_from_the_start() {
     let mut lab = Lab::new();
     lab.activate(dag("d").task(bash("a").retries(1)));

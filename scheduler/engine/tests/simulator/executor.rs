@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dags::{
     ids::{DispatchId, ExecutorName},
-    time::Span,
+    time::{Span, Timestamp},
 };
-use engine::dispatch::{Dispatch, End, News, Outcome, Report};
+use engine::dispatch::{Dispatch, End, Held, News, Outcome, Receipt, Report};
 
 use crate::rng::Rng;
 
 /// One member of a dispatch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Member {
     pub(crate) ended: bool,
     /// Reports that aren't confirmed yet.
@@ -22,7 +22,10 @@ pub(crate) struct Member {
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
     pub(crate) dispatch: Dispatch,
-    pub(crate) members: Vec<Member>,
+    /// Those that have come.
+    pub(crate) members: BTreeMap<u32, Member>,
+    /// It was killed: who comes late doesn't start.
+    pub(crate) killed: bool,
     /// Tells a job from an earlier one of the same dispatch, which the executor has forgotten.
     pub(crate) serial: u64,
     /// It came from a driver that was no longer the owner: its successor may have given it up already, and finds and ends
@@ -32,7 +35,17 @@ pub(crate) struct Job {
 
 impl Job {
     pub(crate) fn is_live(&self) -> bool {
-        self.members.iter().any(|member| !member.ended)
+        self.members.values().any(|member| !member.ended)
+    }
+
+    pub(crate) fn held(&self, id: DispatchId) -> Vec<Held> {
+        let held = |(member, known): (&u32, &Member)| Held {
+            id,
+            member: *member,
+            since: Timestamp(0),
+            ended: known.ended,
+        };
+        self.members.iter().map(held).collect()
     }
 }
 
@@ -43,11 +56,27 @@ pub(crate) struct Executor {
     pub(crate) up: bool,
     pub(crate) jobs: BTreeMap<DispatchId, Job>,
     /// Hand-overs that wait until it is up again, and whose shell they come from.
-    pub(crate) waiting: Vec<(u64, Dispatch)>,
+    pub(crate) waiting: Vec<(u64, Dispatch, u32)>,
 }
 
-/// What all executors have claimed, ever: a dispatch starts once.
-pub(crate) type Claims = BTreeSet<DispatchId>;
+impl Executor {
+    /// A report is durable: it is forgotten, and with the last one its member.
+    pub(crate) fn confirmed(&mut self, receipt: &Receipt) {
+        let Some(job) = self.jobs.get_mut(&receipt.dispatch) else { return };
+        if let Some(member) = job.members.get_mut(&receipt.member) {
+            member.unconfirmed.retain(|report| !receipt.ended && report.seq != receipt.seq);
+            if member.ended && member.unconfirmed.is_empty() {
+                job.members.remove(&receipt.member);
+            }
+        }
+        if job.members.is_empty() {
+            self.jobs.remove(&receipt.dispatch);
+        }
+    }
+}
+
+/// What all executors have claimed, ever: a member of a dispatch starts once.
+pub(crate) type Claims = BTreeSet<(DispatchId, u32)>;
 
 /// How an attempt of a task ends, at random.
 pub(crate) fn random_end(rng: &mut Rng, calm: bool) -> End {
@@ -81,10 +110,10 @@ pub(crate) fn end(rng: &mut Rng, outcome: Outcome) -> End {
 /// The report that a member started.
 pub(crate) fn started(id: DispatchId, member: u32) -> Report {
     let news = News::Started { host: "h".to_owned(), pid: None };
-    Report { dispatch: id, member, seq: 1, news }
+    Report::new(id, member, 1, news)
 }
 
 /// The report that a member ended.
 pub(crate) fn ended(id: DispatchId, member: u32, end: End) -> Report {
-    Report { dispatch: id, member, seq: 2, news: News::Ended(end) }
+    Report::new(id, member, 2, News::Ended(end))
 }

@@ -191,6 +191,15 @@ impl Facts {
                     row.task, row.map_index, row.state
                 ));
             }
+            if row.members > 1 && row.state == TaskState::Running && row.executor.is_some() {
+                let there = store.members.values().filter(|known| {
+                    (known.run, &known.task, known.map_index) == (row.run, &row.task, row.map_index)
+                        && (known.try_number, known.dispatch_n) == (row.try_number, row.dispatch_n)
+                });
+                if there.count() < row.members as usize {
+                    return Err(format!("the gang `{}` runs without all of its members", row.task));
+                }
+            }
             let skips: BTreeSet<TaskId> = row.skips.iter().flat_map(|skips| skips.iter().cloned()).collect();
             if let Some(told) = self.decided.get(&row.attempt())
                 && row.state == TaskState::Success

@@ -114,7 +114,7 @@ fn random_task(rng: &mut Rng, name: &str, needs: &[&str], shape: Shape) -> Task 
     if rng.mill(80) {
         task.max_active_per_run = Some(rng.within(1, 2) as u32);
     }
-    if rng.mill(80) {
+    if rng.mill(130) {
         task.gang = rng.within(2, 3) as u32;
     }
     task.depends_on_past = rng.mill(80);

@@ -13,6 +13,7 @@ use engine::{
 
 use crate::{
     graphs,
+    tape::Step,
     world::{Event, Outcomes, World},
 };
 
@@ -101,7 +102,7 @@ impl World {
 
     pub(crate) fn fault(&mut self) -> Outcomes {
         let executor = self.rng.below(self.executors.len() as u64) as usize;
-        match self.rng.below(8) {
+        match self.rng.below(9) {
             0 => {
                 if let Some(owner) = self.current {
                     self.crash(owner);
@@ -150,6 +151,14 @@ impl World {
                     self.feed_current(driver::Input::Executor(name, Some(slots)))?;
                 }
             }
+            7 => {
+                // The host of one member dies.
+                let gangs = self.executors[executor].jobs.values_mut().filter(|job| job.members.len() > 1);
+                if let Some(job) = gangs.into_iter().next() {
+                    job.members.pop_last();
+                    self.tally.count("gang broken", 1);
+                }
+            }
             _ => self.ask_holdings(executor, false),
         }
         Ok(())
@@ -177,7 +186,8 @@ impl World {
     }
 
     pub(crate) fn request(&mut self, tenant: TenantId, command: Command) {
-        let id = self.store.request(tenant, "someone", command);
+        let id = self.store.request(tenant, "someone", command.clone());
+        self.tape(|| Step::Request(id, tenant, command));
         let text = format!("{:?}", self.store.waiting[&id].command);
         self.note(|| format!("request {id}: {text}"));
     }

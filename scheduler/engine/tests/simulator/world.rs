@@ -1,14 +1,14 @@
 //! The world around a driver: a clock, a store, executors, a network, people with requests; and faults in all of them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
 use dags::{
     ids::{DagId, DagVersion, DispatchId, ExecutorName, TenantId},
     model::Dag,
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 use engine::{
     Config, Engine,
@@ -24,10 +24,11 @@ use crate::{
     facts::Facts,
     graphs::{EXECUTORS, Shape},
     rng::Rng,
+    tape::Step,
 };
 
 /// When histories begin.
-const EPOCH: Timestamp = Timestamp(1_767_225_600_000_000);
+pub(crate) const EPOCH: Timestamp = Timestamp(1_767_225_600_000_000);
 /// Events that a history may need to come to rest.
 const CALM_EVENTS: u64 = 20_000;
 
@@ -43,7 +44,7 @@ pub(crate) enum Event {
     Input { owner: u64, input: Box<Input> },
     Poll,
     Request,
-    Deliver { owner: u64, dispatch: Box<Dispatch> },
+    Deliver { owner: u64, dispatch: Box<Dispatch>, member: u32 },
     Kill { kill: Kill },
     Start { executor: usize, id: DispatchId, serial: u64, member: u32 },
     End { executor: usize, id: DispatchId, serial: u64, member: u32, outcome: Option<Outcome> },
@@ -108,6 +109,8 @@ impl Tally {
             "runs",
             "mapped",
             "loads",
+            "gangs",
+            "gang broken",
         ] {
             assert!(self.0.get(what).is_some_and(|n| *n > 100), "hardly any `{what}`: {:#?}", self.0);
         }
@@ -152,6 +155,7 @@ pub(crate) struct World {
     pub(crate) facts: Facts,
     pub(crate) tally: Tally,
     pub(crate) timeline: Option<Vec<String>>,
+    pub(crate) tape: Option<Vec<Step>>,
     pub(crate) tenants: Vec<TenantId>,
     pub(crate) shape: Shape,
     /// The newest edition of each DAG, by tenant.
@@ -188,6 +192,7 @@ impl World {
             .collect();
         let config = Config {
             step_transitions: *rng.pick(&[3, 8, 40, 2_000]),
+            queued_max: *rng.pick(&[Span::seconds(20), Span::seconds(600)]),
             ..Config::new(ExecutorName::parse(EXECUTORS[0]).unwrap())
         };
         let tenants = (0..rng.within(1, 2)).map(|n| TenantId(uuid(n as u128 + 7))).collect();
@@ -214,6 +219,7 @@ impl World {
             facts: Facts::default(),
             tally: Tally::default(),
             timeline: timeline.then(Vec::new),
+            tape: None,
             tenants,
             shape,
             editions: BTreeMap::new(),
@@ -341,9 +347,9 @@ impl World {
         if !matches!(event, Event::Tick { .. } | Event::Send { .. }) {
             self.note(|| match &event {
                 Event::Commit { owner, batch } => format!("#{owner} commit {} arrives", batch.number),
-                Event::Deliver { owner, dispatch } => {
+                Event::Deliver { owner, dispatch, member } => {
                     let Dispatch { id, executor, dag_id, run_name, task_id, map_index, try_number, .. } = &**dispatch;
-                    format!("#{owner} hands {id} to `{executor}`: {dag_id} {run_name} {task_id}[{map_index}] try {try_number}")
+                    format!("#{owner} hands {id}-{member} to `{executor}`: {dag_id} {run_name} {task_id}[{map_index}] try {try_number}")
                 }
                 other => format!("{other:?}"),
             });
@@ -363,7 +369,8 @@ impl World {
                 self.after(delay, Event::Input { owner, input: Box::new(Input::Position(position)) });
             }
             Event::Load { owner, load } => {
-                let loaded = self.store.find(load);
+                let loaded = self.store.find(load.clone());
+                self.tape(|| Step::Load(load, Box::new(loaded.clone())));
                 let delay = self.soon();
                 self.after(delay, Event::Input { owner, input: Box::new(Input::Loaded(Box::new(loaded))) });
             }
@@ -378,7 +385,7 @@ impl World {
                     self.after(delay, Event::Poll);
                 }
             }
-            Event::Deliver { owner, dispatch } => self.deliver(owner, *dispatch)?,
+            Event::Deliver { owner, dispatch, member } => self.deliver(owner, *dispatch, member)?,
             Event::Kill { kill } => self.kill(&kill),
             Event::Start { executor, id, serial, member } => self.start(executor, id, serial, member),
             Event::End { executor, id, serial, member, outcome } => {
@@ -388,21 +395,18 @@ impl World {
             Event::Report { report } => self.feed_current(Input::Reports(vec![*report]))?,
             Event::Confirm { receipt } => {
                 for executor in &mut self.executors {
-                    if let Some(job) = executor.jobs.get_mut(&receipt.dispatch) {
-                        if let Some(member) = job.members.get_mut(receipt.member as usize) {
-                            member.unconfirmed.retain(|report| report.seq != receipt.seq);
-                        }
-                        if job.members.iter().all(|member| member.ended && member.unconfirmed.is_empty()) {
-                            executor.jobs.remove(&receipt.dispatch);
-                        }
-                    }
+                    executor.confirmed(&receipt);
                 }
             }
-            Event::AskHoldings { executor } => self.ask_holdings(executor, true),
+            Event::AskHoldings { executor } => {
+                self.ask_holdings(executor, true);
+                self.feed_current(Input::Overdue)?;
+            }
             Event::Holdings { owner, executor, as_of } => {
                 let Executor { name, jobs, up, .. } = &self.executors[executor];
                 if *up {
-                    let (executor, held) = (name.clone(), jobs.keys().copied().collect());
+                    let (executor, held) =
+                        (name.clone(), jobs.iter().flat_map(|(id, job)| job.held(*id)).collect());
                     let delay = self.soon();
                     let input = Box::new(Input::Holdings { executor, held, as_of });
                     self.after(delay, Event::Input { owner, input });
@@ -419,9 +423,9 @@ impl World {
             }
             Event::Up { executor } => {
                 self.executors[executor].up = true;
-                for (owner, dispatch) in std::mem::take(&mut self.executors[executor].waiting) {
+                for (owner, dispatch, member) in std::mem::take(&mut self.executors[executor].waiting) {
                     let delay = self.soon();
-                    self.after(delay, Event::Deliver { owner, dispatch: Box::new(dispatch) });
+                    self.after(delay, Event::Deliver { owner, dispatch: Box::new(dispatch), member });
                 }
                 let (name, slots) = (self.executors[executor].name.clone(), self.executors[executor].slots);
                 self.feed_current(Input::Executor(name, Some(slots)))?;
@@ -441,8 +445,9 @@ impl World {
     /// Starts a driver as the owner of the shard.
     pub(crate) fn begin(&mut self) -> Outcomes {
         self.epoch += 1;
-        let driver =
-            Driver::new(self.config.clone(), self.store.read()).map_err(|why| format!("restore: {why}"))?;
+        let snapshot = self.store.read();
+        self.tape(|| Step::TakeOver(Box::new(snapshot.clone())));
+        let driver = Driver::new(self.config.clone(), snapshot).map_err(|why| format!("restore: {why}"))?;
         self.next_owner += 1;
         let id = self.next_owner;
         self.note(|| format!("#{id} takes the shard over"));
@@ -566,10 +571,16 @@ impl World {
                     if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
                         known.undelivered.insert(dispatch.id, (dispatch.executor.clone(), now));
                     }
+                    if dispatch.members > 1 {
+                        self.tally.count("gangs", 1);
+                    }
                     let times = if self.rng.mill(self.weather.network) { 2 } else { 1 };
                     for _ in 0..times {
                         let delay = self.latency();
-                        self.after(delay, Event::Deliver { owner, dispatch: Box::new(dispatch.clone()) });
+                        self.after(
+                            delay,
+                            Event::Deliver { owner, dispatch: Box::new(dispatch.clone()), member: 0 },
+                        );
                     }
                 }
             }
@@ -608,6 +619,8 @@ impl World {
                     }
                 }
             }
+            Action::Quarantined(broken) => return Err(format!("#{owner} quarantines {broken:?}")),
+            Action::Stop(Stop::Rebuild) => return Err(format!("#{owner} wants to be built again")),
             Action::Stop(Stop::Conflict(what)) => return Err(format!("#{owner} conflict: {what}")),
             Action::Stop(Stop::Fenced) => {
                 self.tally.count("fenced", 1);
@@ -670,6 +683,7 @@ impl World {
             };
         }
         let before = Facts::before(&self.store, batch);
+        self.tape(|| Step::Commit(Arc::new(batch.clone())));
         match self.store.write(batch) {
             Commit::Done => {}
             other => return Err(format!("batch {}: {other:?}", batch.number)),
@@ -746,7 +760,9 @@ impl World {
     fn poll(&mut self) -> Outcomes {
         let Some(owner) = self.current.and_then(|id| self.owner(id)) else { return Ok(()) };
         let limit = 1 + (self.order % 4) as usize;
-        let inbox = self.store.requests(&owner.driver.taken(), limit);
+        let taken = owner.driver.taken();
+        let inbox = self.store.requests(&taken, limit);
+        self.tape(|| Step::Inbox(taken, limit, inbox.clone()));
         let more = inbox.rows.len() == limit;
         if more {
             let delay = self.soon();
@@ -772,7 +788,8 @@ impl World {
         self.after(delay, Event::Holdings { owner: id, executor, as_of });
     }
 
-    fn deliver(&mut self, owner: u64, dispatch: Dispatch) -> Outcomes {
+    /// A member arrives at its executor, and its shell goes on with the next.
+    fn deliver(&mut self, owner: u64, dispatch: Dispatch, member: u32) -> Outcomes {
         let id = dispatch.id;
         let Some(executor) = self.executors.iter().position(|known| known.name == dispatch.executor) else {
             return Err(format!("there is no executor `{}`", dispatch.executor));
@@ -783,18 +800,28 @@ impl World {
         if !self.executors[executor].up {
             // The shell tries again until it gets through; its successor will if it dies.
             if self.owner(owner).is_some() {
-                self.executors[executor].waiting.push((owner, dispatch));
+                self.executors[executor].waiting.push((owner, dispatch, member));
             }
             return Ok(());
         }
         if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
-            known.undelivered.remove(&id);
+            if member + 1 < dispatch.members {
+                let (delay, dispatch) = (self.latency(), Box::new(dispatch.clone()));
+                self.after(delay, Event::Deliver { owner, dispatch, member: member + 1 });
+            } else {
+                known.undelivered.remove(&id);
+            }
         }
-        if self.executors[executor].jobs.contains_key(&id) {
+        self.take_member(owner, executor, dispatch, member)
+    }
+
+    fn take_member(&mut self, owner: u64, executor: usize, dispatch: Dispatch, member: u32) -> Outcomes {
+        let id = dispatch.id;
+        if self.executors[executor].jobs.get(&id).is_some_and(|job| job.members.contains_key(&member)) {
             return Ok(());
         }
         if self.rng.mill(self.weather.network / 10) {
-            self.note(|| format!("the executor forgets {id} at once"));
+            self.note(|| format!("the executor forgets {id}-{member} at once"));
             return Ok(());
         }
         if !Facts::is_current(id, &self.store, &dispatch) {
@@ -802,20 +829,27 @@ impl World {
             return Ok(());
         }
         self.serial += 1;
-        let serial = self.serial;
-        let members = vec![Member { ended: false, unconfirmed: Vec::new() }; dispatch.members as usize];
-        let first = self.claims.insert(id);
-        let count = dispatch.members;
+        let fresh = self.serial;
         let late = self.current != Some(owner);
-        self.executors[executor].jobs.insert(id, Job { dispatch, members, serial, late });
-        for member in 0..count {
-            if first {
-                let delay = self.soon();
-                self.after(delay, Event::Start { executor, id, serial, member });
-            } else {
-                // It started once, before the executor lost its memory.
-                self.end(executor, id, serial, member, Some(Outcome::Lost));
-            }
+        let jobs = &mut self.executors[executor].jobs;
+        let job = jobs.entry(id).or_insert_with(|| Job {
+            dispatch,
+            members: BTreeMap::new(),
+            killed: false,
+            serial: fresh,
+            late,
+        });
+        let (serial, killed) = (job.serial, job.killed);
+        job.members.insert(member, Member::default());
+        if killed {
+            // The kill came before it did.
+            self.end(executor, id, serial, member, Some(Outcome::Killed));
+        } else if self.claims.insert((id, member)) {
+            let delay = self.soon();
+            self.after(delay, Event::Start { executor, id, serial, member });
+        } else {
+            // It started once, before the executor lost its memory.
+            self.end(executor, id, serial, member, Some(Outcome::Lost));
         }
         Facts::one_at_a_time(&self.executors)
     }
@@ -827,10 +861,7 @@ impl World {
     fn start(&mut self, executor: usize, id: DispatchId, serial: u64, member: u32) {
         let says_so = !self.rng.mill(100);
         let Some(job) = self.job(executor, id, serial) else { return };
-        let it = &mut job.members[member as usize];
-        if it.ended {
-            return;
-        }
+        let Some(it) = job.members.get_mut(&member).filter(|it| !it.ended) else { return };
         if says_so {
             it.unconfirmed.push(started(id, member));
         }
@@ -849,7 +880,7 @@ impl World {
             None => random_end(&mut self.rng, self.calm),
         };
         let Some(job) = self.job(executor, id, serial) else { return };
-        let it = &mut job.members[member as usize];
+        let Some(it) = job.members.get_mut(&member) else { return };
         if !std::mem::replace(&mut it.ended, true) {
             it.unconfirmed.push(ended(id, member, news));
             self.after(0, Event::Send { executor, id, serial });
@@ -863,7 +894,8 @@ impl World {
             return;
         }
         let Some(job) = self.job(executor, id, serial) else { return };
-        let reports: Vec<Report> = job.members.iter().flat_map(|member| member.unconfirmed.clone()).collect();
+        let reports: Vec<Report> =
+            job.members.values().flat_map(|member| member.unconfirmed.clone()).collect();
         if reports.is_empty() {
             return;
         }
@@ -893,9 +925,27 @@ impl World {
         if !self.executors[executor].up {
             return;
         }
-        let Some(job) = self.executors[executor].jobs.get(&kill.id) else { return };
-        let (serial, members) = (job.serial, job.members.len() as u32);
-        for member in 0..members {
+        // What it has never seen it remembers, so that it doesn't start when it comes.
+        let Some(dispatch) = self.sent.get(&kill.id).cloned() else { return };
+        self.serial += 1;
+        let fresh = self.serial;
+        let job = self.executors[executor].jobs.entry(kill.id).or_insert_with(|| Job {
+            dispatch,
+            members: BTreeMap::new(),
+            killed: true,
+            serial: fresh,
+            late: false,
+        });
+        let serial = job.serial;
+        job.killed = true;
+        for member in 0..kill.members {
+            let Some(job) = self.executors[executor].jobs.get_mut(&kill.id) else { return };
+            if let Entry::Vacant(free) = job.members.entry(member) {
+                // It never came, and must not start when it does.
+                free.insert(Member::default());
+                self.end(executor, kill.id, serial, member, Some(Outcome::Killed));
+                continue;
+            }
             let delay = self.rng.micros(10);
             // Some end as they would have anyway, just then.
             let outcome = (!self.rng.mill(200)).then_some(Outcome::Killed);

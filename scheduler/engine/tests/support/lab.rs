@@ -19,7 +19,7 @@ use engine::{
     driver::{Action, Driver, Input, Stop},
     journal::Commit,
     memory::MemoryJournal,
-    rows::{AlertRow, RunRow, TaskRow},
+    rows::{AlertRow, Broken, RunRow, TaskRow},
     state::{RunState, TaskState},
 };
 use serde_json::Value;
@@ -39,9 +39,15 @@ pub(crate) struct Lab {
     pub(crate) held: Vec<Dispatch>,
     /// Every dispatch ever handed over, repeats left out.
     pub(crate) dispatched: Vec<Dispatch>,
+    /// Every hand-over with its number of members, repeats too.
+    pub(crate) handed_over: Vec<(DispatchId, u32)>,
     pub(crate) kills: Vec<Kill>,
     pub(crate) questions: Vec<Question>,
     pub(crate) alerts: Vec<AlertRow>,
+    /// What people were told about quarantine.
+    pub(crate) quarantined: Vec<Broken>,
+    /// Whether a batch may be refused.
+    pub(crate) conflicts_expected: bool,
     pub(crate) confirmed: usize,
     pub(crate) stopped: Option<Stop>,
     /// The most rows of task instances in a batch.
@@ -76,9 +82,12 @@ impl Lab {
             config,
             held: Vec::new(),
             dispatched: Vec::new(),
+            handed_over: Vec::new(),
             kills: Vec::new(),
             questions: Vec::new(),
             alerts: Vec::new(),
+            quarantined: Vec::new(),
+            conflicts_expected: false,
             confirmed: 0,
             stopped: None,
             largest_batch: 0,
@@ -133,12 +142,14 @@ impl Lab {
                 }
                 self.largest_batch = self.largest_batch.max(batch.new_tasks.len() + batch.tasks.len());
                 let commit = self.journal.write(&batch);
-                assert_eq!(commit, Commit::Done);
+                let conflict = matches!(commit, Commit::Conflict(_)) && self.conflicts_expected;
+                assert!(conflict || commit == Commit::Done, "{commit:?}");
                 inputs.push_back(Input::Committed(commit));
             }
             Action::Load(load) => inputs.push_back(Input::Loaded(Box::new(self.journal.find(load)))),
             Action::Dispatch(dispatches) => {
                 for dispatch in dispatches {
+                    self.handed_over.push((dispatch.id, dispatch.members));
                     if self.seen.insert(dispatch.id) {
                         self.dispatched.push(dispatch.clone());
                         self.held.push(dispatch);
@@ -155,6 +166,7 @@ impl Lab {
             Action::Confirm(receipts) => self.confirmed += receipts.len(),
             Action::Alert(alerts) => self.alerts.extend(alerts),
             Action::Fault(faults) => panic!("faults: {faults:?}"),
+            Action::Quarantined(broken) => self.quarantined.extend(broken),
             Action::Answered(_) | Action::ReadPosition => {}
             Action::Stop(stop) => self.stopped = Some(stop),
         }
@@ -363,6 +375,15 @@ impl Lab {
         }
     }
 
+    /// The executor says that it holds these members, and nothing else.
+    pub(crate) fn looks_around<const N: usize>(&mut self, held: [(DispatchId, u32); N]) {
+        let held =
+            held.map(|(id, member)| engine::dispatch::Held { id, member, since: self.now, ended: false });
+        let executor = self.config.default_executor.clone();
+        let as_of = self.driver.engine().now();
+        self.put(Input::Holdings { executor, held: held.to_vec(), as_of });
+    }
+
     /// Moves the clock, stopping wherever something is due.
     pub(crate) fn advance(&mut self, span: Span) {
         let target = self.now.after(span);
@@ -376,7 +397,14 @@ impl Lab {
 
     /// The process dies; another one goes on from what is stored.
     pub(crate) fn crash(&mut self) {
-        self.driver = Driver::new(self.config.clone(), self.journal.read()).unwrap();
+        self.crash_without(Vec::new());
+    }
+
+    /// The same, and the new driver is to leave these alone.
+    pub(crate) fn crash_without(&mut self, isolate: Vec<Broken>) {
+        let mut snapshot = self.journal.read();
+        snapshot.isolate(isolate);
+        self.driver = Driver::new(self.config.clone(), snapshot).unwrap();
         self.questions.clear();
         self.kills.clear();
         for (name, slots) in self.executors.clone() {
@@ -393,7 +421,7 @@ impl Lab {
             self.held.retain(|held| held.id != dispatch);
             let seq = self.seqs.entry((dispatch, 0)).or_insert(0);
             *seq += 1;
-            reports.push(Report { dispatch, member: 0, seq: *seq, news: News::Ended(end(outcome)) });
+            reports.push(Report::new(dispatch, 0, *seq, News::Ended(end(outcome))));
         }
         self.put(Input::Reports(reports));
     }
@@ -402,7 +430,7 @@ impl Lab {
     pub(crate) fn report(&mut self, dispatch: DispatchId, member: u32, news: News) -> Report {
         let seq = self.seqs.entry((dispatch, member)).or_insert(0);
         *seq += 1;
-        let report = Report { dispatch, member, seq: *seq, news };
+        let report = Report::new(dispatch, member, *seq, news);
         self.put(Input::Reports(vec![report.clone()]));
         report
     }

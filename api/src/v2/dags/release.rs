@@ -1,0 +1,18 @@
+//! `POST /dags/{dag_id}/release`
+
+use axum::http::StatusCode;
+use dags::ids::DagId;
+use engine::command::Command;
+
+use crate::{
+    access::{Access, Action, Resource},
+    error::Error,
+    extract::Named,
+};
+
+/// Works again with a DAG that is quarantined, and with its runs: what was wrong with it is mended.
+pub(crate) async fn release(access: Access, Named(dag_id): Named<DagId>) -> Result<StatusCode, Error> {
+    let may = access.authorize(Resource::Dag, Action::Change)?;
+    may.request(Command::Release { dag_id, run_name: None }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
