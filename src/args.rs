@@ -1,10 +1,13 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{io::IsTerminal as _, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::standalone::{self, NodeSettings};
+use crate::{
+    listen::ListenArgs,
+    standalone::{self, NodeSettings},
+};
 
 /// A workflow scheduler that many teams share.
 #[derive(Debug, Parser)]
@@ -59,6 +62,8 @@ pub(crate) struct StandaloneArgs {
     /// How many tasks may run at once
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     slots: u32,
+    #[command(flatten)]
+    listen: ListenArgs,
     /// How log lines are written
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -74,14 +79,18 @@ impl StandaloneArgs {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let filter = tracing_subscriber::EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            // A log that goes to a file is read by programs.
+            .with_ansi(std::io::stderr().is_terminal());
         match self.log_format {
             LogFormat::Text => subscriber.init(),
             LogFormat::Json => subscriber.json().init(),
         }
         let runtime = tokio::runtime::Runtime::new()?;
-        let Self { dags, data, database, slots, log_format: _ } = self;
-        runtime.block_on(standalone::run(NodeSettings { dags, data, database, slots }))
+        let Self { dags, data, database, slots, listen, log_format: _ } = self;
+        runtime.block_on(standalone::run(NodeSettings { dags, data, database, slots, listen }))
     }
 }
 

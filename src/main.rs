@@ -4,6 +4,7 @@ mod args;
 mod author;
 mod console;
 mod internal;
+mod listen;
 mod node_objects;
 mod standalone;
 

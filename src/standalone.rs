@@ -38,7 +38,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::node_objects::{Current, NodeObjects};
+use crate::{
+    listen::{self, ListenArgs},
+    node_objects::{Current, NodeObjects},
+};
 
 /// How long the lease on the shard lasts; it is renewed three times as often.
 const LEASE: Span = Span::seconds(10);
@@ -60,20 +63,24 @@ pub(crate) struct NodeSettings {
     pub(crate) database: Option<String>,
     /// How many attempts may run at once.
     pub(crate) slots: u32,
+    /// The TCP port of the API.
+    pub(crate) listen: ListenArgs,
 }
 
 /// Runs until Ctrl-C: the first one drains, the second one leaves at once.
 pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
-    let NodeSettings { dags, data, database, slots } = settings;
+    let NodeSettings { dags, data, database, slots, listen: listen_args } = settings;
     std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
         .create(&data)
         .with_context(|| format!("failed to make the data folder {}", data.display()))?;
     let data = data.canonicalize()?;
     // First of all: it says whether another service runs here, which would take the shard from us under our own name.
     let socket = Socket::bind(&data.join("updraft.sock")).context("failed to open the socket")?;
+    let tcp = listen_args.open().await?;
     let url = database.unwrap_or_else(|| format!("sqlite:{}", data.join("updraft.db").display()));
     let db = Db::connect(&url, Role::Owner).await.context("failed to open the database")?;
     migrate::up(&db).await.context("failed to bring the database's schema up to date")?;
+    listen::first_admin(&db, &data).await?;
     let sealer = Sealer::new(MasterKey::load_or_create(&data.join("master.key"))?);
     let objects = Objects::open(&data.join("objects"))?;
     let script_program = plugins::script::locate(None).ok();
@@ -87,6 +94,7 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
     listen_for_signals(cancel.clone(), drain.clone()).context("failed to listen for signals")?;
     let (wake, settled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let current = Current::default();
+    tracing::info!(url = tcp.url(), "the API listens; see it with `updraft login {}`", tcp.url());
     tracing::info!(socket = %socket.path().display(), "see the runs with `updraft runs list --socket {}`", socket.path().display());
     let config = engine::Config::new("local".parse().context("invariant: a plain word is a name")?);
     let api = Api::new(api::Parts {
@@ -121,7 +129,8 @@ pub(crate) async fn run(settings: NodeSettings) -> anyhow::Result<()> {
     let (status, _) = watch::channel(Status::default());
     tokio::select! {
         ended = node.schedule(status, drain, cancel.clone()) => ended,
-        stopped = listen(socket, api, cancel.clone()) => Err(stopped),
+        stopped = listen(socket, api.clone(), cancel.clone()) => Err(stopped),
+        stopped = listen::serve(tcp, api, cancel.clone()) => Err(stopped),
         watched = folder.run(tell) => watched.map_err(anyhow::Error::from),
     }
 }

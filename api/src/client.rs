@@ -1,21 +1,22 @@
-//! A client of the API, over the same Unix socket and with the same types as the service.
+//! A client of the API, over the same socket or port and with the same types as the service.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 pub use hyper::Method;
-use hyper::{Request, StatusCode, client::conn::http1, header};
+use hyper::{Request, StatusCode, client::conn::http1, header, header::HeaderValue};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokio::net::UnixStream;
+use zeroize::Zeroizing;
 
 mod calls;
+mod own_calls;
+mod place;
+
+use place::Place;
 
 pub use calls::{DagQuery, RunQuery, Slice};
 
@@ -28,28 +29,38 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens.
-    #[error("no service answers on {}: start one with `updraft standalone`, or name its socket with `--socket`", socket.display())]
+    #[error("no service answers on {at}: {}", if *.is_socket { HOW_SOCKET } else { HOW_PORT })]
     NoService {
-        /// The socket.
-        socket: PathBuf,
+        /// The socket or address.
+        at: String,
+        /// Whether it is a socket.
+        is_socket: bool,
         /// What the operating system says.
         #[source]
         source: io::Error,
     },
     /// The socket isn't ours.
-    #[error("the socket {} belongs to another user", socket.display())]
+    #[error("the socket {at} belongs to another user")]
     Denied {
         /// The socket.
-        socket: PathBuf,
+        at: String,
         /// What the operating system says.
         #[source]
         source: io::Error,
     },
+    /// The address can't be used.
+    #[error("can't use {url:?} as a service's address: {why}")]
+    Url {
+        /// What was given.
+        url: String,
+        /// Why not.
+        why: String,
+    },
     /// The connection broke.
-    #[error("the connection to {} broke", socket.display())]
+    #[error("the connection to {at} broke")]
     Broken {
-        /// The socket.
-        socket: PathBuf,
+        /// The socket or address.
+        at: String,
         /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -65,20 +76,31 @@ pub enum ClientError {
         message: String,
     },
     /// The answer isn't what it should be.
-    #[error("the service at {} answered something else than expected: is it another release?", socket.display())]
+    #[error("the service at {at} answered something else than expected: is it another release?")]
     Answer {
-        /// The socket.
-        socket: PathBuf,
+        /// The socket or address.
+        at: String,
         /// Why.
         #[source]
         source: serde_json::Error,
     },
 }
 
-/// A service, by its socket.
-#[derive(Debug, Clone)]
+const HOW_SOCKET: &str = "start one with `updraft standalone`, or name its socket with `--socket`";
+const HOW_PORT: &str = "is it up, and is the address right?";
+
+/// A service, by its socket or its address.
+#[derive(Clone)]
 pub struct Client {
-    socket: PathBuf,
+    place: Place,
+    token: Option<Arc<Zeroizing<String>>>,
+    tenant: Option<String>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("at", &self.place.to_string()).finish_non_exhaustive()
+    }
 }
 
 /// One call: method, path and query.
@@ -91,17 +113,18 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// A call of Airflow's API.
     pub(crate) fn new<'a>(method: Method, segments: impl IntoIterator<Item = &'a str>) -> Self {
         Self::under("/api/v2", method, segments)
     }
 
-    /// A call of what Airflow's contract doesn't have.
+    /// A call of our own API.
     pub(crate) fn own<'a>(method: Method, segments: impl IntoIterator<Item = &'a str>) -> Self {
         Self::under("/api/updraft/v1", method, segments)
     }
 
-    fn under<'a>(prefix: &str, method: Method, segments: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut path = prefix.to_owned();
+    pub(crate) fn under<'a>(base: &str, method: Method, segments: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut path = base.to_owned();
         for segment in segments {
             path.push('/');
             path.extend(utf8_percent_encode(segment, SEGMENT));
@@ -128,10 +151,27 @@ impl Call {
         self
     }
 
-    fn request(mut self) -> Request<Full<Bytes>> {
+    fn request(mut self, client: &Client) -> Request<Full<Bytes>> {
         let query = self.query.finish();
-        let uri = if query.is_empty() { self.path } else { format!("{}?{query}", self.path) };
-        let mut request = Request::builder().method(self.method).uri(uri).header(header::HOST, "updraft");
+        let mut uri = String::new();
+        // Signing in is nobody's; everything else may be a tenant's.
+        if let Some(tenant) = client.tenant.as_ref().filter(|_| self.path.starts_with("/api/")) {
+            uri.push_str("/t/");
+            uri.extend(utf8_percent_encode(tenant, SEGMENT));
+        }
+        uri.push_str(&self.path);
+        if !query.is_empty() {
+            uri.push('?');
+            uri.push_str(&query);
+        }
+        let host = client.place.host();
+        let mut request = Request::builder().method(self.method).uri(uri).header(header::HOST, host);
+        if let Some(token) = &client.token {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.as_str()))
+                .expect("invariant: a token was checked to be plain text");
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
         if self.body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
@@ -147,19 +187,39 @@ impl Call {
 impl Client {
     /// The service behind that socket; nothing is sent yet.
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self { place: Place::Socket(socket.to_owned()), token: None, tenant: None }
+    }
+
+    /// The service at `https://HOST[:PORT]`, or at `http://` on this machine. `authority` is a PEM file of who signed its
+    /// certificate, if the machine doesn't know them.
+    pub fn at(url: &str, authority: Option<&Path>) -> Result<Self, ClientError> {
+        Ok(Self { place: Place::parse(url, authority)?, token: None, tenant: None })
+    }
+
+    /// The same service, with a token.
+    pub fn with_token(self, token: &str) -> Result<Self, ClientError> {
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let why = "the token isn't one".to_owned();
+            return Err(ClientError::Url { url: self.place.to_string(), why });
+        }
+        Ok(Self { token: Some(Arc::new(Zeroizing::new(token.to_owned()))), ..self })
+    }
+
+    /// The same service, for a tenant other than the default one.
+    #[must_use]
+    pub fn in_tenant(self, tenant: Option<String>) -> Self {
+        Self { tenant, ..self }
     }
 
     /// Where the service listens.
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    pub fn place(&self) -> String {
+        self.place.to_string()
     }
 
     /// Makes a call and reads its answer.
     pub(crate) async fn send<T: DeserializeOwned>(&self, call: Call) -> Result<T, ClientError> {
         let answer = self.succeed(call).await?;
-        serde_json::from_slice(&answer)
-            .map_err(|source| ClientError::Answer { socket: self.socket.clone(), source })
+        serde_json::from_slice(&answer).map_err(|source| ClientError::Answer { at: self.place(), source })
     }
 
     /// Makes a call whose answer has nothing to say.
@@ -172,7 +232,8 @@ impl Client {
         if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
     }
 
-    /// Any call, for what has no function here: a path under `/api/v2` with its query, and a body. Answers with the
+    /// Any call, for what has no function here: a path under `/api/v2`, or a whole one that begins with
+    /// `/api/` or `/auth/`, with its query, and a body. Answers with the
     /// status and the text, whatever they are.
     pub async fn raw(
         &self,
@@ -180,7 +241,8 @@ impl Client {
         path: &str,
         body: Option<&str>,
     ) -> Result<(u16, String), ClientError> {
-        let mut call = Call::new(method, []);
+        let is_whole = path.starts_with("/api/") || path.starts_with("/auth/");
+        let mut call = Call::under(if is_whole { "" } else { "/api/v2" }, method, []);
         call.path.push_str(path);
         call.body = body.map(|body| body.as_bytes().to_owned());
         let (status, body) = self.exchange(call).await?;
@@ -188,10 +250,10 @@ impl Client {
     }
 
     async fn exchange(&self, call: Call) -> Result<(StatusCode, Bytes), ClientError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|source| self.unreachable(source))?;
+        let stream = self.place.connect().await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
-        let request = call.request();
+        let request = call.request(self);
         let exchange = async {
             let answer = sender.send_request(request).await.map_err(|error| self.broken(error))?;
             let status = answer.status();
@@ -210,16 +272,8 @@ impl Client {
         }
     }
 
-    fn unreachable(&self, source: io::Error) -> ClientError {
-        let socket = self.socket.clone();
-        match source.kind() {
-            io::ErrorKind::PermissionDenied => ClientError::Denied { socket, source },
-            _ => ClientError::NoService { socket, source },
-        }
-    }
-
     fn broken(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
-        ClientError::Broken { socket: self.socket.clone(), source: source.into() }
+        ClientError::Broken { at: self.place(), source: source.into() }
     }
 }
 
@@ -230,6 +284,11 @@ fn refused(status: StatusCode, body: &[u8]) -> ClientError {
         Some(Value::Array(problems)) => problems.iter().map(problem).collect::<Vec<_>>().join("; "),
         Some(other) => other.to_string(),
         None => format!("the service answered {status}"),
+    };
+    let errors = body.get("errors").and_then(Value::as_array).filter(|errors| !errors.is_empty());
+    let message = match errors {
+        Some(errors) => errors.iter().map(own_problem).collect::<Vec<_>>().join("; "),
+        None => message,
     };
     let code = body.get("code").and_then(Value::as_str).map(str::to_owned);
     ClientError::Refused { status: status.as_u16(), code, message }
@@ -247,4 +306,15 @@ fn problem(problem: &Value) -> String {
         .collect();
     let message = problem.get("msg").and_then(Value::as_str).unwrap_or("is wrong");
     if place.is_empty() { message.to_owned() } else { format!("{}: {message}", place.join(".")) }
+}
+
+/// `days: must be 1 to 365`, from one entry of a problem of our own API.
+fn own_problem(problem: &Value) -> String {
+    let text = |key: &str| problem.get(key).and_then(Value::as_str);
+    let place = text("pointer").map(|place| place.trim_start_matches('/')).or_else(|| text("parameter"));
+    let message = text("detail").unwrap_or("is wrong");
+    match place.filter(|place| !place.is_empty()) {
+        Some(place) => format!("{place}: {message}"),
+        None => message.to_owned(),
+    }
 }

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use engine::command::Refusal;
@@ -27,8 +27,23 @@ pub(crate) enum Error {
     Invalid(Vec<Problem>),
     /// The body is larger than any request needs.
     TooLarge,
+    /// Nobody knows who asks.
+    Unauthorized(String),
+    /// A password that is good for one thing only: setting another one.
+    MustChange,
     /// Not for this actor.
     Forbidden(String),
+    /// Too often.
+    TooMany {
+        /// Seconds after which it makes sense to ask again.
+        after_s: u64,
+    },
+    /// The body isn't of the kind that the route takes.
+    MediaType(&'static str),
+    /// The request took too long to arrive.
+    Slow,
+    /// The contract has it, and this service hasn't yet.
+    Absent(&'static str),
     /// The engine refused.
     Refused(Refusal),
     /// Nobody owns the shard. Nothing was done.
@@ -69,6 +84,11 @@ impl Error {
             kind: "value_error".to_owned(),
             input: input.into(),
         }])
+    }
+
+    /// Nobody knows who asks, because of that.
+    pub(crate) fn unauthorized(why: &str) -> Self {
+        Self::Unauthorized(why.to_owned())
     }
 
     /// Something that the contract has and this service hasn't.
@@ -118,25 +138,82 @@ fn status(code: &str) -> StatusCode {
     }
 }
 
+/// What an error's answer says, beside the answer in Airflow's shape, for those who say it in another.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    pub(crate) code: Option<String>,
+    pub(crate) detail: Option<String>,
+    pub(crate) problems: Vec<Problem>,
+}
+
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
+        let problems = match &self {
+            Self::Invalid(problems) => problems.clone(),
+            _ => Vec::new(),
+        };
+        let Answer { status, headers, code, detail } = self.answer();
+        let body = match (&code, problems.as_slice()) {
+            (_, [_, ..]) => json!({ "detail": problems }),
+            (Some(code), []) => json!({ "detail": detail, "code": code }),
+            (None, []) => json!({ "detail": detail }),
+        };
+        let mut response = (status, headers, Json(body)).into_response();
+        let detail = problems.is_empty().then_some(detail);
+        response.extensions_mut().insert(Said { code, detail, problems });
+        response
+    }
+}
+
+/// An error as an answer.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    code: Option<String>,
+    detail: String,
+}
+
+impl Error {
+    fn answer(self) -> Answer {
+        let mut headers = HeaderMap::new();
+        let mut code = None;
         let (status, detail) = match self {
             Self::NotFound(message) => (StatusCode::NOT_FOUND, message),
             Self::Conflict(message) => (StatusCode::CONFLICT, message),
             Self::BadRequest(message) => (StatusCode::BAD_REQUEST, message),
             Self::Forbidden(message) => (StatusCode::FORBIDDEN, message),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 1 MiB".to_owned()),
-            Self::Invalid(problems) => {
-                return (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "detail": problems })))
-                    .into_response();
+            Self::Unauthorized(message) => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                (StatusCode::UNAUTHORIZED, message)
             }
-            Self::Refused(refusal) => return refused(&refusal),
+            Self::MustChange => {
+                code = Some("password.must_change".to_owned());
+                let message = "the password must be changed first: `updraft passwd`, or \
+                               `POST /api/updraft/v1/me/password`";
+                (StatusCode::FORBIDDEN, message.to_owned())
+            }
+            Self::TooMany { after_s } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(after_s));
+                (StatusCode::TOO_MANY_REQUESTS, format!("too many requests: try again in {after_s} s"))
+            }
+            Self::MediaType(kind) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the body's `Content-Type` must be {kind}"))
+            }
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive".to_owned()),
+            Self::Absent(what) => (StatusCode::NOT_IMPLEMENTED, format!("{what} isn't there yet")),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 1 MiB".to_owned()),
+            Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "the request can't be used".to_owned()),
+            Self::Refused(refusal) => {
+                let status = status(&refusal.code);
+                code = Some(refusal.code);
+                (status, refusal.message)
+            }
             Self::NoOwner => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+                code = Some("shard.no_owner".to_owned());
                 let message =
                     "no scheduler took the request, so nothing was done: try again, and see that one runs";
-                let body = Json(json!({ "detail": message, "code": "shard.no_owner" }));
-                let after = [(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S))];
-                return (StatusCode::SERVICE_UNAVAILABLE, after, body).into_response();
+                (StatusCode::SERVICE_UNAVAILABLE, message.to_owned())
             }
             Self::Objects(error @ ObjectsError::Missing) => (StatusCode::NOT_FOUND, error.to_string()),
             Self::Objects(error @ ObjectsError::Offset(_)) => (StatusCode::BAD_REQUEST, error.to_string()),
@@ -146,13 +223,8 @@ impl IntoResponse for Error {
             Self::Store(error) => masked(&chain(&error)),
             Self::Internal(what) => masked(&what),
         };
-        (status, Json(json!({ "detail": detail }))).into_response()
+        Answer { status, headers, code, detail }
     }
-}
-
-fn refused(refusal: &Refusal) -> Response {
-    let body = json!({ "detail": refusal.message, "code": refusal.code });
-    (status(&refusal.code), Json(body)).into_response()
 }
 
 /// What nobody outside needs to know, logged here once under a number that can be quoted.

@@ -1,16 +1,19 @@
 //! What requests carry, read strictly: bodies, queries and paths.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use axum::{
     extract::{FromRequest, FromRequestParts, Path, Request},
-    http::{StatusCode, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use dags::{ids::DagId, time::Timestamp};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::error::{Error, Problem};
+
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// A JSON body. Anything that the contract doesn't describe is refused with 422.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -19,13 +22,37 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Error;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
-        let bytes =
-            bytes::Bytes::from_request(request, state).await.map_err(|refused| match refused.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
-                _ => Error::BadRequest(format!("the body can't be read: {}", refused.body_text())),
-            })?;
-        let mut reader = serde_json::Deserializer::from_slice(&bytes);
-        let body = serde_path_to_error::deserialize(&mut reader).map_err(|error| problem(&error, &bytes))?;
+        // Only what says that it is JSON is read as JSON: a form of another site can't.
+        if !is_kind(request.headers(), "application/json") {
+            return Err(Error::MediaType("application/json"));
+        }
+        let bytes = read(request, state).await?;
+        Self::from_json(&bytes)
+    }
+}
+
+/// Whether the body is of that media type, by its own word.
+pub(crate) fn is_kind(headers: &HeaderMap, kind: &str) -> bool {
+    let found = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    found
+        .and_then(|found| found.split(';').next())
+        .is_some_and(|found| found.trim().eq_ignore_ascii_case(kind))
+}
+
+/// The bytes of a body, as long as they come at all.
+pub(crate) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<bytes::Bytes, Error> {
+    let bytes = tokio::time::timeout(BODY_TIME, bytes::Bytes::from_request(request, state));
+    bytes.await.map_err(|_| Error::Slow)?.map_err(|refused| match refused.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
+        _ => Error::BadRequest(format!("the body can't be read: {}", refused.body_text())),
+    })
+}
+
+impl<T: DeserializeOwned> Body<T> {
+    /// What JSON text says.
+    pub(crate) fn from_json(bytes: &[u8]) -> Result<Self, Error> {
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let body = serde_path_to_error::deserialize(&mut reader).map_err(|error| problem(&error, bytes))?;
         reader.end().map_err(|error| malformed(&error.to_string()))?;
         Ok(Self(body))
     }

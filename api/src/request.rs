@@ -6,14 +6,14 @@ use engine::command::Command;
 use migrations::store::inbox::{self, Progress};
 use serde_json::Value;
 
-use crate::{access::Authorized, error::Error};
+use crate::{access::Permit, error::Error};
 
 /// The first wait between two looks; doubled up to [`LOOK_MAX`].
 const LOOK_MIN: Duration = Duration::from_millis(1);
 /// The longest wait between two looks.
 const LOOK_MAX: Duration = Duration::from_millis(50);
 
-impl Authorized {
+impl Permit {
     /// Has the engine do something, and says what it answered.
     pub(crate) async fn request(&self, command: Command) -> Result<Value, Error> {
         self.request_once(command, None).await

@@ -2,18 +2,13 @@
 
 use std::{io, time::Duration};
 
-use axum::{extract::Request, middleware::Next, response::Response};
+use axum::{ServiceExt, extract::Request};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
-use crate::{
-    socket::{Peer, Socket},
-    state::Api,
-    v2,
-};
+use crate::{peer::Peer, router, socket::Socket, state::Api};
 
 /// How long answers under way may take after the service was told to stop.
-const DRAIN: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
 /// Why the service ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -37,13 +32,14 @@ pub async fn serve(mut socket: Socket, api: Api, cancel: CancellationToken) -> R
     let path = socket.path().display().to_string();
     let Some(listener) = socket.listener.take() else { return Err(ServeError::Served(path)) };
     let closing = api.0.closing.clone();
-    let routes = v2::router(api).layer(axum::middleware::from_fn(traced));
+    let app = router::app(api);
     let told = cancel.clone();
-    let answering = axum::serve(listener, routes.into_make_service_with_connect_info::<Peer>())
-        .with_graceful_shutdown(async move {
-            told.cancelled().await;
-            closing.cancel();
-        });
+    let answering =
+        axum::serve(listener, ServiceExt::<Request>::into_make_service_with_connect_info::<Peer>(app))
+            .with_graceful_shutdown(async move {
+                told.cancelled().await;
+                closing.cancel();
+            });
     let answering = answering.into_future();
     tokio::pin!(answering);
     let ended = tokio::select! {
@@ -58,21 +54,4 @@ pub async fn serve(mut socket: Socket, api: Api, cancel: CancellationToken) -> R
             Ok(())
         }
     }
-}
-
-async fn traced(request: Request, next: Next) -> Response {
-    let span = tracing::info_span!(
-        "api.request",
-        http.method = %request.method(),
-        http.path = request.uri().path(),
-        http.status = tracing::field::Empty,
-    );
-    async {
-        let response = next.run(request).await;
-        tracing::Span::current().record("http.status", response.status().as_u16());
-        tracing::debug!("answered a request");
-        response
-    }
-    .instrument(span)
-    .await
 }

@@ -1,4 +1,4 @@
-//! The Unix socket: mode 0600, one service at a time, and who is at the other end.
+//! The Unix socket: mode 0600, one service at a time.
 
 use std::{
     fs, io,
@@ -7,10 +7,8 @@ use std::{
         net::UnixStream,
     },
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use axum::{extract::connect_info::Connected, serve::IncomingStream};
 use tokio::net::UnixListener;
 
 /// The longest path that the operating system takes for a socket, on Linux and with some room.
@@ -114,40 +112,6 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Who is at the other end of a connection, by the operating system's word.
-#[derive(Debug, Clone)]
-pub(crate) struct Peer {
-    pub(crate) uid: u32,
-}
-
-/// No user has it: what a connection gets whose credentials can't be read.
-const NOBODY: u32 = u32::MAX;
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        match stream.io().peer_cred() {
-            Ok(credentials) => Self { uid: credentials.uid() },
-            Err(error) => {
-                tracing::warn!(%error, "failed to read who is at the other end of a connection");
-                Self { uid: NOBODY }
-            }
-        }
-    }
-}
-
-impl Peer {
-    /// The user's name, for people.
-    pub(crate) fn name(&self) -> Arc<str> {
-        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let name = users.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let (name, uid) = (fields.next()?, fields.nth(1)?);
-            (uid.parse() == Ok(self.uid)).then_some(name)
-        });
-        name.map_or_else(|| format!("uid {}", self.uid).into(), Into::into)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,11 +144,5 @@ mod tests {
     async fn a_path_that_is_too_long_is_said_so() {
         let path = Path::new("/tmp").join("x".repeat(120));
         assert!(matches!(Socket::bind(&path), Err(SocketError::TooLong { .. })));
-    }
-
-    #[test]
-    fn root_has_a_name_and_an_unknown_user_a_number() {
-        assert_eq!(&*Peer { uid: 0 }.name(), "root");
-        assert_eq!(&*Peer { uid: 4_000_000_001 }.name(), "uid 4000000001");
     }
 }

@@ -7,7 +7,11 @@ use migrations::{Db, seal::Sealer};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::objects::{AnyObjects, Objects};
+use crate::{
+    objects::{AnyObjects, Objects},
+    policy::Policies,
+    sign_in::{Guesses, Hasher},
+};
 
 /// What the API is made of.
 pub struct Parts<O> {
@@ -49,6 +53,9 @@ pub(crate) struct State {
     pub(crate) objects: Box<dyn AnyObjects>,
     pub(crate) default_pool_slots: i32,
     pub(crate) owner_wait: Duration,
+    pub(crate) hasher: Hasher,
+    pub(crate) guesses: Guesses,
+    pub(crate) policies: Policies,
     /// Ends answers that would go on for long.
     pub(crate) closing: CancellationToken,
 }
@@ -69,6 +76,9 @@ impl Api {
             objects: Box::new(objects),
             default_pool_slots,
             owner_wait,
+            hasher: Hasher::new(),
+            guesses: Guesses::default(),
+            policies: Policies::default(),
             closing: CancellationToken::new(),
         }))
     }

@@ -3,14 +3,7 @@
 //! Types of answers and bodies are public, because the client reads and writes the same ones. What Airflow has and a
 //! single node hasn't gets a plausible value; our own additions are extra keys, which clients of the contract ignore.
 
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    response::IntoResponse as _,
-    routing::{get, post, put},
-};
-
-use crate::{error::Error, own, state::Api};
+use crate::routes::Routes;
 
 pub mod assets;
 pub mod backfills;
@@ -18,6 +11,7 @@ pub mod connections;
 pub mod dag_runs;
 pub mod dag_versions;
 pub mod dags;
+mod elsewhere;
 pub mod event_logs;
 pub mod hitl_details;
 pub mod monitor;
@@ -28,93 +22,79 @@ pub mod tasks;
 pub mod variables;
 pub mod xcom;
 
-/// The largest body.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
-
 /// Every route, declared here and nowhere else.
-pub(crate) fn router(api: Api) -> Router {
+pub(crate) fn router() -> Routes {
     let run = "/dags/{dag_id}/dagRuns/{dag_run_id}";
     let task = format!("{run}/taskInstances/{{task_id}}");
-    let routes = Router::new()
-        .route("/version", get(monitor::version::version))
-        .route("/monitor/health", get(monitor::health::health))
-        .route("/dags", get(dags::list::list))
-        .route("/dags/{dag_id}", get(dags::get::get).patch(dags::patch::patch).delete(dags::delete::delete))
-        .route("/dags/{dag_id}/details", get(dags::details::details))
-        .route("/dags/{dag_id}/release", post(dags::release::release))
-        .route("/dags/{dag_id}/tasks", get(tasks::list::list))
-        .route("/dags/{dag_id}/tasks/{task_id}", get(tasks::get::get))
-        .route("/dags/{dag_id}/dagVersions", get(dag_versions::list))
-        .route("/dags/{dag_id}/dagVersions/{version_number}", get(dag_versions::get))
-        .route("/dags/{dag_id}/clearTaskInstances", post(task_instances::clear::clear))
-        .route("/dags/{dag_id}/dagRuns", get(dag_runs::list::list).post(dag_runs::post::post))
-        .route(run, get(dag_runs::get::get).patch(dag_runs::patch::patch).delete(dag_runs::delete::delete))
-        .route(&format!("{run}/clear"), post(dag_runs::clear::clear))
-        .route(&format!("{run}/release"), post(dag_runs::release::release))
-        .route(&format!("{run}/wait"), get(dag_runs::wait::wait))
-        .route(&format!("{run}/taskInstances"), get(task_instances::list::list))
-        .route(&task, get(task_instances::get::get).patch(task_instances::patch::patch))
-        .route(
-            &format!("{task}/{{map_index}}"),
-            get(task_instances::get::get_mapped).patch(task_instances::patch::patch_mapped),
-        )
-        .route(&format!("{run}/hitlDetails"), get(hitl_details::list))
-        .route(
-            &format!("{task}/{{map_index}}/hitlDetails"),
-            get(hitl_details::get).patch(hitl_details::patch),
-        )
-        .route(&format!("{task}/{{map_index}}/hitlDetails/tries/{{try_number}}"), get(hitl_details::of_try))
-        .route(&format!("{task}/listMapped"), get(task_instances::list::list_mapped))
-        .route(&format!("{task}/tries"), get(task_instances::tries::list))
-        .route(&format!("{task}/tries/{{task_try_number}}"), get(task_instances::tries::get))
-        .route(&format!("{task}/{{map_index}}/tries"), get(task_instances::tries::list_mapped))
-        .route(
-            &format!("{task}/{{map_index}}/tries/{{task_try_number}}"),
-            get(task_instances::tries::get_mapped),
-        )
-        .route(&format!("{task}/logs/{{try_number}}"), get(task_instances::logs::logs))
-        .route(&format!("{task}/xcomEntries"), get(xcom::list::list))
-        .route(&format!("{task}/xcomEntries/{{xcom_key}}"), get(xcom::get::get))
-        .route("/pools", get(pools::list::list).post(pools::post::post))
-        .route(
-            "/pools/{pool_name}",
-            get(pools::get::get).patch(pools::patch::patch).delete(pools::delete::delete),
-        )
-        .route("/variables", get(variables::list::list).post(variables::post::post))
-        .route(
-            "/variables/{variable_key}",
-            get(variables::get::get).patch(variables::patch::patch).delete(variables::delete::delete),
-        )
-        .route("/connections", get(connections::list::list).post(connections::post::post))
-        .route(
-            "/connections/{connection_id}",
-            get(connections::get::get).patch(connections::patch::patch).delete(connections::delete::delete),
-        )
-        .route("/backfills", get(backfills::list::list).post(backfills::post::post))
-        .route("/backfills/{backfill_id}", get(backfills::get::get))
+    let routes = Routes::default()
+        .get("/version", monitor::version::version)
+        .get("/monitor/health", monitor::health::health)
+        .get("/dags", dags::list::list)
+        .get("/dags/{dag_id}", dags::get::get)
+        .patch("/dags/{dag_id}", dags::patch::patch)
+        .delete("/dags/{dag_id}", dags::delete::delete)
+        .get("/dags/{dag_id}/details", dags::details::details)
+        .post("/dags/{dag_id}/release", dags::release::release)
+        .get("/dags/{dag_id}/tasks", tasks::list::list)
+        .get("/dags/{dag_id}/tasks/{task_id}", tasks::get::get)
+        .get("/dags/{dag_id}/dagVersions", dag_versions::list)
+        .get("/dags/{dag_id}/dagVersions/{version_number}", dag_versions::get)
+        .post("/dags/{dag_id}/clearTaskInstances", task_instances::clear::clear)
+        .get("/dags/{dag_id}/dagRuns", dag_runs::list::list)
+        .post("/dags/{dag_id}/dagRuns", dag_runs::post::post)
+        .get(run, dag_runs::get::get)
+        .patch(run, dag_runs::patch::patch)
+        .delete(run, dag_runs::delete::delete)
+        .post(&format!("{run}/clear"), dag_runs::clear::clear)
+        .post(&format!("{run}/release"), dag_runs::release::release)
+        .get(&format!("{run}/wait"), dag_runs::wait::wait)
+        .get(&format!("{run}/taskInstances"), task_instances::list::list)
+        .get(&task, task_instances::get::get)
+        .patch(&task, task_instances::patch::patch)
+        .get(&format!("{task}/{{map_index}}"), task_instances::get::get_mapped)
+        .patch(&format!("{task}/{{map_index}}"), task_instances::patch::patch_mapped)
+        .get(&format!("{run}/hitlDetails"), hitl_details::list)
+        .get(&format!("{task}/{{map_index}}/hitlDetails"), hitl_details::get)
+        .patch(&format!("{task}/{{map_index}}/hitlDetails"), hitl_details::patch)
+        .get(&format!("{task}/{{map_index}}/hitlDetails/tries/{{try_number}}"), hitl_details::of_try)
+        .get(&format!("{task}/listMapped"), task_instances::list::list_mapped)
+        .get(&format!("{task}/tries"), task_instances::tries::list)
+        .get(&format!("{task}/tries/{{task_try_number}}"), task_instances::tries::get)
+        .get(&format!("{task}/{{map_index}}/tries"), task_instances::tries::list_mapped)
+        .get(&format!("{task}/{{map_index}}/tries/{{task_try_number}}"), task_instances::tries::get_mapped)
+        .get(&format!("{task}/logs/{{try_number}}"), task_instances::logs::logs)
+        .get(&format!("{task}/xcomEntries"), xcom::list::list)
+        .get(&format!("{task}/xcomEntries/{{xcom_key}}"), xcom::get::get)
+        .get("/pools", pools::list::list)
+        .post("/pools", pools::post::post)
+        .get("/pools/{pool_name}", pools::get::get)
+        .patch("/pools/{pool_name}", pools::patch::patch)
+        .delete("/pools/{pool_name}", pools::delete::delete)
+        .get("/variables", variables::list::list)
+        .post("/variables", variables::post::post)
+        .get("/variables/{variable_key}", variables::get::get)
+        .patch("/variables/{variable_key}", variables::patch::patch)
+        .delete("/variables/{variable_key}", variables::delete::delete)
+        .get("/connections", connections::list::list)
+        .post("/connections", connections::post::post)
+        .get("/connections/{connection_id}", connections::get::get)
+        .patch("/connections/{connection_id}", connections::patch::patch)
+        .delete("/connections/{connection_id}", connections::delete::delete)
+        .get("/backfills", backfills::list::list)
+        .post("/backfills", backfills::post::post)
+        .get("/backfills/{backfill_id}", backfills::get::get)
         // `airflowctl` posts what the contract puts.
-        .route("/backfills/{backfill_id}/pause", put(backfills::change::pause).post(backfills::change::pause))
-        .route(
-            "/backfills/{backfill_id}/unpause",
-            put(backfills::change::unpause).post(backfills::change::unpause),
-        )
-        .route(
-            "/backfills/{backfill_id}/cancel",
-            put(backfills::change::cancel).post(backfills::change::cancel),
-        )
-        .route("/assets", get(assets::list::list))
-        .route("/assets/{asset_id}", get(assets::get::get))
-        .route("/assets/events", get(assets::events::list).post(assets::events::post))
-        .route("/eventLogs", get(event_logs::list))
-        .route("/eventLogs/{event_log_id}", get(event_logs::get));
-    Router::new()
-        .nest("/api/v2", routes)
-        .nest("/api/updraft/v1", own::routes())
-        .fallback(|| async { Error::NotFound("Not Found".to_owned()) })
-        .method_not_allowed_fallback(|| async {
-            let body = axum::Json(serde_json::json!({ "detail": "Method Not Allowed" }));
-            (axum::http::StatusCode::METHOD_NOT_ALLOWED, body).into_response()
-        })
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(api)
+        .put("/backfills/{backfill_id}/pause", backfills::change::pause)
+        .post("/backfills/{backfill_id}/pause", backfills::change::pause)
+        .put("/backfills/{backfill_id}/unpause", backfills::change::unpause)
+        .post("/backfills/{backfill_id}/unpause", backfills::change::unpause)
+        .put("/backfills/{backfill_id}/cancel", backfills::change::cancel)
+        .post("/backfills/{backfill_id}/cancel", backfills::change::cancel)
+        .get("/assets", assets::list::list)
+        .get("/assets/{asset_id}", assets::get::get)
+        .get("/assets/events", assets::events::list)
+        .post("/assets/events", assets::events::post)
+        .get("/eventLogs", event_logs::list)
+        .get("/eventLogs/{event_log_id}", event_logs::get);
+    elsewhere::add(routes)
 }

@@ -100,7 +100,7 @@ impl Findings {
         let found = format!("{}, {}", count(errors, "error"), count(warnings, "warning"));
         let tone = if errors > 0 { Tone::Bad } else { Tone::Good };
         let (dags, files) = (count(self.dags, "DAG"), count(self.files, "file"));
-        text + &format!("{dags} in {files}: {}\n", paint(&found, tone, colour))
+        text + format!("{dags} in {files}: {}\n", paint(&found, tone, colour)).as_str()
     }
 
     /// The same as one JSON object.

@@ -1,5 +1,7 @@
 //! The tables as sea-orm sees them. Nothing here leaves the crate.
 
+pub(crate) mod account;
+pub(crate) mod account_group;
 pub(crate) mod alert;
 pub(crate) mod asset_event;
 pub(crate) mod attempt;
@@ -11,14 +13,18 @@ pub(crate) mod connection;
 pub(crate) mod dag;
 pub(crate) mod dag_version;
 pub(crate) mod event;
+pub(crate) mod group_member;
 pub(crate) mod inbox;
 pub(crate) mod input_request;
 pub(crate) mod member;
 pub(crate) mod pending_asset;
 pub(crate) mod pool;
 pub(crate) mod result;
+pub(crate) mod role;
+pub(crate) mod role_grant;
 pub(crate) mod run;
 pub(crate) mod task_instance;
 pub(crate) mod tenant;
 pub(crate) mod tenant_key;
+pub(crate) mod token;
 pub(crate) mod variable;

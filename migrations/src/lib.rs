@@ -10,6 +10,7 @@ mod entity;
 mod error;
 pub mod journal;
 pub mod migrate;
+pub mod policy;
 mod rows;
 mod scope;
 pub mod seal;

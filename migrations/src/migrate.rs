@@ -2,7 +2,7 @@
 //!
 //! A step has a number, and the schema's number is that of its newest step. Steps are forward compatible within one
 //! release: expand in one, move, contract in the next. See `m0001_first` for how one is written whose text is
-//! long, `m0002_chain_depth` for a short one.
+//! long, `m0003_chain_depth` for a short one.
 
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr};
 use sea_orm_migration::{
@@ -16,9 +16,10 @@ use crate::{
 };
 
 mod m0001_first;
-mod m0002_chain_depth;
-mod m0003_alert;
-mod m0004_input_request;
+mod m0002_identity;
+mod m0003_chain_depth;
+mod m0004_alert;
+mod m0005_input_request;
 
 /// How long a second process waits for the one that is migrating.
 const WAIT_FOR_OTHER: &str = "SET lock_timeout = '60s'";
@@ -29,9 +30,10 @@ impl MigratorTrait for Steps {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
             Box::new(m0001_first::STEP),
-            Box::new(m0002_chain_depth::STEP),
-            Box::new(m0003_alert::STEP),
-            Box::new(m0004_input_request::STEP),
+            Box::new(m0002_identity::Step),
+            Box::new(m0003_chain_depth::STEP),
+            Box::new(m0004_alert::STEP),
+            Box::new(m0005_input_request::STEP),
         ]
     }
 }

@@ -3,6 +3,7 @@
 //! Everything takes a [`crate::TenantScope`] and adds its predicate itself. Rows that the engine owns are only read here;
 //! whatever is to change them goes through [`inbox`].
 
+pub mod account;
 pub mod alert;
 pub mod asset;
 pub mod attempt_claim;
@@ -16,10 +17,12 @@ pub mod inbox;
 pub mod input_request;
 pub mod pool;
 pub mod result;
+pub mod role;
 pub mod run;
 pub mod shard;
 pub mod task_instance;
 pub mod tenant;
+pub mod token;
 pub mod variable;
 
 /// A page of a list.

@@ -48,6 +48,7 @@ use engine::{
 use migrations::{
     Db, TenantScope,
     journal::{self, DbJournal},
+    policy::Visible,
     store::{
         Window, asset, backfill,
         bundle::{self, NewBundle, NewVersion},
@@ -87,7 +88,7 @@ async fn follow(test: TestDb, seed: u64) {
     let steps = world.tape.take().unwrap();
     let db = &test.db;
     for (n, id) in world.tenants.iter().enumerate() {
-        tenant::insert(db, *id, &format!("t{n}"), ShardId::DEFAULT).await.unwrap();
+        tenant::insert(db, "test", *id, &format!("t{n}"), ShardId::DEFAULT).await.unwrap();
     }
     test.sql(&format!("UPDATE shard SET now = {}", world::EPOCH.0)).await;
     let mut journal: Option<DbJournal> = None;
@@ -175,12 +176,12 @@ async fn same_rows(db: &Db, world: &World, seed: u64) {
         let pools = pool::list(db, scope).await.unwrap();
         let expected: Vec<_> = store.pools.values().filter(|row| row.tenant == *tenant).cloned().collect();
         assert_eq!(pools, expected, "seed {seed}");
-        let mut found = backfill::list(db, scope, None, ALL).await.unwrap().rows;
+        let mut found = backfill::list(db, scope, &Visible::all(), None, ALL).await.unwrap().rows;
         found.sort_by_key(|row| row.id);
         let expected: Vec<_> =
             store.backfills.values().filter(|row| row.tenant == *tenant).cloned().collect();
         assert_eq!(found, expected, "seed {seed}");
-        let found = asset::events(db, scope, None, ALL).await.unwrap().rows;
+        let found = asset::events(db, scope, &Visible::all(), None, ALL).await.unwrap().rows;
         let found: Vec<_> = found.into_iter().rev().map(|(_, row)| row).collect();
         let mut expected: Vec<_> =
             store.asset_events.iter().filter(|row| row.tenant == *tenant).cloned().collect();

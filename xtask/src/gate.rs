@@ -63,26 +63,34 @@ pub(crate) fn run(workspace: &Workspace, chosen: &[Suite]) -> Result<bool> {
     let logs = workspace.path("target/gate");
     std::fs::create_dir_all(&logs).context("failed to make target/gate")?;
     let outcomes = std::thread::scope(|scope| {
-        let servers = suites
-            .iter()
-            .any(|suite| suite.needs_servers())
-            .then(|| scope.spawn(|| services::up(workspace, Service::Postgres, Durability::Volatile)));
+        let servers = suites.iter().any(|suite| suite.needs_servers()).then(|| scope.spawn(|| up(workspace)));
         let mut gate = Gate { workspace, servers, environment: Vec::new(), programs: Vec::new() };
         suites.iter().map(|suite| gate.outcome(*suite, &logs)).collect::<Result<Vec<_>>>()
     });
     let failed = outcomes.as_ref().map_or(true, |all| all.iter().any(|outcome| outcome.tally.failed > 0));
     if suites.iter().any(|suite| suite.needs_servers()) {
-        if failed {
-            let log = logs.join("postgres.log");
-            if let Err(error) = services::keep_log(workspace, Service::Postgres, Durability::Volatile, &log) {
-                say(&format!("note: {error:#}"));
+        for service in Service::value_variants() {
+            if failed {
+                let log = logs.join(format!("{service:?}.log").to_lowercase());
+                if let Err(error) = services::keep_log(workspace, *service, Durability::Volatile, &log) {
+                    say(&format!("note: {error:#}"));
+                }
             }
+            services::down(workspace, *service, Durability::Volatile)?;
         }
-        services::down(workspace, Service::Postgres, Durability::Volatile)?;
     }
     let outcomes = outcomes?;
     summarize(workspace, &outcomes);
     Ok(!failed)
+}
+
+/// Starts every server.
+fn up(workspace: &Workspace) -> Result<Vec<Variable>> {
+    let mut variables = Vec::new();
+    for service in Service::value_variants() {
+        variables.extend(services::up(workspace, *service, Durability::Volatile)?);
+    }
+    Ok(variables)
 }
 
 /// The chosen suites in the gate's order, with the build that others need.

@@ -7,8 +7,10 @@
 //! To add a server: a variant of [`Service`], a module like [`postgres`] with `up` and `down`, and a line
 //! in each of the two matches below.
 
+mod machine;
 mod place;
 mod postgres;
+mod rabbitmq;
 
 use anyhow::{Result, bail};
 use clap::{Subcommand, ValueEnum};
@@ -22,6 +24,8 @@ use crate::workspace::Workspace;
 pub(crate) enum Service {
     /// PostgreSQL 15 or newer.
     Postgres,
+    /// RabbitMQ 3.10 or newer.
+    Rabbitmq,
 }
 
 /// What a server promises about data that it has acknowledged.
@@ -57,6 +61,12 @@ pub(crate) type Variable = (&'static str, String);
 /// The environment variable with the URL of a PostgreSQL database whose user may create databases.
 const POSTGRES_URL: &str = "UPDRAFT_TEST_POSTGRES_URL";
 
+/// The environment variable with the URL of a broker, without a virtual host.
+const AMQP_URL: &str = "UPDRAFT_TEST_AMQP_URL";
+
+/// The environment variable with the URL of the broker's management interface, whose user may make virtual hosts.
+const RABBITMQ_URL: &str = "UPDRAFT_TEST_RABBITMQ_URL";
+
 pub(crate) fn run(workspace: &Workspace, command: Command) -> Result<bool> {
     match command {
         Command::Up { names, durable } => {
@@ -84,6 +94,10 @@ pub(crate) fn up(workspace: &Workspace, service: Service, durability: Durability
     let place = Place::open(workspace, &folder_name(service, durability))?;
     match service {
         Service::Postgres => Ok(vec![(POSTGRES_URL, postgres::up(&place, durability)?)]),
+        Service::Rabbitmq => {
+            let urls = rabbitmq::up(&place)?;
+            Ok(vec![(AMQP_URL, urls.amqp), (RABBITMQ_URL, urls.management)])
+        }
     }
 }
 
@@ -92,6 +106,7 @@ pub(crate) fn down(workspace: &Workspace, service: Service, durability: Durabili
     let place = Place::open(workspace, &folder_name(service, durability))?;
     match service {
         Service::Postgres => postgres::down(&place)?,
+        Service::Rabbitmq => rabbitmq::down(&place)?,
     }
     place.remove()
 }
@@ -115,6 +130,7 @@ pub(crate) fn keep_log(
 fn folder_name(service: Service, durability: Durability) -> String {
     let name = match service {
         Service::Postgres => "postgres",
+        Service::Rabbitmq => "rabbitmq",
     };
     match durability {
         Durability::Volatile => name.to_owned(),

@@ -4,7 +4,7 @@ use hyper::Method;
 
 use super::{Call, Client, ClientError};
 use crate::{
-    own::alerts::AlertCollection,
+    v1::alerts::AlertCollection,
     v2::{
         assets::{AssetCollection, AssetEvent, AssetEventBody, AssetEventCollection},
         backfills::{Backfill, BackfillBody, BackfillCollection},

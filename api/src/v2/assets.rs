@@ -7,15 +7,21 @@ use dags::{
     model::{AssetCondition, When},
     time::Timestamp,
 };
-use migrations::store::{
-    Window,
-    dag::{self, DagFilter},
+use migrations::{
+    policy::{Kind, Visible},
+    store::{
+        Window,
+        dag::{self, DagFilter, DagWithModel},
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::{access::Authorized, error::Error};
+use crate::{
+    access::{Access, NO_TAGS, Permit, tags},
+    error::Error,
+};
 
 pub(crate) mod events;
 pub(crate) mod get;
@@ -99,8 +105,34 @@ pub(crate) fn id(name: &str) -> u64 {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).as_u64_pair().0 & ID_MASK
 }
 
-/// Every asset that a DAG names, by name.
-async fn all(may: &Authorized) -> Result<BTreeMap<String, Asset>, Error> {
+/// What somebody may see of assets: which, and which DAGs at their ends.
+struct Seen {
+    may: Permit,
+    dags: Visible,
+}
+
+impl Seen {
+    async fn of(access: &Access) -> Result<Self, Error> {
+        Ok(Self { may: access.list(Kind::Asset).await?, dags: access.seen(Kind::Dag) })
+    }
+
+    async fn sees(&self, dag_id: &DagId) -> Result<bool, Error> {
+        let tags = if self.dags.asks_for_tags() {
+            tags(self.may.db(), self.may.scope, dag_id).await?
+        } else {
+            NO_TAGS
+        };
+        Ok(self.dags.covers(dag_id.as_str(), &tags))
+    }
+
+    fn dag(&self, found: &DagWithModel) -> bool {
+        self.dags.covers(found.row.dag_id.as_str(), &found.model.tags)
+    }
+}
+
+/// Every asset that may be seen and that a DAG names, by name.
+async fn all(seen: &Seen) -> Result<BTreeMap<String, Asset>, Error> {
+    let Seen { may, .. } = seen;
     let mut assets = BTreeMap::new();
     let mut offset = 0;
     loop {
@@ -110,33 +142,40 @@ async fn all(may: &Authorized) -> Result<BTreeMap<String, Asset>, Error> {
             if let When::Assets(condition) | When::AssetsOrCrons { assets: condition, .. } =
                 &found.model.schedule.when
             {
-                consumer(&mut assets, condition, &found.row.dag_id);
+                consumer(&mut assets, condition, seen.dag(found).then_some(&found.row.dag_id));
             }
             for task in &found.model.tasks {
                 for name in &task.outlets {
-                    known(&mut assets, name).producing_tasks.push(TaskRef {
-                        dag_id: found.row.dag_id.to_string(),
-                        task_id: task.task_id.to_string(),
-                        created_at: Timestamp(0),
-                        updated_at: Timestamp(0),
-                    });
+                    let asset = known(&mut assets, name);
+                    if seen.dag(found) {
+                        asset.producing_tasks.push(TaskRef {
+                            dag_id: found.row.dag_id.to_string(),
+                            task_id: task.task_id.to_string(),
+                            created_at: Timestamp(0),
+                            updated_at: Timestamp(0),
+                        });
+                    }
                 }
             }
         }
         offset += DAGS_AT_ONCE;
         if offset >= page.total {
+            assets.retain(|name, _| may.visible.covers(name, &NO_TAGS));
             return Ok(assets);
         }
     }
 }
 
-fn consumer(assets: &mut BTreeMap<String, Asset>, condition: &AssetCondition, dag_id: &DagId) {
+fn consumer(assets: &mut BTreeMap<String, Asset>, condition: &AssetCondition, dag_id: Option<&DagId>) {
     match condition {
-        AssetCondition::Asset(name) => known(assets, name).scheduled_dags.push(DagRef {
-            dag_id: dag_id.to_string(),
-            created_at: Timestamp(0),
-            updated_at: Timestamp(0),
-        }),
+        AssetCondition::Asset(name) => {
+            let asset = known(assets, name);
+            asset.scheduled_dags.extend(dag_id.map(|dag_id| DagRef {
+                dag_id: dag_id.to_string(),
+                created_at: Timestamp(0),
+                updated_at: Timestamp(0),
+            }));
+        }
         AssetCondition::Any(list) | AssetCondition::All(list) => {
             for condition in list {
                 consumer(assets, condition, dag_id);
@@ -164,7 +203,7 @@ fn known<'a>(assets: &'a mut BTreeMap<String, Asset>, name: &str) -> &'a mut Ass
 }
 
 /// The asset of that number, or not found.
-async fn find(may: &Authorized, id: u64) -> Result<Asset, Error> {
-    let found = all(may).await?.into_values().find(|asset| asset.id == id);
+async fn find(seen: &Seen, id: u64) -> Result<Asset, Error> {
+    let found = all(seen).await?.into_values().find(|asset| asset.id == id);
     found.ok_or_else(|| Error::NotFound(format!("no DAG names an asset with the number {id}")))
 }

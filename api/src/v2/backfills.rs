@@ -6,7 +6,7 @@ use migrations::store::backfill;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{access::Authorized, error::Error};
+use crate::{access::Permit, error::Error};
 
 pub(crate) mod change;
 pub(crate) mod get;
@@ -89,10 +89,12 @@ fn max_active_runs() -> u32 {
     10
 }
 
-/// The backfill of that number, or not found.
-async fn find(may: &Authorized, id: i64) -> Result<BackfillRow, Error> {
-    let found = backfill::get(may.db(), may.scope, id).await?;
-    found.ok_or_else(|| Error::NotFound(format!("there is no backfill {id}")))
+/// The backfill of that number, or not found. The permit is one to read backfills.
+async fn find(may: &Permit, id: i64) -> Result<BackfillRow, Error> {
+    match backfill::get(may.db(), may.scope, id).await? {
+        Some(found) if may.sees(found.spec.dag_id.as_str()).await? => Ok(found),
+        _ => Err(Error::NotFound(format!("there is no backfill {id}"))),
+    }
 }
 
 fn view(row: &BackfillRow) -> Backfill {

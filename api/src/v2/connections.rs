@@ -4,7 +4,7 @@ use migrations::store::connection::{self, Address};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{access::Authorized, error::Error};
+use crate::{access::Permit, error::Error};
 
 pub(crate) mod delete;
 pub(crate) mod get;
@@ -90,7 +90,7 @@ impl std::fmt::Debug for ConnectionBody {
 }
 
 /// The connection of that name, or not found.
-async fn find(may: &Authorized, name: &str) -> Result<connection::Connection, Error> {
+async fn find(may: &Permit, name: &str) -> Result<connection::Connection, Error> {
     let found = connection::get(may.db(), may.scope, name).await?;
     found.ok_or_else(|| missing(name))
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    access::Authorized,
+    access::Permit,
     error::Error,
     v2::{
         dag_versions::{DagVersion, Versions},
@@ -157,7 +157,7 @@ impl Default for ClearRunBody {
 }
 
 /// The run of that name, or not found.
-pub(crate) async fn find(may: &Authorized, dag_id: &DagId, name: &RunName) -> Result<RunRow, Error> {
+pub(crate) async fn find(may: &Permit, dag_id: &DagId, name: &RunName) -> Result<RunRow, Error> {
     match run::by_name(may.db(), may.scope, dag_id, name).await? {
         Some(found) => Ok(found),
         None => {
@@ -168,7 +168,7 @@ pub(crate) async fn find(may: &Authorized, dag_id: &DagId, name: &RunName) -> Re
 }
 
 /// One run, as it is now.
-pub(crate) async fn read(may: &Authorized, dag_id: &DagId, name: &RunName) -> Result<DagRun, Error> {
+pub(crate) async fn read(may: &Permit, dag_id: &DagId, name: &RunName) -> Result<DagRun, Error> {
     let row = find(may, dag_id, name).await?;
     let versions = Versions::of(may, std::slice::from_ref(dag_id)).await?;
     Ok(view(&row, &versions))

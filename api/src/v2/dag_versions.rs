@@ -5,12 +5,13 @@ use dags::{
     ids::{self, DagId},
     time::Timestamp,
 };
+use migrations::policy::{Action, Kind};
 use migrations::store::bundle::{self, Numbered};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    access::{Access, Action, Authorized, Resource},
+    access::{Access, Permit, Resource},
     error::Error,
     extract::{Named, Params},
     list::page,
@@ -54,7 +55,7 @@ pub struct DagVersionCollection {
 pub(crate) struct Versions(Vec<Numbered>);
 
 impl Versions {
-    pub(crate) async fn of(may: &Authorized, dags: &[DagId]) -> Result<Self, Error> {
+    pub(crate) async fn of(may: &Permit, dags: &[DagId]) -> Result<Self, Error> {
         Ok(Self(bundle::numbered(may.db(), may.scope, dags).await?))
     }
 
@@ -84,7 +85,7 @@ pub(crate) async fn list(
     Named(dag_id): Named<DagId>,
     query: Params,
 ) -> Result<Json<DagVersionCollection>, Error> {
-    let may = access.authorize(Resource::Dag, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Dag, &dag_id), Action::Read).await?;
     query.only(&["limit", "offset", "order_by"])?;
     let descending = query.order(&["version_number", "-version_number"])? == Some("-version_number");
     find(&may, &dag_id).await?;
@@ -101,7 +102,7 @@ pub(crate) async fn get(
     access: Access,
     Named((dag_id, number)): Named<(DagId, u32)>,
 ) -> Result<Json<DagVersion>, Error> {
-    let may = access.authorize(Resource::Dag, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Dag, &dag_id), Action::Read).await?;
     let versions = Versions::of(&may, std::slice::from_ref(&dag_id)).await?;
     let found = versions.0.iter().find(|known| known.number == number).map(view);
     found.map(Json).ok_or_else(|| Error::NotFound(format!("`{dag_id}` has no version {number}")))

@@ -10,7 +10,7 @@ use migrations::store::dag::{self, DagWithModel};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{access::Authorized, error::Error, v2::dag_versions::DagVersion};
+use crate::{access::Permit, error::Error, v2::dag_versions::DagVersion};
 
 pub(crate) mod delete;
 pub(crate) mod details;
@@ -159,7 +159,7 @@ pub struct DagPatch {
 }
 
 /// The DAG of that name, or not found.
-pub(crate) async fn find(may: &Authorized, dag_id: &DagId) -> Result<DagWithModel, Error> {
+pub(crate) async fn find(may: &Permit, dag_id: &DagId) -> Result<DagWithModel, Error> {
     dag::get(may.db(), may.scope, dag_id).await?.ok_or_else(|| missing(dag_id))
 }
 

@@ -2,12 +2,13 @@
 
 use axum::Json;
 use dags::time::Timestamp;
+use migrations::policy::Kind;
 use migrations::store::audit::{self, AuditEntry};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::Access,
     error::Error,
     extract::{Named, Params},
 };
@@ -54,7 +55,7 @@ pub struct EventLogCollection {
 
 /// `GET /eventLogs`: the newest first.
 pub(crate) async fn list(access: Access, query: Params) -> Result<Json<EventLogCollection>, Error> {
-    let may = access.authorize(Resource::Audit, Action::Read)?;
+    let may = access.list(Kind::Audit).await?;
     query.only(&["limit", "offset", "order_by"])?;
     query.order(&["-when", "-event_log_id", "-id"])?;
     let page = audit::list(may.db(), may.scope, query.window()?).await?;
@@ -64,7 +65,7 @@ pub(crate) async fn list(access: Access, query: Params) -> Result<Json<EventLogC
 
 /// `GET /eventLogs/{event_log_id}`
 pub(crate) async fn get(access: Access, Named(id): Named<i64>) -> Result<Json<EventLog>, Error> {
-    let may = access.authorize(Resource::Audit, Action::Read)?;
+    let may = access.list(Kind::Audit).await?;
     let found = audit::get(may.db(), may.scope, id).await?;
     found.map(view).map(Json).ok_or_else(|| Error::NotFound(format!("there is no entry {id}")))
 }

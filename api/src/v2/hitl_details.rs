@@ -9,17 +9,22 @@ use engine::{
     command::{Command, Response},
     rows::InputRow,
 };
-use migrations::store::{
-    input_request::{self, InputFilter},
-    run, task_instance,
+use migrations::{
+    policy::{Action, Kind},
+    store::{
+        Window,
+        input_request::{self, InputFilter},
+        run, task_instance,
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    access::{Access, Action, Authorized, Resource},
+    access::{Access, Permit, Resource},
     error::Error,
     extract::{Body, DagOrAll, Named, Params},
+    list::page,
     v2::{
         dag_runs,
         dag_versions::Versions,
@@ -27,6 +32,9 @@ use crate::{
         task_instances::{self, TaskInstance, find, view},
     },
 };
+
+/// So many of the newest questions are looked at for a list.
+const QUESTIONS_MAX: u64 = 1_000;
 
 /// Somebody who may answer, or did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,7 +126,7 @@ pub(crate) async fn list(
     Named((dag_id, run_name)): Named<(DagOrAll, String)>,
     query: Params,
 ) -> Result<Json<HitlDetailCollection>, Error> {
-    let may = access.authorize(Resource::TaskInstance, Action::Read)?;
+    let may = access.list(Kind::Task).await?;
     query.only(&["limit", "offset", "order_by", "response_received"])?;
     query.order(&["-created_at"])?;
     let mut filter = InputFilter { answered: query.flag("response_received")?, ..InputFilter::default() };
@@ -135,7 +143,18 @@ pub(crate) async fn list(
             filter.run = Some(dag_runs::find(&may, &dag, &name).await?.run);
         }
     }
-    let page = input_request::list(may.db(), may.scope, &filter, query.window()?).await?;
+    let window = Window { limit: QUESTIONS_MAX, offset: 0 };
+    let newest = input_request::list(may.db(), may.scope, &filter, window).await?;
+    let mut seen = Vec::new();
+    for row in newest.rows {
+        let run = run::by_id(may.db(), may.scope, row.run).await?;
+        if let Some(run) = run
+            && may.sees(run.dag_id.as_str()).await?
+        {
+            seen.push(row);
+        }
+    }
+    let page = page(seen, query.window()?, false);
     let mut hitl_details = Vec::with_capacity(page.rows.len());
     for row in &page.rows {
         hitl_details.extend(shown(&may, row).await?);
@@ -148,7 +167,7 @@ pub(crate) async fn get(
     access: Access,
     Named((dag_id, run, task, map_index)): Named<(DagId, RunName, TaskId, i32)>,
 ) -> Result<Json<HitlDetail>, Error> {
-    let may = access.authorize(Resource::TaskInstance, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?;
     let found = find(&may, &dag_id, &run, &task, map_index).await?;
     let row = questions(&may, &found).await?.pop();
     row.map(|row| Json(detail(&row, found.view()))).ok_or_else(|| nothing(&task))
@@ -159,7 +178,7 @@ pub(crate) async fn of_try(
     access: Access,
     Named((dag_id, run, task, map_index, number)): Named<(DagId, RunName, TaskId, i32, u32)>,
 ) -> Result<Json<HitlDetail>, Error> {
-    let may = access.authorize(Resource::TaskInstance, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?;
     let found = find(&may, &dag_id, &run, &task, map_index).await?;
     let rows = questions(&may, &found).await?;
     let row = rows.into_iter().find(|row| row.try_number == number).ok_or_else(|| nothing(&task))?;
@@ -174,7 +193,7 @@ pub(crate) async fn patch(
     query: Params,
     Body(answer): Body<HitlAnswer>,
 ) -> Result<Json<HitlAnswered>, Error> {
-    let may = access.authorize(Resource::TaskInstance, Action::Change)?;
+    let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Change).await?;
     query.only(&["update_mask"])?;
     find(&may, &dag_id, &run_name, &task_id, map_index).await?;
     let HitlAnswer { chosen_options, params_input } = answer;
@@ -203,13 +222,13 @@ fn nothing(task: &TaskId) -> Error {
     Error::NotFound(format!("`{task}` didn't ask anything"))
 }
 
-async fn questions(may: &Authorized, found: &task_instances::Found) -> Result<Vec<InputRow>, Error> {
+async fn questions(may: &Permit, found: &task_instances::Found) -> Result<Vec<InputRow>, Error> {
     let row = &found.row;
     Ok(input_request::of_task(may.db(), may.scope, row.run, &row.task, row.map_index).await?)
 }
 
 /// A question with its task instance; none if that was deleted meanwhile.
-async fn shown(may: &Authorized, row: &InputRow) -> Result<Option<HitlDetail>, Error> {
+async fn shown(may: &Permit, row: &InputRow) -> Result<Option<HitlDetail>, Error> {
     let Some(run) = run::by_id(may.db(), may.scope, row.run).await? else { return Ok(None) };
     let task = task_instance::get(may.db(), may.scope, row.run, &row.task, row.map_index).await?;
     let Some(task) = task else { return Ok(None) };

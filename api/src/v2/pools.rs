@@ -5,7 +5,7 @@ use engine::{rows::PoolRow, state::TaskState};
 use migrations::store::pool;
 use serde::{Deserialize, Serialize};
 
-use crate::{access::Authorized, error::Error};
+use crate::{access::Permit, error::Error};
 
 pub(crate) mod delete;
 pub(crate) mod get;
@@ -105,7 +105,7 @@ pub(crate) fn no_team(team: Option<&String>) -> Result<(), Error> {
 }
 
 /// All pools by name, the default pool among them.
-async fn all(may: &Authorized) -> Result<Vec<PoolRow>, Error> {
+async fn all(may: &Permit) -> Result<Vec<PoolRow>, Error> {
     let mut rows = pool::list(may.db(), may.scope).await?;
     if !rows.iter().any(|row| row.name.as_str() == DEFAULT) {
         let name = PoolName::parse(DEFAULT).expect("invariant: the default pool's name is a name");
@@ -117,12 +117,12 @@ async fn all(may: &Authorized) -> Result<Vec<PoolRow>, Error> {
 }
 
 /// The pool of that name, or not found.
-async fn find(may: &Authorized, name: &PoolName) -> Result<PoolRow, Error> {
+async fn find(may: &Permit, name: &PoolName) -> Result<PoolRow, Error> {
     let found = all(may).await?.into_iter().find(|row| row.name == *name);
     found.ok_or_else(|| Error::NotFound(format!("the pool `{name}` was not found")))
 }
 
-async fn read(may: &Authorized, name: &PoolName) -> Result<Pool, Error> {
+async fn read(may: &Permit, name: &PoolName) -> Result<Pool, Error> {
     let row = find(may, name).await?;
     Ok(view(&row, &pool::usage(may.db(), may.scope).await?))
 }

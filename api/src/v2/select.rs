@@ -19,7 +19,7 @@ use migrations::store::{
     task_instance::{self, TaskFilter},
 };
 
-use crate::{access::Authorized, error::Error, v2::dag_runs};
+use crate::{access::Permit, error::Error, v2::dag_runs};
 
 /// The most runs that one request may change: each is a request to the engine of its own.
 const RUNS_MAX: u64 = 100;
@@ -27,7 +27,7 @@ const RUNS_MAX: u64 = 100;
 const TASKS_MAX: u64 = 1_000_000;
 
 /// The model that a run is pinned to.
-pub(crate) async fn model(may: &Authorized, row: &RunRow) -> Result<Arc<Dag>, Error> {
+pub(crate) async fn model(may: &Permit, row: &RunRow) -> Result<Arc<Dag>, Error> {
     let found = bundle::version(may.db(), may.scope, &row.dag_id, &row.version).await?;
     let found = found.ok_or_else(|| {
         Error::Internal(format!("version {} of `{}`, which a run has, isn't stored", row.version, row.dag_id))
@@ -37,7 +37,7 @@ pub(crate) async fn model(may: &Authorized, row: &RunRow) -> Result<Arc<Dag>, Er
 
 /// The instances of a run that a selection names and whose state fits, as the engine selects them.
 pub(crate) async fn affected(
-    may: &Authorized,
+    may: &Permit,
     row: &RunRow,
     model: &Arc<Dag>,
     select: &Selection,
@@ -71,7 +71,7 @@ pub(crate) struct Runs {
 }
 
 /// Those runs, from the earliest date to the latest.
-pub(crate) async fn runs(may: &Authorized, dag_id: &DagId, wanted: Runs) -> Result<Vec<RunRow>, Error> {
+pub(crate) async fn runs(may: &Permit, dag_id: &DagId, wanted: Runs) -> Result<Vec<RunRow>, Error> {
     let (from, to) = match wanted.name {
         Some(name) => {
             let one = dag_runs::find(may, dag_id, &name).await?;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    access::Authorized,
+    access::Permit,
     error::Error,
     v2::{
         dag_runs::{self, duration},
@@ -144,7 +144,7 @@ impl Found {
 
 /// That task instance, or not found.
 pub(crate) async fn find(
-    may: &Authorized,
+    may: &Permit,
     dag_id: &DagId,
     run: &RunName,
     task: &TaskId,
@@ -163,7 +163,7 @@ pub(crate) async fn find(
 
 /// All instances of some runs of one DAG.
 pub(crate) async fn collection(
-    may: &Authorized,
+    may: &Permit,
     found: Vec<(RunRow, Arc<Dag>, Vec<TaskRow>)>,
 ) -> Result<TaskInstanceCollection, Error> {
     let dags: Vec<DagId> = found.first().map(|(run, ..)| run.dag_id.clone()).into_iter().collect();

@@ -4,7 +4,7 @@ use migrations::store::variable;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{access::Authorized, error::Error};
+use crate::{access::Permit, error::Error};
 
 pub(crate) mod delete;
 pub(crate) mod get;
@@ -65,7 +65,7 @@ impl std::fmt::Debug for VariableBody {
 }
 
 /// The variable of that name, or not found.
-async fn find(may: &Authorized, name: &str) -> Result<variable::Variable, Error> {
+async fn find(may: &Permit, name: &str) -> Result<variable::Variable, Error> {
     let found = variable::get(may.db(), may.scope, name).await?;
     found.ok_or_else(|| missing(name))
 }

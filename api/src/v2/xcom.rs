@@ -9,7 +9,7 @@ use migrations::store::{result, task_instance};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{access::Authorized, error::Error};
+use crate::{access::Permit, error::Error};
 
 pub(crate) mod get;
 pub(crate) mod list;
@@ -54,7 +54,7 @@ pub struct XComCollection {
     pub total_entries: u64,
 }
 
-async fn view(may: &Authorized, run: &RunRow, row: &ResultRow) -> Result<XCom, Error> {
+async fn view(may: &Permit, run: &RunRow, row: &ResultRow) -> Result<XCom, Error> {
     let instance = task_instance::get(may.db(), may.scope, run.run, &row.task, row.map_index).await?;
     Ok(XCom {
         key: KEY.to_owned(),
@@ -72,7 +72,7 @@ async fn view(may: &Authorized, run: &RunRow, row: &ResultRow) -> Result<XCom, E
 }
 
 /// The value, wherever it is.
-async fn value(may: &Authorized, row: &ResultRow) -> Result<Value, Error> {
+async fn value(may: &Permit, row: &ResultRow) -> Result<Value, Error> {
     match &row.value {
         ResultRef::Inline(value) => Ok(value.clone()),
         ResultRef::Stored { digest, .. } => {
@@ -84,11 +84,7 @@ async fn value(may: &Authorized, row: &ResultRow) -> Result<Value, Error> {
 }
 
 /// The values of a task, by map index.
-pub(crate) async fn values(
-    may: &Authorized,
-    run: &RunRow,
-    task: &TaskId,
-) -> Result<Vec<(i32, Value)>, Error> {
+pub(crate) async fn values(may: &Permit, run: &RunRow, task: &TaskId) -> Result<Vec<(i32, Value)>, Error> {
     let mut values = Vec::new();
     for row in result::of_task(may.db(), may.scope, run.run, task).await? {
         values.push((row.map_index, value(may, &row).await?));

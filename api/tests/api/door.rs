@@ -91,7 +91,7 @@ async fn a_service_that_stops_ends_what_waits() {
     let body = json!({"logical_date": null, "dag_run_id": "r"});
     assert_eq!(world.post("/dags/endless/dagRuns", body).await.0, 200);
     let client = world.client.clone();
-    let socket = client.socket().to_owned();
+    let socket = std::path::PathBuf::from(client.place());
     let waiting =
         async { client.raw(Method::GET, "/dags/endless/dagRuns/r/wait?interval=3600", None).await.unwrap() };
     let closing = async {

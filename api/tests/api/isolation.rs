@@ -23,7 +23,7 @@ tasks:
 #[tokio::test]
 async fn a_tenant_sees_and_changes_its_own_rows_only() {
     let mut world = World::new().await;
-    tenant::insert(&world.db, OTHER, "other", ShardId::DEFAULT).await.unwrap();
+    tenant::insert(&world.db, "test", OTHER, "other", ShardId::DEFAULT).await.unwrap();
     world.activate(OTHER, THEIRS).await;
     let ours = world.client.clone();
     world.serve(OTHER, "other.sock", Api::OWNER_WAIT);

@@ -9,5 +9,7 @@ mod isolation;
 mod owner;
 mod runs;
 mod services;
+mod sign_in;
 mod tasks;
+mod wire;
 mod world;

@@ -111,6 +111,8 @@ pub(crate) struct World {
     pub(crate) cancel: CancellationToken,
     pub(crate) running: JoinSet<()>,
     wake: Arc<Notify>,
+    /// What was served last.
+    pub(crate) api: Option<Api>,
 }
 
 impl World {
@@ -139,6 +141,7 @@ impl World {
             cancel: CancellationToken::new(),
             running: JoinSet::new(),
             wake: Arc::new(Notify::new()),
+            api: None,
         };
         world.serve(TenantId::DEFAULT, "alone.sock", owner_wait);
         world
@@ -161,6 +164,7 @@ impl World {
         });
         let socket = Socket::bind(&self.folder.path().join(socket)).unwrap();
         self.client = Client::new(socket.path());
+        self.api = Some(api.clone());
         let cancel = self.cancel.clone();
         self.running.spawn(async move { api::serve(socket, api, cancel).await.unwrap() });
         settled

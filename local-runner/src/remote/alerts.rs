@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use api::own::alerts::Alert;
+use api::v1::alerts::Alert;
 use clap::{Args, Subcommand};
 
 use super::{Count, Error, Service, Session, rows, screen::toned};

@@ -10,6 +10,8 @@ pub(crate) struct Model {
     pub(crate) name: String,
     pub(crate) shard_id: Uuid,
     pub(crate) created_at: i64,
+    pub(crate) state: String,
+    pub(crate) policy_epoch: i64,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -11,6 +11,7 @@ use crate::{
     db::Db,
     entity::{asset_event, pending_asset},
     error::{Doing as _, Error},
+    policy::Visible,
     rows,
     scope::TenantScope,
     store::{Page, Window},
@@ -19,15 +20,17 @@ use crate::{
 /// Positions of a batch that an event's number has room for.
 const EVENTS_PER_BATCH: i64 = 100_000;
 
-/// Events of one asset or of all, newest first, each with a number that is unique in the tenant's shard.
+/// Events of one asset or of all that may be seen, newest first, each with a number that is unique in the tenant's shard.
 pub async fn events(
     db: &Db,
     scope: TenantScope,
+    visible: &Visible,
     asset: Option<&str>,
     window: Window,
 ) -> Result<Page<(i64, AssetEventRow)>, Error> {
     let doing = "list asset events";
     let mut query = asset_event::Entity::find().filter(asset_event::Column::TenantId.eq(scope.tenant().0));
+    query = query.filter(visible.condition(db, scope.tenant().0, asset_event::Column::Asset));
     if let Some(asset) = asset {
         query = query.filter(asset_event::Column::Asset.eq(asset));
     }

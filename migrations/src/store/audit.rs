@@ -7,7 +7,7 @@ use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
     QueryOrder as _, QuerySelect as _,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     columns::without_nul,
@@ -18,6 +18,9 @@ use crate::{
     scope::TenantScope,
     store::{Page, Window, inbox::StoredOutcome},
 };
+
+/// The log of the installation itself. No tenant has this id.
+pub const PLATFORM: TenantScope = TenantScope::new(dags::ids::TenantId(uuid::Uuid::nil()));
 
 /// An entry.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +58,21 @@ pub async fn get(db: &Db, scope: TenantScope, id: i64) -> Result<Option<AuditEnt
     found.await.doing("read an entry of the audit log")?.map(read).transpose()
 }
 
+/// Notes what somebody tried and may not do.
+pub async fn denied(db: &Db, scope: TenantScope, actor: &str, what: &str) -> Result<(), Error> {
+    let refusal = Refusal { code: "auth.denied".into(), message: "not allowed".into() };
+    let entry = Entry { at: db.now().await?.0, actor, kind: "denied", payload: &json!({ "what": what }) };
+    insert(db.write(), scope, &entry, &Err(refusal)).await
+}
+
+/// Notes a sign-in that failed, whatever it failed by.
+pub async fn sign_in_failed(db: &Db, name: &str, from: Option<&str>) -> Result<(), Error> {
+    let refusal = Refusal { code: "auth.sign_in".into(), message: "refused".into() };
+    let entry =
+        Entry { at: db.now().await?.0, actor: name, kind: "sign_in", payload: &json!({ "from": from }) };
+    insert(db.write(), PLATFORM, &entry, &Err(refusal)).await
+}
+
 fn read(row: audit::Model) -> Result<AuditEntry, Error> {
     let outcome: StoredOutcome = rows::json("audit", &row.outcome)?;
     Ok(AuditEntry {
@@ -78,18 +96,34 @@ pub(crate) async fn note(
     kind: &str,
     payload: &Value,
 ) -> Result<(), Error> {
+    insert(transaction, scope, &Entry { at, actor, kind, payload }, &Ok(Value::Null)).await
+}
+
+struct Entry<'a> {
+    at: i64,
+    actor: &'a str,
+    kind: &'a str,
+    payload: &'a Value,
+}
+
+async fn insert(
+    connection: &impl ConnectionTrait,
+    scope: TenantScope,
+    entry: &Entry<'_>,
+    outcome: &Result<Value, Refusal>,
+) -> Result<(), Error> {
     audit::Entity::insert(audit::ActiveModel {
         id: NotSet,
-        at: Set(at),
+        at: Set(entry.at),
         tenant_id: Set(scope.tenant().0),
-        actor: Set(without_nul(actor).into_owned()),
-        kind: Set(kind.to_owned()),
-        payload: Set(rows::to_json(payload)),
-        outcome: Set(rows::to_json(&StoredOutcome::from(&Ok(Value::Null)))),
+        actor: Set(without_nul(entry.actor).into_owned()),
+        kind: Set(entry.kind.to_owned()),
+        payload: Set(rows::to_json(entry.payload)),
+        outcome: Set(rows::to_json(&StoredOutcome::from(outcome))),
         shard_id: Set(None),
         batch: Set(None),
     })
-    .exec_without_returning(transaction)
+    .exec_without_returning(connection)
     .await
     .doing("write the audit log")
     .map(drop)

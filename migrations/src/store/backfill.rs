@@ -11,20 +11,23 @@ use crate::{
     db::Db,
     entity::backfill,
     error::{Doing as _, Error},
+    policy::Visible,
     rows,
     scope::TenantScope,
     store::{Page, Window},
 };
 
-/// Backfills, newest first.
+/// Backfills of DAGs that may be seen, newest first.
 pub async fn list(
     db: &Db,
     scope: TenantScope,
+    visible: &Visible,
     dag: Option<&DagId>,
     window: Window,
 ) -> Result<Page<BackfillRow>, Error> {
     let doing = "list backfills";
     let mut query = backfill::Entity::find().filter(backfill::Column::TenantId.eq(scope.tenant().0));
+    query = query.filter(visible.condition(db, scope.tenant().0, backfill::Column::DagId));
     if let Some(dag) = dag {
         query = query.filter(backfill::Column::DagId.eq(dag.as_str()));
     }

@@ -13,6 +13,7 @@ use crate::{
     db::Db,
     entity::{dag, dag_version},
     error::{Doing as _, Error},
+    policy::Visible,
     rows,
     scope::TenantScope,
     store::{Page, Window},
@@ -38,6 +39,8 @@ pub struct DagFilter {
     pub with_stale: bool,
     /// Only those whose name has this text in it.
     pub name_contains: Option<String>,
+    /// Only these; none for the service itself, which sees all.
+    pub visible: Option<Visible>,
 }
 
 /// DAGs by name.
@@ -57,6 +60,9 @@ pub async fn list(
     }
     if let Some(text) = &filter.name_contains {
         query = query.filter(super::contains(db, dag::Column::DagId, text));
+    }
+    if let Some(visible) = &filter.visible {
+        query = query.filter(visible.condition(db, scope.tenant().0, dag::Column::DagId));
     }
     let total = query.clone().count(db.read()).await.doing(doing)?;
     let query = query.order_by_asc(dag::Column::DagId).limit(window.limit).offset(window.offset);

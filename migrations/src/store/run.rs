@@ -17,6 +17,7 @@ use crate::{
     db::Db,
     entity::run,
     error::{Doing as _, Error},
+    policy::Visible,
     rows,
     scope::TenantScope,
     store::{Page, Window},
@@ -55,6 +56,8 @@ pub struct RunFilter {
     pub logical_date_to: Option<Timestamp>,
     /// Made by this backfill.
     pub backfill: Option<i64>,
+    /// Of these DAGs; none for the service itself, which sees all.
+    pub visible: Option<Visible>,
     /// The order.
     pub order: RunOrder,
     /// From the first to the last instead of from the last to the first.
@@ -93,6 +96,9 @@ pub async fn list(
     }
     if let Some(backfill) = filter.backfill {
         query = query.filter(run::Column::BackfillId.eq(backfill));
+    }
+    if let Some(visible) = &filter.visible {
+        query = query.filter(visible.condition(db, scope.tenant().0, run::Column::DagId));
     }
     let total = query.clone().count(db.read()).await.doing(doing)?;
     let column = match filter.order {

@@ -24,7 +24,7 @@ pub(crate) const TENANTS: [TenantId; 2] = [TenantId::DEFAULT, fixture::OTHER];
 
 /// A second tenant, and two versions of each DAG of both.
 pub(crate) async fn prepare(db: &Db) {
-    tenant::insert(db, fixture::OTHER, "other", ShardId::DEFAULT).await.unwrap();
+    tenant::insert(db, "test", fixture::OTHER, "other", ShardId::DEFAULT).await.unwrap();
     for tenant in TENANTS {
         for dag in DAGS {
             for doc in ["one", "two"] {

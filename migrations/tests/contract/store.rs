@@ -14,6 +14,7 @@ use engine::{
 };
 use migrations::{
     Error, TenantScope,
+    policy::Visible,
     seal::{MasterKey, SealError, Sealer},
     store::{
         Window, asset, attempt_claim, attempt_claim::Claim, audit, backfill, bundle, connection, dag, event,
@@ -387,9 +388,9 @@ async fn a_tenant_sees_nothing_of_another(test: TestDb) {
             .unwrap();
         assert!(dags.total > 0 && dags.rows.iter().all(|dag| dag.row.tenant == tenant));
         assert!(pool::list(db, scope).await.unwrap().iter().all(|row| row.tenant == tenant));
-        let assets = asset::events(db, scope, None, ALL).await.unwrap();
+        let assets = asset::events(db, scope, &Visible::all(), None, ALL).await.unwrap();
         assert!(assets.total > 0 && assets.rows.iter().all(|row| row.1.tenant == tenant));
-        let backfills = backfill::list(db, scope, None, ALL).await.unwrap();
+        let backfills = backfill::list(db, scope, &Visible::all(), None, ALL).await.unwrap();
         assert!(backfills.total > 0 && backfills.rows.iter().all(|row| row.tenant == tenant));
         let values = variable::values(db, scope, &sealer, &["v".to_owned()]).await.unwrap();
         assert_eq!(values["v"].value, value);

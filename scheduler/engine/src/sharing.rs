@@ -6,10 +6,23 @@
 //!
 //! Everything is an integer or an exact fraction, every tie is broken: no float, clock, hash order or randomness takes part.
 
+mod check;
 pub mod decision;
+mod events;
+mod hosts;
+mod order;
+mod pool;
+mod preempt;
+mod reserve;
+mod settle;
+mod shape;
 pub mod share;
 pub mod spec;
+mod tree;
+mod why;
 
 pub use decision::{Blocker, Decision, How, Part, Place, Rule};
+pub use pool::{Invalid, Pool};
 pub use share::{Share, Weight};
 pub use spec::{Cap, CapKind, Cohort, Flavor, Group, Labels, Name, Quota, Quotas, Tenant, Vector, Workload};
+pub use why::{HOLDERS_MAX, Standing};

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use api::{
     client::{Client, Slice},
-    own::alerts::Alert,
+    v1::alerts::Alert,
     v2::connections::ConnectionBody,
 };
 use engine::state::RunState;

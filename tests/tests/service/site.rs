@@ -103,6 +103,7 @@ impl Site {
         let stderr = fs::File::options().append(true).create(true).open(&log).unwrap();
         let mut command = Command::new(program);
         command.arg("standalone").arg("--dags").arg(self.path("dags")).arg("--data").arg(self.path(data));
+        command.args(["--listen", "127.0.0.1:0"]);
         if let Some(url) = &self.url {
             command.arg("--database").arg(url);
         } else if data != "data" {

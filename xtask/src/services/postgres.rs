@@ -4,15 +4,12 @@
 //! password, because every user of the machine can reach a loopback port and a superuser of PostgreSQL
 //! can run programs.
 
-use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::process::say;
 use crate::services::Durability;
+use crate::services::machine::{User, free_port, install, random_password, text_of};
 use crate::services::place::Place;
 
 /// How long the server may take until it answers.
@@ -30,7 +27,7 @@ pub(crate) fn up(place: &Place, durability: Durability) -> Result<String> {
         return Ok(url);
     }
     stop_if_running(&programs, place)?;
-    let user = User::for_server()?;
+    let user = User::named("postgres")?;
     place.make_for(user.id)?;
     let password = random_password()?;
     initialize(&programs, place, &user, &password)?;
@@ -64,7 +61,7 @@ fn initialize(programs: &Path, place: &Place, user: &User, password: &str) -> Re
         .output()
         .context("failed to start initdb")?;
     std::fs::remove_file(&password_file).context("failed to remove the password file")?;
-    ensure!(output.status.success(), "initdb failed:\n{}", both(&output));
+    ensure!(output.status.success(), "initdb failed:\n{}", text_of(&output));
     Ok(())
 }
 
@@ -86,7 +83,7 @@ fn start(programs: &Path, place: &Place, user: &User, durability: Durability) ->
             return Ok(port);
         }
         let log = std::fs::read_to_string(place.log()).unwrap_or_default();
-        last = format!("{}{log}", both(&output));
+        last = format!("{}{log}", text_of(&output));
         if !last.contains("Address already in use") {
             break;
         }
@@ -107,7 +104,7 @@ fn is_running(programs: &Path, place: &Place) -> Result<bool> {
     if !place.data().is_dir() {
         return Ok(false);
     }
-    let output = User::for_server()?
+    let output = User::named("postgres")?
         .command(&programs.join("pg_ctl"))
         .args(["status", "--pgdata"])
         .arg(place.data())
@@ -121,14 +118,14 @@ fn stop_if_running(programs: &Path, place: &Place) -> Result<()> {
     if !is_running(programs, place)? {
         return Ok(());
     }
-    let output = User::for_server()?
+    let output = User::named("postgres")?
         .command(&programs.join("pg_ctl"))
         .args(["stop", "--mode=immediate", "--wait", "--pgdata"])
         .arg(place.data())
         .current_dir("/")
         .output()
         .context("failed to start pg_ctl")?;
-    ensure!(output.status.success(), "failed to stop PostgreSQL:\n{}", both(&output));
+    ensure!(output.status.success(), "failed to stop PostgreSQL:\n{}", text_of(&output));
     Ok(())
 }
 
@@ -136,7 +133,7 @@ fn find_or_install() -> Result<PathBuf> {
     if let Some(programs) = find()? {
         return Ok(programs);
     }
-    install()?;
+    install("postgresql", "PostgreSQL")?;
     find()?.context("PostgreSQL was installed, but its programs are not in /usr/lib/postgresql/*/bin")
 }
 
@@ -160,73 +157,6 @@ fn find() -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-fn install() -> Result<()> {
-    ensure!(
-        rustix::process::getuid().is_root(),
-        "PostgreSQL is missing: run `apt-get install postgresql` as root, then try again"
-    );
-    say("installing PostgreSQL with apt-get");
-    for arguments in
-        [&["update", "-q"][..], &["install", "-y", "-q", "--no-install-recommends", "postgresql"][..]]
-    {
-        let output = Command::new("apt-get")
-            .args(["-o", "DPkg::Lock::Timeout=300"])
-            .args(arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .output()
-            .context("failed to start apt-get: install PostgreSQL 15 or newer by hand")?;
-        ensure!(output.status.success(), "apt-get {} failed:\n{}", arguments.join(" "), both(&output));
-    }
-    Ok(())
-}
-
-/// Who runs the server.
-struct User {
-    id: u32,
-    switch: bool,
-}
-
-impl User {
-    fn for_server() -> Result<Self> {
-        let own = rustix::process::getuid();
-        if !own.is_root() {
-            return Ok(Self { id: own.as_raw(), switch: false });
-        }
-        let output = Command::new("id").args(["-u", "postgres"]).output().context("failed to start id")?;
-        let id = String::from_utf8_lossy(&output.stdout).trim().parse();
-        let id = id.context("there is no user postgres: install PostgreSQL by the system's packages")?;
-        Ok(Self { id, switch: true })
-    }
-
-    fn command(&self, program: &Path) -> Command {
-        if self.switch {
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--"]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        }
-    }
-}
-
-fn free_port() -> Result<u16> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("failed to find a free loopback port")?;
-    Ok(listener.local_addr().context("failed to read the port that was bound")?.port())
-}
-
-fn random_password() -> Result<String> {
-    let mut bytes = [0; 16];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .context("failed to read /dev/urandom")?;
-    Ok(bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
-}
-
-fn both(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,12 +166,5 @@ mod tests {
         assert!(settings(5000, Durability::Volatile).contains("fsync=off"));
         let durable = settings(5000, Durability::Durable);
         assert!(!durable.contains("fsync") && !durable.contains("synchronous_commit"), "{durable}");
-    }
-
-    #[test]
-    fn passwords_are_long_and_differ() {
-        let (one, two) = (random_password().unwrap(), random_password().unwrap());
-        assert_eq!(one.len(), 32);
-        assert_ne!(one, two);
     }
 }

@@ -8,15 +8,16 @@ use engine::{
     command::Command,
     rows::{AssetEventRow, RunRow},
 };
+use migrations::policy::{Action, Kind, Visible};
 use migrations::store::{Window, asset, run};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    access::{Access, Action, Authorized, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::{Body, Params},
-    v2::assets::{find, id},
+    v2::assets::{Seen, find, id},
 };
 
 /// An update of an asset.
@@ -78,18 +79,19 @@ pub struct AssetEventBody {
 
 /// Events of one asset or of all, the newest first.
 pub(crate) async fn list(access: Access, query: Params) -> Result<Json<AssetEventCollection>, Error> {
-    let may = access.authorize(Resource::Asset, Action::Read)?;
+    let seen = Seen::of(&access).await?;
+    let may = &seen.may;
     query.only(&["limit", "offset", "order_by", "asset_id"])?;
     query.order(&["-timestamp", "-id"])?;
     let name = match query.read("asset_id")? {
-        Some(id) => Some(find(&may, id).await?.name),
+        Some(id) => Some(find(&seen, id).await?.name),
         None => None,
     };
-    let page = asset::events(may.db(), may.scope, name.as_deref(), query.window()?).await?;
+    let page = asset::events(may.db(), may.scope, &may.visible, name.as_deref(), query.window()?).await?;
     let mut runs: BTreeMap<RunId, Option<RunRow>> = BTreeMap::new();
     let mut asset_events = Vec::with_capacity(page.rows.len());
     for (id, row) in &page.rows {
-        asset_events.push(view(&may, *id, row, &mut runs).await?);
+        asset_events.push(view(&seen, *id, row, &mut runs).await?);
     }
     Ok(Json(AssetEventCollection { asset_events, total_entries: page.total }))
 }
@@ -99,22 +101,25 @@ pub(crate) async fn post(
     access: Access,
     Body(body): Body<AssetEventBody>,
 ) -> Result<Json<AssetEvent>, Error> {
-    let may = access.authorize(Resource::Asset, Action::Create)?;
+    let seen = Seen::of(&access).await?;
     if body.partition_key.is_some() || body.access_control.is_some() {
         return Err(Error::unsupported("`partition_key` and `access_control`", "an event has `extra`"));
     }
-    let asset = find(&may, body.asset_id).await?.name;
+    let asset = find(&seen, body.asset_id).await?.name;
+    let may = access.authorize(Resource::named(Kind::Asset, &asset), Action::Create).await?;
     may.request(Command::AssetEvent { asset: asset.clone(), extra: body.extra }).await?;
-    let newest = asset::events(may.db(), may.scope, Some(&asset), Window { limit: 1, offset: 0 }).await?;
+    let newest =
+        asset::events(may.db(), may.scope, &Visible::all(), Some(&asset), Window { limit: 1, offset: 0 })
+            .await?;
     let (id, row) = newest
         .rows
         .first()
         .ok_or_else(|| Error::Internal(format!("the event of `{asset}` that was made isn't there")))?;
-    Ok(Json(view(&may, *id, row, &mut BTreeMap::new()).await?))
+    Ok(Json(view(&seen, *id, row, &mut BTreeMap::new()).await?))
 }
 
 async fn view(
-    may: &Authorized,
+    seen: &Seen,
     number: i64,
     row: &AssetEventRow,
     runs: &mut BTreeMap<RunId, Option<RunRow>>,
@@ -122,7 +127,13 @@ async fn view(
     let mut source = None;
     if let Some((run, task, map_index)) = &row.source {
         if !runs.contains_key(run) {
-            runs.insert(*run, run::by_id(may.db(), may.scope, *run).await?);
+            let found = run::by_id(seen.may.db(), seen.may.scope, *run).await?;
+            // Who may not see a DAG doesn't learn that it is behind an event.
+            let found = match found {
+                Some(found) if seen.sees(&found.dag_id).await? => Some(found),
+                _ => None,
+            };
+            runs.insert(*run, found);
         }
         let run = runs.get(run).and_then(Option::as_ref);
         source =

@@ -3,19 +3,19 @@
 use axum::Json;
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::Access,
     error::Error,
     extract::Params,
     list::page,
-    v2::assets::{AssetCollection, all},
+    v2::assets::{AssetCollection, Seen, all},
 };
 
 /// Assets that DAGs name, by name.
 pub(crate) async fn list(access: Access, query: Params) -> Result<Json<AssetCollection>, Error> {
-    let may = access.authorize(Resource::Asset, Action::Read)?;
+    let seen = Seen::of(&access).await?;
     query.only(&["limit", "offset", "order_by", "name_pattern", "uri_pattern"])?;
     let descending = query.order(&["name", "-name"])? == Some("-name");
-    let mut assets = all(&may).await?;
+    let mut assets = all(&seen).await?;
     for pattern in ["name_pattern", "uri_pattern"] {
         if let Some(text) = query.pattern(pattern)? {
             assets.retain(|name, _| name.contains(&text));

@@ -2,9 +2,10 @@
 
 use axum::Json;
 use engine::command::{BackfillChange, Command};
+use migrations::policy::{Action, Kind};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Named,
     v2::backfills::{Backfill, find, view},
@@ -26,8 +27,9 @@ pub(crate) async fn cancel(access: Access, Named(id): Named<i64>) -> Result<Json
 }
 
 async fn change(access: Access, id: i64, change: BackfillChange) -> Result<Json<Backfill>, Error> {
-    let may = access.authorize(Resource::Backfill, Action::Change)?;
-    if find(&may, id).await?.ended_at.is_some() {
+    let seen = find(&access.list(Kind::Backfill).await?, id).await?;
+    let may = access.authorize(Resource::dag(Kind::Backfill, &seen.spec.dag_id), Action::Change).await?;
+    if seen.ended_at.is_some() {
         return Err(Error::Conflict(format!("backfill {id} has ended")));
     }
     may.request(Command::ChangeBackfill { id, change }).await?;

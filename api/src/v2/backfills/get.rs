@@ -1,9 +1,10 @@
 //! `GET /backfills/{backfill_id}`
 
 use axum::Json;
+use migrations::policy::Kind;
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::Access,
     error::Error,
     extract::Named,
     v2::backfills::{Backfill, find, view},
@@ -11,6 +12,6 @@ use crate::{
 
 /// One backfill.
 pub(crate) async fn get(access: Access, Named(id): Named<i64>) -> Result<Json<Backfill>, Error> {
-    let may = access.authorize(Resource::Backfill, Action::Read)?;
+    let may = access.list(Kind::Backfill).await?;
     Ok(Json(view(&find(&may, id).await?)))
 }

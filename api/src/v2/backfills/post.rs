@@ -4,8 +4,10 @@ use axum::Json;
 use engine::command::{self, Command, Reprocess};
 use serde_json::Value;
 
+use migrations::policy::{Action, Kind};
+
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Body,
     v2::backfills::{Backfill, BackfillBody, find, view},
@@ -13,7 +15,7 @@ use crate::{
 
 /// Makes runs for past dates.
 pub(crate) async fn post(access: Access, Body(body): Body<BackfillBody>) -> Result<Json<Backfill>, Error> {
-    let may = access.authorize(Resource::Backfill, Action::Create)?;
+    let may = access.authorize(Resource::dag(Kind::Backfill, &body.dag_id), Action::Create).await?;
     if body.run_on_latest_version == Some(true) && body.reprocess_behavior != Reprocess::None {
         let instead = "new runs are of the newest version, runs that are there keep theirs";
         return Err(Error::unsupported("`run_on_latest_version` for runs that are there", instead));

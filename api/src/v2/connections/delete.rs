@@ -1,10 +1,11 @@
 //! `DELETE /connections/{connection_id}`
 
 use axum::http::StatusCode;
+use migrations::policy::{Action, Kind};
 use migrations::store::connection;
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Named,
     v2::connections::missing,
@@ -12,7 +13,7 @@ use crate::{
 
 /// Deletes a connection.
 pub(crate) async fn delete(access: Access, Named(name): Named<String>) -> Result<StatusCode, Error> {
-    let may = access.authorize(Resource::Connection, Action::Delete)?;
+    let may = access.authorize(Resource::named(Kind::Connection, &name), Action::Delete).await?;
     if connection::delete(may.db(), may.scope, &may.actor, &name).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {

@@ -1,10 +1,11 @@
 //! `GET /connections`
 
 use axum::Json;
+use migrations::policy::Kind;
 use migrations::store::connection;
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, NO_TAGS},
     error::Error,
     extract::Params,
     list::page,
@@ -13,11 +14,12 @@ use crate::{
 
 /// Connections by name, without their secrets.
 pub(crate) async fn list(access: Access, query: Params) -> Result<Json<ConnectionCollection>, Error> {
-    let may = access.authorize(Resource::Connection, Action::Read)?;
+    let may = access.list(Kind::Connection).await?;
     query.only(&["limit", "offset", "order_by", "connection_id_pattern"])?;
     let orders = ["connection_id", "-connection_id", "conn_id", "id"];
     let descending = query.order(&orders)? == Some("-connection_id");
     let mut rows = connection::list(may.db(), may.scope).await?;
+    rows.retain(|row| may.visible.covers(&row.name, &NO_TAGS));
     if let Some(text) = query.pattern("connection_id_pattern")? {
         rows.retain(|row| row.name.contains(&text));
     }

@@ -1,10 +1,11 @@
 //! `PATCH /connections/{connection_id}`
 
 use axum::Json;
+use migrations::policy::{Action, Kind};
 use migrations::store::connection::{self, Address, NewConnection, Secrets};
 
 use crate::{
-    access::{Access, Action, Authorized, Resource},
+    access::{Access, Permit, Resource},
     error::Error,
     extract::{Body, Named, Params},
     v2::{
@@ -24,7 +25,7 @@ pub(crate) async fn patch(
     query: Params,
     Body(body): Body<ConnectionBody>,
 ) -> Result<Json<Connection>, Error> {
-    let may = access.authorize(Resource::Connection, Action::Change)?;
+    let may = access.authorize(Resource::named(Kind::Connection, &name), Action::Change).await?;
     query.only(&["update_mask"])?;
     let mask = query.mask(&FIELDS)?;
     no_team(body.team_name.as_ref())?;
@@ -56,7 +57,7 @@ pub(crate) async fn patch(
 /// The secrets with what is given put in; none if nothing is given. They are one sealed document, so the part that
 /// isn't given is opened and sealed again, never shown.
 async fn secrets(
-    may: &Authorized,
+    may: &Permit,
     name: &str,
     password: Option<String>,
     extra_text: Option<String>,

@@ -1,10 +1,11 @@
 //! `POST /connections`
 
 use axum::{Json, http::StatusCode};
+use migrations::policy::{Action, Kind};
 use migrations::store::connection::{self, Address, NewConnection, Secrets};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Body,
     v2::{
@@ -19,7 +20,8 @@ pub(crate) async fn post(
     access: Access,
     Body(body): Body<ConnectionBody>,
 ) -> Result<(StatusCode, Json<Connection>), Error> {
-    let may = access.authorize(Resource::Connection, Action::Create)?;
+    let may =
+        access.authorize(Resource::named(Kind::Connection, &body.connection_id), Action::Create).await?;
     no_team(body.team_name.as_ref())?;
     named("connection_id", &body.connection_id)?;
     if connection::get(may.db(), may.scope, &body.connection_id).await?.is_some() {

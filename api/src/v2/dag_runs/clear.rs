@@ -6,9 +6,10 @@ use axum::{
 };
 use dags::ids::{DagId, RunName};
 use engine::command::{Clear, Command, Selection};
+use migrations::policy::{Action, Kind};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::{Body, Named},
     v2::{
@@ -24,7 +25,7 @@ pub(crate) async fn clear(
     Named((dag_id, name)): Named<(DagId, RunName)>,
     Body(body): Body<ClearRunBody>,
 ) -> Result<Response, Error> {
-    let may = access.authorize(Resource::Run, Action::Change)?;
+    let may = access.authorize(Resource::dag(Kind::Run, &dag_id), Action::Change).await?;
     no_note(body.note.as_ref())?;
     if body.only_new {
         return Err(Error::unsupported(

@@ -3,9 +3,10 @@
 use axum::http::StatusCode;
 use dags::ids::{DagId, RunName};
 use engine::command::Command;
+use migrations::policy::{Action, Kind};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Named,
 };
@@ -15,7 +16,7 @@ pub(crate) async fn delete(
     access: Access,
     Named((dag_id, run_name)): Named<(DagId, RunName)>,
 ) -> Result<StatusCode, Error> {
-    let may = access.authorize(Resource::Run, Action::Delete)?;
+    let may = access.authorize(Resource::dag(Kind::Run, &dag_id), Action::Delete).await?;
     may.request(Command::DeleteRun { dag_id, run_name }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

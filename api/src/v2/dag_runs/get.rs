@@ -2,9 +2,10 @@
 
 use axum::Json;
 use dags::ids::{DagId, RunName};
+use migrations::policy::{Action, Kind};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Named,
     v2::dag_runs::{DagRun, read},
@@ -15,6 +16,6 @@ pub(crate) async fn get(
     access: Access,
     Named((dag_id, name)): Named<(DagId, RunName)>,
 ) -> Result<Json<DagRun>, Error> {
-    let may = access.authorize(Resource::Run, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Run, &dag_id), Action::Read).await?;
     Ok(Json(read(&may, &dag_id, &name).await?))
 }

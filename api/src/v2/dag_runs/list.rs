@@ -5,16 +5,17 @@ use std::collections::BTreeSet;
 use axum::Json;
 use dags::{ids::DagId, run_name::RunType};
 use engine::state::RunState;
+use migrations::policy::Kind;
 use migrations::store::run::{self, RunFilter, RunOrder};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::Access,
     error::Error,
     extract::{DagOrAll, Named, Params},
     v2::{
         dag_runs::{DagRunCollection, view},
         dag_versions::Versions,
-        dags::find,
+        dags::{find, missing},
     },
 };
 
@@ -43,11 +44,14 @@ pub(crate) async fn list(
     Named(dag): Named<DagOrAll>,
     query: Params,
 ) -> Result<Json<DagRunCollection>, Error> {
-    let may = access.authorize(Resource::Run, Action::Read)?;
+    let may = access.list(Kind::Run).await?;
     query.only(&KNOWN)?;
     let (order, ascending) = order(&query)?;
     let dag_id = dag.one();
     if let Some(dag_id) = &dag_id {
+        if !may.sees(dag_id.as_str()).await? {
+            return Err(missing(dag_id));
+        }
         find(&may, dag_id).await?;
     }
     let filter = RunFilter {
@@ -59,6 +63,7 @@ pub(crate) async fn list(
         logical_date_from: query.instant("logical_date_gte")?,
         logical_date_to: query.instant("logical_date_lte")?,
         backfill: query.read("backfill_id")?,
+        visible: Some(may.visible.clone()),
         order,
         ascending,
     };

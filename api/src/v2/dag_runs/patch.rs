@@ -3,9 +3,10 @@
 use axum::Json;
 use dags::ids::{DagId, RunName};
 use engine::command::Command;
+use migrations::policy::{Action, Kind};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::{Body, Named, Params},
     v2::dag_runs::{DagRun, DagRunPatch, no_note, read},
@@ -18,7 +19,7 @@ pub(crate) async fn patch(
     query: Params,
     Body(patch): Body<DagRunPatch>,
 ) -> Result<Json<DagRun>, Error> {
-    let may = access.authorize(Resource::Run, Action::Change)?;
+    let may = access.authorize(Resource::dag(Kind::Run, &dag_id), Action::Change).await?;
     query.only(&["update_mask"])?;
     query.mask(&["state"])?;
     no_note(patch.note.as_ref())?;

@@ -6,10 +6,11 @@ use dags::{
     ids::{DagId, RunName},
 };
 use engine::command::{Command, Trigger};
+use migrations::policy::{Action, Kind};
 use serde_json::Value;
 
 use crate::{
-    access::{Access, Action, Authorized, Resource},
+    access::{Access, Permit, Resource},
     error::Error,
     extract::{Body, Named},
     v2::{
@@ -28,7 +29,7 @@ pub(crate) async fn post(
     headers: HeaderMap,
     Body(body): Body<TriggerBody>,
 ) -> Result<Json<DagRun>, Error> {
-    let may = access.authorize(Resource::Run, Action::Create)?;
+    let may = access.authorize(Resource::dag(Kind::Run, &dag_id), Action::Create).await?;
     let trigger = checked(&may, dag_id, body).await?;
     let dag_id = trigger.dag_id.clone();
     let key = headers.get(IDEMPOTENCY_KEY).and_then(|key| key.to_str().ok());
@@ -38,7 +39,7 @@ pub(crate) async fn post(
     Ok(Json(read(&may, &dag_id, &name).await?))
 }
 
-async fn checked(may: &Authorized, dag_id: DagId, body: TriggerBody) -> Result<Trigger, Error> {
+async fn checked(may: &Permit, dag_id: DagId, body: TriggerBody) -> Result<Trigger, Error> {
     if body.data_interval_start.is_some() || body.data_interval_end.is_some() {
         let instead = "it follows from `logical_date` and the DAG's timetable";
         return Err(Error::unsupported("a data interval of one's own", instead));

@@ -3,9 +3,10 @@
 use axum::Json;
 use dags::ids::{DagId, RunName};
 use engine::command::Command;
+use migrations::policy::{Action, Kind};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Named,
     v2::dag_runs::{DagRun, read},
@@ -16,7 +17,7 @@ pub(crate) async fn release(
     access: Access,
     Named((dag_id, name)): Named<(DagId, RunName)>,
 ) -> Result<Json<DagRun>, Error> {
-    let may = access.authorize(Resource::Run, Action::Change)?;
+    let may = access.authorize(Resource::dag(Kind::Run, &dag_id), Action::Change).await?;
     may.request(Command::Release { dag_id: dag_id.clone(), run_name: Some(name.clone()) }).await?;
     Ok(Json(read(&may, &dag_id, &name).await?))
 }

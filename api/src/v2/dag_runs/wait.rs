@@ -10,11 +10,12 @@ use axum::{
 use bytes::Bytes;
 use dags::ids::{DagId, RunId, RunName, TaskId};
 use engine::rows::RunRow;
+use migrations::policy::{Action, Kind};
 use migrations::store::run;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    access::{Access, Action, Authorized, Resource},
+    access::{Access, Permit, Resource},
     error::Error,
     extract::{Named, Params},
     v2::{dag_runs::find, xcom},
@@ -26,7 +27,7 @@ const INTERVAL_MIN_S: f64 = 0.01;
 const INTERVAL_MAX_S: f64 = 3_600.0;
 
 struct Waiting {
-    may: Authorized,
+    may: Permit,
     run: RunId,
     interval: Duration,
     results: Vec<TaskId>,
@@ -40,7 +41,7 @@ pub(crate) async fn wait(
     Named((dag_id, name)): Named<(DagId, RunName)>,
     query: Params,
 ) -> Result<Response, Error> {
-    let may = access.authorize(Resource::Run, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Run, &dag_id), Action::Read).await?;
     query.only(&["interval", "result"])?;
     let interval: f64 = query.read("interval")?.ok_or_else(|| {
         Error::value("query", "interval", "must be given: seconds between two looks", Value::Null)
@@ -48,6 +49,9 @@ pub(crate) async fn wait(
     if !(INTERVAL_MIN_S..=INTERVAL_MAX_S).contains(&interval) {
         let message = format!("must be between {INTERVAL_MIN_S} and {INTERVAL_MAX_S} seconds");
         return Err(Error::value("query", "interval", message, interval));
+    }
+    if query.text("result").is_some() {
+        access.authorize(Resource::dag(Kind::Result, &dag_id), Action::Read).await?;
     }
     let results = query.words("result", |text| TaskId::parse(text).ok())?;
     let run = find(&may, &dag_id, &name).await?.run;

@@ -3,17 +3,18 @@
 use axum::Json;
 use dags::ids::DagId;
 use engine::command::Command;
+use migrations::policy::{Action, Kind};
 use serde_json::{Value, json};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Named,
 };
 
 /// Forgets a DAG that has no unfinished run, with all its runs. A bundle that has it brings it back.
 pub(crate) async fn delete(access: Access, Named(dag_id): Named<DagId>) -> Result<Json<Value>, Error> {
-    let may = access.authorize(Resource::Dag, Action::Delete)?;
+    let may = access.authorize(Resource::dag(Kind::Dag, &dag_id), Action::Delete).await?;
     may.request(Command::DeleteDag { dag_id }).await?;
     Ok(Json(json!({})))
 }

@@ -3,6 +3,7 @@
 use axum::Json;
 use dags::{ids::DagId, model::Missed};
 use engine::state::RunState;
+use migrations::policy::{Action, Kind};
 use migrations::store::{
     Window,
     run::{self, RunFilter},
@@ -10,7 +11,7 @@ use migrations::store::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Named,
     v2::{
@@ -21,7 +22,7 @@ use crate::{
 
 /// Everything about one DAG.
 pub(crate) async fn details(access: Access, Named(dag_id): Named<DagId>) -> Result<Json<DagDetails>, Error> {
-    let may = access.authorize(Resource::Dag, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Dag, &dag_id), Action::Read).await?;
     let found = find(&may, &dag_id).await?;
     let versions = Versions::of(&may, std::slice::from_ref(&dag_id)).await?;
     let active = RunFilter {

@@ -2,9 +2,10 @@
 
 use axum::Json;
 use dags::ids::DagId;
+use migrations::policy::{Action, Kind};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Named,
     v2::dags::{Dag, find, view},
@@ -12,6 +13,6 @@ use crate::{
 
 /// One DAG.
 pub(crate) async fn get(access: Access, Named(dag_id): Named<DagId>) -> Result<Json<Dag>, Error> {
-    let may = access.authorize(Resource::Dag, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Dag, &dag_id), Action::Read).await?;
     Ok(Json(view(&find(&may, &dag_id).await?)))
 }

@@ -3,9 +3,10 @@
 use axum::Json;
 use dags::ids::DagId;
 use engine::command::Command;
+use migrations::policy::{Action, Kind};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::{Body, Named, Params},
     v2::dags::{Dag, DagPatch, find, view},
@@ -18,7 +19,7 @@ pub(crate) async fn patch(
     query: Params,
     Body(patch): Body<DagPatch>,
 ) -> Result<Json<Dag>, Error> {
-    let may = access.authorize(Resource::Dag, Action::Change)?;
+    let may = access.authorize(Resource::dag(Kind::Dag, &dag_id), Action::Change).await?;
     query.only(&["update_mask"])?;
     query.mask(&["is_paused"])?;
     may.request(Command::PauseDag { dag_id: dag_id.clone(), paused: patch.is_paused }).await?;

@@ -4,7 +4,7 @@ use axum::Json;
 use migrations::{TenantScope, store::shard};
 use serde::{Deserialize, Serialize};
 
-use crate::access::Access;
+use crate::access::Public;
 
 /// How the parts of the service are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +30,7 @@ pub struct Component {
 }
 
 /// How the service is. Always 200: what isn't well is in the answer.
-pub(crate) async fn health(access: Access) -> Json<Health> {
-    let state = access.public();
+pub(crate) async fn health(Public(state): Public) -> Json<Health> {
     let found = shard::ownership(&state.db, TenantScope::new(state.tenant)).await;
     let of = |well: bool| Component {
         status: Some(if well { "healthy" } else { "unhealthy" }.to_owned()),

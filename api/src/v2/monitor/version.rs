@@ -3,7 +3,7 @@
 use axum::Json;
 use serde::{Deserialize, Serialize};
 
-use crate::access::Access;
+use crate::access::Public;
 
 /// Which release this is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +15,6 @@ pub struct Version {
 }
 
 /// Which release this is.
-pub(crate) async fn version(access: Access) -> Json<Version> {
-    access.public();
+pub(crate) async fn version(_: Public) -> Json<Version> {
     Json(Version { version: env!("CARGO_PKG_VERSION").to_owned(), git_version: None })
 }

@@ -3,16 +3,17 @@
 use axum::http::StatusCode;
 use dags::ids::PoolName;
 use engine::command::Command;
+use migrations::policy::{Action, Kind};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Named,
 };
 
 /// Deletes a pool. Tasks that name it wait until there is one of that name again.
 pub(crate) async fn delete(access: Access, Named(name): Named<PoolName>) -> Result<StatusCode, Error> {
-    let may = access.authorize(Resource::Pool, Action::Delete)?;
+    let may = access.authorize(Resource::named(Kind::Pool, name.as_str()), Action::Delete).await?;
     may.request(Command::DeletePool { name }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

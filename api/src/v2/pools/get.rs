@@ -2,9 +2,10 @@
 
 use axum::Json;
 use dags::ids::PoolName;
+use migrations::policy::{Action, Kind};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Named,
     v2::pools::{Pool, read},
@@ -12,6 +13,6 @@ use crate::{
 
 /// One pool.
 pub(crate) async fn get(access: Access, Named(name): Named<PoolName>) -> Result<Json<Pool>, Error> {
-    let may = access.authorize(Resource::Pool, Action::Read)?;
+    let may = access.authorize(Resource::named(Kind::Pool, name.as_str()), Action::Read).await?;
     Ok(Json(read(&may, &name).await?))
 }

@@ -1,10 +1,11 @@
 //! `GET /pools`
 
 use axum::Json;
+use migrations::policy::Kind;
 use migrations::store::pool;
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, NO_TAGS},
     error::Error,
     extract::Params,
     list::page,
@@ -13,10 +14,11 @@ use crate::{
 
 /// Pools by name.
 pub(crate) async fn list(access: Access, query: Params) -> Result<Json<PoolCollection>, Error> {
-    let may = access.authorize(Resource::Pool, Action::Read)?;
+    let may = access.list(Kind::Pool).await?;
     query.only(&["limit", "offset", "order_by", "pool_name_pattern"])?;
     let descending = query.order(&["name", "-name", "id"])? == Some("-name");
     let mut rows = all(&may).await?;
+    rows.retain(|row| may.visible.covers(row.name.as_str(), &NO_TAGS));
     if let Some(text) = query.pattern("pool_name_pattern")? {
         rows.retain(|row| row.name.as_str().contains(&text));
     }

@@ -3,9 +3,10 @@
 use axum::Json;
 use dags::ids::PoolName;
 use engine::command::Command;
+use migrations::policy::{Action, Kind};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::{Body, Named, Params},
     v2::pools::{Pool, PoolPatch, find, plain, read},
@@ -18,7 +19,7 @@ pub(crate) async fn patch(
     query: Params,
     Body(patch): Body<PoolPatch>,
 ) -> Result<Json<Pool>, Error> {
-    let may = access.authorize(Resource::Pool, Action::Change)?;
+    let may = access.authorize(Resource::named(Kind::Pool, name.as_str()), Action::Change).await?;
     query.only(&["update_mask"])?;
     let mask = query.mask(&["pool", "slots", "include_deferred"])?;
     plain(patch.description.as_ref(), patch.team_name.as_ref())?;

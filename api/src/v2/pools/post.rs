@@ -3,10 +3,11 @@
 use axum::{Json, http::StatusCode};
 use dags::ids::PoolName;
 use engine::command::Command;
+use migrations::policy::{Action, Kind};
 use migrations::store::pool;
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Body,
     v2::pools::{Pool, PoolBody, plain, read},
@@ -17,7 +18,7 @@ pub(crate) async fn post(
     access: Access,
     Body(body): Body<PoolBody>,
 ) -> Result<(StatusCode, Json<Pool>), Error> {
-    let may = access.authorize(Resource::Pool, Action::Create)?;
+    let may = access.authorize(Resource::named(Kind::Pool, &body.name), Action::Create).await?;
     plain(body.description.as_ref(), body.team_name.as_ref())?;
     let name = PoolName::parse(&body.name)
         .map_err(|why| Error::value("body", "name", format!("{:?} {why}", body.name), body.name.as_str()))?;

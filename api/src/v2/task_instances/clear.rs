@@ -6,10 +6,11 @@ use dags::{
     time::Timestamp,
 };
 use engine::command::{Clear, Command, Selection};
+use migrations::policy::{Action, Kind};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::{Body, Named},
     v2::{
@@ -94,7 +95,7 @@ pub(crate) async fn clear(
     Named(dag_id): Named<DagId>,
     Body(body): Body<ClearBody>,
 ) -> Result<Json<TaskInstanceCollection>, Error> {
-    let may = access.authorize(Resource::TaskInstance, Action::Change)?;
+    let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Change).await?;
     no_note(body.note.as_ref())?;
     if !body.reset_dag_runs {
         return Err(Error::unsupported("`reset_dag_runs: false`", "a run with cleared tasks always goes on"));

@@ -2,9 +2,10 @@
 
 use axum::Json;
 use dags::ids::{DagId, RunName, TaskId};
+use migrations::policy::{Action, Kind};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Named,
     v2::task_instances::{TaskInstance, find},
@@ -15,7 +16,7 @@ pub(crate) async fn get(
     access: Access,
     Named((dag_id, run, task)): Named<(DagId, RunName, TaskId)>,
 ) -> Result<Json<TaskInstance>, Error> {
-    let may = access.authorize(Resource::TaskInstance, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?;
     Ok(Json(find(&may, &dag_id, &run, &task, -1).await?.view()))
 }
 
@@ -24,6 +25,6 @@ pub(crate) async fn get_mapped(
     access: Access,
     Named((dag_id, run, task, map_index)): Named<(DagId, RunName, TaskId, i32)>,
 ) -> Result<Json<TaskInstance>, Error> {
-    let may = access.authorize(Resource::TaskInstance, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?;
     Ok(Json(find(&may, &dag_id, &run, &task, map_index).await?.view()))
 }

@@ -3,10 +3,11 @@
 use axum::Json;
 use dags::ids::{DagId, RunName, TaskId};
 use engine::state::TaskState;
+use migrations::policy::{Action, Kind};
 use migrations::store::task_instance::{self, TaskFilter};
 
 use crate::{
-    access::{Access, Action, Authorized, Resource},
+    access::{Access, Permit, Resource},
     error::Error,
     extract::{Named, Params},
     v2::{
@@ -23,7 +24,7 @@ pub(crate) async fn list(
     Named((dag_id, run)): Named<(DagId, RunName)>,
     query: Params,
 ) -> Result<Json<TaskInstanceCollection>, Error> {
-    let may = access.authorize(Resource::TaskInstance, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?;
     query.only(&["limit", "offset", "order_by", "state", "task_id"])?;
     let task = query.words("task_id", |text| TaskId::parse(text).ok())?.pop();
     page(&may, dag_id, run, task, &query).await
@@ -35,13 +36,13 @@ pub(crate) async fn list_mapped(
     Named((dag_id, run, task)): Named<(DagId, RunName, TaskId)>,
     query: Params,
 ) -> Result<Json<TaskInstanceCollection>, Error> {
-    let may = access.authorize(Resource::TaskInstance, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?;
     query.only(&["limit", "offset", "order_by", "state"])?;
     page(&may, dag_id, run, Some(task), &query).await
 }
 
 async fn page(
-    may: &Authorized,
+    may: &Permit,
     dag_id: DagId,
     run: RunName,
     task: Option<TaskId>,

@@ -12,10 +12,11 @@ use dags::{
     time::Timestamp,
 };
 use engine::rows::TaskRow;
+use migrations::policy::{Action, Kind};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::{Access, Action, Authorized, Resource},
+    access::{Access, Permit, Resource},
     error::Error,
     extract::{Named, Params},
     objects::{LogChunk, LogLine, LogOf, Stream},
@@ -73,7 +74,7 @@ pub(crate) async fn logs(
     query: Params,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let may = access.authorize(Resource::Log, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Log, &dag_id), Action::Read).await?;
     query.only(&["map_index", "token", "full_content"])?;
     let found = find(&may, &dag_id, &run, &task, query.read("map_index")?.unwrap_or(-1)).await?;
     let current = found.row.try_number == number && !found.row.state.is_finished();
@@ -93,13 +94,7 @@ pub(crate) async fn logs(
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
 }
 
-async fn read(
-    may: &Authorized,
-    row: &TaskRow,
-    current: bool,
-    from: Place,
-    whole: bool,
-) -> Result<Log, Error> {
+async fn read(may: &Permit, row: &TaskRow, current: bool, from: Place, whole: bool) -> Result<Log, Error> {
     let mut place = from;
     let (mut content, mut bytes) = (Vec::new(), 0);
     loop {

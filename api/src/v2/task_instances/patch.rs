@@ -6,10 +6,11 @@ use engine::{
     command::{Command, Selection},
     state::TaskState,
 };
+use migrations::policy::{Action, Kind};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::{Access, Action, Authorized, Resource},
+    access::{Access, Permit, Resource},
     error::Error,
     extract::{Body, Named, Params},
     v2::{
@@ -44,7 +45,7 @@ pub(crate) async fn patch(
     query: Params,
     Body(patch): Body<TaskInstancePatch>,
 ) -> Result<Json<TaskInstanceCollection>, Error> {
-    let may = access.authorize(Resource::TaskInstance, Action::Change)?;
+    let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Change).await?;
     mark(&may, dag_id, run, (task, None), &query, patch).await
 }
 
@@ -55,13 +56,13 @@ pub(crate) async fn patch_mapped(
     query: Params,
     Body(patch): Body<TaskInstancePatch>,
 ) -> Result<Json<TaskInstanceCollection>, Error> {
-    let may = access.authorize(Resource::TaskInstance, Action::Change)?;
+    let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Change).await?;
     mark(&may, dag_id, run, (task, Some(map_index)), &query, patch).await
 }
 
 /// Answers with everything that was marked, as it is now.
 async fn mark(
-    may: &Authorized,
+    may: &Permit,
     dag_id: DagId,
     run: RunName,
     task: (TaskId, Option<i32>),

@@ -3,10 +3,11 @@
 use axum::Json;
 use dags::ids::{DagId, RunName, TaskId};
 use engine::rows::TaskRow;
+use migrations::policy::{Action, Kind};
 use migrations::store::task_instance;
 
 use crate::{
-    access::{Access, Action, Authorized, Resource},
+    access::{Access, Permit, Resource},
     error::Error,
     extract::Named,
     v2::task_instances::{Found, TaskInstance, TaskInstanceCollection, find, view},
@@ -17,7 +18,8 @@ pub(crate) async fn list(
     access: Access,
     Named((dag_id, run, task)): Named<(DagId, RunName, TaskId)>,
 ) -> Result<Json<TaskInstanceCollection>, Error> {
-    all(&access.authorize(Resource::TaskInstance, Action::Read)?, dag_id, run, task, -1).await
+    all(&access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?, dag_id, run, task, -1)
+        .await
 }
 
 /// The tries of one instance of a mapped task, oldest first.
@@ -25,11 +27,18 @@ pub(crate) async fn list_mapped(
     access: Access,
     Named((dag_id, run, task, map_index)): Named<(DagId, RunName, TaskId, i32)>,
 ) -> Result<Json<TaskInstanceCollection>, Error> {
-    all(&access.authorize(Resource::TaskInstance, Action::Read)?, dag_id, run, task, map_index).await
+    all(
+        &access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?,
+        dag_id,
+        run,
+        task,
+        map_index,
+    )
+    .await
 }
 
 async fn all(
-    may: &Authorized,
+    may: &Permit,
     dag_id: DagId,
     run: RunName,
     task: TaskId,
@@ -47,7 +56,7 @@ pub(crate) async fn get(
     access: Access,
     Named((dag_id, run, task, number)): Named<(DagId, RunName, TaskId, u32)>,
 ) -> Result<Json<TaskInstance>, Error> {
-    let may = access.authorize(Resource::TaskInstance, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?;
     let found = find(&may, &dag_id, &run, &task, -1).await?;
     one(&may, found, number).await.map(|found| Json(found.view()))
 }
@@ -57,13 +66,13 @@ pub(crate) async fn get_mapped(
     access: Access,
     Named((dag_id, run, task, map_index, number)): Named<(DagId, RunName, TaskId, i32, u32)>,
 ) -> Result<Json<TaskInstance>, Error> {
-    let may = access.authorize(Resource::TaskInstance, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?;
     let found = find(&may, &dag_id, &run, &task, map_index).await?;
     one(&may, found, number).await.map(|found| Json(found.view()))
 }
 
 /// The task instance as it was in that try.
-pub(crate) async fn one(may: &Authorized, found: Found, number: u32) -> Result<Found, Error> {
+pub(crate) async fn one(may: &Permit, found: Found, number: u32) -> Result<Found, Error> {
     let tries = tries(may, &found).await?;
     let row = tries.into_iter().find(|row| row.try_number == number).ok_or_else(|| {
         let TaskRow { task, try_number, .. } = &found.row;
@@ -73,7 +82,7 @@ pub(crate) async fn one(may: &Authorized, found: Found, number: u32) -> Result<F
 }
 
 /// All tries that have begun, the current one last.
-async fn tries(may: &Authorized, found: &Found) -> Result<Vec<TaskRow>, Error> {
+async fn tries(may: &Permit, found: &Found) -> Result<Vec<TaskRow>, Error> {
     let TaskRow { run, task, map_index, .. } = &found.row;
     let earlier = task_instance::tries(may.db(), may.scope, *run, task, *map_index).await?;
     let mut tries: Vec<TaskRow> = earlier.into_iter().map(|attempt| attempt.row).collect();

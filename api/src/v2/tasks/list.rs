@@ -2,9 +2,10 @@
 
 use axum::Json;
 use dags::ids::DagId;
+use migrations::policy::{Action, Kind};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::{Named, Params},
     v2::{
@@ -19,7 +20,7 @@ pub(crate) async fn list(
     Named(dag_id): Named<DagId>,
     query: Params,
 ) -> Result<Json<TaskCollection>, Error> {
-    let may = access.authorize(Resource::Dag, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Dag, &dag_id), Action::Read).await?;
     query.only(&["order_by"])?;
     let descending = query.order(&["task_id", "-task_id"])? == Some("-task_id");
     let model = find(&may, &dag_id).await?.model;

@@ -1,10 +1,11 @@
 //! `PATCH /variables/{variable_key}`
 
 use axum::Json;
+use migrations::policy::{Action, Kind};
 use migrations::store::variable::{self, NewVariable};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::{Body, Named, Params},
     v2::{
@@ -20,7 +21,7 @@ pub(crate) async fn patch(
     query: Params,
     Body(body): Body<VariableBody>,
 ) -> Result<Json<Variable>, Error> {
-    let may = access.authorize(Resource::Variable, Action::Change)?;
+    let may = access.authorize(Resource::named(Kind::Variable, &key), Action::Change).await?;
     query.only(&["update_mask"])?;
     let mask = query.mask(&["key", "value", "description"])?;
     no_team(body.team_name.as_ref())?;

@@ -1,10 +1,11 @@
 //! `POST /variables`
 
 use axum::{Json, http::StatusCode};
+use migrations::policy::{Action, Kind};
 use migrations::store::variable::{self, NewVariable};
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::Body,
     v2::{
@@ -18,7 +19,7 @@ pub(crate) async fn post(
     access: Access,
     Body(body): Body<VariableBody>,
 ) -> Result<(StatusCode, Json<Variable>), Error> {
-    let may = access.authorize(Resource::Variable, Action::Create)?;
+    let may = access.authorize(Resource::named(Kind::Variable, &body.key), Action::Create).await?;
     no_team(body.team_name.as_ref())?;
     named("key", &body.key)?;
     if variable::get(may.db(), may.scope, &body.key).await?.is_some() {

@@ -2,11 +2,12 @@
 
 use axum::Json;
 use dags::ids::{DagId, RunName, TaskId};
+use migrations::policy::{Action, Kind};
 use migrations::store::result;
 use serde_json::Value;
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::{Named, Params},
     v2::{
@@ -21,7 +22,7 @@ pub(crate) async fn get(
     Named((dag_id, run, task, key)): Named<(DagId, RunName, TaskId, String)>,
     query: Params,
 ) -> Result<Json<XCom>, Error> {
-    let may = access.authorize(Resource::Result, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Result, &dag_id), Action::Read).await?;
     query.only(&["map_index", "deserialize", "stringify"])?;
     let map_index = query.read("map_index")?.unwrap_or(-1);
     let run = find(&may, &dag_id, &run).await?;

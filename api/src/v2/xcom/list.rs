@@ -2,10 +2,11 @@
 
 use axum::Json;
 use dags::ids::{DagId, RunName, TaskId};
+use migrations::policy::{Action, Kind};
 use migrations::store::result;
 
 use crate::{
-    access::{Access, Action, Resource},
+    access::{Access, Resource},
     error::Error,
     extract::{Named, Params},
     list::page,
@@ -21,7 +22,7 @@ pub(crate) async fn list(
     Named((dag_id, run, task)): Named<(DagId, RunName, TaskId)>,
     query: Params,
 ) -> Result<Json<XComCollection>, Error> {
-    let may = access.authorize(Resource::Result, Action::Read)?;
+    let may = access.authorize(Resource::dag(Kind::Result, &dag_id), Action::Read).await?;
     query.only(&["limit", "offset", "map_index", "xcom_key"])?;
     let run = find(&may, &dag_id, &run).await?;
     let mut rows = result::of_task(may.db(), may.scope, run.run, &task).await?;

@@ -1,11 +1,14 @@
 //! The resource pool: the vectors of its specification, and the plain form of its rules that it is compared with.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod fast;
 mod plain;
+mod random;
 mod scenario;
 
 use std::path::Path;
 
+use fast::Fast;
 use plain::Plain;
 use scenario::{Pool, Run, Scenario};
 use serde::Deserialize;
@@ -50,4 +53,9 @@ fn as_the_vectors_say<P: Pool>() {
 #[test]
 fn the_plain_rules_pass_every_vector() {
     as_the_vectors_say::<Plain>();
+}
+
+#[test]
+fn the_pool_passes_every_vector() {
+    as_the_vectors_say::<Fast>();
 }

@@ -13,6 +13,7 @@ use engine::sharing::{
 
 mod cycle;
 mod preempt;
+mod properties;
 mod why;
 
 use crate::scenario::{Pool, Setup};
@@ -105,6 +106,8 @@ pub(crate) struct Plain {
     admissions: u64,
     created: u64,
     now: i64,
+    /// How often somebody changed quotas.
+    quotas_changed: u32,
     /// Admitted in this settling.
     fresh: BTreeSet<u64>,
     out: Vec<Decision<u64>>,
@@ -612,6 +615,7 @@ impl Pool for Plain {
             admissions: 0,
             created: 0,
             now: 0,
+            quotas_changed: 0,
             fresh: BTreeSet::new(),
             out: Vec::new(),
         }
@@ -685,6 +689,7 @@ impl Pool for Plain {
 
     fn set_quota(&mut self, node: &Name, quotas: &Quotas, weight: Option<Weight>) {
         self.clear_spent();
+        self.quotas_changed += 1;
         let node = self.nodes.iter_mut().find(|known| known.id == *node).unwrap();
         node.quotas = quotas.clone();
         node.weight = weight.unwrap_or(node.weight);
@@ -736,7 +741,7 @@ impl Pool for Plain {
         usage
     }
 
-    fn waiting(&self, _now: i64) -> Vec<(u64, Blocker<u64>)> {
+    fn waiting(&mut self, _now: i64) -> Vec<(u64, Blocker<u64>)> {
         self.works
             .values()
             .filter(|work| work.state == State::Pending)

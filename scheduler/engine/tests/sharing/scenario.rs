@@ -34,9 +34,7 @@ pub(crate) trait Pool {
     /// What is held, without zeros.
     fn usage(&self) -> BTreeMap<Name, BTreeMap<String, i64>>;
     /// The first blocker of every pending workload.
-    fn waiting(&self, now: i64) -> Vec<(u64, Blocker<u64>)>;
-    /// The same pool, built from what would be stored.
-    fn rebuild(&mut self, _now: i64) {}
+    fn waiting(&mut self, now: i64) -> Vec<(u64, Blocker<u64>)>;
     /// Panics if it contradicts itself.
     fn check(&self, _now: i64) {}
 }
@@ -308,8 +306,6 @@ pub(crate) struct Run<P> {
     last: Option<i64>,
     /// Whether the last instant held an event from outside; a victim's confirmed end is none.
     pub(crate) outside: bool,
-    /// What the last settling decided.
-    pub(crate) decisions: Vec<Decision<u64>>,
 }
 
 impl<P: Pool> Run<P> {
@@ -331,7 +327,6 @@ impl<P: Pool> Run<P> {
             now: i64::MIN,
             last: None,
             outside: false,
-            decisions: Vec::new(),
         }
     }
 
@@ -396,7 +391,6 @@ impl<P: Pool> Run<P> {
         for decision in &decisions {
             self.record(decision);
         }
-        self.decisions = decisions;
         self.pool.check(t);
         true
     }
@@ -441,8 +435,6 @@ impl<P: Pool> Run<P> {
             self.pool.suspend(&name(tenant), true);
         } else if let Some(tenant) = event.get("resume") {
             self.pool.suspend(&name(tenant), false);
-        } else if event.get("crash").is_some() {
-            self.pool.rebuild(t);
         } else {
             panic!("unknown event {event}");
         }
@@ -505,6 +497,16 @@ impl<P: Pool> Run<P> {
             .map(|(id, blocker)| (self.works[id as usize].0.clone(), self.blocker(&blocker)))
             .collect();
         json!({"trace": self.trace, "usage": self.pool.usage(), "waiting": waiting})
+    }
+
+    /// What is held by node.
+    pub(crate) fn usage(&self) -> BTreeMap<Name, BTreeMap<String, i64>> {
+        self.pool.usage()
+    }
+
+    /// The first blocker of each pending workload.
+    pub(crate) fn blockers(&mut self) -> Vec<(u64, Blocker<u64>)> {
+        self.pool.waiting(self.now)
     }
 
     fn blocker(&self, blocker: &Blocker<u64>) -> Value {

@@ -162,18 +162,37 @@ impl Plain {
             let Some(id) = self.winner(&ledger, root) else { break };
             self.works.get_mut(&id).unwrap().tried = true;
             if self.core_capped(id).is_some() {
-                continue;
-            }
-            if self.try_fit(id) {
+                self.mark_equals(id);
+            } else if self.try_fit(id) {
                 changed = true;
             } else if self.try_preempt(id) {
                 changed = true;
                 for work in self.works.values_mut() {
                     work.tried = false;
                 }
+            } else {
+                self.mark_equals(id);
             }
         }
         changed | self.hold()
+    }
+
+    /// What failed for a workload fails for those that are equal in everything but age: they count as tried too.
+    fn mark_equals(&mut self, id: u64) {
+        if self.reservation(id).is_some() {
+            return;
+        }
+        let (spec, spent) = (self.works[&id].spec.clone(), self.works[&id].spent);
+        let reserved: BTreeSet<u64> = self.reservations.iter().map(|reservation| reservation.id).collect();
+        for work in self.works.values_mut() {
+            if work.state == State::Pending
+                && work.spec == spec
+                && work.spent == spent
+                && !reserved.contains(&work.id)
+            {
+                work.tried = true;
+            }
+        }
     }
 
     /// Looks at one reservation; says whether something changed.

@@ -3,7 +3,7 @@
 use super::Texts;
 
 pub(super) const STEP: Texts = Texts {
-    name: "m0004_input_request",
+    name: "m0005_input_request",
     postgres: r#"
         CREATE TABLE input_request (
           tenant_id uuid NOT NULL,

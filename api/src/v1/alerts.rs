@@ -2,14 +2,13 @@
 
 use axum::Json;
 use dags::{ids::AlertId, time::Timestamp};
-use migrations::store::alert::{self, DeliveryState};
+use migrations::{
+    policy::Kind,
+    store::alert::{self, DeliveryState},
+};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    access::{Access, Action, Resource},
-    error::Error,
-    extract::Params,
-};
+use crate::{access::Access, error::Error, extract::Params};
 
 /// An alert with its delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,9 +54,9 @@ pub struct AlertCollection {
     pub total_entries: u64,
 }
 
-/// The newest first.
+/// The newest first. They are about all DAGs of the tenant, so it takes the right to read its audit log.
 pub(crate) async fn list(access: Access, query: Params) -> Result<Json<AlertCollection>, Error> {
-    let may = access.authorize(Resource::Alert, Action::Read)?;
+    let may = access.list(Kind::Audit).await?;
     query.only(&["limit", "offset", "state"])?;
     let state = query.words("state", DeliveryState::parse)?.into_iter().next();
     let page = alert::list(may.db(), may.scope, state, query.window()?).await?;

@@ -3,7 +3,7 @@
 use super::Texts;
 
 pub(super) const STEP: Texts = Texts {
-    name: "m0003_alert",
+    name: "m0004_alert",
     postgres: r#"
         CREATE TABLE alert (
           tenant_id uuid NOT NULL,

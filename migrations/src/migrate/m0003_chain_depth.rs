@@ -3,7 +3,7 @@
 use super::Texts;
 
 pub(super) const STEP: Texts = Texts {
-    name: "m0002_chain_depth",
+    name: "m0003_chain_depth",
     postgres: "ALTER TABLE run ADD COLUMN chain_depth integer NOT NULL DEFAULT 0",
     sqlite: "ALTER TABLE run ADD COLUMN chain_depth INTEGER NOT NULL DEFAULT 0",
     down: "ALTER TABLE run DROP COLUMN chain_depth",

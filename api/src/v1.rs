@@ -1,0 +1,123 @@
+//! Our own API, beside Airflow's: sessions, accounts, tenants, and who may do what in them. Errors are problems (RFC 9457),
+//! lists have `items` and, where they can be long, `next`: the value of `after` that continues them.
+
+use axum::{
+    Json,
+    http::{HeaderValue, header},
+    response::{IntoResponse as _, Response},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    error::{Problem, Said},
+    routes::Routes,
+};
+
+pub mod alerts;
+pub mod can;
+pub mod grants;
+pub mod groups;
+pub mod me;
+pub mod names;
+pub mod roles;
+pub mod services;
+pub mod session;
+pub mod tenants;
+pub mod users;
+
+/// A list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Items<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page begins, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl<T> Items<T> {
+    /// All there is.
+    pub(crate) fn all(items: impl IntoIterator<Item = T>) -> Json<Self> {
+        Json(Self { items: items.into_iter().collect(), next: None })
+    }
+}
+
+/// Every route, declared here and nowhere else.
+pub(crate) fn router() -> Routes {
+    Routes::default()
+        .get("/alerts", alerts::list)
+        .post("/session", session::open)
+        .delete("/session", session::close)
+        .get("/me", me::get)
+        .post("/me/password", me::password)
+        .get("/me/tokens", me::tokens)
+        .post("/me/tokens", me::make_token)
+        .delete("/me/tokens/{token_id}", me::end_token)
+        .get("/users", users::list)
+        .post("/users", users::post)
+        .get("/users/{name}", users::get)
+        .patch("/users/{name}", users::patch)
+        .delete("/users/{name}", users::delete)
+        .post("/users/{name}/password", users::reset)
+        .get("/tenants", tenants::list)
+        .post("/tenants", tenants::post)
+        .get("/tenants/{name}", tenants::get)
+        .patch("/tenants/{name}", tenants::patch)
+        .delete("/tenants/{name}", tenants::delete)
+        .put("/tenants/{name}/admins/{user}", tenants::put_admin)
+        .get("/grants", grants::list)
+        .put("/grants/{kind}/{name}/{role}", grants::put)
+        .delete("/grants/{kind}/{name}/{role}", grants::delete)
+        .get("/groups", groups::list)
+        .put("/groups/{name}", groups::put)
+        .delete("/groups/{name}", groups::delete)
+        .get("/roles", roles::list)
+        .put("/roles/{name}", roles::put)
+        .delete("/roles/{name}", roles::delete)
+        .get("/service-accounts", services::list)
+        .post("/service-accounts", services::post)
+        .delete("/service-accounts/{name}", services::delete)
+        .get("/service-accounts/{name}/tokens", services::tokens)
+        .post("/service-accounts/{name}/tokens", services::make_token)
+        .delete("/service-accounts/{name}/tokens/{token_id}", services::end_token)
+        .get("/can", can::get)
+}
+
+/// Says an error as a problem.
+pub(crate) async fn as_problem(response: Response) -> Response {
+    let Some(said) = response.extensions().get::<Said>().cloned() else { return response };
+    let status = response.status();
+    let title = status.canonical_reason().unwrap_or("Error");
+    let mut body = json!({
+        "type": "about:blank",
+        "title": title,
+        "status": status.as_u16(),
+        "detail": said.detail.unwrap_or_else(|| "the request can't be used as it is".to_owned()),
+    });
+    if let Some(code) = said.code {
+        body["code"] = code.into();
+    }
+    if !said.problems.is_empty() {
+        body["errors"] = said.problems.iter().map(pointed).collect();
+    }
+    let mut problem = (status, Json(body)).into_response();
+    problem.headers_mut().extend(response.headers().iter().filter_map(|(name, value)| {
+        let kept = [header::WWW_AUTHENTICATE, header::RETRY_AFTER];
+        kept.contains(name).then(|| (name.clone(), value.clone()))
+    }));
+    let kind = HeaderValue::from_static("application/problem+json");
+    problem.headers_mut().insert(header::CONTENT_TYPE, kind);
+    problem
+}
+
+/// Where something is wrong, as a JSON pointer or the name of a parameter.
+fn pointed(problem: &Problem) -> Value {
+    let part = |part: &Value| part.as_str().map_or_else(|| part.to_string(), str::to_owned);
+    let path: Vec<String> = problem.loc.iter().skip(1).map(part).collect();
+    let place = problem.loc.first().and_then(Value::as_str).unwrap_or("body");
+    match place {
+        "body" => json!({ "pointer": format!("/{}", path.join("/")), "detail": problem.msg }),
+        _ => json!({ "parameter": path.join("."), "detail": problem.msg }),
+    }
+}

@@ -1,0 +1,83 @@
+//! `/can`: whether somebody may do something, and by which rule.
+
+use axum::Json;
+use dags::ids::DagId;
+use migrations::{
+    policy::{Action, Kind, Rule},
+    store::{account, role, tenant},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    access::{Access, NO_TAGS, tags},
+    error::Error,
+    extract::Params,
+};
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Can {
+    /// Whether they may.
+    pub allowed: bool,
+    /// The rules that decide: those that take it away if there are any, else those that give it.
+    pub because: Vec<Because>,
+}
+
+/// A rule and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Because {
+    /// The role.
+    pub role: String,
+    /// The rule.
+    pub rule: Rule,
+}
+
+/// `GET /can?user=&action=&kind=&name=`: without a user, about oneself. About others only for those who see members.
+pub(crate) async fn get(access: Access, query: Params) -> Result<Json<Can>, Error> {
+    query.only(&["user", "action", "kind", "name"])?;
+    let word = |name: &str| query.text(name).ok_or_else(|| Error::value("query", name, "must be given", ""));
+    let action = word("action")?;
+    let action = Action::parse(action).ok_or_else(|| {
+        Error::value("query", "action", "must be one of read, create, change, delete", action)
+    })?;
+    let kind = word("kind")?;
+    let kind = Kind::parse(kind).ok_or_else(|| {
+        let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        Error::value("query", "kind", format!("must be one of {}", kinds.join(", ")), kind)
+    })?;
+    let name = word("name")?;
+    let own_name = access.actor().account().map(|own| own.name.as_str());
+    let user = query.text("user").filter(|user| Some(*user) != own_name);
+    if user.is_some() && access.seen(Kind::Member).allow.is_empty() {
+        return Err(Error::Forbidden("only about oneself: leave `user` out".to_owned()));
+    }
+    let (state, scope) = access.own();
+    let tags = match DagId::parse(name) {
+        Ok(dag_id) if kind.of_dag() => tags(&state.db, scope, &dag_id).await?,
+        _ => NO_TAGS,
+    };
+    let explain = |roles: &crate::policy::RoleSet| Can {
+        allowed: roles.may(kind, action, name, &tags),
+        because: roles
+            .reasons(kind, action, name, &tags)
+            .into_iter()
+            .map(|sourced| Because { role: sourced.role.clone(), rule: sourced.rule.clone() })
+            .collect(),
+    };
+    let Some(user) = user else { return Ok(Json(explain(access.roles()))) };
+    let account = match account::user(&state.db, user).await? {
+        Some((account, _)) => Some(account),
+        None => account::service(&state.db, scope, user).await?,
+    };
+    let missing = || Error::NotFound(format!("`{user}` was not found"));
+    let account = account.ok_or_else(missing)?;
+    let roles = role::of_account(&state.db, scope, account.id).await?.0;
+    // A stranger to the tenant isn't there for it.
+    if roles.is_empty() {
+        return Err(missing());
+    }
+    let epoch = tenant::by_id(&state.db, scope.tenant()).await?.map_or(0, |tenant| tenant.policy_epoch);
+    let roles = state.policies.of(&state.db, scope, epoch, &roles).await?;
+    let Can { allowed, because } = explain(&roles);
+    Ok(Json(Can { allowed: allowed && !account.disabled, because }))
+}

@@ -1,0 +1,136 @@
+//! What the contract has and this service hasn't: empty collections where nothing can be in them, and a clear 501 for the
+//! rest. All of it passes the gate like everything else.
+
+use axum::Json;
+use migrations::policy::{Action, Kind};
+use serde_json::{Value, json};
+
+use crate::{
+    access::{Access, Resource},
+    error::Error,
+    extract::{DagOrAll, Named},
+    routes::Routes,
+    v2::dags::missing,
+};
+
+/// An operation that isn't there.
+macro_rules! absent {
+    ($what:literal) => {
+        async |_access: Access| Err::<(), _>(Error::Absent($what))
+    };
+}
+
+/// A collection that nothing can be in, for whoever may read that kind.
+macro_rules! empty {
+    ($kind:ident, $key:literal) => {
+        async |access: Access| {
+            access.list(Kind::$kind).await?;
+            Ok::<_, Error>(nothing($key))
+        }
+    };
+}
+
+fn nothing(key: &str) -> Json<Value> {
+    Json(json!({ key: [], "total_entries": 0 }))
+}
+
+/// A collection of a DAG's that nothing can be in.
+async fn of_dag(access: &Access, dag: DagOrAll, kind: Kind, key: &str) -> Result<Json<Value>, Error> {
+    match dag.one() {
+        None => drop(access.list(kind).await?),
+        Some(dag_id) => {
+            let may = access.authorize(Resource::dag(kind, &dag_id), Action::Read).await?;
+            let found = migrations::store::dag::get(may.db(), may.scope, &dag_id).await?;
+            found.ok_or_else(|| missing(&dag_id))?;
+        }
+    }
+    Ok(nothing(key))
+}
+
+/// The routes of all that.
+pub(crate) fn add(routes: Routes) -> Routes {
+    let run = "/dags/{dag_id}/dagRuns/{dag_run_id}";
+    let task = format!("{run}/taskInstances/{{task_id}}");
+    let store = format!("{task}/state-store");
+    let routes = routes
+        .get("/assets/aliases", empty!(Asset, "asset_aliases"))
+        .get("/assets/aliases/{asset_alias_id}", absent!("an asset alias"))
+        .post("/assets/{asset_id}/materialize", absent!("materializing an asset"))
+        .get("/assets/{asset_id}/queuedEvents", absent!("the list of queued events"))
+        .delete("/assets/{asset_id}/queuedEvents", absent!("deleting queued events"))
+        .get("/assets/{asset_id}/state-store", absent!("the state of an asset"))
+        .delete("/assets/{asset_id}/state-store", absent!("the state of an asset"))
+        .get("/assets/{asset_id}/state-store/{key}", absent!("the state of an asset"))
+        .put("/assets/{asset_id}/state-store/{key}", absent!("the state of an asset"))
+        .delete("/assets/{asset_id}/state-store/{key}", absent!("the state of an asset"))
+        // `airflowctl` deletes under paths that the contract hasn't got.
+        .delete("/assets/dags/{dag_id}/queuedEvents", absent!("deleting queued events"))
+        .delete("/assets/dags/{dag_id}/assets/{asset_id}/queuedEvents", absent!("deleting queued events"))
+        .get("/dags/{dag_id}/assets/queuedEvents", absent!("the list of queued events"))
+        .delete("/dags/{dag_id}/assets/queuedEvents", absent!("deleting queued events"))
+        .get("/dags/{dag_id}/assets/{asset_id}/queuedEvents", absent!("the list of queued events"))
+        .delete("/dags/{dag_id}/assets/{asset_id}/queuedEvents", absent!("deleting queued events"))
+        .post("/backfills/dry_run", absent!("the dry run of a backfill"))
+        // `test`, `enqueue-test` and `defaults`; a path of their own would hide connections of these names.
+        .post("/connections/{connection_id}", absent!("testing connections and making default ones"))
+        .get("/config", async |access: Access| {
+            access.list(Kind::Dag).await?;
+            // What is configured is the operator's own.
+            Ok::<_, Error>(Json(json!({ "sections": [] })))
+        })
+        .get("/config/section/{section}/option/{option}", absent!("reading the configuration"))
+        .get("/importErrors", empty!(Dag, "import_errors"))
+        .get("/importErrors/{import_error_id}", absent!("an import error"))
+        .get("/dagWarnings", empty!(Dag, "dag_warnings"))
+        .get("/jobs", empty!(Dag, "jobs"))
+        .get("/plugins", empty!(Dag, "plugins"))
+        .get("/plugins/importErrors", empty!(Dag, "import_errors"))
+        .get("/providers", empty!(Dag, "providers"))
+        .get("/dagSources/{dag_id}", absent!("the source of a DAG"))
+        .put("/parseDagFile/{file_token}", absent!("parsing a file on demand"))
+        .patch("/dags", absent!("pausing several DAGs at once"))
+        .post("/dags/{dag_id}/favorite", absent!("marking favourites"))
+        .post("/dags/{dag_id}/unfavorite", absent!("marking favourites"));
+    routes
+        .patch("/dags/{dag_id}/dagRuns", absent!("changing several runs at once"))
+        // `list`; a path of its own would hide a run of that name.
+        .post(run, absent!("listing runs by a body"))
+        .post("/dags/{dag_id}/clearDagRuns", absent!("clearing several runs at once"))
+        .post("/dags/{dag_id}/clearPartitions", absent!("clearing partitions"))
+        .get(
+            &format!("{run}/upstreamAssetEvents"),
+            async |access: Access, Named((dag, _run)): Named<(DagOrAll, String)>| {
+                of_dag(&access, dag, Kind::Run, "asset_events").await
+            },
+        )
+        .get(
+            &format!("{run}/hitlDetails"),
+            async |access: Access, Named((dag, _run)): Named<(DagOrAll, String)>| {
+                of_dag(&access, dag, Kind::Task, "hitl_details").await
+            },
+        )
+        .patch(&format!("{run}/taskInstances"), absent!("changing several task instances at once"))
+        // `list`; a path of its own would hide a task of that name.
+        .post(&task, absent!("listing task instances by a body"))
+        .patch(&format!("{run}/taskGroupInstances/{{group_id}}"), absent!("changing a task group"))
+        .patch(&format!("{run}/taskGroupInstances/{{group_id}}/dry_run"), absent!("changing a task group"))
+        .delete(&task, absent!("deleting a task instance"))
+        .patch(&format!("{task}/dry_run"), absent!("the dry run of a change"))
+        .patch(&format!("{task}/{{map_index}}/dry_run"), absent!("the dry run of a change"))
+        .get(&format!("{task}/dependencies"), absent!("why a task instance waits"))
+        .get(&format!("{task}/{{map_index}}/dependencies"), absent!("why a task instance waits"))
+        .get(&format!("{task}/links"), absent!("links of an operator"))
+        .get(&format!("{task}/externalLogUrl/{{try_number}}"), absent!("logs at another address"))
+        .post(&format!("{task}/xcomEntries"), absent!("writing a result from outside"))
+        .patch(&format!("{task}/xcomEntries/{{xcom_key}}"), absent!("writing a result from outside"))
+        .delete(&format!("{task}/xcomEntries/{{xcom_key}}"), absent!("deleting a result"))
+        .get(&store, absent!("the state of a task"))
+        .delete(&store, absent!("the state of a task"))
+        .get(&format!("{store}/{{key}}"), absent!("the state of a task"))
+        .put(&format!("{store}/{{key}}"), absent!("the state of a task"))
+        .patch(&format!("{store}/{{key}}"), absent!("the state of a task"))
+        .delete(&format!("{store}/{{key}}"), absent!("the state of a task"))
+        .get(&format!("{task}/{{map_index}}/hitlDetails"), absent!("approvals"))
+        .patch(&format!("{task}/{{map_index}}/hitlDetails"), absent!("approvals"))
+        .get(&format!("{task}/{{map_index}}/hitlDetails/tries/{{try_number}}"), absent!("approvals"))
+}
