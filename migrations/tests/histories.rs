@@ -1,7 +1,7 @@
 //! The simulator's histories, done to real databases: every answer and in the end every row must be as in the journal in
 //! memory, which the simulator trusts.
 //!
-//! * `UPDRAFT_SIM_DATABASE_HISTORIES=500` runs that many on each database (6 by default).
+//! * `UPDRAFT_SIM_DATABASE_HISTORIES=500` runs that many on each database (15 by default).
 //! * `UPDRAFT_SIM_SEED=17` runs one.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so")]
@@ -64,7 +64,7 @@ use tape::{Step, normal};
 use world::World;
 
 /// Histories on each database in a normal run of the tests.
-const HISTORIES: u64 = 6;
+const HISTORIES: u64 = 15;
 const ALL: Window = Window { limit: 1_000_000, offset: 0 };
 
 #[expect(clippy::disallowed_methods, reason = "settings of a test come from its environment")]

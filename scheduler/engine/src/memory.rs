@@ -197,7 +197,9 @@ impl MemoryJournal {
             }
         }
         for (_, run, task, index) in &batch.deleted_tasks {
-            self.tasks.remove(&(*run, task.clone(), *index));
+            let key = (*run, task.clone(), *index);
+            self.tasks.remove(&key);
+            self.results.remove(&key);
         }
         for row in batch.new_runs.iter().chain(batch.runs.iter().map(|changed| &changed.row)) {
             self.put_run(row);

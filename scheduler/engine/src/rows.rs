@@ -556,7 +556,8 @@ pub struct Batch {
     pub new_tasks: Vec<TaskRow>,
     /// Task instances that changed.
     pub tasks: Vec<Changed<TaskState, TaskRow>>,
-    /// Task instances of index -1 that became index 0 when their task was expanded: their rows go.
+    /// Task instances of index -1 that became index 0 when their task was expanded: their rows go, and results of
+    /// before they were mapped.
     pub deleted_tasks: Vec<(TenantId, RunId, TaskId, i32)>,
     /// Tries that are over and have a successor.
     pub attempts: Vec<AttemptRow>,

@@ -180,10 +180,24 @@ const TASKS: Both = Both {
             SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3 FROM jsonb_each(?1))",
 };
 
+/// A task that was moved to a version in which it is mapped may have returned something before.
+const RESULTS_OF_TASKS: Both = Both {
+    doing: "delete results of expanded tasks",
+    postgres: "
+        DELETE FROM result AS t
+        USING unnest($1::uuid[], $2::uuid[], $3::text[], $4::int4[]) AS n (tenant_id, run_id, task_id, map_index)
+        WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id AND t.task_id = n.task_id
+            AND t.map_index = n.map_index",
+    sqlite: "
+        DELETE FROM result WHERE (tenant_id, run_id, task_id, map_index) IN (
+            SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3 FROM jsonb_each(?1))",
+};
+
 /// The rows of index -1 of tasks that were expanded.
 pub(super) async fn tasks(tx: &mut Tx<'_>, rows: &[(TenantId, RunId, TaskId, i32)]) -> Result<(), Refused> {
-    let columns = Columns::of(rows).uuid(|r| r.0.0).uuid(|r| r.1.0).text(|r| r.2.as_str()).int(|r| r.3);
-    exactly(tx, &TASKS, columns, rows.len()).await
+    let columns = || Columns::of(rows).uuid(|r| r.0.0).uuid(|r| r.1.0).text(|r| r.2.as_str()).int(|r| r.3);
+    any_number(tx, &RESULTS_OF_TASKS, columns()).await?;
+    exactly(tx, &TASKS, columns(), rows.len()).await
 }
 
 pub(super) async fn runs(tx: &mut Tx<'_>, rows: &[(TenantId, RunId)]) -> Result<(), Refused> {
