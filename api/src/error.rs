@@ -129,6 +129,9 @@ fn status(code: &str) -> StatusCode {
         | "pool.slots"
         | "run.mark"
         | "task.mark" => StatusCode::UNPROCESSABLE_ENTITY,
+        "input.not_awaited" => StatusCode::CONFLICT,
+        "input.not_assigned" => StatusCode::FORBIDDEN,
+        "input.invalid" => StatusCode::UNPROCESSABLE_ENTITY,
         "request.internal" => StatusCode::INTERNAL_SERVER_ERROR,
         // backfill.not_periodic, backfill.reprocess, backfill.reverse, pool.default, and what comes later.
         _ => StatusCode::BAD_REQUEST,

@@ -14,6 +14,7 @@ use crate::{
     routes::Routes,
 };
 
+pub mod alerts;
 pub mod can;
 pub mod grants;
 pub mod groups;
@@ -45,6 +46,7 @@ impl<T> Items<T> {
 /// Every route, declared here and nowhere else.
 pub(crate) fn router() -> Routes {
     Routes::default()
+        .get("/alerts", alerts::list)
         .post("/session", session::open)
         .delete("/session", session::close)
         .get("/me", me::get)

@@ -13,6 +13,7 @@ pub mod dag_versions;
 pub mod dags;
 mod elsewhere;
 pub mod event_logs;
+pub mod hitl_details;
 pub mod monitor;
 pub mod pools;
 mod select;
@@ -52,6 +53,10 @@ pub(crate) fn router() -> Routes {
         .patch(&task, task_instances::patch::patch)
         .get(&format!("{task}/{{map_index}}"), task_instances::get::get_mapped)
         .patch(&format!("{task}/{{map_index}}"), task_instances::patch::patch_mapped)
+        .get(&format!("{run}/hitlDetails"), hitl_details::list)
+        .get(&format!("{task}/{{map_index}}/hitlDetails"), hitl_details::get)
+        .patch(&format!("{task}/{{map_index}}/hitlDetails"), hitl_details::patch)
+        .get(&format!("{task}/{{map_index}}/hitlDetails/tries/{{try_number}}"), hitl_details::of_try)
         .get(&format!("{task}/listMapped"), task_instances::list::list_mapped)
         .get(&format!("{task}/tries"), task_instances::tries::list)
         .get(&format!("{task}/tries/{{task_try_number}}"), task_instances::tries::get)

@@ -162,6 +162,10 @@ identity!(
     /// One try of a task instance. It is the `id` of a task instance that Airflow's API shows.
     AttemptId
 );
+identity!(
+    /// An alert: one notification about one thing that happened.
+    AlertId
+);
 
 impl TenantId {
     /// The tenant of an installation that has only one.
@@ -197,6 +201,14 @@ impl RunId {
                 &created_at.to_be_bytes(),
             ],
         ))
+    }
+}
+
+impl AlertId {
+    /// The identity of what a route hears of a cause, which names what happened to the run and when: the same cause twice
+    /// is one alert.
+    pub fn derive(run: RunId, cause: &str, route: &str) -> Self {
+        Self(derive("alert", &[run.0.as_bytes(), cause.as_bytes(), route.as_bytes()]))
     }
 }
 

@@ -18,6 +18,7 @@ use dags::time::Timestamp;
 
 use crate::Error;
 
+mod alerts;
 mod assets;
 mod backfills;
 mod connections;
@@ -26,6 +27,7 @@ mod dag_list;
 mod identity;
 mod people;
 mod pools;
+mod questions;
 mod run_list;
 mod screen;
 mod task_list;
@@ -58,6 +60,8 @@ pub enum Command {
     Connections(connections::Connections),
     /// Make runs for past dates
     Backfills(backfills::Backfills),
+    /// List the alerts of a running service and how far their delivery is
+    Alerts(alerts::Alerts),
     /// List assets of a running service and record that one was updated
     Assets(assets::Assets),
     /// Sign in to a service and remember it
@@ -182,6 +186,7 @@ pub async fn run(
         Command::Variables(args) => &args.service,
         Command::Connections(args) => &args.service,
         Command::Backfills(args) => &args.service,
+        Command::Alerts(args) => &args.service,
         Command::Assets(args) => &args.service,
         Command::Login(args) => &args.service,
         Command::Logout(args) => &args.service,
@@ -214,6 +219,7 @@ pub async fn run(
         Command::Variables(args) => Box::pin(variables::run(&mut session, args.command)).await,
         Command::Connections(args) => Box::pin(connections::run(&mut session, args.command)).await,
         Command::Backfills(args) => Box::pin(backfills::run(&mut session, args.command)).await,
+        Command::Alerts(args) => Box::pin(alerts::run(&mut session, args.command)).await,
         Command::Assets(args) => Box::pin(assets::run(&mut session, args.command)).await,
         Command::Login(args) => Box::pin(identity::login(&mut session, args)).await,
         Command::Logout(args) => Box::pin(identity::logout(&mut session, args)).await,

@@ -173,6 +173,7 @@ pub async fn run(
     let (connections, policy) = connections(request, &data)?;
     let variables: BTreeMap<String, Value> =
         request.variables.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
+    prepare::check_answers(&prepared)?;
     prepare::check_needs(
         &prepared,
         |path| std::fs::read_to_string(folder.scan.root.join(path)).ok(),
@@ -226,6 +227,7 @@ fn ask(
         run_after: None,
         conf,
         note: None,
+        chain_depth: 0,
     };
     journal.request(TENANT, "test", Command::Trigger(trigger));
 }

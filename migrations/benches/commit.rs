@@ -69,6 +69,7 @@ fn run(n: usize) -> RunRow {
         created_tasks: TASKS as u32,
         backfill: None,
         triggered_by: None,
+        chain_depth: 0,
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod account_group;
+pub(crate) mod alert;
 pub(crate) mod asset_event;
 pub(crate) mod attempt;
 pub(crate) mod attempt_claim;
@@ -14,6 +15,7 @@ pub(crate) mod dag_version;
 pub(crate) mod event;
 pub(crate) mod group_member;
 pub(crate) mod inbox;
+pub(crate) mod input_request;
 pub(crate) mod member;
 pub(crate) mod pending_asset;
 pub(crate) mod pool;

@@ -1,10 +1,13 @@
 //! The steps of the schema: up, down, status, and whether this binary can serve a database.
 //!
 //! A step has a number, and the schema's number is that of its newest step. Steps are forward compatible within one
-//! release: expand in one, move, contract in the next. See `m0001_first` for how one is written.
+//! release: expand in one, move, contract in the next. See `m0001_first` for how one is written whose text is
+//! long, `m0003_chain_depth` for a short one.
 
-use sea_orm::ConnectionTrait as _;
-use sea_orm_migration::{MigrationTrait, MigratorTrait};
+use sea_orm::{ConnectionTrait as _, DbBackend, DbErr};
+use sea_orm_migration::{
+    MigrationName, MigrationTrait, MigratorTrait, SchemaManager, async_trait::async_trait,
+};
 use sqlx::Connection as _;
 
 use crate::{
@@ -14,6 +17,9 @@ use crate::{
 
 mod m0001_first;
 mod m0002_identity;
+mod m0003_chain_depth;
+mod m0004_alert;
+mod m0005_input_request;
 
 /// How long a second process waits for the one that is migrating.
 const WAIT_FOR_OTHER: &str = "SET lock_timeout = '60s'";
@@ -22,7 +28,48 @@ struct Steps;
 
 impl MigratorTrait for Steps {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first::Step), Box::new(m0002_identity::Step)]
+        vec![
+            Box::new(m0001_first::STEP),
+            Box::new(m0002_identity::Step),
+            Box::new(m0003_chain_depth::STEP),
+            Box::new(m0004_alert::STEP),
+            Box::new(m0005_input_request::STEP),
+        ]
+    }
+}
+
+/// A step whose texts say everything about it.
+struct Texts {
+    name: &'static str,
+    postgres: &'static str,
+    sqlite: &'static str,
+    /// The same for both databases.
+    down: &'static str,
+}
+
+impl MigrationName for Texts {
+    fn name(&self) -> &str {
+        self.name
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for Texts {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let connection = manager.get_connection();
+        let text = match connection.get_database_backend() {
+            DbBackend::Sqlite => self.sqlite,
+            _ => self.postgres,
+        };
+        connection.execute_unprepared(text).await.map(drop)
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.get_connection().execute_unprepared(self.down).await.map(drop)
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
     }
 }
 

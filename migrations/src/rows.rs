@@ -103,6 +103,7 @@ impl TryFrom<entity::run::Model> for Run {
             created_tasks: row.created_tasks as u32,
             backfill: row.backfill_id.zip(row.backfill_place.map(|place| place as u32)),
             triggered_by: shared(row.triggered_by),
+            chain_depth: row.chain_depth as u32,
         }))
     }
 }

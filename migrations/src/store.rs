@@ -4,6 +4,7 @@
 //! whatever is to change them goes through [`inbox`].
 
 pub mod account;
+pub mod alert;
 pub mod asset;
 pub mod attempt_claim;
 pub mod audit;
@@ -13,6 +14,7 @@ pub mod connection;
 pub mod dag;
 pub mod event;
 pub mod inbox;
+pub mod input_request;
 pub mod pool;
 pub mod result;
 pub mod role;

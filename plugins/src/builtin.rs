@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    flow,
+    flow, human,
     operator::{Failure, Job, Step, read},
     schema,
 };
@@ -80,6 +80,7 @@ const fn entry<P: Operator>() -> Builtin {
 
 /// All of them, sorted by name.
 pub(crate) static ALL: &[Builtin] = &[
+    entry::<human::Approval>(),
     entry::<bash::Bash>(),
     entry::<flow::Branch>(),
     entry::<email::Email>(),
@@ -88,6 +89,7 @@ pub(crate) static ALL: &[Builtin] = &[
     entry::<file::FileSensor>(),
     entry::<http::Http>(),
     entry::<http::HttpSensor>(),
+    entry::<human::HumanInput>(),
     entry::<python::Python>(),
     entry::<rhai::Rhai>(),
     entry::<flow::ShortCircuit>(),

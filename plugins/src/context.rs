@@ -1,6 +1,9 @@
 //! What one attempt is given: everything that its supervisor needs to run it, and nothing else.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use dags::{
     ids::{DagId, DispatchId, RunName, TaskId, TenantId},
@@ -36,6 +39,9 @@ pub struct AttemptContext {
     pub map: Map<String, Value>,
     /// Variables that the task's expressions name.
     pub variables: BTreeMap<String, Value>,
+    /// Those of the variables whose values are secret: masked wherever they are shown.
+    #[serde(default)]
+    pub secret_variables: BTreeSet<String>,
     /// Connections that the task names. Secret: never logged.
     pub connections: BTreeMap<String, Connection>,
     /// What the attempt may reach.

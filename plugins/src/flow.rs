@@ -78,7 +78,12 @@ pub struct ShortCircuit {
 
 /// Starts a run of another DAG.
 ///
-/// The result is `{ dag_id, run_id, state }`, the state being `queued` unless the task waits.
+/// The result is `{ dag_id, run_id, state }`. The state is that of the run when the task was done: `success` if the task
+/// waited, `queued` for a run that it made and didn't wait for. A task that waits holds no slot and fails when the run
+/// fails; a retry starts another run.
+///
+/// Runs may start each other over ten links, then the next `trigger_dag` fails: a DAG that starts itself stops by itself.
+/// Where several tenants share an installation, the tasks of one may start 600 runs a minute; more of them wait.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TriggerDag {
@@ -101,7 +106,7 @@ pub struct TriggerDag {
     /// Wait for the run's end: its success is the task's, its failure too.
     #[serde(default)]
     pub wait: bool,
-    /// With `wait`: how long, before the task fails.
+    /// With `wait`: how long, from the try's start, before the task fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::duration")]
     pub timeout: Option<Span>,
@@ -116,7 +121,7 @@ pub enum IfExists {
     Fail,
     /// The task is skipped.
     Skip,
-    /// The existing run stands for the new one: a waiting task waits for it.
+    /// The existing run stands for the new one: a task that waits waits for it, and `conf` isn't used.
     Use,
 }
 

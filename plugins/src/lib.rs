@@ -8,15 +8,18 @@ mod catalog;
 mod clock;
 pub mod context;
 pub mod flow;
+pub mod human;
 mod log;
 pub mod mapping;
 pub mod needs;
+pub mod notify;
 pub mod operator;
 pub mod outbound;
 pub mod policy;
 pub mod reference;
 mod schema;
 pub mod script;
+mod smtp;
 pub mod template;
 pub mod user;
 

@@ -36,7 +36,7 @@ pub fn of(task: &Task, files: impl Fn(&str) -> Option<String>) -> Result<Needs, 
             needs.value(value)?;
         }
     }
-    for text in task.env.values() {
+    for text in task.env.values().chain(&task.when) {
         needs.text(text)?;
     }
     match task.operator.as_str() {
@@ -137,6 +137,8 @@ mod tests {
         };
         assert_eq!(found, expected);
         assert_eq!(needs("bash: echo hello", ""), Needs::default());
+        let found = needs("bash: 'true'\n    when: \"{{ outputs.a.n > 1 and var.value.on }}\"", "");
+        assert_eq!((found.outputs, found.variables), (set(&["a.n"]), set(&["on"])));
     }
 
     #[test]

@@ -225,20 +225,6 @@ pub(crate) fn scratch_file(dirs: &Dirs, path: &str) -> Result<PathBuf, Failure> 
     Ok(full)
 }
 
-/// Base64 with padding, for basic authentication and binary columns.
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0_u32, |all, b| all << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
-        for i in 0..4 {
-            let digit = DIGITS[(group >> (18 - 6 * i) & 63) as usize];
-            text.push(if i <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
-}
-
 fn identity(ctx: &AttemptContext, dirs: &Dirs) -> BTreeMap<String, String> {
     let (run, task) = (&ctx.run, &ctx.task);
     let path = |path: &Path| path.to_string_lossy().into_owned();

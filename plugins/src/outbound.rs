@@ -13,7 +13,7 @@ use reqwest::{
     redirect,
 };
 
-use crate::policy::Policy;
+use crate::{context::Connection, policy::Policy};
 
 mod error;
 
@@ -61,6 +61,17 @@ pub fn url(text: &str, policy: &Policy) -> Result<Url, Error> {
         return Err(Error::Url("the URL has no host".to_owned()));
     }
     Ok(url)
+}
+
+/// The address of a path behind a connection's host: `host` with or without a scheme, `schema` as the scheme otherwise.
+pub(crate) fn address(connection: &Connection, path: &str) -> Option<String> {
+    let host = connection.host.as_deref()?;
+    let scheme = connection.schema.as_deref().filter(|scheme| !scheme.is_empty()).unwrap_or("https");
+    let mut base = if host.contains("://") { host.to_owned() } else { format!("{scheme}://{host}") };
+    if let Some(port) = connection.port {
+        base = format!("{}:{port}", base.trim_end_matches('/'));
+    }
+    Some(format!("{}{path}", base.trim_end_matches('/')))
 }
 
 /// A header of names and values that people wrote; line breaks and other controls are refused.

@@ -121,7 +121,12 @@ pub async fn build<F: Facts>(
         bundle_dir,
         outputs: outputs.shown,
         map,
-        variables,
+        secret_variables: variables
+            .iter()
+            .filter(|(_, variable)| variable.secret)
+            .map(|(name, _)| name.clone())
+            .collect(),
+        variables: variables.into_iter().map(|(name, variable)| (name, variable.value)).collect(),
         connections,
     })
 }

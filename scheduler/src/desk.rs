@@ -1,18 +1,13 @@
-//! Answers the engine's questions: conditions, branches, triggers, and waits for times and other DAGs.
+//! Answers the engine's questions: conditions and branches here, triggers and waits in [`wait`].
 //!
 //! Expressions are evaluated by `updraft-script`, never here.
 
-use std::collections::BTreeSet;
-
-use dags::{
-    ids::{DagId, RunName, TaskId},
-    model::Task,
-    time::{Span, Timestamp},
-};
-use engine::{Answer, Ask, Question, command::Trigger, rows::TaskRow};
+use dags::{ids::TaskId, model::Task, time::Span};
+use engine::{Answer, Ask, Question};
 use plugins::{
     context::AttemptContext,
-    flow::{Branch, IfExists, ShortCircuit, TaskSensor, TimeSensor, TriggerDag},
+    flow::{Branch, ShortCircuit, TaskSensor, TimeSensor, TriggerDag},
+    human::{Approval, HumanInput},
     policy::Policy,
     script::{Field, ScriptPool},
     template,
@@ -27,8 +22,8 @@ use crate::{
     objects::Objects,
 };
 
-/// How often another DAG's run is looked at.
-const LOOK_AGAIN: Span = Span::seconds(5);
+mod human;
+mod wait;
 
 /// Who answers.
 #[derive(Debug, Clone)]
@@ -53,6 +48,7 @@ impl<F: Facts> Desk<F> {
                     wait = Span((wait.0 * 2).min(Span::seconds(5).0));
                 }
                 Err(Refused::Always(reason)) => return Answer::Error(reason),
+                Err(Refused::ForGood(reason)) => return Answer::FailForGood(reason),
             }
         }
     }
@@ -72,8 +68,18 @@ impl<F: Facts> Desk<F> {
         let (_, dag) = found.ok_or_else(|| Refused::Always("the run is gone".to_owned()))?;
         let task = dag.tasks.iter().find(|task| task.task_id == question.task_id);
         let task = task.ok_or_else(|| Refused::Always("the task is gone".to_owned()))?;
-        let ctx = context::build(&self.facts, &self.objects, &self.policy, wanted).await?;
-        let names = template::names(&ctx);
+        let mut ctx = context::build(&self.facts, &self.objects, &self.policy, wanted).await?;
+        let withheld = withhold_secrets(&mut ctx);
+        self.answer_with(question, task, &ctx).await.map_err(|refused| refused.hint(&withheld))
+    }
+
+    async fn answer_with(
+        &self,
+        question: &Question,
+        task: &Task,
+        ctx: &AttemptContext,
+    ) -> Result<Answer, Refused> {
+        let names = template::names(ctx);
         if question.ask == Ask::When {
             let when = task.when.as_deref().unwrap_or("true");
             return Ok(Answer::Holds(self.holds(question, when, &names).await?));
@@ -87,15 +93,23 @@ impl<F: Facts> Desk<F> {
             }
             "trigger_dag" => {
                 let args: TriggerDag = read(&self.rendered(question, task, &names).await?)?;
-                trigger(&args)
+                self.trigger(question, task, args).await
+            }
+            "approval" => {
+                let args: Approval = read(&self.rendered(question, task, &names).await?)?;
+                self.approval(question, task, args).await
+            }
+            "human_input" => {
+                let args: HumanInput = read(&self.rendered(question, task, &names).await?)?;
+                self.human_input(question, task, args).await
             }
             "time_sensor" => {
                 let args: TimeSensor = read(&self.rendered(question, task, &names).await?)?;
-                until(&args, &ctx)
+                wait::until(question, task, &args, ctx)
             }
             "task_sensor" => {
                 let args: TaskSensor = read(&self.rendered(question, task, &names).await?)?;
-                self.look_at_tasks(question, &args, &ctx).await
+                self.look_at_tasks(question, task, &args, ctx).await
             }
             other => Err(Refused::Always(format!("the engine can't run operator `{other}`"))),
         }
@@ -153,72 +167,16 @@ impl<F: Facts> Desk<F> {
         }
         Ok(Answer::Follow(Vec::new()))
     }
-
-    async fn look_at_tasks(
-        &self,
-        question: &Question,
-        args: &TaskSensor,
-        ctx: &AttemptContext,
-    ) -> Result<Answer, Refused> {
-        let now = clock::now();
-        let Some(date) = ctx.run.logical_date else {
-            return Err(Refused::Always(
-                "the run stands for no date, so no run of another DAG belongs to it".to_owned(),
-            ));
-        };
-        let date = date.before(args.offset.unwrap_or_default());
-        let wanted: Vec<TaskId> =
-            args.task_id.as_ref().map(|names| parse_all(names.as_slice())).transpose()?.unwrap_or_default();
-        if args.check_existence {
-            self.check_existence(question, &args.dag_id, &wanted).await?;
-        }
-        if let Some((run, tasks)) = self.facts.run_at(question.tenant, &args.dag_id, date).await? {
-            let states: Vec<&str> = if wanted.is_empty() {
-                vec![run.state.as_str()]
-            } else {
-                of(&tasks, &wanted).map(|row| row.state.as_str()).collect()
-            };
-            if let Some(state) = states.iter().find(|state| args.failed_states.iter().any(|s| s == **state)) {
-                return Err(Refused::Always(format!("what it waits for in `{}` is {state}", args.dag_id)));
-            }
-            if !states.is_empty() && states.iter().all(|state| args.states.iter().any(|s| s == *state)) {
-                return Ok(Answer::Done);
-            }
-        }
-        let since = question.started_at.unwrap_or(now);
-        if now >= since.after(args.timeout) {
-            let reason = format!("it waited for `{}` for {}", args.dag_id, args.timeout);
-            return if args.soft_fail { Ok(Answer::Skip(reason)) } else { Err(Refused::Always(reason)) };
-        }
-        Ok(Answer::Again(now.after(LOOK_AGAIN)))
-    }
-
-    async fn check_existence(
-        &self,
-        question: &Question,
-        dag_id: &DagId,
-        wanted: &[TaskId],
-    ) -> Result<(), Refused> {
-        let known = self.facts.tasks_of(question.tenant, dag_id).await?;
-        let known: BTreeSet<TaskId> =
-            known.ok_or_else(|| Refused::Always(format!("there is no DAG `{dag_id}`")))?;
-        match wanted.iter().find(|task| !known.contains(*task)) {
-            Some(task) => Err(Refused::Always(format!("`{dag_id}` has no task `{task}`"))),
-            None => Ok(()),
-        }
-    }
-}
-
-fn of<'t>(tasks: &'t [TaskRow], wanted: &'t [TaskId]) -> impl Iterator<Item = &'t TaskRow> {
-    tasks.iter().filter(|row| wanted.contains(&row.task))
 }
 
 /// Why there is no answer.
 enum Refused {
     /// Something couldn't be looked up or evaluated now: try again.
     Now(String),
-    /// There never will be one.
+    /// There never will be one in this try.
     Always(String),
+    /// Nor in another.
+    ForGood(String),
 }
 
 impl From<crate::facts::Error> for Refused {
@@ -233,6 +191,31 @@ impl From<context::Error> for Refused {
             context::Error::Facts(error) => Self::Now(chain(&error)),
             context::Error::Missing(reason) => Self::Always(reason),
         }
+    }
+}
+
+/// What the service itself evaluates ends in rows that people read, so it sees no secret. Says what it doesn't see.
+fn withhold_secrets(ctx: &mut AttemptContext) -> Vec<String> {
+    let connections = std::mem::take(&mut ctx.connections).into_keys();
+    let mut withheld: Vec<String> = connections.map(|name| format!("conn.{name}")).collect();
+    for name in std::mem::take(&mut ctx.secret_variables) {
+        ctx.variables.remove(&name);
+        withheld.push(format!("var.value.{name}"));
+    }
+    withheld
+}
+
+impl Refused {
+    /// Says that something which can't be evaluated may be so because secrets are missing.
+    fn hint(self, withheld: &[String]) -> Self {
+        let Self::Always(reason) = self else { return self };
+        if withheld.is_empty() {
+            return Self::Always(reason);
+        }
+        let names = dags::suggest::list(withheld.iter().map(String::as_str), "and");
+        Self::Always(format!(
+            "{reason} (secrets aren't given to what the service evaluates itself, so it doesn't see {names})"
+        ))
     }
 }
 
@@ -263,37 +246,4 @@ fn read<T: DeserializeOwned>(args: &serde_json::Map<String, Value>) -> Result<T,
 fn parse_all(names: &[String]) -> Result<Vec<TaskId>, Refused> {
     let parse = |name: &String| TaskId::parse(name).map_err(|e| Refused::Always(format!("{name:?} {e}")));
     names.iter().map(parse).collect()
-}
-
-fn trigger(args: &TriggerDag) -> Result<Answer, Refused> {
-    if args.wait || args.if_exists != IfExists::Fail {
-        let reason = "`wait` and `if_exists` aren't supported by this release";
-        return Err(Refused::Always(reason.to_owned()));
-    }
-    let parse =
-        |name: &String| RunName::parse(name).map_err(|e| Refused::Always(format!("`run_id` {name:?} {e}")));
-    let date = |text: &String| {
-        text.parse::<Timestamp>().map_err(|e| Refused::Always(format!("`logical_date` {text:?}: {e}")))
-    };
-    Ok(Answer::Trigger(Box::new(Trigger {
-        dag_id: args.dag_id.clone(),
-        run_name: args.run_id.as_ref().map(parse).transpose()?,
-        logical_date: args.logical_date.as_ref().map(date).transpose()?,
-        run_after: None,
-        conf: args.conf.clone(),
-        note: None,
-    })))
-}
-
-fn until(args: &TimeSensor, ctx: &AttemptContext) -> Result<Answer, Refused> {
-    let when = match (&args.at, args.after) {
-        (Some(at), _) => match at.parse::<Timestamp>() {
-            Ok(instant) => instant,
-            Err(_) => dags::time::time_of_day(at, &ctx.run.timezone, ctx.run.run_after)
-                .map_err(|error| Refused::Always(error.to_string()))?,
-        },
-        (None, Some(after)) => ctx.run.data_interval_end.unwrap_or(ctx.run.run_after).after(after),
-        (None, None) => return Err(Refused::Always("`at` or `after` is needed".to_owned())),
-    };
-    Ok(if clock::now() >= when { Answer::Done } else { Answer::Again(when) })
 }

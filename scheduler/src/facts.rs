@@ -8,7 +8,7 @@ use std::{
 };
 
 use dags::{
-    ids::{DagId, DagVersion, RunId, TaskId, TenantId},
+    ids::{AttemptId, DagId, DagVersion, RunId, RunName, TaskId, TenantId},
     model::Dag,
     time::Timestamp,
 };
@@ -16,7 +16,8 @@ use engine::{
     dispatch::ResultRef,
     journal::{Commit, Inbox, Journal, Load, Loaded, Position},
     memory::MemoryJournal,
-    rows::{Batch, RunRow, Snapshot, TaskRow},
+    rows::{Batch, InputResponse, RunRow, Snapshot, TaskRow},
+    state::RunState,
 };
 use migrations::{Db, TenantScope, seal::Sealer, store};
 use plugins::context::Connection;
@@ -40,6 +41,21 @@ impl Error {
 
 /// A run with its tasks.
 pub type Whole = (RunRow, Vec<TaskRow>);
+
+/// A variable as an attempt gets it.
+#[derive(Clone, PartialEq)]
+pub struct Variable {
+    /// Its value.
+    pub value: Value,
+    /// Whether the value is secret.
+    pub secret: bool,
+}
+
+impl std::fmt::Debug for Variable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Variable").field("secret", &self.secret).finish_non_exhaustive()
+    }
+}
 
 /// What the shell looks up. Everything is of one tenant.
 pub trait Facts: Clone + Send + Sync + 'static {
@@ -67,6 +83,30 @@ pub trait Facts: Clone + Send + Sync + 'static {
         date: Timestamp,
     ) -> impl Future<Output = Result<Option<Whole>, Error>> + Send;
 
+    /// The state of a run.
+    fn state_of(
+        &self,
+        tenant: TenantId,
+        dag_id: &DagId,
+        name: &RunName,
+    ) -> impl Future<Output = Result<Option<RunState>, Error>> + Send;
+
+    /// What the current attempt of a task instance stored so far.
+    fn own_result(
+        &self,
+        tenant: TenantId,
+        run: RunId,
+        task: &TaskId,
+        map_index: i32,
+    ) -> impl Future<Output = Result<Option<Value>, Error>> + Send;
+
+    /// What people answered to an attempt's question, if they did.
+    fn response(
+        &self,
+        tenant: TenantId,
+        attempt: AttemptId,
+    ) -> impl Future<Output = Result<Option<InputResponse>, Error>> + Send;
+
     /// Whether a DAG is known, and its tasks.
     fn tasks_of(
         &self,
@@ -79,7 +119,7 @@ pub trait Facts: Clone + Send + Sync + 'static {
         &self,
         tenant: TenantId,
         names: &BTreeSet<String>,
-    ) -> impl Future<Output = Result<BTreeMap<String, Value>, Error>> + Send;
+    ) -> impl Future<Output = Result<BTreeMap<String, Variable>, Error>> + Send;
 
     /// Connections with their secrets; one that isn't there is missing in the answer.
     fn connections(
@@ -204,6 +244,37 @@ impl Facts for DbFacts {
         Ok(Some((row, tasks.rows)))
     }
 
+    async fn state_of(
+        &self,
+        tenant: TenantId,
+        dag_id: &DagId,
+        name: &RunName,
+    ) -> Result<Option<RunState>, Error> {
+        let found = store::run::by_name(&self.db, TenantScope::new(tenant), dag_id, name)
+            .await
+            .map_err(Error::new("read a run"))?;
+        Ok(found.map(|row| row.state))
+    }
+
+    async fn own_result(
+        &self,
+        tenant: TenantId,
+        run: RunId,
+        task: &TaskId,
+        map_index: i32,
+    ) -> Result<Option<Value>, Error> {
+        let found = store::result::get(&self.db, TenantScope::new(tenant), run, task, map_index)
+            .await
+            .map_err(Error::new("read a result"))?;
+        Ok(found.and_then(|row| inline(row.value)))
+    }
+
+    async fn response(&self, tenant: TenantId, attempt: AttemptId) -> Result<Option<InputResponse>, Error> {
+        store::input_request::response(&self.db, TenantScope::new(tenant), attempt)
+            .await
+            .map_err(Error::new("read an answer"))
+    }
+
     async fn tasks_of(&self, tenant: TenantId, dag_id: &DagId) -> Result<Option<BTreeSet<TaskId>>, Error> {
         let found = store::dag::get(&self.db, TenantScope::new(tenant), dag_id)
             .await
@@ -215,7 +286,7 @@ impl Facts for DbFacts {
         &self,
         tenant: TenantId,
         names: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Value>, Error> {
+    ) -> Result<BTreeMap<String, Variable>, Error> {
         if names.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -223,7 +294,11 @@ impl Facts for DbFacts {
         let values = store::variable::values(&self.db, TenantScope::new(tenant), &self.sealer, &names)
             .await
             .map_err(Error::new("read variables"))?;
-        Ok(values.into_iter().map(|(name, value)| (name, Value::String(value))).collect())
+        let read = |opened: store::variable::Opened| Variable {
+            value: Value::String(opened.value),
+            secret: opened.secret,
+        };
+        Ok(values.into_iter().map(|(name, opened)| (name, read(opened))).collect())
     }
 
     async fn connections(
@@ -237,19 +312,34 @@ impl Facts for DbFacts {
                 .await
                 .map_err(Error::new("open a connection"))?;
             if let Some((address, secrets)) = opened {
-                let connection = Connection {
-                    conn_type: address.conn_type,
-                    host: address.host,
-                    port: address.port,
-                    schema: address.schema,
-                    login: address.login,
-                    password: secrets.password,
-                    extra: secrets.extra,
-                };
-                found.insert(name.clone(), connection);
+                found.insert(name.clone(), connection(address, secrets));
             }
         }
         Ok(found)
+    }
+}
+
+/// A connection, opened.
+pub(crate) fn connection(
+    address: store::connection::Address,
+    secrets: store::connection::Secrets,
+) -> Connection {
+    Connection {
+        conn_type: address.conn_type,
+        host: address.host,
+        port: address.port,
+        schema: address.schema,
+        login: address.login,
+        password: secrets.password,
+        extra: secrets.extra,
+    }
+}
+
+/// A value that the engine stored itself: those are small.
+fn inline(value: ResultRef) -> Option<Value> {
+    match value {
+        ResultRef::Inline(value) => Some(value),
+        ResultRef::Stored { .. } => None,
     }
 }
 
@@ -349,6 +439,33 @@ impl Facts for MemoryFacts {
         Ok(self.find(Load::At(tenant, dag_id.clone(), date)).map(|(row, tasks, _)| (row, tasks)))
     }
 
+    async fn state_of(
+        &self,
+        tenant: TenantId,
+        dag_id: &DagId,
+        name: &RunName,
+    ) -> Result<Option<RunState>, Error> {
+        Ok(self.find(Load::Run(tenant, dag_id.clone(), name.clone())).map(|(row, ..)| row.state))
+    }
+
+    async fn own_result(
+        &self,
+        _tenant: TenantId,
+        run: RunId,
+        task: &TaskId,
+        map_index: i32,
+    ) -> Result<Option<Value>, Error> {
+        let journal = self.journal();
+        let key = (run, task.clone(), map_index);
+        let current = journal.tasks.get(&key).map(TaskRow::attempt);
+        let found = journal.results.get(&key).filter(|row| current == Some(row.attempt));
+        Ok(found.and_then(|row| inline(row.value.clone())))
+    }
+
+    async fn response(&self, _tenant: TenantId, attempt: AttemptId) -> Result<Option<InputResponse>, Error> {
+        Ok(self.journal().inputs.get(&attempt).and_then(|row| row.response.clone()))
+    }
+
     async fn tasks_of(&self, tenant: TenantId, dag_id: &DagId) -> Result<Option<BTreeSet<TaskId>>, Error> {
         let journal = self.journal();
         let row = journal.dags.get(&(tenant, dag_id.clone()));
@@ -360,8 +477,9 @@ impl Facts for MemoryFacts {
         &self,
         _tenant: TenantId,
         names: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Value>, Error> {
-        let known = names.iter().filter_map(|name| Some((name.clone(), self.variables.get(name)?.clone())));
+    ) -> Result<BTreeMap<String, Variable>, Error> {
+        let read = |value: &Value| Variable { value: value.clone(), secret: false };
+        let known = names.iter().filter_map(|name| Some((name.clone(), read(self.variables.get(name)?))));
         Ok(known.collect())
     }
 

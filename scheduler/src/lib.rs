@@ -8,6 +8,7 @@ pub mod clock;
 pub mod compile;
 pub mod conflicts;
 pub mod context;
+pub mod delivery;
 mod desk;
 pub mod executors;
 pub mod facts;

@@ -81,6 +81,8 @@ pub struct Parts<J, F> {
     pub wake: Arc<Notify>,
     /// Rung when requests have their outcome.
     pub settled: Arc<Notify>,
+    /// Rung when alerts are stored that are to be delivered.
+    pub alerted: Arc<Notify>,
 }
 
 /// What can be seen of a shell from outside.
@@ -154,6 +156,7 @@ where
         isolate,
         wake,
         settled,
+        alerted,
     } = parts;
     let mut snapshot = journal.snapshot().await.map_err(|error| Error::Snapshot(chain(&error)))?;
     snapshot.isolate(isolate);
@@ -177,6 +180,7 @@ where
         under_way: Arc::default(),
         inbox_asked: false,
         settled,
+        alerted,
     };
     let ended = shell.work(inbound, reports, wake, status, drain.clone(), cancel.clone()).await;
     tasks.close();
@@ -251,6 +255,7 @@ struct Shell<F> {
     under_way: UnderWay,
     inbox_asked: bool,
     settled: Arc<Notify>,
+    alerted: Arc<Notify>,
 }
 
 impl<F: Facts> Shell<F> {
@@ -398,14 +403,7 @@ impl<F: Facts> Shell<F> {
                 }
             }
             Action::Confirm(receipts) => self.confirm(&receipts),
-            Action::Alert(alerts) => {
-                for alert in alerts {
-                    tracing::warn!(
-                        tenant.id = %alert.tenant, dag.id = %alert.dag_id, run.id = %alert.run_name, route = alert.route,
-                        what = alert.what, reason = alert.reason.as_deref(), "a notification is due"
-                    );
-                }
-            }
+            Action::Alert(_) => self.alerted.notify_one(),
             Action::Fault(faults) => {
                 for fault in faults {
                     tracing::error!(run.id = %fault.run, task = ?fault.task, error = %fault.refused, "the engine refused a transition");

@@ -25,6 +25,7 @@ use plugins::script::{Language, Options as ScriptOptions, Policy as ScriptPolicy
 use scheduler::{
     clock,
     conflicts::Conflicts,
+    delivery::Deliverer,
     executors::{Executors, Kind as ExecutorKind},
     facts::DbFacts,
     hints,
@@ -129,7 +130,8 @@ impl Scheduling {
         status: &watch::Sender<Status>,
         stop: &Stop,
     ) -> anyhow::Result<Over> {
-        let lease = term.lease();
+        let (lease, scope) = (term.lease(), term.journal.scope());
+        let alerted = Arc::new(Notify::new());
         tracing::info!(owner = self.claim.owner, "the shard is ours");
         let end = stop.cancel.child_token();
         let (reports, received) = mpsc::channel(REPORTS_MAX);
@@ -152,6 +154,15 @@ impl Scheduling {
             isolate: conflicts.isolated(),
             wake: self.wake.clone(),
             settled: self.settled.clone(),
+            alerted: alerted.clone(),
+        };
+        let deliverer = Deliverer {
+            db: self.db.clone(),
+            scope,
+            sealer: self.sealer.clone(),
+            policy: parts.policy.clone(),
+            alerted,
+            wake: self.wake.clone(),
         };
         let over = tokio::select! {
             ended = Box::pin(shell::run(parts, status.clone(), stop.drain.clone(), end.clone())) => match ended? {
@@ -163,6 +174,7 @@ impl Scheduling {
             () = self.overdue(stop) => Over::Asked,
             never = hints::hear(&self.db, Topic::Inbox, || self.wake.notify_one()) => match never {},
             never = hints::pass_on(&self.db, Topic::Outcomes, &self.settled) => match never {},
+            never = deliverer.run() => match never {},
             error = self.watch() => return Err(error),
         };
         if over == Over::Asked

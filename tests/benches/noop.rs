@@ -125,6 +125,7 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
         isolate: Vec::new(),
         wake: wake.clone(),
         settled: Arc::default(),
+        alerted: Arc::default(),
     };
     let (status, counts) = watch::channel(Status::default());
     let (drain, cancel) = (CancellationToken::new(), CancellationToken::new());
@@ -187,6 +188,7 @@ impl Bench {
             run_after: None,
             conf: serde_json::Map::new(),
             note: None,
+            chain_depth: 0,
         }))
         .await
     }

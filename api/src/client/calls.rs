@@ -3,19 +3,23 @@
 use hyper::Method;
 
 use super::{Call, Client, ClientError};
-use crate::v2::{
-    assets::{AssetCollection, AssetEvent, AssetEventBody, AssetEventCollection},
-    backfills::{Backfill, BackfillBody, BackfillCollection},
-    connections::{Connection, ConnectionBody, ConnectionCollection},
-    dag_runs::{ClearRunBody, DagRun, DagRunCollection, DagRunPatch, TriggerBody},
-    dags::{Dag, DagCollection, DagDetails, DagPatch},
-    event_logs::EventLogCollection,
-    monitor::{Health, Version},
-    pools::{Pool, PoolBody, PoolCollection, PoolPatch},
-    task_instances::{ClearBody, Log, TaskInstance, TaskInstanceCollection, TaskInstancePatch},
-    tasks::TaskCollection,
-    variables::{Variable, VariableBody, VariableCollection},
-    xcom::XCom,
+use crate::{
+    v1::alerts::AlertCollection,
+    v2::{
+        assets::{AssetCollection, AssetEvent, AssetEventBody, AssetEventCollection},
+        backfills::{Backfill, BackfillBody, BackfillCollection},
+        connections::{Connection, ConnectionBody, ConnectionCollection},
+        dag_runs::{ClearRunBody, DagRun, DagRunCollection, DagRunPatch, TriggerBody},
+        dags::{Dag, DagCollection, DagDetails, DagPatch},
+        event_logs::EventLogCollection,
+        hitl_details::{HitlAnswer, HitlAnswered, HitlDetailCollection},
+        monitor::{Health, Version},
+        pools::{Pool, PoolBody, PoolCollection, PoolPatch},
+        task_instances::{ClearBody, Log, TaskInstance, TaskInstanceCollection, TaskInstancePatch},
+        tasks::TaskCollection,
+        variables::{Variable, VariableBody, VariableCollection},
+        xcom::XCom,
+    },
 };
 
 type Answer<T> = Result<T, ClientError>;
@@ -60,6 +64,36 @@ fn paged(call: Call, slice: Slice) -> Call {
 }
 
 impl Client {
+    /// What tasks of a DAG, or of all with `~`, ask people, newest first.
+    pub async fn questions(
+        &self,
+        dag: &str,
+        answered: Option<bool>,
+        slice: Slice,
+    ) -> Answer<HitlDetailCollection> {
+        let call = get(["dags", dag, "dagRuns", "~", "hitlDetails"]).with("response_received", answered);
+        self.send(paged(call, slice)).await
+    }
+
+    /// Answers what a task instance asks.
+    pub async fn answer(
+        &self,
+        dag: &str,
+        run: &str,
+        task: &str,
+        map_index: i32,
+        body: &HitlAnswer,
+    ) -> Answer<HitlAnswered> {
+        let index = map_index.to_string();
+        let path = ["dags", dag, "dagRuns", run, "taskInstances", task, &index, "hitlDetails"];
+        self.send(Call::new(Method::PATCH, path).body(body)).await
+    }
+
+    /// Alerts, newest first; in one delivery state if asked for.
+    pub async fn alerts(&self, state: Option<&str>, slice: Slice) -> Answer<AlertCollection> {
+        self.send(paged(Call::own(Method::GET, ["alerts"]).with("state", state), slice)).await
+    }
+
     /// Which release the service is.
     pub async fn version(&self) -> Answer<Version> {
         self.send(get(["version"])).await

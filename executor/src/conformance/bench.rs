@@ -274,6 +274,7 @@ pub fn work(bundle_dir: PathBuf, command: &str) -> Work {
         bundle_dir,
         outputs: BTreeMap::new(),
         map: Map::new(),
+        secret_variables: std::collections::BTreeSet::new(),
         variables: BTreeMap::new(),
         connections: BTreeMap::new(),
         policy: Policy::default(),

@@ -244,6 +244,16 @@ fn secrets_of(context: &AttemptContext) -> Secrets {
         values.extend(connection.password.clone());
         connection.extra.values().for_each(|value| leaves(value, &mut values));
     }
+    for name in &context.secret_variables {
+        let Some(value) = context.variables.get(name) else { continue };
+        leaves(value, &mut values);
+        // `var.json` gives out the parts.
+        if let Some(parts) = value.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok())
+            && (parts.is_object() || parts.is_array())
+        {
+            leaves(&parts, &mut values);
+        }
+    }
     Secrets::new(values.iter().map(String::as_str))
 }
 
@@ -262,5 +272,6 @@ fn without_secrets(mut context: AttemptContext) -> AttemptContext {
     context.connections = std::collections::BTreeMap::<String, Connection>::new();
     context.outputs.clear();
     context.variables.clear();
+    context.secret_variables.clear();
     context
 }

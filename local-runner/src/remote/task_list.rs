@@ -11,7 +11,9 @@ use dags::ids::TaskId;
 use engine::state::TaskState;
 
 use super::{
-    Count, Error, Service, Session, rows,
+    Count, Error, Service, Session,
+    questions::{self, AnswerArgs, QuestionsArgs},
+    rows,
     screen::{Cell, toned},
     task_log::{self, LogArgs},
     values::TaskArg,
@@ -126,6 +128,12 @@ pub(super) enum TasksCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// List what tasks ask people
+    #[command(after_help = "Example:\n  updraft tasks questions daily_sales")]
+    Questions(QuestionsArgs),
+    /// Answer what a task asks
+    #[command(after_help = "Example:\n  updraft tasks answer daily_sales latest go_on --option Approve")]
+    Answer(AnswerArgs),
     /// Set the state of task instances by hand
     #[command(after_help = "Example:\n  updraft tasks mark daily_sales latest load success --downstream")]
     Mark {
@@ -181,6 +189,8 @@ pub(super) async fn run(session: &mut Session<'_>, command: TasksCommand) -> Res
             let found = session.client.clear_tasks(&dag, &body).await?;
             instances(session, &found.task_instances, found.total_entries)?;
         }
+        TasksCommand::Questions(args) => questions::list(session, args).await?,
+        TasksCommand::Answer(args) => questions::answer(session, args).await?,
         TasksCommand::Mark { dag, run, task, state, along } => {
             let run = session.run_name(&dag, &run).await?;
             let patch = TaskInstancePatch {

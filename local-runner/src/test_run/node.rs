@@ -99,6 +99,8 @@ impl Node {
             isolate: Vec::new(),
             wake: wake.clone(),
             settled: std::sync::Arc::default(),
+            // Whoever tries a DAG out sees what would be said; nobody else hears of it.
+            alerted: std::sync::Arc::default(),
         };
         let (status, seen) = watch::channel(Status::default());
         let (drain, cancel, serving) =

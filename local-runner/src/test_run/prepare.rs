@@ -88,6 +88,25 @@ pub(super) fn make_pools(dag: &Dag, tenant: dags::ids::TenantId, journal: &mut M
     }
 }
 
+/// Complains about tasks that would wait for people for ever: nobody is asked in a test.
+pub(super) fn check_answers(prepared: &Prepared) -> Result<(), Error> {
+    let asks = |task: &&dags::model::Task| matches!(task.operator.as_str(), "approval" | "human_input");
+    let open = |task: &&dags::model::Task| !prepared.mocks.contains_key(&task.task_id);
+    let names: Vec<&str> =
+        prepared.dag.tasks.iter().filter(asks).filter(open).map(|task| task.task_id.as_str()).collect();
+    let Some(first) = names.first() else { return Ok(()) };
+    Err(Error::Usage {
+        message: format!(
+            "{} would wait for people to answer",
+            dags::suggest::list(names.iter().copied(), "and")
+        ),
+        help: Some(format!(
+            "say what they answer: `--mock {first}=success`, `--mock {first}=skipped` or \
+             `--mock '{first}={{\"chosen_options\": [\"Approve\"]}}'`"
+        )),
+    })
+}
+
 /// Complains about variables and connections that tasks name and nobody gave, all at once.
 pub(super) fn check_needs(
     prepared: &Prepared,

@@ -1,9 +1,15 @@
 //! A line for whatever happens while it happens.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+};
 
-use dags::time::Timestamp;
-use engine::{rows::EventRow, state::TaskState};
+use dags::{ids::AlertId, time::Timestamp};
+use engine::{
+    rows::{AlertRow, EventRow},
+    state::TaskState,
+};
 use scheduler::facts::SharedJournal;
 
 use crate::terminal::{Tone, duration, paint};
@@ -15,6 +21,8 @@ pub(super) struct Progress {
     start: Timestamp,
     /// How many rows of the history were shown.
     seen: usize,
+    /// Alerts that were shown.
+    told: BTreeSet<AlertId>,
     colour: bool,
     /// The width of the longest name.
     width: usize,
@@ -42,7 +50,7 @@ fn shown(state: TaskState) -> bool {
 
 impl Progress {
     pub(super) fn new(start: Timestamp, width: usize, colour: bool) -> Self {
-        Self { start, seen: 0, colour, width }
+        Self { start, seen: 0, told: BTreeSet::new(), colour, width }
     }
 
     /// Shows what happened since the last time.
@@ -74,7 +82,31 @@ impl Progress {
             let line = format!("{at:>8}  {name:<width$}  {state_text} {rest}", width = self.width);
             writeln!(out, "{}", line.trim_end())?;
         }
+        self.show_alerts(journal, out)?;
         out.flush()
+    }
+
+    /// Says who would hear of what.
+    fn show_alerts(&mut self, journal: &SharedJournal, out: &mut dyn Write) -> io::Result<()> {
+        let mut new: Vec<AlertRow> = {
+            let journal = journal.lock();
+            journal.alerts.values().filter(|alert| !self.told.contains(&alert.id)).cloned().collect()
+        };
+        new.sort_by_key(|alert| (alert.at, alert.id));
+        for alert in new {
+            let at = duration(alert.at.since(self.start).to_std());
+            let subject = match &alert.task {
+                Some((task, index, _)) => label(task.as_str(), *index),
+                None => "the run".to_owned(),
+            };
+            let what = format!("{} of {subject}", alert.what.as_str());
+            let reason = alert.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let line =
+                format!("{at:>8}  notify `{}` of the {what}{reason} (not sent in a test)", alert.route);
+            writeln!(out, "{}", paint(&line, Tone::Dim, self.colour))?;
+            self.told.insert(alert.id);
+        }
+        Ok(())
     }
 }
 

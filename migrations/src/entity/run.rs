@@ -32,6 +32,7 @@ pub(crate) struct Model {
     pub(crate) backfill_id: Option<i64>,
     pub(crate) backfill_place: Option<i32>,
     pub(crate) triggered_by: Option<String>,
+    pub(crate) chain_depth: i32,
     pub(crate) quarantine: Option<String>,
 }
 

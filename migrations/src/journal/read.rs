@@ -13,7 +13,8 @@ use dags::{
 use engine::{
     command::{ActivatedDag, Command, InboxRow, Refusal},
     journal::{Inbox, Known, Load, Loaded},
-    rows::{Broken, ContinuationRow, DagRow, MemberRow, RunRow, Snapshot, TaskRow},
+    rows::{Broken, ContinuationRow, DagRow, InputRow, MemberRow, RunRow, Snapshot, TaskRow},
+    state::TaskState,
 };
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
@@ -24,7 +25,10 @@ use uuid::Uuid;
 
 use crate::{
     db::Db,
-    entity::{backfill, dag, dag_version, inbox, member, pending_asset, pool, run, task_instance, tenant},
+    entity::{
+        backfill, dag, dag_version, inbox, input_request, member, pending_asset, pool, run, task_instance,
+        tenant,
+    },
     error::{Doing as _, Error},
     rows,
     scope::ShardScope,
@@ -89,6 +93,7 @@ pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Err
     let mut broken = Vec::new();
     let (dags, quarantined_dags) = all_dags(db, scope, &mut broken).await?;
     let (runs, members) = unfinished(db, scope, &quarantined_dags, &mut broken).await?;
+    let inputs = inputs(db, &runs).await?;
     let mut wanted: BTreeSet<Version> =
         dags.iter().map(|dag| (dag.tenant, dag.dag_id.clone(), dag.version.clone())).collect();
     wanted.extend(runs.iter().map(|(run, _)| (run.tenant, run.dag_id.clone(), run.version.clone())));
@@ -141,6 +146,7 @@ pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Err
         backfills: backfills.iter().map(rows::backfill).collect::<Result<_, _>>()?,
         last_backfill: last_backfill(db, scope).await?,
         continuations: continuations(db, scope).await?,
+        inputs,
         quarantined_dags,
         broken,
     })
@@ -180,6 +186,32 @@ async fn all_dags(
         }
     }
     Ok((dags, quarantined))
+}
+
+/// The questions that task instances of these runs wait for.
+async fn inputs(db: &Db, runs: &[(RunRow, Vec<TaskRow>)]) -> Result<Vec<InputRow>, Error> {
+    let waiting: Vec<(TenantId, Uuid)> = runs
+        .iter()
+        .flat_map(|(_, tasks)| tasks)
+        .filter(|task| task.state == TaskState::AwaitingInput)
+        .map(|task| (task.tenant, task.attempt().0))
+        .collect();
+    let mut inputs = Vec::with_capacity(waiting.len());
+    for same_tenant in waiting.chunk_by(|a, b| a.0 == b.0) {
+        for chunk in same_tenant.chunks(RUNS_PER_READ) {
+            let found = input_request::Entity::find()
+                .filter(input_request::Column::TenantId.eq(chunk[0].0.0))
+                .filter(input_request::Column::AttemptId.is_in(chunk.iter().map(|(_, attempt)| *attempt)))
+                .order_by_asc(input_request::Column::AttemptId)
+                .all(db.read())
+                .await
+                .doing("read the questions that tasks wait for")?;
+            for row in found {
+                inputs.push(crate::store::input_request::read(row)?);
+            }
+        }
+    }
+    Ok(inputs)
 }
 
 async fn last_backfill(db: &Db, scope: ShardScope) -> Result<BTreeMap<TenantId, i64>, Error> {

@@ -11,6 +11,7 @@ use crate::{
     error::{Doing as _, Error},
 };
 
+mod alert;
 mod asset;
 mod backfill;
 mod continuation;
@@ -18,6 +19,7 @@ mod dag;
 mod delete;
 mod event;
 mod inbox;
+mod input_request;
 mod member;
 mod pool;
 mod quarantine;
@@ -65,6 +67,8 @@ pub(super) async fn rows(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Result
     asset::upsert_pending(tx, &batch.pending_assets).await?;
     backfill::upsert(tx, &batch.backfills).await?;
     event::insert(tx, fence, batch.number, &batch.events).await?;
+    alert::insert(tx, &batch.alerts).await?;
+    input_request::upsert(tx, &batch.inputs).await?;
     quarantine::write(tx, &batch.quarantine).await?;
     continuation::write(tx, fence, &batch.continuations).await?;
     inbox::take(tx, fence, batch).await

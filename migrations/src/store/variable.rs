@@ -155,6 +155,21 @@ fn read(row: variable::Model) -> Variable {
     }
 }
 
+/// A variable's value as an attempt gets it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// The value.
+    pub value: String,
+    /// Whether it is secret, so that it must be masked wherever it is shown.
+    pub secret: bool,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").field("secret", &self.secret).finish_non_exhaustive()
+    }
+}
+
 /// The values of those variables, secret ones opened: for the context of an attempt that names them, and for nothing
 /// else. One that isn't there is missing in the answer.
 pub async fn values(
@@ -162,7 +177,7 @@ pub async fn values(
     scope: TenantScope,
     sealer: &Sealer,
     names: &[String],
-) -> Result<BTreeMap<String, String>, Error> {
+) -> Result<BTreeMap<String, Opened>, Error> {
     let found = variable::Entity::find()
         .filter(variable::Column::TenantId.eq(scope.tenant().0))
         .filter(variable::Column::Name.is_in(names))
@@ -171,15 +186,15 @@ pub async fn values(
         .doing("read the variables of an attempt")?;
     let mut values = BTreeMap::new();
     for row in found {
-        let value = match (row.value, row.sealed) {
-            (Some(value), None) => value,
+        let opened = match (row.value, row.sealed) {
+            (Some(value), None) => Opened { value, secret: false },
             (None, Some(sealed)) => {
                 let plain = sealer.open(db, scope, place(&row.name, row.secret_version), &sealed).await?;
-                String::from_utf8_lossy(&plain).into_owned()
+                Opened { value: String::from_utf8_lossy(&plain).into_owned(), secret: true }
             }
             _ => return Err(Error::corrupt("variable", format!("{:?} has no value", row.name))),
         };
-        values.insert(row.name, value);
+        values.insert(row.name, opened);
     }
     Ok(values)
 }

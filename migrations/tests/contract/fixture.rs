@@ -125,6 +125,7 @@ pub(crate) fn run(tenant: TenantId, dag: &str, name: &str) -> RunRow {
         created_tasks: 1,
         backfill: None,
         triggered_by: Some("ann".into()),
+        chain_depth: 3,
     }
 }
 

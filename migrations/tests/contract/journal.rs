@@ -202,6 +202,7 @@ fn trigger(name: &str) -> Command {
         run_after: None,
         conf: serde_json::Map::new(),
         note: None,
+        chain_depth: 0,
     })
 }
 

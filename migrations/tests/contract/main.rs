@@ -4,8 +4,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
+mod alerts;
 mod batches;
 mod fixture;
+mod inputs;
 mod journal;
 mod lease;
 mod model;

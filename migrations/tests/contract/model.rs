@@ -111,6 +111,7 @@ impl Model {
             pending_assets: self.pending.values().cloned().collect(),
             backfills: self.backfills.values().filter(|b| b.ended_at.is_none()).cloned().collect(),
             last_backfill,
+            inputs: Vec::new(),
             continuations: self.continuations.values().cloned().collect(),
             quarantined_dags: BTreeMap::new(),
             broken: Vec::new(),

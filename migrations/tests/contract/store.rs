@@ -262,8 +262,12 @@ async fn variables_are_write_only_when_secret(test: TestDb) {
     let names = ["region", "token", "none"].map(str::to_owned);
     let values = variable::values(db, scope(), &sealer, &names).await.unwrap();
     assert_eq!(
-        values.into_iter().collect::<Vec<_>>(),
-        [("region", "eu"), ("token", "hunter3")].map(owned_pair)
+        values.into_iter().map(|(name, opened)| (name, opened.value, opened.secret)).collect::<Vec<_>>(),
+        [("region", "eu", false), ("token", "hunter3", true)].map(|(name, value, secret)| (
+            name.to_owned(),
+            value.to_owned(),
+            secret
+        ))
     );
     assert_eq!(test.number("SELECT count(*) FROM audit WHERE payload LIKE '%hunter%'").await, 0);
     assert_eq!(audit::list(db, scope(), ALL).await.unwrap().rows[0].kind, "set_variable");
@@ -271,10 +275,6 @@ async fn variables_are_write_only_when_secret(test: TestDb) {
     assert!(!variable::delete(db, scope(), "ann", "region").await.unwrap());
     assert_eq!(variable::get(db, scope(), "region").await.unwrap(), None);
     assert!(!format!("{:?}", secret_variable("token", "hunter2")).contains("hunter2"));
-}
-
-fn owned_pair((name, value): (&str, &str)) -> (String, String) {
-    (name.to_owned(), value.to_owned())
 }
 
 fn warehouse(secrets: Option<connection::Secrets>) -> connection::NewConnection {
@@ -393,7 +393,7 @@ async fn a_tenant_sees_nothing_of_another(test: TestDb) {
         let backfills = backfill::list(db, scope, &Visible::all(), None, ALL).await.unwrap();
         assert!(backfills.total > 0 && backfills.rows.iter().all(|row| row.tenant == tenant));
         let values = variable::values(db, scope, &sealer, &["v".to_owned()]).await.unwrap();
-        assert_eq!(values["v"], value);
+        assert_eq!(values["v"].value, value);
         let (address, _) = connection::open(db, scope, &sealer, "warehouse").await.unwrap().unwrap();
         assert_eq!(address.host.as_deref(), Some(value));
         assert_eq!(connection::list(db, scope).await.unwrap().len(), 1);

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::Operator;
 use crate::{
     flow::{Branch, Empty, ShortCircuit, TaskSensor, TimeSensor, TriggerDag},
+    human::{Approval, HumanInput},
     operator::{Failure, Finished, Job, Step},
     schema,
 };
@@ -31,6 +32,8 @@ of_the_engine!(Branch, "branch", main: Some("cases"), templated: ["cases"]);
 of_the_engine!(ShortCircuit, "short_circuit", main: Some("when"), templated: ["when"]);
 of_the_engine!(TriggerDag, "trigger_dag", main: Some("dag_id"), templated: ["dag_id", "conf", "run_id", "logical_date"]);
 of_the_engine!(TimeSensor, "time_sensor", main: Some("at"), templated: ["at"]);
+of_the_engine!(Approval, "approval", main: Some("subject"), templated: ["subject", "body"]);
+of_the_engine!(HumanInput, "human_input", main: Some("subject"), templated: ["subject", "body", "options"]);
 of_the_engine!(TaskSensor, "task_sensor", main: Some("dag_id"), templated: []);
 
 /// Fails. For trying out retries, trigger rules and notifications.

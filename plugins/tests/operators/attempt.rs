@@ -77,6 +77,7 @@ impl Attempt {
             bundle_dir: bundle,
             outputs: BTreeMap::from([(TaskId::parse("stores").unwrap(), json!(["berlin", "paris"]))]),
             map: Map::new(),
+            secret_variables: std::collections::BTreeSet::new(),
             variables: BTreeMap::new(),
             connections: BTreeMap::new(),
             policy: Policy::default(),

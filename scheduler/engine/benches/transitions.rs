@@ -91,6 +91,7 @@ impl Bench {
                 run_after: None,
                 conf: serde_json::Map::new(),
                 note: None,
+                chain_depth: 0,
             }),
             None,
         );

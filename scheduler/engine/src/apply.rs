@@ -32,6 +32,26 @@ fn moves(state: TaskState) -> bool {
     }
 }
 
+/// Whether an instance in this state may go on by itself at an instant that it names.
+fn sleeps(state: TaskState) -> bool {
+    match state {
+        TaskState::UpForRetry
+        | TaskState::UpForReschedule
+        | TaskState::Deferred
+        | TaskState::AwaitingInput => true,
+        TaskState::None
+        | TaskState::Scheduled
+        | TaskState::Queued
+        | TaskState::Running
+        | TaskState::Restarting
+        | TaskState::Success
+        | TaskState::Failed
+        | TaskState::Skipped
+        | TaskState::UpstreamFailed
+        | TaskState::Removed => false,
+    }
+}
+
 impl Engine {
     /// Notes that an instance's row changed.
     pub(crate) fn touch(&mut self, at: TiRef) {
@@ -69,7 +89,7 @@ impl Engine {
         let step = Step { ti: at.ti, to, try_number: ti.try_number, at: now, reason: reason.clone() };
         let live = ti.live();
         live.reason = reason;
-        if to != TaskState::UpForRetry && to != TaskState::UpForReschedule && to != TaskState::Deferred {
+        if !sleeps(to) {
             live.wake_at = None;
         }
         if to.is_finished() {
@@ -90,6 +110,13 @@ impl Engine {
         }
         self.touch(at);
         self.count_limits(at.run, task, from, to);
+        if from == TaskState::Deferred {
+            self.unwatch(at);
+        }
+        if from == TaskState::AwaitingInput {
+            let attempt = self.attempt_id(at);
+            self.inputs.remove(&attempt);
+        }
         if from == TaskState::Deferred || to == TaskState::Deferred {
             let run = self.run(at.run);
             let (tenant, model) = (run.row.tenant, run.plan.model(task));
@@ -126,6 +153,8 @@ impl Engine {
             self.emit_assets(at);
         }
         self.notify_task(at, state);
+        let dag = self.run(at.run).dag;
+        self.news(dag, false);
     }
 
     /// Counts instances of tasks that have limits of their own.

@@ -160,6 +160,7 @@ impl Engine {
             note: None,
             backfill: None,
             by: None,
+            chain_depth: 0,
         };
         self.make_run(dag, new);
     }

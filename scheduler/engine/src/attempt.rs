@@ -10,8 +10,9 @@ use dags::{
 use crate::{
     backoff::{Policy, retry_delay},
     dispatch::{Dispatch, End, News, Outcome, Report},
-    engine::{Answer, Engine, Fate, Holder, Timer},
+    engine::{Engine, Fate, Holder, Timer},
     format::Format,
+    question::Answer,
     rows::{ResultRow, RunRow},
     run::{TiRef, flag},
     state::TaskState,
@@ -231,6 +232,13 @@ impl Engine {
         }
     }
 
+    /// A task that the engine ran itself is done and returned this.
+    pub(crate) fn returned(&mut self, at: TiRef, value: serde_json::Value) {
+        let end = End::success(Some(value));
+        self.run_mut(at.run).tis[at.ti as usize].live().mapped_length = end.mapped_length;
+        self.succeeded(at, &end);
+    }
+
     pub(crate) fn succeeded(&mut self, at: TiRef, end: &End) {
         let ti = &self.run(at.run).tis[at.ti as usize];
         let plan = &self.run(at.run).plan.tasks[ti.task as usize];
@@ -334,6 +342,7 @@ impl Engine {
             Answer::Done | Answer::Holds(_) => {
                 self.apply(at, Event::Succeed, None);
             }
+            Answer::Return(value) => self.returned(at, value),
             Answer::Follow(chosen) => self.follow(at, &chosen),
             Answer::Stop { direct } => self.stop(at, direct),
             Answer::Again(when) => {
@@ -341,10 +350,13 @@ impl Engine {
                     self.sleep_until(at, when.max(self.now.after(Span::millis(1))));
                 }
             }
+            Answer::Watch(watch) => self.watch(at, watch),
+            Answer::Ask(ask) => self.ask_people(at, *ask),
             Answer::Skip(reason) => {
                 self.apply(at, Event::Skip, Some(reason.into()));
             }
             Answer::Error(reason) => self.failed(at, true, Some(reason.into())),
+            Answer::FailForGood(reason) => self.failed(at, false, Some(reason.into())),
         }
         Fate::Taken
     }
@@ -363,12 +375,15 @@ impl Engine {
                 self.apply(at, Event::Skip, Some("its `when` is false".into()));
             }
             Answer::Done
+            | Answer::Return(_)
             | Answer::Follow(_)
             | Answer::Stop { .. }
             | Answer::Trigger(_)
             | Answer::Again(_)
+            | Answer::Watch(_)
+            | Answer::Ask(_)
             | Answer::Skip(_) => self.fail_when(at, "its `when` got an answer of another kind"),
-            Answer::Error(reason) => self.fail_when(at, &reason),
+            Answer::Error(reason) | Answer::FailForGood(reason) => self.fail_when(at, &reason),
         }
     }
 

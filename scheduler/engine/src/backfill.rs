@@ -279,6 +279,7 @@ impl Engine {
             note: None,
             backfill: Some((key.1, ordinal)),
             by: None,
+            chain_depth: 0,
         };
         self.reserve(dag, new.logical_date);
         self.make_run(dag, new);

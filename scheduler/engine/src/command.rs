@@ -57,6 +57,8 @@ pub enum Command {
         /// `success`, `failed` or `skipped`.
         state: TaskState,
     },
+    /// Answer what a task instance asks.
+    Respond(Response),
     /// Set the state of a run by hand.
     MarkRun {
         /// The DAG.
@@ -179,6 +181,28 @@ pub struct Trigger {
     /// A note for people.
     #[serde(default)]
     pub note: Option<String>,
+    /// How many runs started each other before this one; 0 if a person asks.
+    #[serde(default)]
+    pub chain_depth: u32,
+}
+
+/// An answer to what a task instance asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Response {
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run.
+    pub run_name: RunName,
+    /// The task.
+    pub task_id: TaskId,
+    /// The map index, -1 for an ordinary task.
+    pub map_index: i32,
+    /// What is chosen of the options.
+    pub chosen_options: Vec<String>,
+    /// What is given beside the choice.
+    #[serde(default)]
+    pub params_input: Map<String, Value>,
 }
 
 /// Which task instances of a run.

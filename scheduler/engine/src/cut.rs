@@ -45,6 +45,8 @@ impl Engine {
         batch.consumed_assets = out.consumed_assets;
         batch.backfills = out.backfills.into_values().collect();
         batch.inbox = out.inbox;
+        batch.alerts = out.alerts;
+        batch.inputs = out.inputs;
         batch.continuations = out.continuations.into_values().collect();
         self.now.0 += 1;
         (batch, out.effects)
@@ -56,6 +58,8 @@ impl Engine {
         !(self.dirty_runs.is_empty()
             && self.dirty_dags.is_empty()
             && out.inbox.is_empty()
+            && out.alerts.is_empty()
+            && out.inputs.is_empty()
             && out.pools.is_empty()
             && out.deleted_pools.is_empty()
             && out.deleted_runs.is_empty()
@@ -132,6 +136,7 @@ impl Engine {
         self.out.attempts.retain(|attempt| attempt.row.run != id);
         self.out.members.retain(|_, member| member.run != id);
         self.out.results.retain(|result| result.run != id);
+        self.out.inputs.retain(|input| input.run != id);
         self.out.removed_tasks.retain(|changed| changed.row.run != id);
         self.out.removed_new_tasks.retain(|row| row.run != id);
     }

@@ -130,6 +130,25 @@ pub struct End {
     pub mapped_length: Option<u32>,
 }
 
+impl End {
+    /// A success without a process, with what it returned.
+    pub fn success(result: Option<Value>) -> Self {
+        let length = match &result {
+            Some(Value::Array(list)) => Some(list.len()),
+            Some(Value::Object(object)) => Some(object.len()),
+            Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) | None => None,
+        };
+        Self {
+            outcome: Outcome::Success,
+            duration: Span::ZERO,
+            exit_code: None,
+            reason: None,
+            result: result.map(ResultRef::Inline),
+            mapped_length: length.map(|length| u32::try_from(length).unwrap_or(u32::MAX)),
+        }
+    }
+}
+
 /// How an attempt ended, seen by the one who ran it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

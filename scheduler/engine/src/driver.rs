@@ -15,9 +15,10 @@ pub use crate::dispatch::Receipt;
 use crate::{
     command::Refusal,
     dispatch::{Dispatch, Held, Kill, News, Report},
-    engine::{Alert, Answer, Config, Effects, Engine, Fate, Fault, Question},
+    engine::{Config, Effects, Engine, Fate, Fault},
     journal::{Commit, Conflict, Inbox, Load, Loaded, Position},
-    rows::{Batch, Broken, Snapshot},
+    question::{Answer, Question},
+    rows::{AlertRow, Batch, Broken, Snapshot},
 };
 
 /// The first wait after a commit that failed; doubled up to [`BACKOFF_MAX`].
@@ -78,8 +79,8 @@ pub enum Action {
     Ask(Vec<Question>),
     /// These reports are durable: their senders may forget them.
     Confirm(Vec<Receipt>),
-    /// Send notifications.
-    Alert(Vec<Alert>),
+    /// These alerts are stored and wait to be delivered.
+    Alert(Vec<AlertRow>),
     /// Log bugs.
     Fault(Vec<Fault>),
     /// Tell people: these runs and DAGs are left alone from now on.
@@ -307,6 +308,9 @@ impl Driver {
         if !answered.is_empty() {
             actions.push(Action::Answered(answered));
         }
+        if !flight.batch.alerts.is_empty() {
+            actions.push(Action::Alert(flight.batch.alerts.clone()));
+        }
         let rebuild = flight.effects.rebuild;
         Self::let_out(flight.effects, flight.receipts, actions);
         if rebuild {
@@ -315,8 +319,7 @@ impl Driver {
     }
 
     fn let_out(effects: Effects, mut receipts: Vec<Receipt>, actions: &mut Vec<Action>) {
-        let Effects { dispatches, kills, confirms, questions, alerts, faults, quarantined, rebuild: _ } =
-            effects;
+        let Effects { dispatches, kills, confirms, questions, faults, quarantined, rebuild: _ } = effects;
         if !dispatches.is_empty() {
             actions.push(Action::Dispatch(dispatches));
         }
@@ -329,9 +332,6 @@ impl Driver {
         receipts.extend(confirms);
         if !receipts.is_empty() {
             actions.push(Action::Confirm(receipts));
-        }
-        if !alerts.is_empty() {
-            actions.push(Action::Alert(alerts));
         }
         if !faults.is_empty() {
             actions.push(Action::Fault(faults));

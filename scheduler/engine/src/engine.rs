@@ -12,9 +12,7 @@ use std::{
 };
 
 use dags::{
-    ids::{
-        AttemptId, BundleId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId,
-    },
+    ids::{AttemptId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId},
     model::Dag,
     time::{Span, Timestamp},
     timetable::{Planned, Timetable},
@@ -26,10 +24,11 @@ use crate::{
     journal::Load,
     map::FixedMap,
     plan::{Plan, TaskIdx},
+    question::{MakeRun, Question},
     queue::{Queue, Ticket},
     rows::{
-        AssetEventRow, AttemptRow, BackfillRow, Broken, ContinuationRow, DagRow, EventRow, InboxOutcome,
-        MemberKey, MemberRow, PendingAssetRow, PoolRow, QuarantineRow, ResultRow,
+        AlertRow, AssetEventRow, AttemptRow, BackfillRow, Broken, ContinuationRow, DagRow, EventRow,
+        InboxOutcome, InputRow, MemberKey, MemberRow, PendingAssetRow, PoolRow, QuarantineRow, ResultRow,
     },
     run::{Run, RunIdx, TiRef},
     transition::Refused,
@@ -69,68 +68,6 @@ impl Config {
     }
 }
 
-/// A question that the engine can't decide itself.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Question {
-    /// The fence: an answer to a question that is no longer open is dropped.
-    pub id: DispatchId,
-    /// What is asked.
-    pub ask: Ask,
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// The run.
-    pub run: RunId,
-    /// The DAG.
-    pub dag_id: DagId,
-    /// The run's name.
-    pub run_name: RunName,
-    /// The version that the run is pinned to.
-    pub version: DagVersion,
-    /// The bundle that the run is pinned to.
-    pub bundle: BundleId,
-    /// The task.
-    pub task_id: TaskId,
-    /// The map index.
-    pub map_index: i32,
-    /// The try that the answer belongs to.
-    pub try_number: u32,
-    /// When the try started, for waits that are counted from there.
-    pub started_at: Option<Timestamp>,
-}
-
-/// What a question is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    /// Whether the task's `when` holds; answered by [`Answer::Holds`].
-    When,
-    /// What the task, which the engine runs itself, comes to; answered by anything else.
-    Task,
-}
-
-/// The answer to a question.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
-    /// Whether the `when` holds.
-    Holds(bool),
-    /// The task is done.
-    Done,
-    /// A branch follows these of its direct downstream tasks.
-    Follow(Vec<TaskId>),
-    /// A short circuit: skip all that follow, or with `direct` only the direct downstream tasks.
-    Stop {
-        /// Leave the tasks further down to their trigger rules.
-        direct: bool,
-    },
-    /// Make a run; the task is done when it is made.
-    Trigger(Box<crate::command::Trigger>),
-    /// Ask again then.
-    Again(Timestamp),
-    /// The task is skipped, for that reason.
-    Skip(String),
-    /// It couldn't be evaluated; the task fails.
-    Error(String),
-}
-
 /// What may leave the process once the batch is stored.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Effects {
@@ -142,33 +79,12 @@ pub struct Effects {
     pub confirms: Vec<Receipt>,
     /// Questions to answer.
     pub questions: Vec<Question>,
-    /// Notifications to send.
-    pub alerts: Vec<Alert>,
     /// Pairs of state and event that must not happen: bugs, to be logged. Nothing was written for them.
     pub faults: Vec<Fault>,
     /// What is left alone from now on: somebody must look at it.
     pub quarantined: Vec<Broken>,
     /// Something was released: the engine is to be built again, with it.
     pub rebuild: bool,
-}
-
-/// A notification to send.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Alert {
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// The route.
-    pub route: String,
-    /// The DAG.
-    pub dag_id: DagId,
-    /// The run.
-    pub run_name: RunName,
-    /// The task and map index, if it is about one.
-    pub task: Option<(TaskId, i32)>,
-    /// What happened: `failure`, `success`, `retry`, `deadline`.
-    pub what: &'static str,
-    /// Why, where that isn't plain.
-    pub reason: Option<Arc<str>>,
 }
 
 /// Something that must not happen.
@@ -220,6 +136,8 @@ pub(crate) struct DagState {
     pub(crate) dirty: bool,
     /// Grows with every change of the schedule; timers of before are void.
     pub(crate) generation: u32,
+    /// When a task instance or a run of it ended last, since the engine was built.
+    pub(crate) news: Timestamp,
 }
 
 impl DagState {
@@ -294,6 +212,8 @@ pub(crate) struct Out {
     pub(crate) consumed_assets: Vec<(TenantId, DagId)>,
     pub(crate) backfills: BTreeMap<(TenantId, i64), BackfillRow>,
     pub(crate) inbox: Vec<InboxOutcome>,
+    pub(crate) alerts: Vec<AlertRow>,
+    pub(crate) inputs: Vec<InputRow>,
     pub(crate) continuations: BTreeMap<i64, ContinuationRow>,
     pub(crate) quarantine: Vec<QuarantineRow>,
     /// History of runs that aren't in memory.
@@ -329,6 +249,12 @@ pub struct Engine {
     pub(crate) backfills: BTreeMap<(TenantId, i64), crate::backfill::State>,
     pub(crate) last_backfill: BTreeMap<TenantId, i64>,
     pub(crate) next_continuation: i64,
+    /// Questions to people that are open.
+    pub(crate) inputs: BTreeMap<AttemptId, InputRow>,
+    /// Who waits for news of which DAG.
+    pub(crate) watchers: crate::watch::Watchers,
+    /// How many runs the tasks of a tenant may still start now.
+    pub(crate) rates: BTreeMap<TenantId, crate::chain::Rate>,
     pub(crate) quarantined_dags: BTreeMap<(TenantId, DagId), Arc<str>>,
     /// Transitions made, ever: for figures.
     pub(crate) transitions: u64,
@@ -352,7 +278,7 @@ pub(crate) struct Awaited {
     pub(crate) pasts: Vec<(RunIdx, u64)>,
     pub(crate) backfills: Vec<(TenantId, i64)>,
     /// Tasks that want to make a run.
-    pub(crate) tasks: Vec<(DispatchId, crate::command::Trigger)>,
+    pub(crate) tasks: Vec<(DispatchId, MakeRun)>,
 }
 
 impl Awaited {
@@ -391,6 +317,9 @@ impl Engine {
             backfills: BTreeMap::new(),
             last_backfill: BTreeMap::new(),
             next_continuation: 1,
+            inputs: BTreeMap::new(),
+            watchers: crate::watch::Watchers::default(),
+            rates: BTreeMap::new(),
             quarantined_dags: BTreeMap::new(),
             transitions: 0,
         }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use dags::time::Timestamp;
 
 use crate::{
-    engine::{Ask, Engine, Limited, Question},
+    engine::{Engine, Limited},
     plan::{EngineTask, TaskIdx},
+    question::{Ask, Question},
     queue::Pending,
     run::{RunIdx, TiRef, flag},
     state::{RunState, TaskState},

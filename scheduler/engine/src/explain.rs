@@ -204,7 +204,16 @@ impl Engine {
                 let wake = ti.live.as_ref().and_then(|live| live.wake_at);
                 holds.extend(wake.filter(|wake| *wake > self.now).map(|at| until(ti.state, at)));
             }
-            TaskState::AwaitingInput => holds.push(question()),
+            TaskState::AwaitingInput => holds.push(Hold {
+                limit: Limit::Question,
+                says: ti
+                    .live
+                    .as_ref()
+                    .and_then(|live| live.reason.as_deref())
+                    .unwrap_or("it waits for an answer")
+                    .to_owned(),
+                frees: "somebody answers it, with `updraft tasks answer`".to_owned(),
+            }),
             TaskState::Restarting => holds.push(Hold {
                 limit: Limit::Ending,
                 says: "it was cleared while it ran, and its attempt is being ended".to_owned(),

@@ -20,7 +20,9 @@ impl Engine {
         self.past_is_gone(run);
         self.drop_rows(run);
         self.out.deleted_runs.push((tenant, id));
+        let dag = self.run(run).dag;
         self.forget_run(run);
+        self.news(dag, true);
         Ok(json!({ "deleted": run_name })).into()
     }
 

@@ -9,7 +9,8 @@ use dags::{
 
 use crate::{
     dispatch::{End, Held, Outcome},
-    engine::{Ask, Engine, Holder},
+    engine::{Engine, Holder},
+    question::Ask,
     run::TiRef,
     state::TaskState,
 };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use dags::{
-    ids::{AttemptId, DagId, DagVersion, PoolName, RunId, RunName, TaskId, TenantId},
+    ids::{AlertId, AttemptId, DagId, DagVersion, PoolName, RunId, RunName, TaskId, TenantId},
     model::Dag,
     time::Timestamp,
 };
@@ -18,9 +18,11 @@ use crate::{
     command::{Command, InboxRow, Refusal},
     journal::{Commit, Conflict, Inbox, Journal, Known, Load, Loaded, Position},
     rows::{
-        AssetEventRow, AttemptRow, BackfillRow, Batch, ContinuationRow, DagRow, EventRow, MemberKey,
-        MemberRow, PendingAssetRow, PoolRow, QuarantineRow, ResultRow, RunRow, Snapshot, Subject, TaskRow,
+        AlertRow, AssetEventRow, AttemptRow, BackfillRow, Batch, ContinuationRow, DagRow, EventRow, InputRow,
+        MemberKey, MemberRow, PendingAssetRow, PoolRow, QuarantineRow, ResultRow, RunRow, Snapshot, Subject,
+        TaskRow,
     },
+    state::TaskState,
 };
 
 /// The key of a task instance.
@@ -60,6 +62,10 @@ pub struct MemoryJournal {
     pub backfills: BTreeMap<(TenantId, i64), BackfillRow>,
     /// History, in order.
     pub events: Vec<EventRow>,
+    /// Alerts.
+    pub alerts: BTreeMap<AlertId, AlertRow>,
+    /// Questions to people.
+    pub inputs: BTreeMap<AttemptId, InputRow>,
     /// Unfinished work.
     pub continuations: BTreeMap<i64, ContinuationRow>,
     /// Requests that weren't taken.
@@ -209,6 +215,12 @@ impl MemoryJournal {
         for row in &batch.results {
             self.results.insert((row.run, row.task.clone(), row.map_index), row.clone());
         }
+        for row in &batch.inputs {
+            self.inputs.insert(row.attempt, row.clone());
+        }
+        for row in &batch.alerts {
+            self.alerts.entry(row.id).or_insert_with(|| row.clone());
+        }
         for row in &batch.dags {
             self.dags.insert((row.tenant, row.dag_id.clone()), row.clone());
         }
@@ -271,6 +283,7 @@ impl MemoryJournal {
         self.events.retain(|event| event.run != run);
         self.tasks.retain(|(owner, ..), _| *owner != run);
         self.results.retain(|(owner, ..), _| *owner != run);
+        self.inputs.retain(|_, row| row.run != run);
         self.attempts.retain(|attempt| attempt.row.run != run);
         self.members.retain(|(owner, ..), _| *owner != run);
     }
@@ -303,6 +316,7 @@ impl MemoryJournal {
             backfills: self.backfills.values().filter(|row| row.ended_at.is_none()).cloned().collect(),
             last_backfill,
             continuations: self.continuations.values().cloned().collect(),
+            inputs: self.inputs.values().filter(|row| self.waits_for(row)).cloned().collect(),
             quarantined_dags: self
                 .quarantined
                 .iter()
@@ -324,6 +338,12 @@ impl MemoryJournal {
         let row = self.runs.get(run)?;
         let with_dag = Subject::Dag(row.tenant, row.dag_id.clone());
         self.quarantined.get(&Subject::Run(row.tenant, *run)).or(self.quarantined.get(&with_dag)).cloned()
+    }
+
+    /// Whether a task instance waits for the answer.
+    fn waits_for(&self, row: &InputRow) -> bool {
+        let asks = self.tasks.get(&(row.run, row.task.clone(), row.map_index));
+        asks.is_some_and(|asks| asks.state == TaskState::AwaitingInput && asks.attempt() == row.attempt)
     }
 
     /// A run that isn't in the engine's memory.

@@ -346,10 +346,15 @@ fn covers(
 }
 
 /// For each task the branches and short circuits whose decision can skip it.
+/// Whether a task's decision can skip everything downstream of it.
+pub(crate) fn stops_all(task: &Task) -> bool {
+    matches!(task.operator.as_str(), "short_circuit" | "approval")
+}
+
 fn deciders(dag: &Dag, downs: &[Vec<TaskIdx>]) -> Vec<Vec<TaskIdx>> {
     let mut lists = vec![Vec::new(); dag.tasks.len()];
     for (i, task) in dag.tasks.iter().enumerate().filter(|(_, task)| task.runner == Runner::Engine) {
-        if task.operator == "short_circuit" {
+        if stops_all(task) {
             let mut seen = vec![false; dag.tasks.len()];
             let mut stack = downs[i].clone();
             while let Some(down) = stack.pop() {

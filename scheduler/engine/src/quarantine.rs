@@ -122,6 +122,7 @@ impl Engine {
                 }
                 Command::Clear(_)
                 | Command::MarkTasks { .. }
+                | Command::Respond(_)
                 | Command::MarkRun { .. }
                 | Command::ActivateBundle { .. }
                 | Command::PauseDag { .. }
@@ -134,9 +135,9 @@ impl Engine {
             };
             self.out.inbox.push(InboxOutcome { id: row.id, outcome });
         }
-        for (id, trigger) in awaited.tasks {
-            let what = format!("a run of `{}` with that name or logical date", trigger.dag_id);
-            self.answer(id, crate::engine::Answer::Error(refusal(&what).message));
+        for (id, make) in awaited.tasks {
+            let what = format!("a run of `{}` with that name or logical date", make.trigger.dag_id);
+            self.answer(id, crate::question::Answer::Error(refusal(&what).message));
         }
     }
 }

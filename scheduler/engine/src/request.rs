@@ -9,7 +9,7 @@ use dags::{
 use serde_json::{Value, json};
 
 use crate::{
-    command::{Clear, Command, InboxRow, Refusal, Selection, Trigger},
+    command::{Clear, Command, InboxRow, Refusal, Response, Selection, Trigger},
     engine::Engine,
     journal::{Load, Loaded},
     past::Before,
@@ -99,9 +99,9 @@ impl Engine {
                 Step::Wait(load) => self.ask_load(load).requests.push(row),
             }
         }
-        for (id, trigger) in awaited.tasks {
-            let absent = (found.is_none() && !again(&trigger)).then_some(&loaded.load);
-            self.trigger_from_task(id, trigger, absent);
+        for (id, make) in awaited.tasks {
+            let absent = (found.is_none() && !again(&make.trigger)).then_some(&loaded.load);
+            self.trigger_from_task(id, make, absent);
         }
         if let Some(run) = found {
             // A run that nothing was done with leaves memory again.
@@ -136,9 +136,7 @@ impl Engine {
         match &row.command {
             Command::Trigger(trigger) => match self.must_be_absent(row.tenant, trigger, Some(load)) {
                 Ok(Some(load)) => Step::Wait(load),
-                Ok(None) => self
-                    .make_triggered(row.tenant, trigger, Some(row.actor.as_str().into()), Some(load))
-                    .into(),
+                Ok(None) => self.trigger_now(row.tenant, trigger, row.actor.as_str().into(), Some(load)),
                 Err(refusal) => Err(refusal).into(),
             },
             Command::Clear(Clear { select, .. }) | Command::MarkTasks { select, .. } => {
@@ -146,6 +144,7 @@ impl Engine {
             }
             Command::MarkRun { dag_id, run_name, .. }
             | Command::DeleteRun { dag_id, run_name }
+            | Command::Respond(Response { dag_id, run_name, .. })
             | Command::Release { dag_id, run_name: Some(run_name) } => Err(no_run(dag_id, run_name)).into(),
             Command::ActivateBundle { .. }
             | Command::PauseDag { .. }
@@ -206,6 +205,7 @@ impl Engine {
                 .into(),
             Command::Clear(clear) => self.clear(tenant, clear, actor),
             Command::MarkTasks { select, state } => self.mark_tasks(tenant, select, *state, actor),
+            Command::Respond(response) => self.respond(tenant, response, &actor),
             Command::MarkRun { dag_id, run_name, state } => {
                 self.mark_run(tenant, dag_id, run_name, *state, actor)
             }
@@ -415,7 +415,9 @@ impl Engine {
                     let state = self.run_mut(run);
                     state.row.state = to;
                     state.row.reason = Some(reason.clone());
+                    let dag = state.dag;
                     self.note_run(run, Some(reason));
+                    self.news(dag, true);
                 }
             }
             RunState::Success => {

@@ -15,6 +15,7 @@ use crate::{
     run::{Live, RunIdx, Span, Ti, TiIdx, TiRef, Unit, flag},
     state::{RunState, TaskState},
     transition::Event,
+    watch::StoredWatch,
     work::{Bulk, RunWork},
 };
 
@@ -23,6 +24,7 @@ use crate::{
 #[serde(untagged)]
 enum Continuation {
     Ending { ending: StoredEnding },
+    Watch { watch: StoredWatch },
     Bulk { run: RunId, bulk: Bulk },
 }
 
@@ -91,6 +93,7 @@ impl Engine {
             let members = members.remove(&id).unwrap_or_default();
             runs.insert(id, engine.restore_run(dag, plan, row, tasks, members));
         }
+        engine.inputs = snapshot.inputs.into_iter().map(|row| (row.attempt, row)).collect();
         for row in snapshot.continuations {
             engine.next_continuation = engine.next_continuation.max(row.id + 1);
             engine.restore_continuation(row, &runs)?;
@@ -115,6 +118,9 @@ impl Engine {
         let Some(work) = work else { return Ok(()) };
         match serde_json::from_value(work).map_err(|e| refused(format!("it can't be read: {e}")))? {
             Continuation::Ending { ending } => self.restore_ending(id, ending),
+            Continuation::Watch { watch } => {
+                self.restore_watch(runs.get(&watch.run).copied(), id, watch);
+            }
             Continuation::Bulk { run, bulk } => {
                 if let Some(run) = runs.get(&run) {
                     self.push_work(*run, RunWork::Bulk(bulk));

@@ -11,8 +11,8 @@ use std::{
 pub use dags::run_name::RunType;
 use dags::{
     ids::{
-        AttemptId, BundleId, DagId, DagVersion, ExecutorName, PoolName, RunId, RunName, ShardId, TaskId,
-        TenantId,
+        AlertId, AttemptId, BundleId, DagId, DagVersion, ExecutorName, PoolName, RunId, RunName, ShardId,
+        TaskId, TenantId,
     },
     model::Dag,
     time::Timestamp,
@@ -73,6 +73,8 @@ pub struct RunRow {
     pub backfill: Option<(i64, u32)>,
     /// Who asked for it.
     pub triggered_by: Option<Arc<str>>,
+    /// How many runs started each other by `trigger_dag` before it; 0 if no task did.
+    pub chain_depth: u32,
 }
 
 /// A task instance with its current attempt.
@@ -376,6 +378,132 @@ pub struct InboxOutcome {
     pub outcome: Result<Value, Refusal>,
 }
 
+/// The number of the format of [`Input`] and [`InputResponse`] that this release writes.
+pub const INPUT_FORMAT: i32 = 1;
+
+/// A question to people that a task instance waits for, with the answer once there is one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputRow {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The run.
+    pub run: RunId,
+    /// The task.
+    pub task: TaskId,
+    /// The map index.
+    pub map_index: i32,
+    /// The attempt that asks. It asks once.
+    pub attempt: AttemptId,
+    /// Its try.
+    pub try_number: u32,
+    /// What is asked.
+    pub input: Arc<Input>,
+    /// When.
+    pub created_at: Timestamp,
+    /// Until when an answer is waited for.
+    pub respond_by: Option<Timestamp>,
+    /// The answer.
+    pub response: Option<InputResponse>,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// The question, one line.
+    pub subject: String,
+    /// What there is to know before one answers.
+    pub body: Option<String>,
+    /// What there is to choose from.
+    pub options: Vec<String>,
+    /// What counts as chosen if nobody answers in time.
+    pub defaults: Option<Vec<String>>,
+    /// Whether several may be chosen.
+    pub multiple: bool,
+    /// What is asked for beside the choice: name to JSON Schema.
+    pub params: BTreeMap<String, Value>,
+    /// Who may answer; everybody who may change the run if empty.
+    pub assigned: Vec<String>,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputResponse {
+    /// What was chosen.
+    pub chosen: Vec<String>,
+    /// What was given beside the choice, complete with defaults.
+    pub params: Map<String, Value>,
+    /// Who answered; nobody if the time was over and the defaults count.
+    pub by: Option<Arc<str>>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Something that a route is to hear of. A row of the same identity that is there already stands for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertRow {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its identity, derived from its cause.
+    pub id: AlertId,
+    /// The route, by the tenant's name for it.
+    pub route: Arc<str>,
+    /// What happened.
+    pub what: AlertKind,
+    /// The DAG.
+    pub dag_id: DagId,
+    /// The run.
+    pub run: RunId,
+    /// The run's name.
+    pub run_name: RunName,
+    /// The task, map index and try, if it is about one.
+    pub task: Option<(TaskId, i32, u32)>,
+    /// Why, where that isn't plain.
+    pub reason: Option<Arc<str>>,
+    /// When it happened.
+    pub at: Timestamp,
+    /// [`RunRow::chain_depth`] of the run: a route may start a run in turn.
+    pub chain_depth: u32,
+}
+
+/// What an alert is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertKind {
+    /// A run or a task failed.
+    Failure,
+    /// A run or a task succeeded.
+    Success,
+    /// A try failed and is repeated.
+    Retry,
+    /// A run isn't done when it was promised to be.
+    Deadline,
+    /// A task asks people.
+    Input,
+}
+
+impl AlertKind {
+    /// Every kind.
+    pub const ALL: &'static [Self] =
+        &[Self::Failure, Self::Success, Self::Retry, Self::Deadline, Self::Input];
+
+    /// The name in the database, the API and files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failure => "failure",
+            Self::Success => "success",
+            Self::Retry => "retry",
+            Self::Deadline => "deadline",
+            Self::Input => "input",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
+    }
+}
 /// The number of the format of [`ContinuationRow::work`] that this release writes and reads.
 pub const CONTINUATION_FORMAT: u32 = 1;
 
@@ -457,6 +585,10 @@ pub struct Batch {
     pub events: Vec<EventRow>,
     /// What became of requests.
     pub inbox: Vec<InboxOutcome>,
+    /// What routes are to hear of.
+    pub alerts: Vec<AlertRow>,
+    /// Questions to people, new or answered.
+    pub inputs: Vec<InputRow>,
     /// What is left alone from now on, and what is released.
     pub quarantine: Vec<QuarantineRow>,
     /// Work to continue later, new, changed or done.
@@ -496,6 +628,8 @@ pub struct Snapshot {
     pub last_backfill: BTreeMap<TenantId, i64>,
     /// Work to continue.
     pub continuations: Vec<ContinuationRow>,
+    /// Questions that task instances wait for.
+    pub inputs: Vec<InputRow>,
     /// DAGs that are quarantined, and why. They and their runs aren't among the others, nor are quarantined runs.
     pub quarantined_dags: BTreeMap<(TenantId, DagId), Arc<str>>,
     /// Runs and DAGs that aren't among the others because their rows can't be worked with: to be quarantined.
@@ -572,6 +706,12 @@ impl Batch {
         }
         for row in &self.results {
             parts.of(of(row.tenant, row.run)).results.push(row.clone());
+        }
+        for row in &self.alerts {
+            parts.of(of(row.tenant, row.run)).alerts.push(row.clone());
+        }
+        for row in &self.inputs {
+            parts.of(of(row.tenant, row.run)).inputs.push(row.clone());
         }
         for row in &self.events {
             parts.of(of(row.tenant, row.run)).events.push(row.clone());

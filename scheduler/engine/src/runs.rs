@@ -30,6 +30,8 @@ pub(crate) struct NewRun {
     pub(crate) note: Option<Arc<str>>,
     pub(crate) backfill: Option<(i64, u32)>,
     pub(crate) by: Option<Arc<str>>,
+    /// How many runs started each other before this one.
+    pub(crate) chain_depth: u32,
 }
 
 impl Engine {
@@ -60,6 +62,7 @@ impl Engine {
             created_tasks: 0,
             backfill: new.backfill,
             triggered_by: new.by,
+            chain_depth: new.chain_depth,
         };
         let run = self.insert_run(dag, plan, row, false);
         self.count_everything(run);
@@ -371,6 +374,7 @@ impl Engine {
         self.wake_followers(run);
         self.count_failures(run, to);
         self.notify_run(run, to);
+        self.news(dag, true);
         self.dag_work(dag);
     }
 

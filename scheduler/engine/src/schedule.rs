@@ -38,6 +38,7 @@ impl Engine {
             deleted: false,
             dirty: false,
             generation: 0,
+            news: Timestamp::MIN,
         });
         self.dag_index.insert(key, index);
         self.take_timetable(index);
@@ -241,6 +242,7 @@ impl Engine {
                 note: None,
                 backfill: None,
                 by: None,
+                chain_depth: 0,
             };
             self.make_run(dag, new);
         }

@@ -5,7 +5,8 @@
 //!   │                    ▲ ▲                 │                 │ ├──fail──────► failed
 //!   ├─skip────► skipped  │ └────requeue──────┴────────────────┤ ├──skip──────► skipped
 //!   ├─block───► upstream_failed                               │ ├──retry─────► up_for_retry ──schedule──► scheduled
-//!   └─defer───► deferred ─┘◄──────────────────────────────────┘ └──reschedule► up_for_reschedule ─schedule─► scheduled
+//!   └─defer───► deferred ─┘◄──────────────────────────────────┤ └──reschedule► up_for_reschedule ─schedule─► scheduled
+//!                                                             └──await───► awaiting_input ────schedule─► scheduled
 //! ```
 
 use crate::state::TaskState;
@@ -29,6 +30,8 @@ pub enum Event {
     Reschedule,
     /// It waits for something and holds nothing.
     Defer,
+    /// It waits for people and holds nothing.
+    Await,
     /// It gives its place back and waits for admission again, in the same try.
     Requeue,
     /// It is left out.
@@ -58,6 +61,7 @@ impl Event {
         Self::Retry,
         Self::Reschedule,
         Self::Defer,
+        Self::Await,
         Self::Requeue,
         Self::Skip,
         Self::Block,
@@ -105,6 +109,7 @@ pub const fn next(state: TaskState, event: Event) -> Result<TaskState, Refused> 
         ) => S::UpForRetry,
         (E::Reschedule, S::Running) => S::UpForReschedule,
         (E::Defer, S::None | S::Running) => S::Deferred,
+        (E::Await, S::Running) => S::AwaitingInput,
         (E::Requeue, S::Queued | S::Running) => S::Scheduled,
         (
             E::Skip,
@@ -179,6 +184,20 @@ pub const fn next(state: TaskState, event: Event) -> Result<TaskState, Refused> 
             | S::UpstreamFailed
             | S::Removed,
         )
+        | (
+            E::Await,
+            S::None | S::Scheduled | S::Queued | S::Restarting | S::UpForRetry | S::UpForReschedule,
+        )
+        | (
+            E::Await,
+            S::Deferred
+            | S::AwaitingInput
+            | S::Success
+            | S::Failed
+            | S::Skipped
+            | S::UpstreamFailed
+            | S::Removed,
+        )
         | (E::Requeue, S::None | S::Scheduled | S::Restarting | S::UpForRetry | S::UpForReschedule)
         | (
             E::Requeue,
@@ -223,7 +242,7 @@ mod tests {
         none: Schedule scheduled, Succeed success, Defer deferred, Skip skipped, Block upstream_failed, Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
         scheduled: Admit queued, Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
         queued: Start running, Fail failed, Retry up_for_retry, Requeue scheduled, Clear restarting, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
-        running: Start running, Succeed success, Fail failed, Retry up_for_retry, Reschedule up_for_reschedule, Defer deferred, Requeue scheduled, Skip skipped, Clear restarting, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
+        running: Start running, Succeed success, Fail failed, Retry up_for_retry, Reschedule up_for_reschedule, Defer deferred, Await awaiting_input, Requeue scheduled, Skip skipped, Clear restarting, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
         restarting: Fail failed, Retry up_for_retry, Clear restarting, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
         up_for_retry: Schedule scheduled, Skip skipped, Block upstream_failed, Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped
         up_for_reschedule: Schedule scheduled, Fail failed, Retry up_for_retry, Skip skipped, Block upstream_failed, Clear none, Remove removed, MarkSuccess success, MarkFailed failed, MarkSkipped skipped

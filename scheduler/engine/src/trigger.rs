@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use dags::{
-    ids::{DagId, DispatchId, RunName, TenantId},
+    ids::{DagId, RunName, TenantId},
     timetable::DataInterval,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     command::{Refusal, Trigger},
@@ -14,17 +14,32 @@ use crate::{
     journal::Load,
     request::Step,
     rows::RunType,
+    run::RunIdx,
     runs::NewRun,
-    transition::Event,
 };
 
 impl Engine {
     pub(crate) fn trigger(&mut self, tenant: TenantId, trigger: &Trigger, actor: Arc<str>) -> Step {
         match self.must_be_absent(tenant, trigger, None) {
             Ok(Some(load)) => Step::Wait(load),
-            Ok(None) => self.make_triggered(tenant, trigger, Some(actor), None).into(),
+            Ok(None) => self.trigger_now(tenant, trigger, actor, None),
             Err(refusal) => Err(refusal).into(),
         }
+    }
+
+    pub(crate) fn trigger_now(
+        &mut self,
+        tenant: TenantId,
+        trigger: &Trigger,
+        actor: Arc<str>,
+        absent: Option<&Load>,
+    ) -> Step {
+        let made = self.make_triggered(tenant, trigger, Some(actor), absent);
+        made.map(|run| {
+            let row = &self.run(run).row;
+            json!({ "run_id": row.run_name, "id": row.run })
+        })
+        .into()
     }
 
     /// What must be looked up before a run is made, given what was looked up and isn't there: a name or date that a
@@ -66,14 +81,14 @@ impl Engine {
         }
     }
 
-    /// Makes a run by hand; that its name and date are free in the database is known, by `absent` if it was looked up.
+    /// Makes a run by hand or for a task; that its name and date are free in the database is known, by `absent` if it was looked up.
     pub(crate) fn make_triggered(
         &mut self,
         tenant: TenantId,
         trigger: &Trigger,
         by: Option<Arc<str>>,
         absent: Option<&Load>,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<RunIdx, Refusal> {
         let dag = self.known_dag(tenant, &trigger.dag_id)?;
         let state = &self.dags[dag as usize];
         if state.row.stale {
@@ -98,7 +113,7 @@ impl Engine {
             return Err(date_taken(&trigger.dag_id));
         }
         let new = NewRun {
-            name: name.clone(),
+            name,
             kind: RunType::Manual,
             logical_date: trigger.logical_date,
             interval,
@@ -107,37 +122,10 @@ impl Engine {
             note: trigger.note.as_deref().map(Into::into),
             backfill: None,
             by,
+            chain_depth: trigger.chain_depth,
         };
         self.reserve(dag, new.logical_date);
-        let run = self.make_run(dag, new);
-        Ok(json!({ "run_id": name, "id": self.run(run).row.run }))
-    }
-
-    /// A task asks for a run of another DAG; `absent` is what was looked up for it and isn't there.
-    pub(crate) fn trigger_from_task(&mut self, id: DispatchId, trigger: Trigger, absent: Option<&Load>) {
-        let Some(at) =
-            self.attempts.get(&id.attempt).filter(|holder| holder.n == id.n).map(|holder| holder.at)
-        else {
-            return;
-        };
-        let run = self.run(at.run);
-        let tenant = run.row.tenant;
-        let by: Arc<str> = format!("{}/{}", run.row.dag_id, run.row.run_name).into();
-        let outcome = match self.must_be_absent(tenant, &trigger, absent) {
-            Ok(Some(load)) => {
-                self.ask_load(load).tasks.push((id, trigger));
-                return;
-            }
-            Ok(None) => self.make_triggered(tenant, &trigger, Some(by), absent),
-            Err(refusal) => Err(refusal),
-        };
-        self.attempts.swap_remove(&id.attempt);
-        match outcome {
-            Ok(_) => {
-                self.apply(at, Event::Succeed, None);
-            }
-            Err(refusal) => self.failed(at, true, Some(refusal.message.into())),
-        }
+        Ok(self.make_run(dag, new))
     }
 }
 

@@ -196,7 +196,7 @@ impl Engine {
     /// A short circuit skips what isn't its direct successor too.
     fn wake_deciders(&mut self, run: RunIdx, task: TaskIdx) {
         let plan = self.run(run).plan.clone();
-        if plan.model(task).operator != "short_circuit" {
+        if !crate::plan::stops_all(plan.model(task)) {
             return;
         }
         for down in plan.closure(plan.downs.of(task), &plan.downs) {
@@ -349,12 +349,12 @@ impl Engine {
                 self.consider(at);
             }
             TaskState::Deferred => self.resume(at),
+            TaskState::AwaitingInput => self.input_overdue(at),
             TaskState::None
             | TaskState::Scheduled
             | TaskState::Queued
             | TaskState::Running
             | TaskState::Restarting
-            | TaskState::AwaitingInput
             | TaskState::Success
             | TaskState::Failed
             | TaskState::Skipped

@@ -12,12 +12,16 @@ mod assets;
 mod backfills;
 #[path = "rules/branching.rs"]
 mod branching;
+#[path = "rules/chains.rs"]
+mod chains;
 #[path = "rules/clearing.rs"]
 mod clearing;
 #[path = "rules/explaining.rs"]
 mod explaining;
 #[path = "rules/gangs.rs"]
 mod gangs;
+#[path = "rules/inputs.rs"]
+mod inputs;
 #[path = "rules/mapping.rs"]
 mod mapping;
 #[path = "rules/odds.rs"]

@@ -5,11 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use dags::{
-    ids::{DispatchId, TaskId},
-    time::Span,
-};
-use engine::dispatch::{Dispatch, End, Held, Kill, News, Outcome, Report, ResultRef};
+use dags::ids::{DispatchId, TaskId};
+use engine::dispatch::{Dispatch, End, Held, Kill, News, Outcome, Report};
 use executor::{Capacity, Error, Executor, Work, local::LocalExecutor, log::LogChunk};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -72,24 +69,12 @@ impl MockExecutor {
 
 impl Mock {
     fn end(&self) -> End {
-        let (outcome, result, reason) = match self {
-            Self::Success(result) => (Outcome::Success, result.clone(), None),
-            Self::Failed => (Outcome::FailedForGood, None, Some("mocked")),
-            Self::Skipped => (Outcome::Skipped, None, Some("mocked")),
+        let outcome = match self {
+            Self::Success(result) => return End::success(result.clone()),
+            Self::Failed => Outcome::FailedForGood,
+            Self::Skipped => Outcome::Skipped,
         };
-        let length = match &result {
-            Some(Value::Array(list)) => Some(list.len()),
-            Some(Value::Object(object)) => Some(object.len()),
-            _ => None,
-        };
-        End {
-            outcome,
-            duration: Span::ZERO,
-            exit_code: None,
-            reason: reason.map(str::to_owned),
-            result: result.map(ResultRef::Inline),
-            mapped_length: length.map(|length| u32::try_from(length).unwrap_or(u32::MAX)),
-        }
+        End { outcome, reason: Some("mocked".to_owned()), ..End::success(None) }
     }
 }
 

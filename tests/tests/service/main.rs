@@ -8,6 +8,7 @@
     reason = "the helpers of tests fail the test, and say what they measured and what the service wrote"
 )]
 
+mod alerts;
 mod crashes;
 mod failover;
 mod folder;
@@ -15,6 +16,7 @@ mod history;
 mod lifecycle;
 mod quarantine;
 mod roles;
+mod secrets;
 mod site;
 mod works;
 

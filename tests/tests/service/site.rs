@@ -183,6 +183,7 @@ impl Site {
             run_after: None,
             conf: serde_json::Map::new(),
             note: None,
+            chain_depth: 0,
         };
         let command = command::Command::Trigger(trigger);
         store::inbox::insert(&self.db, SCOPE, "tests", &command, None).await.unwrap();
@@ -254,6 +255,33 @@ impl Site {
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
+    }
+
+    /// Every file of the service, and every row of the database as text, with where it is.
+    pub(crate) async fn everything_stored(&self) -> Vec<(String, Vec<u8>)> {
+        let mut stored = Vec::new();
+        let mut folders = vec![self.path("data")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.is_file() {
+                    stored.push((path.display().to_string(), fs::read(&path).unwrap()));
+                }
+            }
+        }
+        let Some(url) = &self.url else { return stored };
+        let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+        let tables =
+            "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()";
+        let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut connection).await.unwrap();
+        for table in tables {
+            let text = sqlx::AssertSqlSafe(format!("SELECT to_jsonb(t)::text FROM \"{table}\" AS t"));
+            let rows: Vec<String> = sqlx::query_scalar(text).fetch_all(&mut connection).await.unwrap();
+            stored.push((format!("table {table}"), rows.join("\n").into_bytes()));
+        }
+        stored
     }
 
     fn logs(&self) -> String {

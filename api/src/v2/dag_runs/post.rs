@@ -65,5 +65,6 @@ async fn checked(may: &Permit, dag_id: DagId, body: TriggerBody) -> Result<Trigg
         run_after: body.run_after,
         conf,
         note: body.note,
+        chain_depth: 0,
     })
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A run and what belongs to it; the run itself comes last.
-const RUNS: [Both; 7] = [
+const RUNS: [Both; 8] = [
     Both {
         doing: "delete from task_instance",
         postgres: "
@@ -50,6 +50,14 @@ const RUNS: [Both; 7] = [
             DELETE FROM result WHERE (tenant_id, run_id) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM jsonb_each(?1))",
     },
     Both {
+        doing: "delete from input_request",
+        postgres: "
+            DELETE FROM input_request AS t USING unnest($1::uuid[], $2::uuid[]) AS n (tenant_id, run_id)
+            WHERE t.tenant_id = n.tenant_id AND t.run_id = n.run_id",
+        sqlite: "
+            DELETE FROM input_request WHERE (tenant_id, run_id) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM jsonb_each(?1))",
+    },
+    Both {
         doing: "delete from event",
         postgres: "
             DELETE FROM event AS t USING unnest($1::uuid[], $2::uuid[]) AS n (tenant_id, run_id)
@@ -68,7 +76,7 @@ const RUNS: [Both; 7] = [
 ];
 
 /// The same for all runs of a DAG.
-const RUNS_OF_DAGS: [Both; 7] = [
+const RUNS_OF_DAGS: [Both; 8] = [
     Both {
         doing: "delete from task_instance",
         postgres: "
@@ -112,6 +120,15 @@ const RUNS_OF_DAGS: [Both; 7] = [
             WHERE r.tenant_id = n.tenant_id AND r.dag_id = n.dag_id AND t.tenant_id = r.tenant_id AND t.run_id = r.run_id",
         sqlite: "
             DELETE FROM result WHERE (tenant_id, run_id) IN (SELECT r.tenant_id, r.run_id
+                FROM jsonb_each(?1) AS n JOIN run AS r ON r.tenant_id = unhex(n.value ->> 0) AND r.dag_id = n.value ->> 1)",
+    },
+    Both {
+        doing: "delete from input_request",
+        postgres: "
+            DELETE FROM input_request AS t USING unnest($1::uuid[], $2::text[]) AS n (tenant_id, dag_id), run AS r
+            WHERE r.tenant_id = n.tenant_id AND r.dag_id = n.dag_id AND t.tenant_id = r.tenant_id AND t.run_id = r.run_id",
+        sqlite: "
+            DELETE FROM input_request WHERE (tenant_id, run_id) IN (SELECT r.tenant_id, r.run_id
                 FROM jsonb_each(?1) AS n JOIN run AS r ON r.tenant_id = unhex(n.value ->> 0) AND r.dag_id = n.value ->> 1)",
     },
     Both {

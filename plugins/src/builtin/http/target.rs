@@ -1,5 +1,6 @@
 //! What a connection says about where requests go and who they are from.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reqwest::{
     Url,
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
@@ -7,7 +8,7 @@ use reqwest::{
 use serde_json::Value;
 
 use crate::{
-    operator::{Failure, Job, base64},
+    operator::{Failure, Job},
     outbound,
 };
 
@@ -27,19 +28,17 @@ pub(super) fn of_connection(job: &Job<'_>, name: &str, path: &str) -> Result<Tar
         let why = format!("`path: {path}` must start with `/`: the host is the connection's");
         return Err(Failure::Invalid { operator: job.ctx.task.operator.clone(), why });
     }
-    let host = connection.host.as_deref().ok_or_else(|| wrong("has no host".to_owned()))?;
-    let scheme = connection.schema.as_deref().filter(|s| !s.is_empty()).unwrap_or("https");
-    let mut base = if host.contains("://") { host.to_owned() } else { format!("{scheme}://{host}") };
-    if let Some(port) = connection.port {
-        base = format!("{}:{port}", base.trim_end_matches('/'));
-    }
-    let url = outbound::url(&format!("{}{path}", base.trim_end_matches('/')), &job.ctx.policy)
+    let url = outbound::address(connection, path).ok_or_else(|| wrong("has no host".to_owned()))?;
+    let url = outbound::url(&url, &job.ctx.policy)
         .map_err(|e| wrong(format!("gives a URL that can't be used: {e}")))?;
 
     let mut headers = HeaderMap::new();
     if let Some(login) = &connection.login {
         let pair = format!("{login}:{}", connection.password.as_deref().unwrap_or_default());
-        headers.insert(AUTHORIZATION, secret(&format!("Basic {}", base64(pair.as_bytes()))).map_err(wrong)?);
+        headers.insert(
+            AUTHORIZATION,
+            secret(&format!("Basic {}", BASE64_STANDARD.encode(pair))).map_err(wrong)?,
+        );
     }
     for (key, value) in &connection.extra {
         match (key.as_str(), value) {

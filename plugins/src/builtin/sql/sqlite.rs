@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 use sqlx::{
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     clock,
     context::Connection,
-    operator::{Failure, Job, base64, inside},
+    operator::{Failure, Job, inside},
 };
 
 /// How long to wait for another process's lock.
@@ -196,7 +197,9 @@ fn values(row: &SqliteRow) -> Result<Vec<Value>, Problem> {
                 // The infinities aren't JSON.
                 "REAL" => serde_json::Number::from_f64(row.try_get_unchecked(i).map_err(wrong)?)
                     .map_or_else(|| "Infinity".into(), Value::Number),
-                "BLOB" => base64(&row.try_get_unchecked::<Vec<u8>, _>(i).map_err(wrong)?).into(),
+                "BLOB" => {
+                    BASE64_STANDARD.encode(row.try_get_unchecked::<Vec<u8>, _>(i).map_err(wrong)?).into()
+                }
                 _ => row.try_get_unchecked::<String, _>(i).map_err(wrong)?.into(),
             })
         })

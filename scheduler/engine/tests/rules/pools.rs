@@ -230,6 +230,7 @@ fn pools_are_a_tenants_own() {
         run_after: None,
         conf: serde_json::Map::new(),
         note: None,
+        chain_depth: 0,
     };
     lab.request_as(other, Command::Trigger(trigger)).unwrap();
     assert_eq!(lab.states("r"), "a=scheduled");
@@ -253,6 +254,7 @@ fn tenants_take_turns_whatever_their_weights() {
         run_after: None,
         conf: serde_json::Map::new(),
         note: None,
+        chain_depth: 0,
     };
     lab.request_as(other, Command::Trigger(trigger)).unwrap();
     lab.executor("local", 4);

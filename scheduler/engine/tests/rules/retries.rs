@@ -190,6 +190,6 @@ fn each_retry_and_the_last_failure_are_told() {
     lab.advance(secs(300));
     lab.run("a").fails();
     let told: Vec<String> =
-        lab.alerts.iter().map(|alert| format!("{} {}", alert.route, alert.what)).collect();
+        lab.alerts.iter().map(|alert| format!("{} {}", alert.route, alert.what.as_str())).collect();
     assert_eq!(told, ["chat retry", "mail failure"]);
 }

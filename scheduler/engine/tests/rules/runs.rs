@@ -423,7 +423,11 @@ fn a_failed_run_and_a_missed_deadline_are_told() {
     }));
     let told = |lab: &mut Lab| {
         let alerts = std::mem::take(&mut lab.alerts);
-        alerts.iter().map(|alert| format!("{} {}", alert.route, alert.what)).collect::<Vec<_>>().join(", ")
+        alerts
+            .iter()
+            .map(|alert| format!("{} {}", alert.route, alert.what.as_str()))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     lab.trigger("d");
     lab.advance(mins(5));

@@ -214,27 +214,3 @@ fn a_rescheduled_sensor_that_fails_is_tried_again_from_the_start() {
     lab.run("a").starts();
     assert!(lab.task_row(&run, "a").started_at.unwrap() > first);
 }
-
-#[test]
-fn a_task_can_make_a_run_of_another_dag() {
-    let mut lab = Lab::new();
-    lab.activate(dag("other").task(bash("x")));
-    lab.activate(dag("d").task(trigger_dag("t")));
-    let run = lab.trigger("d");
-    let trigger = engine::command::Trigger {
-        dag_id: "other".parse().unwrap(),
-        run_name: Some("made".parse().unwrap()),
-        logical_date: None,
-        run_after: None,
-        conf: serde_json::Map::new(),
-        note: None,
-    };
-    lab.answer("t", Answer::Trigger(Box::new(trigger.clone())));
-    assert_eq!((lab.states(&run).as_str(), lab.states("made").as_str()), ("t=success", "x=queued"));
-    assert_eq!(lab.run_row("made").triggered_by.as_deref(), Some("d/r1"));
-    // The same name again, also when the run is no longer in memory.
-    lab.run("made/x").succeeds();
-    let run = lab.trigger("d");
-    lab.answer("t", Answer::Trigger(Box::new(trigger)));
-    assert_eq!(lab.states(&run), "t=failed");
-}

@@ -8,7 +8,9 @@ use dags::{
     time::{Span, Timestamp},
 };
 use engine::{
-    command::{ActivatedDag, Backfill, BackfillChange, Clear, Command, Reprocess, Selection, Trigger},
+    command::{
+        ActivatedDag, Backfill, BackfillChange, Clear, Command, Reprocess, Response, Selection, Trigger,
+    },
     state::{RunState, TaskState},
 };
 
@@ -77,6 +79,7 @@ impl World {
             run_after: None,
             conf: serde_json::Map::new(),
             note: None,
+            chain_depth: 0,
         };
         if self.rng.mill(300) {
             trigger.run_after =
@@ -122,12 +125,28 @@ impl World {
         })
     }
 
+    /// An answer to something that a task asks, or asked.
+    fn random_response(&mut self, tenant: TenantId) -> Option<Command> {
+        let asked = self.store.inputs.values().filter(|row| row.tenant == tenant);
+        let asked: Vec<_> = asked.map(|row| (row.run, row.task.clone(), row.map_index)).collect();
+        let (run, task_id, map_index) = self.rng.any(&asked)?.clone();
+        let run = self.store.runs.get(&run)?;
+        Some(Command::Respond(Response {
+            dag_id: run.dag_id.clone(),
+            run_name: run.run_name.clone(),
+            task_id,
+            map_index,
+            chosen_options: vec![self.rng.word(&["yes", "no", "perhaps"]).to_owned()],
+            params_input: serde_json::Map::new(),
+        }))
+    }
+
     /// A request that somebody may send.
     pub(crate) fn random_request(&mut self) {
         let tenant = *self.rng.pick(&self.tenants.clone());
         let dag_id = DagId::parse(&format!("d{}", self.rng.below(3))).unwrap();
         let now = Timestamp(self.clock);
-        let command = match self.rng.below(26) {
+        let command = match self.rng.below(29) {
             0..=8 => Some(Command::Trigger(self.random_trigger(tenant, &dag_id, now))),
             9..=12 => self.selection(tenant, &dag_id).map(|select| {
                 Command::Clear(Clear {
@@ -182,6 +201,7 @@ impl World {
                 }
                 None
             }
+            25..=27 => self.random_response(tenant),
             _ => {
                 if self.rng.mill(200) {
                     self.editions.remove(&(tenant, dag_id));

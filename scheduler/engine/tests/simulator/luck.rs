@@ -1,12 +1,15 @@
 //! What a history owes to luck: answers to questions, faults, and what people edit.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use dags::{
     ids::{DagId, TenantId},
     time::{Span, Timestamp},
 };
-use engine::{Answer, Ask, Question, command::Command, driver::Input};
+use engine::{
+    Answer, Ask, AskPeople, IfExists, MakeRun, Question, Watch, command::Command, dispatch::ResultRef,
+    driver, rows::Input,
+};
 
 use crate::{
     graphs,
@@ -24,7 +27,7 @@ impl World {
         let times = if self.rng.mill(self.weather.network) { 2 } else { 1 };
         for _ in 0..times {
             let delay = self.latency();
-            let input = Box::new(Input::Answer(question.id, answer.clone()));
+            let input = Box::new(driver::Input::Answer(question.id, answer.clone()));
             self.after(delay, Event::Input { owner, input });
         }
     }
@@ -56,9 +59,36 @@ impl World {
             "trigger_dag" if !self.calm => {
                 let dag = task.args.get("dag").and_then(|name| name.as_str()).unwrap_or("d0");
                 let dag_id = DagId::parse(dag).unwrap();
-                Answer::Trigger(Box::new(self.random_trigger(question.tenant, &dag_id, now)))
+                let until = Some(now.after(Span(self.rng.micros(60))));
+                let tasks = self.rng.mill(300);
+                let watch = Watch { dag_id: dag_id.clone(), tasks, until, reason: "it waits".to_owned() };
+                let key = (question.run, question.task_id.clone(), question.map_index);
+                let made = self.store.results.get(&key).filter(|row| row.attempt == question.id.attempt);
+                match made.map(|row| row.value.clone()) {
+                    Some(ResultRef::Inline(value)) if self.rng.mill(700) => Answer::Return(value),
+                    Some(_) => Answer::Watch(watch),
+                    None => Answer::Trigger(Box::new(MakeRun {
+                        trigger: self.random_trigger(question.tenant, &dag_id, now),
+                        if_exists: *self.rng.pick(&[IfExists::Fail, IfExists::Skip, IfExists::Use]),
+                        wait: self.rng.mill(500).then_some(watch),
+                    })),
+                }
             }
-            "time" => match self.rng.below(6) {
+            "time" => match self.rng.below(8) {
+                6 | 7 if !self.calm => {
+                    let options = ["yes", "no"].map(str::to_owned);
+                    let input = Input {
+                        subject: "well?".to_owned(),
+                        body: None,
+                        defaults: self.rng.mill(500).then(|| vec!["no".to_owned()]),
+                        options: options.into(),
+                        multiple: self.rng.mill(300),
+                        params: BTreeMap::new(),
+                        assigned: Vec::new(),
+                    };
+                    let until = Some(now.after(Span(self.rng.micros(60))));
+                    Answer::Ask(Box::new(AskPeople { input, until, notify: Vec::new() }))
+                }
                 0 => Answer::Skip("not today".to_owned()),
                 1 | 2 => Answer::Again(now.after(Span(self.rng.micros(60)))),
                 3 => Answer::Again(now.before(Span(self.rng.micros(60)))),
@@ -92,7 +122,7 @@ impl World {
                 self.skew += self.rng.within(-100_000_000, 100_000_000);
                 let skew = self.skew;
                 self.note(|| format!("the clock jumps to {skew} us ahead"));
-                self.feed_current(Input::Tick)?;
+                self.feed_current(driver::Input::Tick)?;
             }
             3 | 4 => {
                 self.tally.count("executor died", 1);
@@ -111,14 +141,14 @@ impl World {
                 let name = self.executors[executor].name.clone();
                 let delay = self.rng.micros(60);
                 self.after(delay, Event::Up { executor });
-                self.feed_current(Input::Executor(name, None))?;
+                self.feed_current(driver::Input::Executor(name, None))?;
             }
             6 => {
                 let slots = self.rng.within(0, 8) as u32;
                 self.executors[executor].slots = slots;
                 if self.executors[executor].up {
                     let name = self.executors[executor].name.clone();
-                    self.feed_current(Input::Executor(name, Some(slots)))?;
+                    self.feed_current(driver::Input::Executor(name, Some(slots)))?;
                 }
             }
             7 => {

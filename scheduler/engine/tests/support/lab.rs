@@ -13,13 +13,13 @@ use dags::{
     time::{Span, Timestamp},
 };
 use engine::{
-    Alert, Answer, Config, Question,
+    Answer, Config, Question,
     command::{ActivatedDag, Clear, Command, Refusal, Selection, Trigger},
     dispatch::{Dispatch, End, Kill, News, Outcome, Report},
     driver::{Action, Driver, Input, Stop},
     journal::Commit,
     memory::MemoryJournal,
-    rows::{Broken, RunRow, TaskRow},
+    rows::{AlertRow, Broken, RunRow, TaskRow},
     state::{RunState, TaskState},
 };
 use serde_json::Value;
@@ -43,7 +43,7 @@ pub(crate) struct Lab {
     pub(crate) handed_over: Vec<(DispatchId, u32)>,
     pub(crate) kills: Vec<Kill>,
     pub(crate) questions: Vec<Question>,
-    pub(crate) alerts: Vec<Alert>,
+    pub(crate) alerts: Vec<AlertRow>,
     /// What people were told about quarantine.
     pub(crate) quarantined: Vec<Broken>,
     /// Whether a batch may be refused.
@@ -253,6 +253,7 @@ impl Lab {
             run_after: None,
             conf: serde_json::Map::new(),
             note: None,
+            chain_depth: 0,
         };
         change(&mut trigger);
         let outcome = self.request(Command::Trigger(trigger))?;
@@ -352,6 +353,13 @@ impl Lab {
             .unwrap_or_else(|| panic!("nothing is asked about {name}\n{}", self.everything()));
         let question = self.questions.remove(position);
         self.put(Input::Answer(question.id, answer));
+    }
+
+    /// The same, if there is such a question.
+    pub(crate) fn answer_if_asked(&mut self, name: &str, answer: impl FnOnce() -> Answer) {
+        if self.questions.iter().any(|q| matches(name, &q.run_name, &q.task_id, q.map_index)) {
+            self.answer(name, answer());
+        }
     }
 
     /// A branch follows these.
