@@ -359,6 +359,12 @@ impl Engine {
         !self.has_work() && !self.has_changes() && self.awaited.is_empty() && self.loads.is_empty()
     }
 
+    /// Whether it waits to hear if a task's `when` holds. Built again from what is stored it wouldn't ask if the task's
+    /// upstream was cleared meanwhile.
+    pub fn asks_about_when(&self) -> bool {
+        self.attempts.values().any(|holder| holder.n == 0)
+    }
+
     /// What every executor may run at once.
     pub fn executor_slots(&self) -> Vec<(ExecutorName, Option<u32>)> {
         self.queue.executors.iter().map(|executor| (executor.name.clone(), executor.slots)).collect()

@@ -1,3 +1,5 @@
+//! Where values come from, and what a wrong one says.
+
 use std::{fs, path::Path};
 
 use super::*;

@@ -25,10 +25,10 @@ impl Fleet {
         let fleet = Self { site: Site::postgres_without_schema().await };
         let site = &fleet.site;
         let text = format!(
-            "[node]\ndata = {:?}\n[database]\nurl = {:?}\n[dags]\nfolder = {:?}\n[log]\nformat = \"json\"\n",
-            site.path("data"),
+            "[node]\ndata = '{}'\n[database]\nurl = {:?}\n[dags]\nfolder = '{}'\n[log]\nformat = \"json\"\n",
+            site.path("data").display(),
             site.url().expect("invariant: PostgreSQL has a URL"),
-            site.path("dags"),
+            site.path("dags").display(),
         );
         fs::write(fleet.settings(), text).unwrap();
         fs::set_permissions(fleet.settings(), fs::Permissions::from_mode(0o600)).unwrap();

@@ -718,7 +718,7 @@ impl World {
             return Ok(());
         };
         let running = owner.driver.engine();
-        if !running.is_quiet() {
+        if !running.is_quiet() || running.asks_about_when() {
             return Ok(());
         }
         let mut again = Engine::restore(self.config.clone(), self.store.read())
