@@ -72,7 +72,6 @@ impl SettingsArgs {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "settings are read in main")]
 fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| {

@@ -103,7 +103,7 @@ pub(crate) struct Scheduler {
     #[schemars(with = "String")]
     pub(crate) default_executor: ExecutorName,
     /// The slots of a tenant's `default_pool` as long as nobody sets them; -1 for no limit. The API needs the same value.
-    #[schemars(range(min = -1, max = 1000000))]
+    #[schemars(range(min = -1, max = 1_000_000))]
     pub(crate) default_pool_slots: i32,
 }
 
@@ -142,7 +142,7 @@ pub(crate) struct Executor {
     /// What it is; may be left out if the executor's name is that of its kind.
     pub(crate) kind: Option<Kind>,
     /// How many attempts may run there at once.
-    #[schemars(range(min = 1, max = 100000))]
+    #[schemars(range(min = 1, max = 100_000))]
     pub(crate) slots: Option<u32>,
 }
 

@@ -16,7 +16,6 @@ use dags::{
         AlertId, AttemptId, BundleId, DagId, DagVersion, ExecutorName, PoolName, RunId, RunName, ShardId,
         TaskId, TenantId,
     },
-    model::Dag,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
