@@ -103,12 +103,6 @@ pub(crate) fn add(routes: Routes) -> Routes {
                 of_dag(&access, dag, Kind::Run, "asset_events").await
             },
         )
-        .get(
-            &format!("{run}/hitlDetails"),
-            async |access: Access, Named((dag, _run)): Named<(DagOrAll, String)>| {
-                of_dag(&access, dag, Kind::Task, "hitl_details").await
-            },
-        )
         .patch(&format!("{run}/taskInstances"), absent!("changing several task instances at once"))
         // `list`; a path of its own would hide a task of that name.
         .post(&task, absent!("listing task instances by a body"))
@@ -130,7 +124,4 @@ pub(crate) fn add(routes: Routes) -> Routes {
         .put(&format!("{store}/{{key}}"), absent!("the state of a task"))
         .patch(&format!("{store}/{{key}}"), absent!("the state of a task"))
         .delete(&format!("{store}/{{key}}"), absent!("the state of a task"))
-        .get(&format!("{task}/{{map_index}}/hitlDetails"), absent!("approvals"))
-        .patch(&format!("{task}/{{map_index}}/hitlDetails"), absent!("approvals"))
-        .get(&format!("{task}/{{map_index}}/hitlDetails/tries/{{try_number}}"), absent!("approvals"))
 }
