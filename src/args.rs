@@ -56,10 +56,10 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct SettingsArgs {
     /// The file of settings
-    #[arg(long, value_name = "FILE", env = "UPDRAFT_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "UPDRAFT_CONFIG")]
     config: Option<PathBuf>,
     /// A setting, before what the environment and the file say; may be repeated. `docs/configuration.md` lists all
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
 }
 
