@@ -87,13 +87,15 @@ impl Engine {
         self.budget = self.budget.saturating_sub(1);
         ti.state = to;
         let step = Step { ti: at.ti, to, try_number: ti.try_number, at: now, reason: reason.clone() };
-        let live = ti.live();
-        live.reason = reason;
-        if !sleeps(to) {
-            live.wake_at = None;
-        }
-        if to.is_finished() {
-            live.ended_at = Some(now);
+        if ti.live.is_some() || reason.is_some() || to.is_finished() {
+            let live = ti.live();
+            live.reason = reason;
+            if !sleeps(to) {
+                live.wake_at = None;
+            }
+            if to.is_finished() {
+                live.ended_at = Some(now);
+            }
         }
         let task = ti.task;
         run.steps.push(step);
@@ -188,7 +190,7 @@ impl Engine {
         row.state = state;
         row.ended_at = row.ended_at.or(Some(self.now));
         self.out.attempts.push(AttemptRow { row });
-        self.run_mut(at.run).tis[at.ti as usize].live().scheduled_at = None;
+        self.run_mut(at.run).tis[at.ti as usize].scheduled_at = None;
         self.touch(at);
     }
 }
@@ -267,7 +269,7 @@ pub(crate) fn task_row(run: &Run, ti: &Ti) -> TaskRow {
         dispatch_n: ti.dispatch_n,
         preempted: u32::from(ti.preempted),
         requeued: u32::from(ti.requeued),
-        scheduled_at: live.and_then(|live| live.scheduled_at),
+        scheduled_at: ti.scheduled_at,
         queued_at: live.and_then(|live| live.queued_at),
         started_at: live.and_then(|live| live.started_at),
         ended_at: live.and_then(|live| live.ended_at),

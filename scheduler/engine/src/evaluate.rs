@@ -146,8 +146,9 @@ impl Engine {
             Some(EngineTask::Empty) => {
                 self.next_try(at);
                 let now = self.now;
-                let live = self.run_mut(at.run).tis[at.ti as usize].live();
-                (live.scheduled_at, live.started_at) = (Some(now), Some(now));
+                let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
+                ti.scheduled_at = Some(now);
+                ti.live().started_at = Some(now);
                 self.apply(at, Event::Succeed, None);
             }
             Some(EngineTask::Ask) => {
@@ -166,7 +167,7 @@ impl Engine {
             ti.unset(flag::DUE);
         } else {
             self.next_try(at);
-            self.run_mut(at.run).tis[at.ti as usize].live().scheduled_at = Some(now);
+            self.run_mut(at.run).tis[at.ti as usize].scheduled_at = Some(now);
         }
         self.apply(at, Event::Schedule, None)
     }
@@ -178,9 +179,9 @@ impl Engine {
         ti.preempted = 0;
         ti.requeued = 0;
         ti.unset(flag::DUE);
-        let ticket = ti.live().ticket.take();
-        debug_assert!(ticket.is_none(), "an instance holds slots between tries");
-        *ti.live() = crate::run::Live::default();
+        ti.scheduled_at = None;
+        let live = ti.live.take();
+        debug_assert!(live.is_none_or(|live| live.ticket.is_none()), "an instance holds slots between tries");
     }
 
     fn ask_when(&mut self, at: TiRef) {

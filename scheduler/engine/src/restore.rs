@@ -464,24 +464,40 @@ fn ti_of(task: TaskIdx, row: &TaskRow) -> Ti {
         try_number: row.try_number,
         max_tries: row.max_tries,
         dispatch_n: row.dispatch_n,
-        live: Some(Box::new(Live {
-            scheduled_at: row.scheduled_at,
-            queued_at: row.queued_at,
-            started_at: row.started_at,
-            ended_at: row.ended_at,
-            wake_at: row.wake_at,
-            executor: row.executor.clone(),
-            members: row.members,
-            host: row.host.clone(),
-            reason: row.reason.clone(),
-            exit_code: row.exit_code,
-            mapped_length: row.mapped_length,
-            skips: row.skips.clone(),
-            marked_by: row.marked_by.clone(),
-            ticket: None,
-            seq: 0,
-            gang: None,
-            taken_back: false,
-        })),
+        scheduled_at: row.scheduled_at,
+        live: live_of(row).map(Box::new),
     }
+}
+
+/// What a row says beyond what every instance has; nothing for one that waits for its first admission.
+fn live_of(row: &TaskRow) -> Option<Live> {
+    let said = row.queued_at.is_some()
+        || row.started_at.is_some()
+        || row.ended_at.is_some()
+        || row.wake_at.is_some()
+        || row.executor.is_some()
+        || row.host.is_some()
+        || row.reason.is_some()
+        || row.exit_code.is_some()
+        || row.mapped_length.is_some()
+        || row.skips.is_some()
+        || row.marked_by.is_some();
+    said.then(|| Live {
+        queued_at: row.queued_at,
+        started_at: row.started_at,
+        ended_at: row.ended_at,
+        wake_at: row.wake_at,
+        executor: row.executor.clone(),
+        members: row.members,
+        host: row.host.clone(),
+        reason: row.reason.clone(),
+        exit_code: row.exit_code,
+        mapped_length: row.mapped_length,
+        skips: row.skips.clone(),
+        marked_by: row.marked_by.clone(),
+        ticket: None,
+        seq: 0,
+        gang: None,
+        taken_back: false,
+    })
 }

@@ -65,14 +65,14 @@ pub(crate) struct Ti {
     pub(crate) try_number: u32,
     pub(crate) max_tries: u32,
     pub(crate) dispatch_n: u32,
-    /// What only an instance that was ever looked at has.
+    pub(crate) scheduled_at: Option<Timestamp>,
+    /// What only an instance that was admitted, or came to something without that, has: many wait, few run.
     pub(crate) live: Option<Box<Live>>,
 }
 
-/// What an instance has from its first change on.
+/// What an instance has from its admission on.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Live {
-    pub(crate) scheduled_at: Option<Timestamp>,
     pub(crate) queued_at: Option<Timestamp>,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) ended_at: Option<Timestamp>,
@@ -111,6 +111,7 @@ impl Ti {
             try_number: 0,
             max_tries: retries,
             dispatch_n: 0,
+            scheduled_at: None,
             live: None,
         }
     }
