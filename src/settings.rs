@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     /// Who carries attempts out, by the name that tasks call it by; `local` if none is set.
     #[schemars(with = "BTreeMap<String, Executor>")]
     pub(crate) executors: BTreeMap<ExecutorName, Executor>,
+    /// What tasks may reach.
+    pub(crate) tasks: Tasks,
     /// The HTTP API.
     pub(crate) api: Api,
     /// What the process writes to its standard error.
@@ -175,12 +177,21 @@ impl Kind {
     }
 }
 
+/// Settings of what tasks may reach.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Tasks {
+    /// Folders, besides the attempt's own and its DAG's, in which the operators `sql`, `sql_check` and `sql_sensor` may open
+    /// SQLite files. They are open to the tasks of every tenant. If absent, `files` in `node.data` for `standalone`, and none
+    /// for `scheduler`.
+    pub(crate) data_folders: Option<Vec<PathBuf>>,
+}
+
 /// Settings of the API.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Api {
     /// The Unix socket that the API answers on, open to this process's user only; `updraft.sock` in `node.data` if absent.
-    /// Until sign-in exists there is no TCP port.
     pub(crate) socket: Option<PathBuf>,
     /// How long a request waits for a scheduler before it is withdrawn and answered with 503, in seconds.
     #[schemars(range(min = 1, max = 300))]

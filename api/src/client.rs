@@ -86,7 +86,7 @@ pub enum ClientError {
     },
 }
 
-const HOW_SOCKET: &str = "start one with `updraft standalone`, or name its socket with `--socket`";
+const HOW_SOCKET: &str = "start one with `updraft standalone`, name its socket with `--socket`, or sign in to one with `updraft login`";
 const HOW_PORT: &str = "is it up, and is the address right?";
 
 /// A service, by its socket or its address.

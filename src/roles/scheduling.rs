@@ -68,6 +68,7 @@ pub(super) struct Scheduling {
     drain: Span,
     script_program: Option<PathBuf>,
     scripts: Option<ScriptPool>,
+    data_folders: Vec<PathBuf>,
 }
 
 /// How a term ended.
@@ -119,6 +120,7 @@ impl Scheduling {
             drain: settings.scheduler.drain_s.map_or(drain, |seconds| Span::seconds(seconds.into())),
             script_program,
             scripts,
+            data_folders: settings.data_folders()?,
         })
     }
 
@@ -149,7 +151,7 @@ impl Scheduling {
             slots: self.executors.iter().map(|(name, chosen)| (name.clone(), chosen.slots)).collect(),
             objects: self.objects.clone(),
             scripts: self.scripts.clone(),
-            policy: plugins::policy::Policy::default(),
+            policy: plugins::policy::Policy { data_dirs: self.data_folders.clone(), ..Default::default() },
             config: self.config.clone(),
             isolate: conflicts.isolated(),
             wake: self.wake.clone(),

@@ -24,7 +24,7 @@ use crate::{
 const DRAIN: Span = Span::seconds(30);
 
 /// Runs until Ctrl-C: the first one drains, the second one leaves at once.
-pub(crate) async fn run(settings: Settings, port: ListenArgs) -> anyhow::Result<()> {
+pub(crate) async fn run(mut settings: Settings, port: ListenArgs) -> anyhow::Result<()> {
     let data = settings.data()?;
     settings
         .dags
@@ -46,6 +46,7 @@ pub(crate) async fn run(settings: Settings, port: ListenArgs) -> anyhow::Result<
     tracing::info!(url = tcp.url(), "the API listens; see it with `updraft login {}`", tcp.url());
     tracing::info!(socket = %socket.path().display(), "see the runs with `updraft runs list --socket {}`", socket.path().display());
     let owner = format!("standalone:{}", data.display());
+    settings.open_files()?;
     let scheduling = Scheduling::new(&settings, db, key, owner, DRAIN)?;
     let api = Api::new(api::Parts {
         db: scheduling.db.clone(),

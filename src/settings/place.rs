@@ -49,6 +49,29 @@ impl Settings {
         self.beside(self.objects.folder.as_ref(), "objects")
     }
 
+    /// The folders where tasks may open SQLite files, which must be there.
+    pub(crate) fn data_folders(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let folders = self.tasks.data_folders.iter().flatten().map(|folder| {
+            folder.canonicalize().with_context(|| {
+                format!(
+                    "failed to find a folder that is open to tasks (`tasks.data_folders`), {}",
+                    folder.display()
+                )
+            })
+        });
+        folders.collect()
+    }
+
+    /// Opens the folder `files` of this machine to tasks, made if it isn't there, if the settings open none.
+    pub(crate) fn open_files(&mut self) -> anyhow::Result<()> {
+        if self.tasks.data_folders.is_none() {
+            let files = self.data()?.join("files");
+            make_private(&files).with_context(|| format!("failed to make the folder {}", files.display()))?;
+            self.tasks.data_folders = Some(vec![files]);
+        }
+        Ok(())
+    }
+
     /// The API's socket.
     pub(crate) fn socket(&self) -> anyhow::Result<PathBuf> {
         self.beside(self.api.socket.as_ref(), "updraft.sock")

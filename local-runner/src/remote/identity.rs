@@ -23,7 +23,8 @@ use super::{
 #[command(
     after_help = "The token is kept in ~/.config/updraft/contexts.json, which nobody else may read. Other commands use it \
     from then on; `--context` names another one.\n\nExample:\n  updraft login http://127.0.0.1:8080 --user admin\n  \
-    updraft login https://updraft.example --user ana --context prod < password"
+    updraft login https://updraft.example --user ana --context prod < password\n  \
+    (cat var/admin-password; echo \"$NEW_PASSWORD\") | updraft login"
 )]
 pub struct LoginArgs {
     #[command(flatten)]
@@ -158,6 +159,12 @@ fn secret(prompt: &str) -> Result<String, Error> {
 fn new_password() -> Result<String, Error> {
     loop {
         let first = secret("New password (12 characters or more): ")?;
+        if first.is_empty() && !std::io::stdin().is_terminal() {
+            return Err(Error::usage(
+                "there is no new password on the standard input",
+                "write it on a line of its own, after the present one",
+            ));
+        }
         if !std::io::stdin().is_terminal() || first == secret("The same again: ")? {
             return Ok(first);
         }

@@ -178,7 +178,8 @@ fn locate(job: &Job<'_>, named: &str) -> Result<(PathBuf, bool), String> {
     if open {
         Ok((real, false))
     } else {
-        Err("names a file outside of the folders that are open to tasks: a platform admin can open one"
+        Err("names a file outside of the folders that are open to tasks: a platform admin opens one with \
+             the setting `tasks.data_folders`"
             .to_owned())
     }
 }
