@@ -15,7 +15,9 @@ use crate::{
         hitl_details::{HitlAnswer, HitlAnswered, HitlDetailCollection},
         monitor::{Health, Version},
         pools::{Pool, PoolBody, PoolCollection, PoolPatch},
-        task_instances::{ClearBody, Log, TaskInstance, TaskInstanceCollection, TaskInstancePatch},
+        task_instances::{
+            ClearBody, Log, TaskInstance, TaskInstanceCollection, TaskInstancePatch, waiting::WaitingAnswer,
+        },
         tasks::TaskCollection,
         variables::{Variable, VariableBody, VariableCollection},
         xcom::XCom,
@@ -220,6 +222,12 @@ impl Client {
     ) -> Answer<TaskInstance> {
         let index = map_index.to_string();
         self.send(get(["dags", dag, "dagRuns", run, "taskInstances", task, &index])).await
+    }
+
+    /// What holds a task instance.
+    pub async fn waiting(&self, dag: &str, run: &str, task: &str, map_index: i32) -> Answer<WaitingAnswer> {
+        let index = map_index.to_string();
+        self.send(get(["dags", dag, "dagRuns", run, "taskInstances", task, &index, "waiting"])).await
     }
 
     /// The tries of a task instance, oldest first.

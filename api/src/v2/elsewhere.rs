@@ -111,8 +111,6 @@ pub(crate) fn add(routes: Routes) -> Routes {
         .delete(&task, absent!("deleting a task instance"))
         .patch(&format!("{task}/dry_run"), absent!("the dry run of a change"))
         .patch(&format!("{task}/{{map_index}}/dry_run"), absent!("the dry run of a change"))
-        .get(&format!("{task}/dependencies"), absent!("why a task instance waits"))
-        .get(&format!("{task}/{{map_index}}/dependencies"), absent!("why a task instance waits"))
         .get(&format!("{task}/links"), absent!("links of an operator"))
         .get(&format!("{task}/externalLogUrl/{{try_number}}"), absent!("logs at another address"))
         .post(&format!("{task}/xcomEntries"), absent!("writing a result from outside"))

@@ -31,6 +31,7 @@ pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod patch;
 pub(crate) mod tries;
+pub mod waiting;
 
 pub use clear::{ClearBody, TaskRef};
 pub use logs::{Log, LogEvent};

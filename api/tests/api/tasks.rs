@@ -205,3 +205,32 @@ async fn results_are_read() {
     assert_eq!(last["results"], json!({"each": [{"index": 0}, {"index": 1}], "none": null}));
     world.close().await;
 }
+
+#[tokio::test]
+async fn what_waits_says_what_holds_it() {
+    let world = World::new().await;
+    assert_eq!(world.patch("/pools/default_pool", json!({"slots": 0})).await.0, 200);
+    let run = json!({ "logical_date": null, "dag_run_id": "r" });
+    assert_eq!(world.post("/dags/broken/dagRuns", run).await.0, 200);
+    let base = "/dags/broken/dagRuns/r/taskInstances";
+    let (status, boom) = world.get(&format!("{base}/boom/-1/waiting")).await;
+    assert_eq!((status, &boom["state"]), (200, &json!("scheduled")), "{boom}");
+    let limit = &boom["waiting"]["holds"][0]["limit"];
+    assert_eq!(
+        (&limit["kind"], &limit["name"], &limit["total"]),
+        (&json!("pool"), &json!("default_pool"), &json!(0))
+    );
+    let (_, after) = world.get(&format!("{base}/after/-1/waiting")).await;
+    assert_eq!(after["waiting"]["holds"][0]["limit"]["waits_for"][0]["task"], "boom", "{after}");
+    let (status, listed) = world.get(&format!("{base}/after/dependencies")).await;
+    assert_eq!((status, &listed["dependencies"][0]["name"]), (200, &json!("upstream")), "{listed}");
+    assert_eq!(world.get(&format!("{base}/none/-1/waiting")).await.0, 404);
+
+    assert_eq!(world.patch("/pools/default_pool", json!({"slots": 8})).await.0, 200);
+    assert_eq!(world.ended("broken", "r").await, "failed");
+    let (status, over) = world.get(&format!("{base}/boom/-1/waiting")).await;
+    assert_eq!((status, over), (200, json!({"state": "failed", "waiting": null})));
+    let (_, listed) = world.get(&format!("{base}/boom/-1/dependencies")).await;
+    assert_eq!(listed, json!({"dependencies": []}));
+    world.close().await;
+}

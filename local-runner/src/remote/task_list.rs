@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use api::{
     client::Slice,
-    v2::task_instances::{ClearBody, TaskInstance, TaskInstancePatch, TaskRef},
+    v2::task_instances::{ClearBody, TaskInstance, TaskInstancePatch, TaskRef, waiting::WaitingAnswer},
 };
 use clap::{Args, Subcommand, ValueEnum};
 use dags::ids::TaskId;
@@ -87,6 +87,16 @@ pub(super) enum TasksCommand {
         /// The task
         task: TaskArg,
     },
+    /// Say why a task instance isn't running, and what would free it
+    #[command(after_help = "Example:\n  updraft tasks why daily_sales latest load")]
+    Why {
+        /// The DAG
+        dag: String,
+        /// The run
+        run: String,
+        /// The task
+        task: TaskArg,
+    },
     /// Show what a task instance returned, as JSON
     #[command(after_help = "Example:\n  updraft tasks result daily_sales latest 'per_store[0]'")]
     Result {
@@ -162,6 +172,12 @@ pub(super) async fn run(session: &mut Session<'_>, command: TasksCommand) -> Res
             let index = task.map_index.unwrap_or(-1);
             let found = session.client.tries(&dag, &run, &task.task, index).await?;
             instances(session, &found.task_instances, found.total_entries)?;
+        }
+        TasksCommand::Why { dag, run, task } => {
+            let run = session.run_name(&dag, &run).await?;
+            let index = task.map_index.unwrap_or(-1);
+            let found = session.client.waiting(&dag, &run, &task.task, index).await?;
+            waits(session, &found)?;
         }
         TasksCommand::Result { dag, run, task } => {
             let run = session.run_name(&dag, &run).await?;
@@ -258,6 +274,25 @@ pub(super) fn instances(session: &mut Session<'_>, tasks: &[TaskInstance], total
             why(task).map_or_else(Cell::default, Cell::from),
         ]
     })
+}
+
+fn waits(session: &mut Session<'_>, found: &WaitingAnswer) -> Result<(), Error> {
+    let screen = &mut session.screen;
+    if screen.json {
+        return screen.document(found);
+    }
+    let Some(waiting) = &found.waiting else {
+        return screen.line(&format!("nothing holds it: it is {}", found.state));
+    };
+    screen.line(&format!("it is {} and waits:", waiting.state))?;
+    for (n, hold) in waiting.holds.iter().enumerate() {
+        screen.line(&format!("{:>3}. {}", n + 1, hold.says))?;
+        screen.line(&format!("     it goes on when {}", hold.frees))?;
+    }
+    if waiting.holds.is_empty() {
+        screen.line("     nothing holds it any more: it moves with the engine's next step")?;
+    }
+    Ok(())
 }
 
 fn why(task: &TaskInstance) -> Option<String> {

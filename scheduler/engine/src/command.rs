@@ -118,6 +118,18 @@ pub enum Command {
         /// The DAG.
         dag_id: DagId,
     },
+    /// Say what holds a task instance: `{ "waiting": ... }` with a [`crate::explain::Waiting`], or null if nothing does.
+    /// Changes nothing.
+    Explain {
+        /// The DAG.
+        dag_id: DagId,
+        /// The run.
+        run_name: RunName,
+        /// The task.
+        task_id: TaskId,
+        /// Which instance of a mapped task; -1 for any other.
+        map_index: i32,
+    },
 }
 
 impl Command {

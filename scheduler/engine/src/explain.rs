@@ -8,7 +8,7 @@ use dags::{
     model::TriggerRule,
     time::Timestamp,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{DagState, Engine},
@@ -22,7 +22,7 @@ use crate::{
 const NAMES_MAX: usize = 20;
 
 /// Why a task instance isn't running.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Waiting {
     /// Its state.
     pub state: TaskState,
@@ -31,7 +31,7 @@ pub struct Waiting {
 }
 
 /// One thing that holds a task instance.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hold {
     /// What it is, with the numbers now.
     pub limit: Limit,
@@ -42,7 +42,7 @@ pub struct Hold {
 }
 
 /// What can hold a task instance.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Limit {
     /// The DAG is paused.
@@ -158,7 +158,7 @@ pub enum Limit {
 }
 
 /// A task whose instances haven't all ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unfinished {
     /// The task.
     pub task: TaskId,

@@ -131,7 +131,8 @@ impl Engine {
                 | Command::AssetEvent { .. }
                 | Command::Backfill(_)
                 | Command::ChangeBackfill { .. }
-                | Command::DeleteDag { .. } => Err(refusal("the run")),
+                | Command::DeleteDag { .. }
+                | Command::Explain { .. } => Err(refusal("the run")),
             };
             self.out.inbox.push(InboxOutcome { id: row.id, outcome });
         }

@@ -154,7 +154,8 @@ impl Engine {
             | Command::Backfill(_)
             | Command::ChangeBackfill { .. }
             | Command::Release { run_name: None, .. }
-            | Command::DeleteDag { .. } => {
+            | Command::DeleteDag { .. }
+            | Command::Explain { .. } => {
                 Err(Refusal::new("request.internal", "this request needs no run")).into()
             }
         }
@@ -255,6 +256,11 @@ impl Engine {
                 }
             }
             Command::DeleteDag { dag_id } => self.delete_dag(tenant, dag_id).into(),
+            Command::Explain { dag_id, run_name, task_id, map_index } => {
+                let known = self.known_dag(tenant, dag_id);
+                let waiting = || self.explain(tenant, dag_id, run_name, task_id, *map_index);
+                known.map(|_| json!({ "waiting": waiting() })).into()
+            }
         }
     }
 

@@ -1,0 +1,97 @@
+//! Why a task instance isn't running: `.../taskInstances/{task_id}/{map_index}/waiting`, and with Airflow's words
+//! `.../taskInstances/{task_id}[/{map_index}]/dependencies`.
+//!
+//! The engine answers, from the counters that decide.
+
+use axum::Json;
+use dags::ids::{DagId, RunName, TaskId};
+use engine::{
+    command::Command,
+    explain::{Limit, Waiting},
+    state::TaskState,
+};
+use migrations::policy::{Action, Kind};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    access::{Access, Resource},
+    error::Error,
+    extract::Named,
+    v2::task_instances::find,
+};
+
+/// What holds a task instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WaitingAnswer {
+    /// Its state.
+    pub state: TaskState,
+    /// What holds it; none if it was handed to its executor, runs or is over.
+    pub waiting: Option<Waiting>,
+}
+
+/// What holds a task instance, as Airflow lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DependencyCollection {
+    /// One entry for each thing that holds it; empty if nothing does.
+    pub dependencies: Vec<Dependency>,
+}
+
+/// One thing that holds a task instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// Its kind, such as `pool`.
+    pub name: String,
+    /// The sentence, with what would free the instance.
+    pub reason: String,
+}
+
+type Named4 = Named<(DagId, RunName, TaskId, i32)>;
+
+/// What holds one instance, with the numbers.
+pub(crate) async fn waiting(access: Access, Named(named): Named4) -> Result<Json<WaitingAnswer>, Error> {
+    ask(&access, named).await.map(Json)
+}
+
+/// What holds an ordinary task's instance, in Airflow's form.
+pub(crate) async fn dependencies(
+    access: Access,
+    Named((dag_id, run, task)): Named<(DagId, RunName, TaskId)>,
+) -> Result<Json<DependencyCollection>, Error> {
+    ask(&access, (dag_id, run, task, -1)).await.and_then(listed)
+}
+
+/// What holds one instance of a mapped task, in Airflow's form.
+pub(crate) async fn dependencies_mapped(
+    access: Access,
+    Named(named): Named4,
+) -> Result<Json<DependencyCollection>, Error> {
+    ask(&access, named).await.and_then(listed)
+}
+
+async fn ask(
+    access: &Access,
+    (dag_id, run_name, task_id, map_index): (DagId, RunName, TaskId, i32),
+) -> Result<WaitingAnswer, Error> {
+    let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?;
+    let state = find(&may, &dag_id, &run_name, &task_id, map_index).await?.row.state;
+    let answer = may.request(Command::Explain { dag_id, run_name, task_id, map_index }).await?;
+    let unreadable = |why: serde_json::Error| Error::Internal(format!("the engine's answer: {why}"));
+    let waiting: Option<Waiting> = serde_json::from_value(answer["waiting"].clone()).map_err(unreadable)?;
+    // The engine may be further than the row that was read.
+    Ok(WaitingAnswer { state: waiting.as_ref().map_or(state, |waiting| waiting.state), waiting })
+}
+
+fn listed(answer: WaitingAnswer) -> Result<Json<DependencyCollection>, Error> {
+    let holds = answer.waiting.map(|waiting| waiting.holds).unwrap_or_default();
+    let dependencies = holds.into_iter().map(|hold| {
+        let reason = format!("{}; it goes on when {}", hold.says, hold.frees);
+        Ok(Dependency { name: kind(&hold.limit)?, reason })
+    });
+    Ok(Json(DependencyCollection { dependencies: dependencies.collect::<Result<_, Error>>()? }))
+}
+
+/// The kind of a limit as it is written in JSON.
+fn kind(limit: &Limit) -> Result<String, Error> {
+    let written = serde_json::to_value(limit).map_err(|why| Error::Internal(why.to_string()))?;
+    Ok(written["kind"].as_str().unwrap_or_default().to_owned())
+}
