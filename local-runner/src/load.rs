@@ -14,7 +14,7 @@ use dags::{
 use plugins::script::{Language, Options, Policy, ScriptPool};
 use scheduler::{
     bundle::{self, Scan},
-    compile::{CompiledFile, FolderFiles, compile_file, is_dag_file},
+    compile::{CompiledFile, FolderFiles, compile_file, is_dag_file, left_out},
 };
 
 use crate::Error;
@@ -76,6 +76,7 @@ impl Folder {
                 let source = Source::new(problem.file.clone(), text);
                 (problem, source)
             })
+            .chain(left_out(&scan))
             .collect();
         let paths = scan.files.iter().map(|file| file.path.clone()).collect();
         let files = FolderFiles::new(scan.root.clone(), paths);
@@ -84,7 +85,12 @@ impl Folder {
 
     /// The DAG files in it, by path. A Rhai file that only other files import isn't one: it hands over no DAG.
     pub fn dag_files(&self) -> Vec<String> {
-        let paths = self.scan.files.iter().map(|file| &file.path);
+        let paths = self
+            .scan
+            .files
+            .iter()
+            .map(|file| &file.path)
+            .chain(self.scan.left_out.iter().map(|(path, _)| path));
         let scripts: Vec<String> = paths
             .clone()
             .filter(|path| is_script(path))

@@ -84,6 +84,8 @@ pub struct Scan {
     pub root: PathBuf,
     /// Its files, by path.
     pub files: Vec<File>,
+    /// Paths and bytes of what is larger than [`FILE_BYTES_MAX`] and so isn't part of it.
+    pub left_out: Vec<(String, u64)>,
     /// The bundle's address.
     pub digest: BundleId,
 }
@@ -147,7 +149,7 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 /// Looks at a folder: what a bundle of it would hold.
 pub fn scan(root: &Path) -> Result<Scan, Error> {
     let root = root.canonicalize().map_err(|source| Error::Read { path: root.to_owned(), source })?;
-    let mut files = Vec::new();
+    let (mut files, mut left_out) = (Vec::new(), Vec::new());
     let mut total = 0;
     for entry in walk(&root) {
         let (full, metadata) = entry?;
@@ -155,10 +157,8 @@ pub fn scan(root: &Path) -> Result<Scan, Error> {
         let path = relative.to_str().filter(|path| path.len() <= PATH_BYTES_MAX);
         let path = path.ok_or_else(|| Error::Path(relative.to_owned()))?.to_owned();
         if metadata.len() > FILE_BYTES_MAX {
-            return Err(Error::TooLarge(format!(
-                "{path} has {} bytes, at most {FILE_BYTES_MAX} are allowed",
-                metadata.len()
-            )));
+            left_out.push((path, metadata.len()));
+            continue;
         }
         let content = match read_bounded(&full) {
             Ok(content) => content,
@@ -185,7 +185,8 @@ pub fn scan(root: &Path) -> Result<Scan, Error> {
         hash.update(file.sha256);
     }
     let digest = BundleId(hex::encode(hash.finalize()).into());
-    Ok(Scan { root, files, digest })
+    left_out.sort();
+    Ok(Scan { root, files, left_out, digest })
 }
 
 /// Copies a folder into the object store, whole or not at all. A bundle that is there already is left as it is.
@@ -259,6 +260,16 @@ mod tests {
             after.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
             ["a.yaml", "sql/load.sql"]
         );
+    }
+
+    #[test]
+    fn what_is_too_large_is_left_out_and_the_rest_is_not() {
+        let folder = folder();
+        let before = scan(folder.path()).unwrap();
+        fs::File::create(folder.path().join("huge.csv")).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap();
+        let after = scan(folder.path()).unwrap();
+        assert_eq!(after.left_out, [("huge.csv".to_owned(), FILE_BYTES_MAX + 1)]);
+        assert_eq!((before.files, before.digest), (after.files, after.digest));
     }
 
     #[test]

@@ -15,6 +15,8 @@ use dags::{
 use plugins::script::{Modules, ScriptPool};
 use sha2::{Digest as _, Sha256};
 
+use crate::bundle;
+
 /// The largest DAG file in bytes.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -51,8 +53,12 @@ impl FileLookup for FolderFiles {
             std::io::ErrorKind::NotFound => FileProblem::NotFound,
             _ => FileProblem::Unreadable(error.to_string()),
         };
-        if !full.symlink_metadata().map_err(unreadable)?.is_file() {
+        let metadata = full.symlink_metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
             return Err(FileProblem::NotAFile);
+        }
+        if metadata.len() > bundle::FILE_BYTES_MAX {
+            return Err(FileProblem::Unreadable(over(metadata.len())));
         }
         let hash = hex::encode(Sha256::digest(std::fs::read(&full).map_err(unreadable)?));
         known.insert(path.to_owned(), hash.clone());
@@ -71,6 +77,19 @@ pub struct CompiledFile {
     pub source: Source,
     /// What it holds and what is wrong with it.
     pub compiled: Compiled,
+}
+
+fn over(bytes: u64) -> String {
+    format!("it has {bytes} bytes, and a bundle takes files of at most {}", bundle::FILE_BYTES_MAX)
+}
+
+/// What is said of files that aren't part of the bundle and aren't DAG files, which say so themselves.
+pub fn left_out(scan: &bundle::Scan) -> impl Iterator<Item = (Diagnostic, Source)> {
+    scan.left_out.iter().filter(|(path, _)| !is_dag_file(path)).map(|(path, bytes)| {
+        let message = format!("tasks can't use this file: {}", over(*bytes));
+        let help = format!("keep it elsewhere, and name it in `{}`", bundle::IGNORE_FILE);
+        (problem(path, code::FILE_UNREADABLE, message, Some(help)), Source::new(path.as_str(), ""))
+    })
 }
 
 /// Compiles one file of the folder that `files` knows. Whatever goes wrong is a diagnostic of that file.

@@ -33,7 +33,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::{
     bundle::{self, Scan},
     clock,
-    compile::{FolderFiles, compile_file, is_dag_file},
+    compile::{FolderFiles, compile_file, is_dag_file, left_out},
     desk::chain,
     objects::Objects,
 };
@@ -132,6 +132,7 @@ impl FolderWatch {
             let source = Source::new(problem.file.clone(), text);
             found.diagnostics.push((problem, source));
         }
+        found.diagnostics.extend(left_out(&scan));
         self.use_catalog(&catalog);
         self.compile(&scan, &catalog, &mut found).await?;
         let dags = self.collect(&scan.digest, &mut found);
@@ -173,7 +174,9 @@ impl FolderWatch {
         };
         let paths: Vec<String> = scan.files.iter().map(|file| file.path.clone()).collect();
         let files = FolderFiles::new(scan.root.clone(), paths);
-        let present: BTreeSet<&str> = hashes.keys().copied().filter(|path| is_dag_file(path)).collect();
+        let left_out = scan.left_out.iter().map(|(path, _)| path.as_str());
+        let present: BTreeSet<&str> =
+            hashes.keys().copied().chain(left_out).filter(|path| is_dag_file(path)).collect();
         self.known.retain(|path, _| present.contains(path.as_str()));
         for path in present {
             let current = |known: &Known| known.key == self.key_of(path, &hashes, &scripts_key, &known.dags);
@@ -211,7 +214,8 @@ impl FolderWatch {
     ) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(self.catalog_key);
-        hash.update(hashes[path]);
+        // A file that is too large is always broken, so that it needs no key.
+        hash.update(hashes.get(path).copied().copied().unwrap_or_default());
         if is_script(path) {
             hash.update(scripts_key);
         }

@@ -153,11 +153,16 @@ pub(crate) async fn find(
 ) -> Result<Found, Error> {
     let run = dag_runs::find(may, dag_id, run).await?;
     let row = task_instance::get(may.db(), may.scope, run.run, task, map_index).await?;
+    let model = select::model(may, &run).await?;
     let row = row.ok_or_else(|| {
         let index = if map_index < 0 { String::new() } else { format!(" with map index {map_index}") };
-        Error::NotFound(format!("run `{}` has no task instance of `{task}`{index}", run.run_name))
+        let known = model.tasks.iter().any(|known| known.task_id == *task);
+        let hint = match (known, map_index) {
+            (true, ..=-1) => format!(": it is mapped, so name one of its instances, such as `{task}[0]`"),
+            _ => String::new(),
+        };
+        Error::NotFound(format!("run `{}` has no task instance of `{task}`{index}{hint}", run.run_name))
     })?;
-    let model = select::model(may, &run).await?;
     let versions = Versions::of(may, std::slice::from_ref(dag_id)).await?;
     Ok(Found { run, model, versions, row })
 }

@@ -26,7 +26,9 @@ async fn task_instances_are_listed_and_shown() {
     assert_eq!(status, 200);
     assert_json_snapshot!("task_instance", stable(task));
     assert_eq!(world.get("/dags/fan/dagRuns/r/taskInstances/each/1").await.1["rendered_map_index"], "1");
-    assert_eq!(world.get("/dags/fan/dagRuns/r/taskInstances/each").await.0, 404);
+    let (status, mapped) = world.get("/dags/fan/dagRuns/r/taskInstances/each").await;
+    assert_eq!(status, 404);
+    assert!(mapped["detail"].as_str().unwrap().ends_with("such as `each[0]`"), "{mapped}");
     assert_eq!(world.get("/dags/fan/dagRuns/r/taskInstances/each/2").await.0, 404);
     assert_eq!(world.get("/dags/fan/dagRuns/none/taskInstances").await.0, 404);
     world.close().await;
