@@ -6,6 +6,7 @@
 mod dags;
 mod door;
 mod isolation;
+mod lists;
 mod owner;
 mod runs;
 mod services;
