@@ -7,6 +7,7 @@ mod dags;
 mod door;
 mod isolation;
 mod lists;
+mod matrix;
 mod owner;
 mod runs;
 mod services;
