@@ -1,5 +1,6 @@
 //! Lists: which page, in which order.
 
+use dags::time::Timestamp;
 use migrations::store::{Page, Window};
 
 use crate::{error::Error, extract::Params};
@@ -28,6 +29,16 @@ impl Params {
         })
     }
 
+    /// The first instant of a range that `NAME_gte` or `NAME_gt` begins.
+    pub(crate) fn from(&self, name: &str) -> Result<Option<Timestamp>, Error> {
+        Ok(begin(self.instant(&format!("{name}_gte"))?, self.instant(&format!("{name}_gt"))?))
+    }
+
+    /// The last instant of a range that `NAME_lte` or `NAME_lt` ends.
+    pub(crate) fn to(&self, name: &str) -> Result<Option<Timestamp>, Error> {
+        Ok(end(self.instant(&format!("{name}_lte"))?, self.instant(&format!("{name}_lt"))?))
+    }
+
     /// A text that a name contains. Airflow's patterns have `%` for anything; here it may stand at the ends only.
     pub(crate) fn pattern(&self, name: &str) -> Result<Option<String>, Error> {
         let Some(text) = self.text(name).filter(|text| *text != "~") else { return Ok(None) };
@@ -54,6 +65,17 @@ impl Params {
             })
             .collect()
     }
+}
+
+/// The first instant of a range with such bounds. Instants are whole microseconds.
+pub(crate) fn begin(at_least: Option<Timestamp>, more_than: Option<Timestamp>) -> Option<Timestamp> {
+    at_least.max(more_than.map(|at| Timestamp(at.0.saturating_add(1))))
+}
+
+/// The last instant of a range with such bounds.
+pub(crate) fn end(at_most: Option<Timestamp>, less_than: Option<Timestamp>) -> Option<Timestamp> {
+    let before = less_than.map(|at| Timestamp(at.0.saturating_sub(1)));
+    at_most.into_iter().chain(before).min()
 }
 
 /// A page of what is in memory.

@@ -9,6 +9,7 @@ pub mod assets;
 pub mod backfills;
 pub mod connections;
 pub mod dag_runs;
+pub mod dag_stats;
 pub mod dag_versions;
 pub mod dags;
 mod elsewhere;
@@ -30,6 +31,8 @@ pub(crate) fn router() -> Routes {
         .get("/version", monitor::version::version)
         .get("/monitor/health", monitor::health::health)
         .get("/dags", dags::list::list)
+        .get("/dagStats", dag_stats::list)
+        .get("/dagTags", dags::tags::tags)
         .get("/dags/{dag_id}", dags::get::get)
         .patch("/dags/{dag_id}", dags::patch::patch)
         .delete("/dags/{dag_id}", dags::delete::delete)
@@ -43,6 +46,8 @@ pub(crate) fn router() -> Routes {
         .get("/dags/{dag_id}/dagRuns", dag_runs::list::list)
         .post("/dags/{dag_id}/dagRuns", dag_runs::post::post)
         .get(run, dag_runs::get::get)
+        // `list`; a path of its own would hide a run of that name.
+        .post(run, dag_runs::batch::batch)
         .patch(run, dag_runs::patch::patch)
         .delete(run, dag_runs::delete::delete)
         .post(&format!("{run}/clear"), dag_runs::clear::clear)

@@ -24,6 +24,7 @@ use crate::gate::programs::{Program, TestKind};
 pub(crate) use crate::gate::tally::Tally;
 use crate::process::{self, Ending, say};
 use crate::services::{self, Durability, Service, Variable};
+use crate::tools;
 use crate::workspace::{FUZZ, OWN_WORKSPACES, SCRIPT_HOST, Workspace};
 
 /// A part of the gate.
@@ -84,12 +85,13 @@ pub(crate) fn run(workspace: &Workspace, chosen: &[Suite]) -> Result<bool> {
     Ok(!failed)
 }
 
-/// Starts every server.
+/// Starts every server, and installs the clients that tests drive against ours.
 fn up(workspace: &Workspace) -> Result<Vec<Variable>> {
     let mut variables = Vec::new();
     for service in Service::value_variants() {
         variables.extend(services::up(workspace, *service, Durability::Volatile)?);
     }
+    variables.push((services::AIRFLOW_CLIENTS, tools::airflow_clients()?.display().to_string()));
     Ok(variables)
 }
 

@@ -17,6 +17,7 @@ use clap::{Subcommand, ValueEnum};
 
 use crate::process::say;
 use crate::services::place::Place;
+use crate::tools;
 use crate::workspace::Workspace;
 
 /// A server that we know how to start.
@@ -48,6 +49,8 @@ pub(crate) enum Command {
         #[arg(long)]
         durable: bool,
     },
+    /// Install Airflow's clients for the tests and print where.
+    AirflowClients,
     /// Stop servers and remove their files.
     Down {
         /// Servers to stop; all when none is named.
@@ -67,6 +70,9 @@ const AMQP_URL: &str = "UPDRAFT_TEST_AMQP_URL";
 /// The environment variable with the URL of the broker's management interface, whose user may make virtual hosts.
 const RABBITMQ_URL: &str = "UPDRAFT_TEST_RABBITMQ_URL";
 
+/// The environment variable with a Python that has Airflow's clients.
+pub(crate) const AIRFLOW_CLIENTS: &str = "UPDRAFT_TEST_AIRFLOW";
+
 pub(crate) fn run(workspace: &Workspace, command: Command) -> Result<bool> {
     match command {
         Command::Up { names, durable } => {
@@ -76,6 +82,9 @@ pub(crate) fn run(workspace: &Workspace, command: Command) -> Result<bool> {
                     say(&format!("export {variable}='{value}'"));
                 }
             }
+        }
+        Command::AirflowClients => {
+            say(&format!("export {AIRFLOW_CLIENTS}='{}'", tools::airflow_clients()?.display()));
         }
         Command::Down { names } => {
             let names = if names.is_empty() { Service::value_variants().to_vec() } else { names };

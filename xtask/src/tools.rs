@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -42,6 +43,74 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(program)
+}
+
+/// Airflow's clients, as they are published: the generated one and the command line.
+const AIRFLOW_CLIENTS: [&str; 2] = ["apache-airflow-client==3.3.2", "apache-airflow-ctl==0.1.5"];
+
+/// The Python that has Airflow's clients, in an environment that is made now if it isn't there yet.
+pub(crate) fn airflow_clients() -> Result<PathBuf> {
+    let base = cache()?;
+    let folder = base.join("airflow-clients-3.3.2-0.1.5");
+    let python = folder.join("bin/python");
+    let done = folder.join("done");
+    if done.is_file() {
+        return Ok(python);
+    }
+    std::fs::create_dir_all(&base).with_context(|| format!("failed to make {}", base.display()))?;
+    let lock = File::create(base.join("airflow-clients.lock"))
+        .context("failed to make the lock of the tools' cache")?;
+    lock.lock().context("failed to lock the tools' cache")?;
+    if done.is_file() {
+        return Ok(python);
+    }
+    say("installing Airflow's clients (once; about a minute)");
+    let make = || {
+        let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).output();
+        made.is_ok_and(|output| output.status.success())
+    };
+    if !make() {
+        install_venv()?;
+        ensure!(make(), "python3 -m venv {} failed even with python3-venv installed", folder.display());
+    }
+    let output = Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(AIRFLOW_CLIENTS)
+        .output()
+        .context("failed to start pip")?;
+    ensure!(
+        output.status.success(),
+        "pip install {} failed:\n{}",
+        AIRFLOW_CLIENTS.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    File::create(&done).context("failed to mark Airflow's clients as installed")?;
+    Ok(python)
+}
+
+fn install_venv() -> Result<()> {
+    ensure!(
+        rustix::process::getuid().is_root(),
+        "python3 can't make environments: run `apt-get install python3-venv` as root, then try again"
+    );
+    say("installing python3-venv with apt-get");
+    for arguments in
+        [&["update", "-q"][..], &["install", "-y", "-q", "--no-install-recommends", "python3-venv"][..]]
+    {
+        let output = Command::new("apt-get")
+            .args(["-o", "DPkg::Lock::Timeout=300"])
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .output()
+            .context("failed to start apt-get: install python3-venv by hand")?;
+        ensure!(
+            output.status.success(),
+            "apt-get {} failed:\n{}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(())
 }
 
 fn cache() -> Result<PathBuf> {

@@ -19,6 +19,7 @@ use crate::{
     },
 };
 
+pub(crate) mod batch;
 pub(crate) mod clear;
 pub(crate) mod delete;
 pub(crate) mod get;

@@ -18,6 +18,7 @@ pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod patch;
 pub(crate) mod release;
+pub(crate) mod tags;
 
 /// A DAG.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -93,8 +93,6 @@ pub(crate) fn add(routes: Routes) -> Routes {
         .post("/dags/{dag_id}/unfavorite", absent!("marking favourites"));
     routes
         .patch("/dags/{dag_id}/dagRuns", absent!("changing several runs at once"))
-        // `list`; a path of its own would hide a run of that name.
-        .post(run, absent!("listing runs by a body"))
         .post("/dags/{dag_id}/clearDagRuns", absent!("clearing several runs at once"))
         .post("/dags/{dag_id}/clearPartitions", absent!("clearing partitions"))
         .get(

@@ -6,6 +6,8 @@
 mod dags;
 mod door;
 mod isolation;
+mod lists;
+mod matrix;
 mod owner;
 mod runs;
 mod services;

@@ -1,12 +1,15 @@
 //! DAGs as lists and pages show them: what the engine keeps, with the newest model.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use dags::{ids::DagId, model::Dag};
 use engine::rows::DagRow;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    QuerySelect as _, sea_query::Expr,
 };
 
 use crate::{
@@ -75,6 +78,32 @@ pub async fn get(db: &Db, scope: TenantScope, dag: &DagId) -> Result<Option<DagW
     let key = (scope.tenant().0, dag.to_string());
     let found = dag::Entity::find_by_id(key).one(db.read()).await.doing("read a DAG")?;
     Ok(with_models(db, scope, found.as_slice()).await?.pop())
+}
+
+/// The tags of the tenant's DAGs that may be seen and aren't stale, each once.
+pub async fn tags(db: &Db, scope: TenantScope, visible: &Visible) -> Result<BTreeSet<String>, Error> {
+    // PostgreSQL reads `json`, not `jsonb`, which refuses a NUL somewhere else in the model.
+    let tags = db.pick(
+        "(SELECT json_extract(v.model, '$.tags') FROM dag_version AS v WHERE v.tenant_id = dag.tenant_id
+          AND v.dag_id = dag.dag_id AND v.version = dag.version)",
+        "(SELECT (v.model::json -> 'tags')::text FROM dag_version AS v WHERE v.tenant_id = dag.tenant_id
+          AND v.dag_id = dag.dag_id AND v.version = dag.version)",
+    );
+    let found: Vec<Option<String>> = dag::Entity::find()
+        .select_only()
+        .column_as(Expr::cust(tags), "tags")
+        .filter(dag::Column::TenantId.eq(scope.tenant().0))
+        .filter(dag::Column::Stale.eq(false))
+        .filter(visible.condition(db, scope.tenant().0, dag::Column::DagId))
+        .into_tuple()
+        .all(db.read())
+        .await
+        .doing("list the tags of DAGs")?;
+    let mut all = BTreeSet::new();
+    for text in found.into_iter().flatten() {
+        all.extend(rows::json::<Vec<String>>("dag_version", &text)?);
+    }
+    Ok(all)
 }
 
 async fn with_models(db: &Db, scope: TenantScope, found: &[dag::Model]) -> Result<Vec<DagWithModel>, Error> {

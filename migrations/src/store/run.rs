@@ -1,5 +1,7 @@
 //! Runs as lists and pages show them.
 
+use std::collections::BTreeMap;
+
 use dags::{
     ids::{DagId, RunId, RunName},
     time::Timestamp,
@@ -42,6 +44,8 @@ pub enum RunOrder {
 pub struct RunFilter {
     /// Of this DAG.
     pub dag_id: Option<DagId>,
+    /// Of one of these DAGs.
+    pub dag_ids: Vec<DagId>,
     /// In one of these states.
     pub states: Vec<RunState>,
     /// Of one of these types.
@@ -54,6 +58,14 @@ pub struct RunFilter {
     pub logical_date_from: Option<Timestamp>,
     /// Standing for an instant at or before this one.
     pub logical_date_to: Option<Timestamp>,
+    /// Started at or after this instant.
+    pub started_from: Option<Timestamp>,
+    /// Started at or before this instant.
+    pub started_to: Option<Timestamp>,
+    /// Ended at or after this instant.
+    pub ended_from: Option<Timestamp>,
+    /// Ended at or before this instant.
+    pub ended_to: Option<Timestamp>,
     /// Made by this backfill.
     pub backfill: Option<i64>,
     /// Of these DAGs; none for the service itself, which sees all.
@@ -76,23 +88,28 @@ pub async fn list(
     if let Some(dag) = &filter.dag_id {
         query = query.filter(run::Column::DagId.eq(dag.as_str()));
     }
+    if !filter.dag_ids.is_empty() {
+        query = query.filter(run::Column::DagId.is_in(filter.dag_ids.iter().map(DagId::as_str)));
+    }
     if !filter.states.is_empty() {
         query = query.filter(run::Column::State.is_in(filter.states.iter().map(|state| state.as_str())));
     }
     if !filter.run_types.is_empty() {
         query = query.filter(run::Column::RunType.is_in(filter.run_types.iter().map(|kind| kind.as_str())));
     }
-    if let Some(from) = filter.run_after_from {
-        query = query.filter(run::Column::RunAfter.gte(from.0));
-    }
-    if let Some(to) = filter.run_after_to {
-        query = query.filter(run::Column::RunAfter.lte(to.0));
-    }
-    if let Some(from) = filter.logical_date_from {
-        query = query.filter(run::Column::LogicalDate.gte(from.0));
-    }
-    if let Some(to) = filter.logical_date_to {
-        query = query.filter(run::Column::LogicalDate.lte(to.0));
+    let ranges = [
+        (run::Column::RunAfter, filter.run_after_from, filter.run_after_to),
+        (run::Column::LogicalDate, filter.logical_date_from, filter.logical_date_to),
+        (run::Column::StartedAt, filter.started_from, filter.started_to),
+        (run::Column::EndedAt, filter.ended_from, filter.ended_to),
+    ];
+    for (column, from, to) in ranges {
+        if let Some(from) = from {
+            query = query.filter(column.gte(from.0));
+        }
+        if let Some(to) = to {
+            query = query.filter(column.lte(to.0));
+        }
     }
     if let Some(backfill) = filter.backfill {
         query = query.filter(run::Column::BackfillId.eq(backfill));
@@ -151,4 +168,38 @@ pub async fn by_id(db: &Db, scope: TenantScope, run: RunId) -> Result<Option<Run
         .await
         .doing("read a run")?;
     found.map(|row| Ok(rows::Run::try_from(row)?.0)).transpose()
+}
+
+/// How many runs each DAG has in each state, for DAGs that have any, by DAG. An empty list of DAGs doesn't restrict.
+pub async fn counts(
+    db: &Db,
+    scope: TenantScope,
+    dags: &[DagId],
+    visible: &Visible,
+) -> Result<BTreeMap<DagId, BTreeMap<RunState, u64>>, Error> {
+    let mut query = run::Entity::find()
+        .select_only()
+        .column(run::Column::DagId)
+        .column(run::Column::State)
+        .column_as(run::Column::RunId.count(), "n")
+        .filter(run::Column::TenantId.eq(scope.tenant().0))
+        .filter(visible.condition(db, scope.tenant().0, run::Column::DagId));
+    if !dags.is_empty() {
+        query = query.filter(run::Column::DagId.is_in(dags.iter().map(DagId::as_str)));
+    }
+    let found: Vec<(String, String, i64)> = query
+        .group_by(run::Column::DagId)
+        .group_by(run::Column::State)
+        .into_tuple()
+        .all(db.read())
+        .await
+        .doing("count the runs of DAGs")?;
+    let mut counts: BTreeMap<DagId, BTreeMap<RunState, u64>> = BTreeMap::new();
+    for (dag, state, n) in found {
+        let dag = DagId::parse(&dag).map_err(|why| Error::corrupt("run", format!("dag_id {dag:?} {why}")))?;
+        let known = RunState::parse(&state);
+        let known = known.ok_or_else(|| Error::corrupt("run", format!("state {state:?}")))?;
+        counts.entry(dag).or_default().insert(known, n as u64);
+    }
+    Ok(counts)
 }

@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 
 use axum::Json;
 use dags::{ids::DagId, run_name::RunType};
-use engine::state::RunState;
+use engine::{rows::RunRow, state::RunState};
 use migrations::policy::Kind;
-use migrations::store::run::{self, RunFilter, RunOrder};
+use migrations::store::{
+    Page,
+    run::{self, RunFilter, RunOrder},
+};
 
 use crate::{
-    access::Access,
+    access::{Access, Permit},
     error::Error,
     extract::{DagOrAll, Named, Params},
     v2::{
@@ -19,16 +22,28 @@ use crate::{
     },
 };
 
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 22] = [
     "limit",
     "offset",
     "order_by",
     "state",
     "run_type",
     "run_after_gte",
+    "run_after_gt",
     "run_after_lte",
+    "run_after_lt",
     "logical_date_gte",
+    "logical_date_gt",
     "logical_date_lte",
+    "logical_date_lt",
+    "start_date_gte",
+    "start_date_gt",
+    "start_date_lte",
+    "start_date_lt",
+    "end_date_gte",
+    "end_date_gt",
+    "end_date_lte",
+    "end_date_lt",
     "backfill_id",
 ];
 const ORDERS: [(&str, RunOrder); 4] = [
@@ -46,7 +61,7 @@ pub(crate) async fn list(
 ) -> Result<Json<DagRunCollection>, Error> {
     let may = access.list(Kind::Run).await?;
     query.only(&KNOWN)?;
-    let (order, ascending) = order(&query)?;
+    let (order, ascending) = order(query.all("order_by").next())?;
     let dag_id = dag.one();
     if let Some(dag_id) = &dag_id {
         if !may.sees(dag_id.as_str()).await? {
@@ -58,30 +73,43 @@ pub(crate) async fn list(
         dag_id,
         states: query.words("state", RunState::parse)?,
         run_types: query.words("run_type", RunType::parse)?,
-        run_after_from: query.instant("run_after_gte")?,
-        run_after_to: query.instant("run_after_lte")?,
-        logical_date_from: query.instant("logical_date_gte")?,
-        logical_date_to: query.instant("logical_date_lte")?,
+        run_after_from: query.from("run_after")?,
+        run_after_to: query.to("run_after")?,
+        logical_date_from: query.from("logical_date")?,
+        logical_date_to: query.to("logical_date")?,
+        started_from: query.from("start_date")?,
+        started_to: query.to("start_date")?,
+        ended_from: query.from("end_date")?,
+        ended_to: query.to("end_date")?,
         backfill: query.read("backfill_id")?,
         visible: Some(may.visible.clone()),
         order,
         ascending,
+        ..RunFilter::default()
     };
     let page = run::list(may.db(), may.scope, &filter, query.window()?).await?;
+    shown(&may, page).await.map(Json)
+}
+
+/// A page of runs as it is answered.
+pub(crate) async fn shown(may: &Permit, page: Page<RunRow>) -> Result<DagRunCollection, Error> {
     let dags: BTreeSet<DagId> = page.rows.iter().map(|row| row.dag_id.clone()).collect();
-    let versions = Versions::of(&may, &dags.into_iter().collect::<Vec<_>>()).await?;
+    let versions = Versions::of(may, &dags.into_iter().collect::<Vec<_>>()).await?;
     let dag_runs = page.rows.iter().map(|row| view(row, &versions)).collect();
-    Ok(Json(DagRunCollection { dag_runs, total_entries: page.total }))
+    Ok(DagRunCollection { dag_runs, total_entries: page.total })
 }
 
 /// Ascending is the default of whoever names an order; nobody naming one gets the newest first.
-fn order(query: &Params) -> Result<(RunOrder, bool), Error> {
-    let falling: Vec<String> = ORDERS.iter().map(|(name, _)| format!("-{name}")).collect();
-    let orders: Vec<&str> =
-        ORDERS.iter().map(|(name, _)| *name).chain(falling.iter().map(String::as_str)).collect();
-    let Some(wanted) = query.order(&orders)? else { return Ok((RunOrder::RunAfter, false)) };
-    let name = wanted.trim_start_matches('-');
-    let order =
-        ORDERS.iter().find(|(known, _)| *known == name).map_or(RunOrder::RunAfter, |(_, order)| *order);
-    Ok((order, name == wanted))
+pub(crate) fn order(wanted: Option<&str>) -> Result<(RunOrder, bool), Error> {
+    let Some(wanted) = wanted else { return Ok((RunOrder::RunAfter, false)) };
+    let name = wanted.strip_prefix('-').unwrap_or(wanted);
+    let found = ORDERS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, order)| (*order, name == wanted)).ok_or_else(|| {
+        let names: Vec<&str> = ORDERS.iter().map(|(name, _)| *name).collect();
+        let message = format!(
+            "can't be ordered by `{wanted}`; there are: {}, each with `-` before it as well",
+            names.join(", ")
+        );
+        Error::BadRequest(message)
+    })
 }
