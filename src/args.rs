@@ -26,6 +26,10 @@ pub(crate) enum Command {
     Scheduler(SchedulerArgs),
     /// Answer requests over HTTP, on a Unix socket
     Api(ApiArgs),
+    /// Run attempts on this machine for a service on others
+    Worker(Box<WorkerArgs>),
+    /// Say which machines may be workers, and list them
+    Workers(WorkersArgs),
     /// Bring the database's schema up to date, take steps back, or list them
     Migrate(MigrateArgs),
     /// Check DAG files and show everything that is wrong with them
@@ -127,6 +131,94 @@ impl StandaloneArgs {
         let own = own.into_iter().filter_map(|(flag, key, value)| Some(given(flag, key, value?)));
         (settings.load(own.collect()), listen)
     }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The first start needs an enrolment token, which `updraft workers enrol` makes; later ones use the credential \
+    that it was turned into. The first signal drains, the second one ends attempts and leaves.\n\nExample:\n  \
+    updraft worker --api http://127.0.0.1:8480 --data /var/lib/updraft-worker --enrolment-token-file token \
+    --config /etc/updraft/worker.toml"
+)]
+pub(crate) struct WorkerArgs {
+    /// Where the service answers workers (`worker.api`)
+    #[arg(long, value_name = "URL")]
+    api: Option<String>,
+    /// The worker's folder: its credential, its bundles, what its attempts write (`node.data`)
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A file with an enrolment token, for the first start (`worker.enrolment_token_file`)
+    #[arg(long, value_name = "FILE")]
+    enrolment_token_file: Option<PathBuf>,
+    /// What the machine is called; its host name if absent (`worker.name`)
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// How many attempts may run at once (`worker.slots`)
+    #[arg(long, value_name = "N")]
+    slots: Option<String>,
+    /// The queues that it serves, separated by commas; `default` if absent (`worker.queues`)
+    #[arg(long, value_name = "NAMES")]
+    queues: Option<String>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+impl WorkerArgs {
+    /// The settings, with what this command's own flags say.
+    pub(crate) fn load(self) -> Result<Loaded, load::Error> {
+        let Self { api, data, enrolment_token_file, name, slots, queues, settings } = self;
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let own = [
+            ("--api", "worker.api", api),
+            ("--data", "node.data", data.map(text)),
+            ("--enrolment-token-file", "worker.enrolment_token_file", enrolment_token_file.map(text)),
+            ("--name", "worker.name", name),
+            ("--slots", "worker.slots", slots),
+            ("--queues", "worker.queues", queues),
+        ];
+        let own = own.into_iter().filter_map(|(flag, key, value)| Some(given(flag, key, value?)));
+        settings.load(own.collect())
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  updraft workers enrol --config /etc/updraft/updraft.toml > token")]
+pub(crate) struct WorkersArgs {
+    #[command(subcommand)]
+    pub(crate) command: WorkersCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkersCommand {
+    /// Make a token with which one machine becomes a worker, within an hour
+    #[command(after_help = "Example:\n  updraft workers enrol --slots 8 --queue default > token")]
+    Enrol {
+        /// The most attempts at once that its workers may take
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        slots: Option<u32>,
+        /// A queue that its workers may serve; may be repeated. All if absent
+        #[arg(long = "queue", value_name = "NAME")]
+        queues: Vec<String>,
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// List the workers that are there
+    #[command(after_help = "Example:\n  updraft workers list --all")]
+    List {
+        /// Those that have ended as well
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Take back the credentials of a machine: it can't register or run anything more
+    #[command(after_help = "Example:\n  updraft workers revoke node7")]
+    Revoke {
+        /// What the machine called itself
+        name: String,
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -365,7 +457,7 @@ pub(crate) enum ConfigCommand {
     Reference,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write `name=value`".to_owned()),

@@ -3,12 +3,14 @@
 mod args;
 mod author;
 mod console;
+mod fleet;
 mod internal;
 mod listen;
 mod machine;
 mod roles;
 mod service;
 mod settings;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,8 @@ fn main() -> ExitCode {
         Command::Standalone(args) => service::standalone(args, console),
         Command::Scheduler(args) => service::scheduler(args, console),
         Command::Api(args) => service::api(args, console),
+        Command::Worker(args) => service::worker(*args, console),
+        Command::Workers(args) => service::workers(args, console),
         Command::Migrate(args) => service::migrate(args, console),
         Command::Validate(args) => author::validate(&args, console),
         Command::Show(args) => author::show(&args, console),

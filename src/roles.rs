@@ -7,6 +7,7 @@ mod objects;
 pub(crate) mod scheduler;
 mod scheduling;
 pub(crate) mod standalone;
+pub(crate) mod worker;
 
 use std::{io::IsTerminal as _, path::PathBuf};
 

@@ -3,15 +3,19 @@
 use std::process::ExitCode;
 
 use crate::{
-    args::{ApiArgs, ConfigArgs, ConfigCommand, MigrateArgs, SchedulerArgs, StandaloneArgs},
+    args::{
+        ApiArgs, ConfigArgs, ConfigCommand, MigrateArgs, SchedulerArgs, StandaloneArgs, WorkerArgs,
+        WorkersArgs, WorkersCommand,
+    },
     console::{Console, FAILED, USAGE, print},
     machine,
-    roles::{self, api, migrate, scheduler, standalone},
+    roles::{self, api, migrate, scheduler, standalone, worker},
     settings::{
         Settings, check,
         load::{Error, Loaded},
         page,
     },
+    workers::{self, Ask},
 };
 
 pub(crate) fn standalone(args: StandaloneArgs, console: Console) -> ExitCode {
@@ -25,6 +29,26 @@ pub(crate) fn scheduler(args: SchedulerArgs, console: Console) -> ExitCode {
 
 pub(crate) fn api(args: ApiArgs, console: Console) -> ExitCode {
     serve(args.settings.load(Vec::new()), api::run, console)
+}
+
+pub(crate) fn worker(args: WorkerArgs, console: Console) -> ExitCode {
+    serve(args.load(), worker::run, console)
+}
+
+pub(crate) fn workers(args: WorkersArgs, console: Console) -> ExitCode {
+    let (ask, settings) = match args.command {
+        WorkersCommand::Enrol { slots, queues, settings } => (Ask::Enrol { slots, queues }, settings),
+        WorkersCommand::List { all, settings } => (Ask::List { all }, settings),
+        WorkersCommand::Revoke { name, settings } => (Ask::Revoke { name }, settings),
+    };
+    let settings = match settings.load(Vec::new()) {
+        Ok(loaded) => loaded.settings,
+        Err(error) => return refuse(&error, console),
+    };
+    console.finish((|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(print(&runtime.block_on(workers::answer(settings, ask))?)?)
+    })())
 }
 
 /// Runs a role until it ends.
@@ -64,7 +88,7 @@ pub(crate) fn config(args: ConfigArgs, console: Console) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return refuse(&error, console),
     };
-    if let Err(error) = loaded.settings.executors() {
+    if let Err(error) = loaded.settings.fleet() {
         console.complain(&format!("{error:#}"), None);
         return ExitCode::from(USAGE);
     }

@@ -4,7 +4,7 @@
 //! puts the layers together and checks them against [`keys`], the list of keys that is made from these structs, as
 //! `docs/configuration.md` is by [`page`]. To add a setting, add a field here: everything else follows.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 
 use dags::{ids::ExecutorName, time::Span};
 use schemars::JsonSchema;
@@ -39,6 +39,12 @@ pub(crate) struct Settings {
     pub(crate) tasks: Tasks,
     /// The HTTP API.
     pub(crate) api: Api,
+    /// The message broker between the owner of the shard and its workers; needed with an executor of kind `workers`.
+    pub(crate) broker: Broker,
+    /// What workers ask for the attempts that they run: served by `standalone` and `api` with an executor of kind `workers`.
+    pub(crate) task_api: TaskApi,
+    /// What `updraft worker` is and offers.
+    pub(crate) worker: Worker,
     /// What the process writes to its standard error.
     pub(crate) log: Log,
 }
@@ -156,14 +162,20 @@ pub(crate) enum Kind {
     Local,
     /// Attempts that succeed at once without running anything, for figures and dry runs; 1024 slots if nothing else is set.
     Noop,
+    /// Machines that run `updraft worker`, reached through `broker.url`. Each has slots of its own; `slots` limits all of
+    /// them together. One per service.
+    Workers,
 }
 
 impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Local, Self::Noop, Self::Workers];
+
     /// The executor that is there if no other is set, and needs no `kind` if it is.
     pub(crate) fn name(self) -> ExecutorName {
         let name = match self {
             Self::Local => "local",
             Self::Noop => "noop",
+            Self::Workers => "workers",
         };
         name.parse().expect("invariant: a plain word is a name")
     }
@@ -173,6 +185,8 @@ impl Kind {
         match self {
             Self::Local => 16,
             Self::Noop => 1_024,
+            // Each worker has its own limit.
+            Self::Workers => u32::MAX,
         }
     }
 }
@@ -201,6 +215,80 @@ pub(crate) struct Api {
 impl Default for Api {
     fn default() -> Self {
         Self { socket: None, owner_wait_s: 10 }
+    }
+}
+
+/// Settings of the broker.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Broker {
+    /// RabbitMQ, `amqp://user:password@host/vhost`; the same for the schedulers and the workers.
+    #[schemars(extend("x-secret" = "url"))]
+    pub(crate) url: Option<Secret>,
+}
+
+/// Settings of the task-facing API.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TaskApi {
+    /// The address that workers ask. It has no TLS: beyond this machine put it behind a proxy that has it.
+    #[schemars(with = "String")]
+    pub(crate) listen: SocketAddr,
+}
+
+impl Default for TaskApi {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8480)) }
+    }
+}
+
+/// Settings of a worker.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Worker {
+    /// Where the service answers workers, such as `https://updraft.example:8480`.
+    pub(crate) api: Option<String>,
+    /// A file with an enrolment token, for the first start; `updraft workers enrol` makes one.
+    pub(crate) enrolment_token_file: Option<PathBuf>,
+    /// What the machine is called when it enrols; its host name if absent.
+    pub(crate) name: Option<String>,
+    /// How many attempts, members of gangs counted one by one, may run at once.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub(crate) slots: u32,
+    /// Thousandths of a CPU that it offers; the machine's if absent.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub(crate) cpu_milli: Option<u64>,
+    /// Bytes of memory that it offers; the machine's if absent.
+    #[schemars(range(min = 0, max = 1_000_000_000_000_000_i64))]
+    pub(crate) memory_bytes: Option<u64>,
+    /// GPUs that it offers, each as `MODEL=COUNT`.
+    pub(crate) gpus: Vec<String>,
+    /// The queues that it serves; `default` if none is named.
+    pub(crate) queues: Vec<String>,
+    /// Words about it for people, each as `NAME=VALUE`.
+    pub(crate) labels: Vec<String>,
+    /// How long the first signal lets running attempts end, in seconds; then they are ended and given back to the queue.
+    #[schemars(range(min = 0, max = 86400))]
+    pub(crate) drain_s: u32,
+    /// Lets every attempt succeed at once instead of running it, to load everything else.
+    pub(crate) noop: bool,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            api: None,
+            enrolment_token_file: None,
+            name: None,
+            slots: 16,
+            cpu_milli: None,
+            memory_bytes: None,
+            gpus: Vec::new(),
+            queues: Vec::new(),
+            labels: Vec::new(),
+            drain_s: 300,
+            noop: false,
+        }
     }
 }
 

@@ -234,7 +234,7 @@ fn masked(what: &str) -> (StatusCode, String) {
     (StatusCode::INTERNAL_SERVER_ERROR, format!("something went wrong here; the log says more under {id}"))
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

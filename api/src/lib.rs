@@ -9,6 +9,7 @@ mod access;
 pub mod auth;
 pub mod client;
 mod error;
+pub mod execution;
 mod extract;
 mod list;
 mod objects;

@@ -167,6 +167,11 @@ identity!(
     AlertId
 );
 
+identity!(
+    /// A worker process, from its start to its end: a worker that starts again is another one.
+    WorkerId
+);
+
 impl TenantId {
     /// The tenant of an installation that has only one.
     pub const DEFAULT: Self = Self(Uuid::from_u128(0x0000_0000_0000_8000_8000_0000_0000_0001));

@@ -5,6 +5,7 @@
 //! [`ids`] for names and identities.
 
 pub mod amount;
+pub mod bundle;
 pub mod canonical;
 pub mod catalog;
 pub mod compile;

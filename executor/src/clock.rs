@@ -21,3 +21,9 @@ pub(crate) fn timestamp(time: SystemTime) -> Timestamp {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
+
+/// Waits so long by the monotonic clock.
+#[expect(clippy::disallowed_methods, reason = "the one place that waits for time to pass")]
+pub(crate) async fn sleep(span: std::time::Duration) {
+    tokio::time::sleep(span).await;
+}

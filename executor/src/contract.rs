@@ -5,7 +5,7 @@ use engine::dispatch::{Dispatch, Held, Kill};
 use plugins::context::AttemptContext;
 use serde::{Deserialize, Serialize};
 
-use crate::{local::LocalExecutor, log::LogChunk, noop::NoopExecutor};
+use crate::log::LogChunk;
 
 /// One member of a dispatch, with everything that it needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,47 +85,3 @@ pub trait Executor: Send + Sync {
 
 /// How long a task that ran into its timeout has between TERM and KILL.
 pub const TIMEOUT_GRACE: Span = Span::seconds(5);
-
-/// The executors that a service can be configured with, as one type.
-#[derive(Debug, Clone)]
-pub enum Executors {
-    /// Of this machine.
-    Local(LocalExecutor),
-    /// Runs nothing; everything succeeds at once.
-    Noop(NoopExecutor),
-}
-
-macro_rules! each {
-    ($self:ident, $executor:ident => $call:expr) => {
-        match $self {
-            Self::Local($executor) => $call.await,
-            Self::Noop($executor) => $call.await,
-        }
-    };
-}
-
-impl Executor for Executors {
-    async fn submit(&self, work: Work) -> Result<(), Error> {
-        each!(self, executor => executor.submit(work))
-    }
-
-    async fn kill(&self, kill: Kill) -> Result<(), Error> {
-        each!(self, executor => executor.kill(kill))
-    }
-
-    async fn list(&self) -> Result<Vec<Held>, Error> {
-        each!(self, executor => executor.list())
-    }
-
-    async fn confirm(&self, dispatch: DispatchId, member: u32) -> Result<(), Error> {
-        each!(self, executor => executor.confirm(dispatch, member))
-    }
-
-    async fn logs(&self, dispatch: DispatchId, member: u32, offset: u64) -> Result<LogChunk, Error> {
-        each!(self, executor => executor.logs(dispatch, member, offset))
-    }
-
-    async fn capacity(&self) -> Result<Capacity, Error> {
-        each!(self, executor => executor.capacity())
-    }
-}

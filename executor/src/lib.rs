@@ -1,13 +1,17 @@
 //! The Executor trait, its implementations, and the attempt supervisor.
 //!
 //! Start at [`Executor`] for what every executor can do, at [`supervise`] for how attempts run on one machine, at
-//! [`attempt`] for the process of one attempt, at [`local`] for the executor of this machine.
+//! [`attempt`] for the process of one attempt, at [`local`] for the executor of this machine, at [`fleet`] for the
+//! executor of many machines and at [`worker`] for its other end.
 
+pub mod archive;
 pub mod attempt;
+pub mod broker;
 mod clock;
 #[cfg(feature = "test-support")]
 pub mod conformance;
 pub mod contract;
+pub mod fleet;
 mod folder;
 pub mod limits;
 pub mod local;
@@ -17,5 +21,6 @@ pub mod noop;
 mod result;
 pub mod supervise;
 mod wire;
+pub mod worker;
 
-pub use contract::{Capacity, Error, Executor, Executors, Work};
+pub use contract::{Capacity, Error, Executor, Work};

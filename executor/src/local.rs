@@ -128,7 +128,7 @@ impl Executor for LocalExecutor {
     }
 
     async fn kill(&self, kill: Kill) -> Result<(), Error> {
-        let Kill { id: dispatch, members, grace, reason, executor: _ } = kill;
+        let Kill { id: dispatch, members, grace, reason, executor: _, worker: _ } = kill;
         self.ask_done(Ask::Kill { dispatch, members, grace, reason }).await
     }
 
@@ -152,16 +152,8 @@ impl Executor for LocalExecutor {
     }
 
     async fn capacity(&self) -> Result<Capacity, Error> {
-        let read =
-            |error: std::io::Error| Error::Unavailable(format!("the machine's size can't be read: {error}"));
-        let cpus = std::thread::available_parallelism().map_err(read)?.get() as u64;
-        let memory = std::fs::read_to_string("/proc/meminfo").map_err(read)?;
-        let total = memory
-            .lines()
-            .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
-        let kilobytes: u64 =
-            total.ok_or_else(|| Error::Unavailable("/proc/meminfo has no MemTotal".to_owned()))?;
-        Ok(Capacity { cpu_milli: cpus * 1000, memory_bytes: kilobytes * 1024, slots: self.slots })
+        crate::worker::capacity(self.slots)
+            .map_err(|error| Error::Unavailable(format!("the machine's size can't be read: {error}")))
     }
 }
 

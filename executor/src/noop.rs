@@ -129,6 +129,7 @@ mod tests {
             id,
             members: 1,
             executor: ExecutorName::parse("noop").unwrap(),
+            worker: None,
             grace: Span::ZERO,
             reason: "asked".to_owned(),
         };

@@ -101,6 +101,7 @@ fn task(run: &RunRow, n: usize) -> TaskRow {
         mapped_length: None,
         skips: None,
         marked_by: None,
+        worker: None,
     }
 }
 

@@ -20,6 +20,7 @@ mod m0002_identity;
 mod m0003_chain_depth;
 mod m0004_alert;
 mod m0005_input_request;
+mod m0006_workers;
 
 /// How long a second process waits for the one that is migrating.
 const WAIT_FOR_OTHER: &str = "SET lock_timeout = '60s'";
@@ -34,6 +35,7 @@ impl MigratorTrait for Steps {
             Box::new(m0003_chain_depth::STEP),
             Box::new(m0004_alert::STEP),
             Box::new(m0005_input_request::STEP),
+            Box::new(m0006_workers::STEP),
         ]
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dags::{
-    ids::{AttemptId, BundleId, DagVersion, InvalidName, RunId, TenantId},
+    ids::{AttemptId, BundleId, DagVersion, InvalidName, RunId, TenantId, WorkerId},
     model::Dag,
     time::Timestamp,
 };
@@ -142,6 +142,7 @@ macro_rules! task_row {
             mapped_length: $row.mapped_length.map(|length| length as u32),
             skips: $row.skips.as_deref().map(|tasks| json($table, tasks)).transpose()?,
             marked_by: shared($row.marked_by),
+            worker: $row.worker_id.map(WorkerId),
         }
     };
 }

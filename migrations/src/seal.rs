@@ -153,6 +153,16 @@ impl MasterKey {
     }
 }
 
+impl MasterKey {
+    /// A key for one purpose that says nothing about this one: the label's MAC under it.
+    pub fn derive(&self, label: &str) -> Zeroizing<[u8; 32]> {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, self.0.as_slice());
+        let mut derived = Zeroizing::new([0; 32]);
+        derived.copy_from_slice(ring::hmac::sign(&key, label.as_bytes()).as_ref());
+        derived
+    }
+}
+
 fn digits(text: &str) -> Option<Zeroizing<[u8; 32]>> {
     let mut key = Zeroizing::new([0; 32]);
     if text.len() != 64 || !text.is_ascii() {

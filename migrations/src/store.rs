@@ -24,6 +24,7 @@ pub mod task_instance;
 pub mod tenant;
 pub mod token;
 pub mod variable;
+pub mod worker;
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,6 +21,7 @@ mod schema;
 pub mod script;
 mod smtp;
 pub mod template;
+pub mod token;
 pub mod user;
 
 pub use catalog::{catalog, catalog_with};

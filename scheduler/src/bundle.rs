@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use dags::bundle::File;
 use dags::ids::BundleId;
 use ignore::WalkBuilder;
 use sha2::{Digest as _, Sha256};
@@ -62,19 +63,6 @@ pub enum Error {
     /// A file changed while it was copied; scanning again will do.
     #[error("{0} changed while the bundle was made")]
     Changed(String),
-}
-
-/// A file of a bundle.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
-    /// The path within the folder, with `/`.
-    pub path: String,
-    /// Whether it may be executed.
-    pub executable: bool,
-    /// The SHA-256 of its content.
-    pub sha256: [u8; 32],
-    /// Its length in bytes.
-    pub bytes: u64,
 }
 
 /// A folder as it was when it was looked at.
@@ -177,14 +165,7 @@ pub fn scan(root: &Path) -> Result<Scan, Error> {
         files.push(File { path, executable, sha256: Sha256::digest(&content).into(), bytes });
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    let mut hash = Sha256::new();
-    for file in &files {
-        hash.update((file.path.len() as u64).to_be_bytes());
-        hash.update(file.path.as_bytes());
-        hash.update([u8::from(file.executable)]);
-        hash.update(file.sha256);
-    }
-    let digest = BundleId(hex::encode(hash.finalize()).into());
+    let digest = dags::bundle::address(&files);
     left_out.sort();
     Ok(Scan { root, files, left_out, digest })
 }

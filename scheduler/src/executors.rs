@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use dags::ids::{DispatchId, ExecutorName};
 use engine::dispatch::{Held, Kill};
-use executor::{Capacity, Error, Executor, Work, local::LocalExecutor, log::LogChunk, noop::NoopExecutor};
+use executor::{
+    Capacity, Error, Executor, Work, fleet::FleetExecutor, local::LocalExecutor, log::LogChunk,
+    noop::NoopExecutor,
+};
 
 pub use self::mock::{Mock, MockExecutor};
 
@@ -19,6 +22,8 @@ pub enum Kind {
     Noop(NoopExecutor),
     /// Processes of this machine, but for tasks whose end was decided beforehand.
     Mock(MockExecutor),
+    /// Workers on other machines.
+    Fleet(FleetExecutor),
 }
 
 impl Executor for Kind {
@@ -27,6 +32,7 @@ impl Executor for Kind {
             Self::Local(executor) => executor.submit(work).await,
             Self::Noop(executor) => executor.submit(work).await,
             Self::Mock(executor) => executor.submit(work).await,
+            Self::Fleet(executor) => executor.submit(work).await,
         }
     }
 
@@ -35,6 +41,7 @@ impl Executor for Kind {
             Self::Local(executor) => executor.kill(kill).await,
             Self::Noop(executor) => executor.kill(kill).await,
             Self::Mock(executor) => executor.kill(kill).await,
+            Self::Fleet(executor) => executor.kill(kill).await,
         }
     }
 
@@ -43,6 +50,7 @@ impl Executor for Kind {
             Self::Local(executor) => executor.list().await,
             Self::Noop(executor) => executor.list().await,
             Self::Mock(executor) => executor.list().await,
+            Self::Fleet(executor) => executor.list().await,
         }
     }
 
@@ -51,6 +59,7 @@ impl Executor for Kind {
             Self::Local(executor) => executor.confirm(dispatch, member).await,
             Self::Noop(executor) => executor.confirm(dispatch, member).await,
             Self::Mock(executor) => executor.confirm(dispatch, member).await,
+            Self::Fleet(executor) => executor.confirm(dispatch, member).await,
         }
     }
 
@@ -59,6 +68,7 @@ impl Executor for Kind {
             Self::Local(executor) => executor.logs(dispatch, member, offset).await,
             Self::Noop(executor) => executor.logs(dispatch, member, offset).await,
             Self::Mock(executor) => executor.logs(dispatch, member, offset).await,
+            Self::Fleet(executor) => executor.logs(dispatch, member, offset).await,
         }
     }
 
@@ -67,6 +77,7 @@ impl Executor for Kind {
             Self::Local(executor) => executor.capacity().await,
             Self::Noop(executor) => executor.capacity().await,
             Self::Mock(executor) => executor.capacity().await,
+            Self::Fleet(executor) => executor.capacity().await,
         }
     }
 }

@@ -8,12 +8,13 @@ use std::{
 };
 
 use dags::{
-    ids::{AttemptId, DagId, DagVersion, RunId, RunName, TaskId, TenantId},
+    ids::{AttemptId, DagId, DagVersion, RunId, RunName, TaskId, TenantId, WorkerId},
     model::Dag,
     time::Timestamp,
 };
 use engine::{
     dispatch::ResultRef,
+    fleet::WorkerSpec,
     journal::{Commit, Inbox, Journal, Load, Loaded, Position},
     memory::MemoryJournal,
     rows::{Batch, InputResponse, RunRow, Snapshot, TaskRow},
@@ -127,6 +128,9 @@ pub trait Facts: Clone + Send + Sync + 'static {
         tenant: TenantId,
         names: &BTreeSet<String>,
     ) -> impl Future<Output = Result<BTreeMap<String, Connection>, Error>> + Send;
+
+    /// What a worker that is registered offers; none if it isn't, or not any more.
+    fn worker(&self, worker: WorkerId) -> impl Future<Output = Result<Option<WorkerSpec>, Error>> + Send;
 }
 
 /// Facts from the database.
@@ -317,6 +321,11 @@ impl Facts for DbFacts {
         }
         Ok(found)
     }
+
+    async fn worker(&self, worker: WorkerId) -> Result<Option<WorkerSpec>, Error> {
+        let found = store::worker::present(&self.db, worker).await.map_err(Error::new("read a worker"))?;
+        Ok(found.map(|worker| worker.spec))
+    }
 }
 
 /// A connection, opened.
@@ -490,5 +499,9 @@ impl Facts for MemoryFacts {
     ) -> Result<BTreeMap<String, Connection>, Error> {
         let known = names.iter().filter_map(|name| Some((name.clone(), self.connections.get(name)?.clone())));
         Ok(known.collect())
+    }
+
+    async fn worker(&self, _worker: WorkerId) -> Result<Option<WorkerSpec>, Error> {
+        Ok(None)
     }
 }

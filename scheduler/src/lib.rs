@@ -3,6 +3,7 @@
 //! Start at [`shell`] for the loop that does what the driver says, at [`facts`] for what it must look up, at [`bundle`] for
 //! how a folder of DAG files becomes what the engine runs.
 
+pub mod attempts;
 pub mod bundle;
 pub mod clock;
 pub mod compile;
@@ -12,6 +13,7 @@ pub mod delivery;
 mod desk;
 pub mod executors;
 pub mod facts;
+mod fleet;
 mod hand_over;
 pub mod hints;
 mod keeper;

@@ -32,10 +32,13 @@ use crate::{
     desk::{Desk, chain},
     executors::{Executors, Kind},
     facts::Facts,
+    fleet::{self, Fleet},
     hand_over::{hand_over, held, not_started},
     keeper,
     objects::Objects,
 };
+
+pub use crate::fleet::FleetParts;
 
 /// Reports and other inputs that may wait.
 const INPUTS_MAX: usize = 16_384;
@@ -65,6 +68,8 @@ pub struct Parts<J, F> {
     pub executors: Executors,
     /// What they report.
     pub reports: mpsc::Receiver<Report>,
+    /// The executor with workers on other machines, if there is one; it is among the executors as well.
+    pub fleet: Option<FleetParts>,
     /// How many attempts each may run at once.
     pub slots: BTreeMap<ExecutorName, u32>,
     /// Bundles, results and logs.
@@ -148,6 +153,7 @@ where
         facts,
         executors,
         reports,
+        fleet,
         slots,
         objects,
         scripts,
@@ -181,8 +187,9 @@ where
         inbox_asked: false,
         settled,
         alerted,
+        fleet: fleet.map(Fleet::new),
     };
-    let ended = shell.work(inbound, reports, wake, status, drain.clone(), cancel.clone()).await;
+    let ended = Box::pin(shell.work(inbound, reports, wake, status, drain.clone(), cancel.clone())).await;
     tasks.close();
     if ended == Ended::Asked && drain.is_cancelled() && !cancel.is_cancelled() {
         // All attempts have ended: what is left are logs to be kept.
@@ -256,6 +263,7 @@ struct Shell<F> {
     inbox_asked: bool,
     settled: Arc<Notify>,
     alerted: Arc<Notify>,
+    fleet: Option<Fleet>,
 }
 
 impl<F: Facts> Shell<F> {
@@ -279,6 +287,7 @@ impl<F: Facts> Shell<F> {
         let mut batch = Vec::with_capacity(REPORTS_AT_ONCE);
         let mut draining = false;
         loop {
+            let nap = self.nap();
             let input = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ended::Asked,
@@ -303,6 +312,14 @@ impl<F: Facts> Shell<F> {
                     }
                     Input::Reports(std::mem::take(&mut batch))
                 }
+                Some(event) = fleet::next(&mut self.fleet) => {
+                    for input in self.hear(event) {
+                        if let Some(ended) = self.feed(input).await {
+                            return ended;
+                        }
+                    }
+                    Input::Tick
+                }
                 () = wake.notified() => {
                     self.ask_inbox().await;
                     Input::Tick
@@ -316,7 +333,7 @@ impl<F: Facts> Shell<F> {
                     }
                     Input::Tick
                 }
-                () = clock::sleep(self.nap()) => {
+                () = clock::sleep(nap) => {
                     self.ask_inbox().await;
                     Input::Tick
                 }
@@ -366,7 +383,25 @@ impl<F: Facts> Shell<F> {
         }
     }
 
+    /// What the fleet says, as inputs of the driver.
+    fn hear(&mut self, event: executor::fleet::Event) -> Vec<Input> {
+        let Some(fleet) = &mut self.fleet else { return Vec::new() };
+        let (inputs, stranger) = fleet.hear(event, self.driver.engine());
+        if let Some(worker) = stranger {
+            let (desk, events, handle) = (self.desk.clone(), self.events.clone(), fleet.handle());
+            self.start(async move {
+                if let Some(input) = handle.look_up(&desk.facts, worker).await {
+                    drop(events.send(Event::Input(input)).await);
+                }
+            });
+        }
+        inputs
+    }
+
     async fn feed(&mut self, input: Input) -> Option<Ended> {
+        if let Some(fleet) = &self.fleet {
+            fleet.tick(self.driver.engine().now());
+        }
         let mut actions = self.driver.next(clock::now(), input);
         // Work that needs no outside event goes on at once, unless a commit is awaited.
         loop {
@@ -435,7 +470,10 @@ impl<F: Facts> Shell<F> {
         });
     }
 
-    fn dispatch(&self, mut dispatches: Vec<Dispatch>) {
+    fn dispatch(&mut self, mut dispatches: Vec<Dispatch>) {
+        if let Some(fleet) = &mut self.fleet {
+            dispatches = fleet.dispatch(dispatches);
+        }
         let now = self.driver.engine().now();
         {
             let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
@@ -496,7 +534,11 @@ impl<F: Facts> Shell<F> {
         });
     }
 
-    fn confirm(&self, receipts: &[engine::driver::Receipt]) {
+    fn confirm(&mut self, receipts: &[engine::driver::Receipt]) {
+        let mut receipts = receipts.to_vec();
+        if let Some(fleet) = &mut self.fleet {
+            receipts = fleet.settle(receipts);
+        }
         let ended: Vec<_> = receipts.iter().filter(|receipt| receipt.ended).copied().collect();
         if ended.is_empty() {
             return;
@@ -530,7 +572,8 @@ impl<F: Facts> Shell<F> {
         let now = self.driver.engine().now();
         let as_of = oldest.map_or(now, |oldest| oldest.min(now));
         for (name, executor) in self.executors.iter() {
-            if matches!(executor, Kind::Noop(_)) {
+            // Workers say by themselves what they hold.
+            if matches!(executor, Kind::Noop(_) | Kind::Fleet(_)) {
                 continue;
             }
             let (name, executor) = (name.clone(), executor.clone());

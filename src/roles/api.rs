@@ -17,7 +17,10 @@ use super::{
     Stop,
     objects::{Current, NodeObjects},
 };
-use crate::settings::Settings;
+use crate::{
+    fleet::{self, TaskApi},
+    settings::Settings,
+};
 
 /// Runs until a signal; answers under way are finished.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
@@ -33,6 +36,10 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let socket = Socket::bind(&settings.socket()?).context("failed to open the socket (`api.socket`)")?;
     let stop = Stop::on_signals()?;
     tracing::info!(socket = %socket.path().display(), "see the runs with `updraft runs list --socket {}`", socket.path().display());
+    let task_api = settings.fleet()?.map(|fleet| {
+        let (keys, sealer) = (fleet::keys(&key), Sealer::new(key.clone()));
+        TaskApi { fleet, db: db.clone(), keys, sealer, objects: objects.clone() }
+    });
     let (asked, settled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let api = Api::new(api::Parts {
         db: db.clone(),
@@ -47,8 +54,10 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         default_pool_slots: settings.scheduler.default_pool_slots,
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
     });
+    let workers = fleet::answer(task_api, stop.drain.clone());
     tokio::select! {
         served = api::serve(socket, api, stop.drain.clone()) => served.context("the API stopped"),
+        stopped = workers => Err(stopped),
         () = stop.cancel.cancelled() => Ok(()),
         never = hints::pass_on(&db, Topic::Inbox, &asked) => match never {},
         never = hints::hear(&db, Topic::Outcomes, || settled.notify_waiters()) => match never {},

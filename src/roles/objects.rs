@@ -22,21 +22,10 @@ pub(crate) struct NodeObjects {
 
 impl NodeObjects {
     fn stored(&self, of: &LogOf, offset: u64) -> Result<LogChunk, ObjectsError> {
-        let text = match std::fs::read_to_string(self.objects.log(of.dispatch, of.member)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ObjectsError::Missing),
-            Err(error) => return Err(ObjectsError::Unavailable(error.to_string())),
-        };
-        let mut chunk = LogChunk { lines: Vec::new(), next: offset, complete: true };
-        for line in text.lines() {
-            let line: log::LogLine =
-                serde_json::from_str(line).map_err(|error| ObjectsError::Unavailable(error.to_string()))?;
-            if line.offset >= offset {
-                chunk.next = line.offset + 1;
-                chunk.lines.push(shown(line));
-            }
-        }
-        Ok(chunk)
+        let found = self.objects.read_log(of.dispatch, of.member, offset);
+        let found = found.map_err(|error| ObjectsError::Unavailable(error.to_string()))?;
+        let log::LogChunk { lines, next, complete } = found.ok_or(ObjectsError::Missing)?;
+        Ok(LogChunk { lines: lines.into_iter().map(shown).collect(), next, complete })
     }
 
     async fn held(&self, of: &LogOf, offset: u64) -> Result<LogChunk, ObjectsError> {

@@ -21,7 +21,10 @@ use migrations::{
     seal::{MasterKey, Sealer},
     wake::Topic,
 };
-use plugins::script::{Language, Options as ScriptOptions, Policy as ScriptPolicy, ScriptPool};
+use plugins::{
+    script::{Language, Options as ScriptOptions, Policy as ScriptPolicy, ScriptPool},
+    token::Keys,
+};
 use scheduler::{
     clock,
     conflicts::Conflicts,
@@ -41,7 +44,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Stop, objects::Current, script_program};
-use crate::settings::{Kind, Settings, place::Chosen};
+use crate::{
+    fleet::{self, FleetSettings, TaskApi},
+    settings::{Kind, Settings, place::Chosen},
+};
 
 /// Reports that may wait for the scheduler.
 const REPORTS_MAX: usize = 16_384;
@@ -63,6 +69,9 @@ pub(super) struct Scheduling {
     pub(super) claim: Claim,
     pub(super) config: engine::Config,
     executors: BTreeMap<ExecutorName, Chosen>,
+    fleet: Option<FleetSettings>,
+    /// Proves to workers and by them what was sent to whom.
+    keys: Keys,
     supervisor: PathBuf,
     dags: Option<PathBuf>,
     drain: Span,
@@ -108,6 +117,7 @@ impl Scheduling {
         Ok(Self {
             claim: Claim { db: db.clone(), shard: ShardId::DEFAULT, owner, ttl: settings.scheduler.lease() },
             db,
+            keys: fleet::keys(&key),
             sealer: Sealer::new(key),
             objects,
             wake: Arc::default(),
@@ -115,6 +125,7 @@ impl Scheduling {
             current: Current::default(),
             config: settings.scheduler.engine(),
             executors: settings.executors()?,
+            fleet: settings.fleet()?,
             supervisor: settings.data()?.join("supervisor"),
             dags: dags.transpose()?,
             drain: settings.scheduler.drain_s.map_or(drain, |seconds| Span::seconds(seconds.into())),
@@ -132,15 +143,22 @@ impl Scheduling {
         status: &watch::Sender<Status>,
         stop: &Stop,
     ) -> anyhow::Result<Over> {
-        let (lease, scope) = (term.lease(), term.journal.scope());
+        let (lease, scope, fence) = (term.lease(), term.journal.scope(), term.journal.fence());
         let alerted = Arc::new(Notify::new());
         tracing::info!(owner = self.claim.owner, "the shard is ours");
         let end = stop.cancel.child_token();
         let (reports, received) = mpsc::channel(REPORTS_MAX);
-        let (executors, mut services) = self.open_executors(reports, &end)?;
+        // The shell ends when nobody can report any more; with workers alone nobody else has a sender.
+        let (mut executors, mut services) = self.open_executors(reports.clone(), &end)?;
+        let fleet = self.fleet.as_ref().map(|fleet| {
+            let (parts, service) = fleet::open(fleet, fence, &self.keys, &self.objects);
+            executors.insert(parts.name.clone(), ExecutorKind::Fleet(parts.executor.clone()));
+            services.spawn(service.run(end.clone()));
+            parts
+        });
         let local = executors.values().find_map(|executor| match executor {
             ExecutorKind::Local(local) => Some(local.clone()),
-            ExecutorKind::Noop(_) | ExecutorKind::Mock(_) => None,
+            ExecutorKind::Noop(_) | ExecutorKind::Mock(_) | ExecutorKind::Fleet(_) => None,
         });
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&local);
         let parts = Parts {
@@ -148,6 +166,7 @@ impl Scheduling {
             facts: DbFacts::new(self.db.clone(), self.sealer.clone()),
             executors,
             reports: received,
+            fleet,
             slots: self.executors.iter().map(|(name, chosen)| (name.clone(), chosen.slots)).collect(),
             objects: self.objects.clone(),
             scripts: self.scripts.clone(),
@@ -193,6 +212,13 @@ impl Scheduling {
         Ok(over)
     }
 
+    /// What workers ask, if there may be any.
+    pub(super) fn task_api(&self) -> Option<TaskApi> {
+        let fleet = self.fleet.clone()?;
+        let (db, keys) = (self.db.clone(), self.keys.clone());
+        Some(TaskApi { fleet, db, keys, sealer: self.sealer.clone(), objects: self.objects.clone() })
+    }
+
     fn open_executors(
         &self,
         reports: mpsc::Sender<engine::dispatch::Report>,
@@ -211,6 +237,7 @@ impl Scheduling {
                     ExecutorKind::Local(executor)
                 }
                 Kind::Noop => ExecutorKind::Noop(NoopExecutor::new(reports.clone())),
+                Kind::Workers => continue,
             };
             executors.insert(name.clone(), kind);
         }

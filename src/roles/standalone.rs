@@ -16,8 +16,9 @@ use super::{
     scheduling::{Over, Scheduling},
 };
 use crate::{
+    fleet,
     listen::{self, ListenArgs},
-    settings::{Secret, Settings},
+    settings::Settings,
 };
 
 /// How long a drain waits for running attempts; after that they go on under the supervisor and are found again.
@@ -34,10 +35,7 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs) -> anyhow::Res
     // First of all: it says whether another service runs here, which would take the shard from us under our own name.
     let socket = Socket::bind(&settings.socket()?).context("failed to open the socket")?;
     let tcp = port.open().await?;
-    let url = match settings.database.url.as_ref().map(Secret::expose) {
-        Some(url) => url.to_owned(),
-        None => format!("sqlite:{}", data.join("updraft.db").display()),
-    };
+    let url = settings.own_database()?;
     let db = Db::connect(&url, Role::Owner).await.context("failed to open the database")?;
     migrate::up(&db).await.context("failed to bring the database's schema up to date")?;
     listen::first_admin(&db, &data).await?;
@@ -61,10 +59,12 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs) -> anyhow::Res
         default_pool_slots: scheduling.config.default_pool_slots,
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
     });
+    let workers = fleet::answer(scheduling.task_api(), stop.cancel.clone());
     tokio::select! {
         ended = schedule(&scheduling, &stop) => ended,
         stopped = serve_socket(socket, api.clone(), stop.cancel.clone()) => Err(stopped),
         stopped = listen::serve(tcp, api, stop.cancel.clone()) => Err(stopped),
+        stopped = workers => Err(stopped),
     }
 }
 

@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context as _, bail};
 use dags::ids::ExecutorName;
 
-use crate::settings::{Kind, Settings};
+use crate::{
+    fleet::FleetSettings,
+    settings::{Kind, Settings},
+};
 
 /// An executor with what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,26 +99,24 @@ impl Settings {
     pub(crate) fn executors(&self) -> anyhow::Result<BTreeMap<ExecutorName, Chosen>> {
         let mut chosen = BTreeMap::new();
         for (name, executor) in &self.executors {
-            let by_name = [Kind::Local, Kind::Noop].into_iter().find(|kind| kind.name() == *name);
+            let by_name = Kind::ALL.into_iter().find(|kind| kind.name() == *name);
             let kind = executor.kind.or(by_name);
-            let kind =
-                kind.with_context(|| format!("`executors.{name}.kind` isn't set: `local` or `noop`"))?;
+            let kind = kind.with_context(|| {
+                format!("`executors.{name}.kind` isn't set: `local`, `noop` or `workers`")
+            })?;
             chosen.insert(name.clone(), Chosen { kind, slots: executor.slots.unwrap_or(kind.slots()) });
         }
         if chosen.is_empty() {
             let kind = Kind::Local;
             chosen.insert(kind.name(), Chosen { kind, slots: kind.slots() });
         }
-        let local: Vec<&str> = chosen
-            .iter()
-            .filter(|(_, chosen)| chosen.kind == Kind::Local)
-            .map(|(name, _)| name.as_str())
-            .collect();
-        if local.len() > 1 {
-            bail!(
-                "the executors {} are all of kind `local`: a machine has one",
-                dags::suggest::list(local, "and")
-            );
+        for (kind, why) in [(Kind::Local, "a machine has one"), (Kind::Workers, "a service has one")] {
+            let same = chosen.iter().filter(|(_, chosen)| chosen.kind == kind);
+            let same: Vec<&str> = same.map(|(name, _)| name.as_str()).collect();
+            if same.len() > 1 {
+                let (names, kind) = (dags::suggest::list(same, "and"), kind.name());
+                bail!("the executors {names} are all of kind `{kind}`: {why}");
+            }
         }
         let default = &self.scheduler.default_executor;
         if !chosen.contains_key(default) {
@@ -123,6 +124,31 @@ impl Settings {
             bail!("`scheduler.default_executor` is `{default}`, but the executors are {names}");
         }
         Ok(chosen)
+    }
+}
+
+impl Settings {
+    /// The broker's URL.
+    pub(crate) fn broker(&self) -> anyhow::Result<&str> {
+        let url = self.broker.url.as_ref().map(super::Secret::expose);
+        url.context("`broker.url` isn't set: name a RabbitMQ server, `amqp://user:password@host/vhost`")
+    }
+
+    /// Workers on other machines, if there is an executor for them.
+    pub(crate) fn fleet(&self) -> anyhow::Result<Option<FleetSettings>> {
+        let executors = self.executors()?;
+        let Some((name, _)) = executors.into_iter().find(|(_, chosen)| chosen.kind == Kind::Workers) else {
+            return Ok(None);
+        };
+        Ok(Some(FleetSettings { name, broker: self.broker()?.to_owned(), listen: self.task_api.listen }))
+    }
+
+    /// The database of `standalone`, which may be a file of this machine, and of commands beside it.
+    pub(crate) fn own_database(&self) -> anyhow::Result<String> {
+        match self.database.url.as_ref().map(super::Secret::expose) {
+            Some(url) => Ok(url.to_owned()),
+            None => Ok(format!("sqlite:{}", self.data()?.join("updraft.db").display())),
+        }
     }
 }
 

@@ -117,6 +117,7 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
         facts: DbFacts::new(db.clone(), sealer),
         executors: Executors::from([(name.clone(), Kind::Noop(NoopExecutor::new(sender)))]),
         reports,
+        fleet: None,
         slots: BTreeMap::from([(name.clone(), SLOTS)]),
         objects: objects.clone(),
         scripts: None,

@@ -64,7 +64,14 @@ impl<H: Harness> Bench<H> {
         let executor = ExecutorName::parse("local").unwrap();
         self.harness
             .executor()
-            .kill(Kill { id, members: 1, executor, grace, reason: "asked by a test".to_owned() })
+            .kill(Kill {
+                id,
+                members: 1,
+                executor,
+                worker: None,
+                grace,
+                reason: "asked by a test".to_owned(),
+            })
             .await
             .unwrap();
     }
@@ -234,6 +241,7 @@ pub fn work(bundle_dir: PathBuf, command: &str) -> Work {
         try_number: 1,
         members: 1,
         executor: ExecutorName::parse("local").unwrap(),
+        worker: None,
         timeout: None,
         waited: Span::ZERO,
     };

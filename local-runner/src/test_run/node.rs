@@ -91,6 +91,7 @@ impl Node {
             facts: self.facts.clone(),
             executors: Executors::from([(name.clone(), executor.clone())]),
             reports: received,
+            fleet: None,
             slots: BTreeMap::from([(name.clone(), SLOTS)]),
             objects: self.objects.clone(),
             scripts: self.scripts.clone(),
@@ -374,7 +375,14 @@ async fn kill_all(executor: &Kind, grace: Span) {
     }
     for (id, members) in running {
         let name = ExecutorName::parse(EXECUTOR).expect("invariant: a plain word is a name");
-        let kill = Kill { id, members, executor: name, grace, reason: "the run was interrupted".to_owned() };
+        let kill = Kill {
+            id,
+            members,
+            executor: name,
+            worker: None,
+            grace,
+            reason: "the run was interrupted".to_owned(),
+        };
         if let Err(error) = executor.kill(kill).await {
             tracing::error!(%error, "an attempt can't be ended");
         }

@@ -35,6 +35,7 @@ pub(crate) struct Model {
     pub(crate) mapped_length: Option<i32>,
     pub(crate) skips: Option<String>,
     pub(crate) marked_by: Option<String>,
+    pub(crate) worker_id: Option<Uuid>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

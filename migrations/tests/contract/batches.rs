@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dags::{
-    ids::{ShardId, TenantId},
+    ids::{ShardId, TenantId, WorkerId},
     time::Timestamp,
 };
 use engine::{
@@ -89,6 +89,7 @@ fn change_task(random: &mut Random, row: &mut TaskRow) {
     row.mapped_length = random.chance(50).then(|| random.below(100_000) as u32);
     row.skips = random.chance(30).then(|| vec![fixture::task_id("a"), fixture::task_id("g.b")].into());
     row.marked_by = random.maybe_text();
+    row.worker = random.chance(50).then(|| WorkerId(uuid::Uuid::from_u128(u128::from(random.next()))));
 }
 
 fn change_run(random: &mut Random, row: &mut RunRow) {

@@ -157,6 +157,7 @@ pub(crate) fn task(run: &RunRow, name: &str, map_index: i32) -> TaskRow {
         mapped_length: None,
         skips: None,
         marked_by: None,
+        worker: None,
     }
 }
 

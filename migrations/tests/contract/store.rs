@@ -1,13 +1,17 @@
 //! What the service and the API read and write.
 
-use std::task::Poll;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    task::Poll,
+};
 
 use dags::{
-    ids::{DispatchId, ShardId, TenantId},
-    time::Timestamp,
+    ids::{DispatchId, ShardId, TenantId, WorkerId},
+    time::{Span, Timestamp},
 };
 use engine::{
     dispatch::ResultRef,
+    fleet::WorkerSpec,
     journal::{Commit, Journal as _},
     rows::{AttemptRow, Batch, Changed, EventRow, PoolRow, ResultRow, TaskRow},
     state::{RunState, TaskState},
@@ -17,9 +21,15 @@ use migrations::{
     policy::Visible,
     seal::{MasterKey, SealError, Sealer},
     store::{
-        Window, asset, attempt_claim, attempt_claim::Claim, audit, backfill, bundle, connection, dag, event,
-        event::EventCursor, inbox, pool, result, run, run::RunFilter, task_instance,
-        task_instance::TaskFilter, tenant, variable,
+        Window, asset, attempt_claim,
+        attempt_claim::{Claim, Wanted},
+        audit, backfill, bundle, connection, dag, event,
+        event::EventCursor,
+        inbox, pool, result, run,
+        run::RunFilter,
+        task_instance,
+        task_instance::TaskFilter,
+        tenant, variable, worker,
     },
 };
 
@@ -35,7 +45,8 @@ use crate::{
 on_both!(
     lists_filter_and_page,
     results_are_those_of_the_current_attempt,
-    the_first_claimant_wins,
+    the_first_claimant_of_a_current_dispatch_wins,
+    a_worker_enrols_once_and_registers_at_each_start,
     events_are_read_in_the_order_of_commits,
     bundles_and_versions_are_stored_once,
     variables_are_write_only_when_secret,
@@ -171,28 +182,120 @@ async fn results_are_those_of_the_current_attempt(test: TestDb) {
     assert_eq!(tries, [AttemptRow { row: ended.row }]);
 }
 
-async fn the_first_claimant_wins(test: TestDb) {
+async fn the_first_claimant_of_a_current_dispatch_wins(test: TestDb) {
     let db = &test.db;
+    let mut journal = owned(db, "one").await;
     let run = fixture::run(TenantId::DEFAULT, "d", "r1");
-    let dispatch = DispatchId { attempt: fixture::task(&run, "a", -1).attempt(), n: 1 };
-    let claim_member = async |scope: TenantScope, dispatch: DispatchId, member: u32, who: &str| {
-        attempt_claim::claim(db, scope, run.run, dispatch, member, who).await.unwrap()
+    let task = TaskRow {
+        state: TaskState::Queued,
+        try_number: 1,
+        dispatch_n: 2,
+        members: 2,
+        worker: Some(WorkerId(uuid::Uuid::from_u128(7))),
+        ..fixture::task(&run, "a", -1)
     };
-    let claim = async |scope, dispatch, who| claim_member(scope, dispatch, 0, who).await;
-    assert_eq!(claim(scope(), dispatch, "w1").await, Claim::Yours);
-    assert_eq!(claim(scope(), dispatch, "w1").await, Claim::Yours);
-    assert_eq!(claim(scope(), dispatch, "w2").await, Claim::Taken { by: "w1".to_owned() });
-    assert_eq!(claim(other(), dispatch, "w1").await, Claim::Taken { by: String::new() });
-    assert_eq!(claim(scope(), DispatchId { n: 2, ..dispatch }, "w2").await, Claim::Yours);
-    assert_eq!(claim_member(scope(), dispatch, 1, "w2").await, Claim::Yours, "each member has its own claim");
-    assert_eq!(claim_member(scope(), dispatch, 1, "w1").await, Claim::Taken { by: "w2".to_owned() });
-    let next = DispatchId { n: 3, ..dispatch };
-    let (one, two) = tokio::join!(claim(scope(), next, "w1"), claim(scope(), next, "w2"));
+    let new = Batch { new_runs: vec![run.clone()], new_tasks: vec![task.clone()], ..batch(1) };
+    assert_eq!(journal.commit(&new).await, Commit::Done);
+    let wanted = Wanted {
+        dispatch: DispatchId { attempt: task.attempt(), n: 2 },
+        member: 0,
+        tenant: run.tenant,
+        run: run.run,
+        task: task.task.clone(),
+        map_index: -1,
+        try_number: 1,
+    };
+    let claim = async |wanted: &Wanted, who: &str| {
+        attempt_claim::claim(db, who, std::slice::from_ref(wanted)).await.unwrap().remove(0)
+    };
+    assert_eq!(attempt_claim::current(db, wanted.dispatch, 0).await.unwrap(), None, "nobody claimed it");
+    let (one, two) = tokio::join!(claim(&wanted, "w1"), claim(&wanted, "w2"));
+    let winner = if matches!(one, Claim::Yours(_)) { "w1" } else { "w2" };
+    let loser = if winner == "w1" { two } else { one };
+    assert_eq!(loser, Claim::Taken { by: winner.to_owned() });
+    let Claim::Yours(place) = claim(&wanted, winner).await else { panic!("the same claimant again") };
+    assert_eq!((place.worker, place.executor), (task.worker, task.executor.clone()));
+    let current = attempt_claim::current(db, wanted.dispatch, 0).await.unwrap().unwrap();
+    assert_eq!((current.run, current.claimant.as_str()), (run.run, winner));
+    // Each member has its own claim.
+    let second = Wanted { member: 1, ..wanted.clone() };
     assert_eq!(
-        [&one, &two].into_iter().filter(|claim| **claim == Claim::Yours).count(),
-        1,
-        "{one:?} {two:?}"
+        attempt_claim::current(db, wanted.dispatch, 1).await.unwrap(),
+        None,
+        "nobody claimed that one"
     );
+    assert!(matches!(claim(&second, "w3").await, Claim::Yours(_)));
+    assert_eq!(claim(&second, winner).await, Claim::Taken { by: "w3".to_owned() });
+    // Other numbers, tenants and places don't belong together.
+    for strange in [
+        Wanted { dispatch: DispatchId { n: 1, ..wanted.dispatch }, ..wanted.clone() },
+        Wanted { tenant: other().tenant(), ..wanted.clone() },
+        Wanted { map_index: 0, ..wanted.clone() },
+        Wanted { try_number: 2, ..wanted.clone() },
+        Wanted { member: 2, ..wanted.clone() },
+    ] {
+        assert_eq!(claim(&strange, winner).await, Claim::Gone, "{strange:?}");
+    }
+    let done = Batch { tasks: vec![to(&task, TaskState::Success)], ..batch(2) };
+    assert_eq!(journal.commit(&done).await, Commit::Done);
+    assert_eq!(claim(&wanted, winner).await, Claim::Gone);
+    assert_eq!(attempt_claim::current(db, wanted.dispatch, 0).await.unwrap(), None);
+}
+
+async fn a_worker_enrols_once_and_registers_at_each_start(test: TestDb) {
+    let db = &test.db;
+    let hashed = |n: u8| worker::Hashed { hash: [n; 32], prefix: format!("p{n}") };
+    let limits = worker::Limits {
+        tenants: Some([TenantId::DEFAULT].into()),
+        queues: Some(["gpu".to_owned()].into()),
+        slots: Some(4),
+    };
+    worker::enrol(db, "ann", &hashed(1), &limits, Span::seconds(3600)).await.unwrap();
+    worker::enrol(db, "ann", &hashed(2), &limits, Span::ZERO).await.unwrap();
+    assert!(!worker::redeem(db, &[9; 32], &hashed(10), "m").await.unwrap(), "unknown");
+    assert!(!worker::redeem(db, &[2; 32], &hashed(10), "m").await.unwrap(), "expired");
+    let (tenth, eleventh) = (hashed(10), hashed(11));
+    let (one, two) =
+        tokio::join!(worker::redeem(db, &[1; 32], &tenth, "m"), worker::redeem(db, &[1; 32], &eleventh, "m"));
+    assert_ne!(one.unwrap(), two.unwrap(), "single use");
+    let mut found = worker::credential(db, &[10; 32]).await.unwrap();
+    if found.is_none() {
+        found = worker::credential(db, &[11; 32]).await.unwrap();
+    }
+    let credential = found.unwrap();
+    assert_eq!((credential.name.as_str(), &credential.limits), ("m", &limits));
+    let spec = WorkerSpec {
+        worker: WorkerId(uuid::Uuid::from_u128(7)),
+        slots: 100,
+        cpu_milli: 2_000,
+        memory_bytes: 1 << 30,
+        gpus: BTreeMap::new(),
+        custom: BTreeMap::new(),
+        queues: ["gpu".to_owned(), "default".to_owned()].into(),
+        tenants: None,
+    };
+    let new = worker::Worker {
+        spec: limits.cut(spec.clone()),
+        credential: credential.id,
+        name: "m".to_owned(),
+        executor: "fleet".parse().unwrap(),
+        labels: [("zone".to_owned(), "a".to_owned())].into(),
+        release: "0".to_owned(),
+        registered_at: Timestamp(0),
+        ended_at: None,
+    };
+    assert_eq!((new.spec.slots, new.spec.queues.len(), &new.spec.tenants), (4, 1, &limits.tenants));
+    assert_eq!(limits.cut(WorkerSpec { queues: BTreeSet::new(), ..spec.clone() }).slots, 0);
+    worker::register(db, &new).await.unwrap();
+    let present = worker::present(db, spec.worker).await.unwrap().unwrap();
+    assert!(present.registered_at.0 > 0);
+    assert_eq!(worker::Worker { registered_at: Timestamp(0), ..present }, new);
+    assert_eq!(worker::list(db, false, 10).await.unwrap().len(), 1);
+    assert_eq!(worker::revoke(db, "m").await.unwrap(), 1);
+    assert_eq!(worker::present(db, spec.worker).await.unwrap(), None, "its credential was revoked");
+    worker::end(db, spec.worker).await.unwrap();
+    assert!(worker::list(db, false, 10).await.unwrap().is_empty());
+    assert_eq!(worker::list(db, true, 10).await.unwrap().len(), 1);
 }
 
 async fn events_are_read_in_the_order_of_commits(test: TestDb) {

@@ -277,6 +277,7 @@ pub(crate) fn task_row(run: &Run, ti: &Ti) -> TaskRow {
         executor: live.and_then(|live| live.executor.clone()),
         members: live.map(|live| live.members).filter(|members| *members > 0).unwrap_or(model.gang.max(1)),
         host: live.and_then(|live| live.host.clone()),
+        worker: live.and_then(|live| live.worker),
         pool: model.pool.clone(),
         pool_slots: model.pool_slots,
         weight: run.plan.tasks[ti.task as usize].weight,

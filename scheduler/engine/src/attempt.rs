@@ -44,11 +44,15 @@ impl Engine {
             let ticket = self.queue.take(lane);
             let executor = self.queue.executor_of(lane).clone();
             let now = self.now;
+            let attempt = self.attempt_id(at);
+            let n = self.run(at.run).tis[at.ti as usize].dispatch_n + 1;
+            let worker = self.queue.place(lane, DispatchId { attempt, n }, None, now);
             let run = self.run_mut(at.run);
             let ti = &mut run.tis[at.ti as usize];
             let members = run.plan.model(ti.task).gang.max(1);
-            ti.dispatch_n += 1;
+            ti.dispatch_n = n;
             let live = ti.live();
+            live.worker = worker;
             live.ticket = Some(ticket);
             live.queued_at = Some(now);
             live.executor = Some(executor);
@@ -89,6 +93,7 @@ impl Engine {
         let ti = &run.tis[at.ti as usize];
         let model = run.plan.model(ti.task);
         let executor = ti.live.as_ref().and_then(|live| live.executor.clone());
+        let worker = ti.live.as_ref().and_then(|live| live.worker);
         let (started, queued) =
             ti.live.as_ref().map_or((None, None), |live| (live.started_at, live.queued_at));
         let members = ti.live.as_ref().map_or(1, |live| live.members);
@@ -106,6 +111,7 @@ impl Engine {
             try_number: ti.try_number,
             members,
             executor: executor.unwrap_or_else(|| self.config.default_executor.clone()),
+            worker,
             timeout: model.timeout,
             // As of its admission, so that it is the same if it is handed over again.
             waited: started.map_or(Span::ZERO, |started| queued.unwrap_or(self.now).since(started)),
@@ -311,6 +317,9 @@ impl Engine {
         let ticket = run.tis[at.ti as usize].live.as_mut().and_then(|live| live.ticket.take());
         if let Some(ticket) = ticket {
             run.active -= 1;
+            let n = run.tis[at.ti as usize].dispatch_n;
+            let id = DispatchId { attempt: self.attempt_id(at), n };
+            self.queue.unplace(ticket, id);
             self.queue.release(ticket);
             self.refill(at.run);
         }

@@ -228,6 +228,11 @@ impl Engine {
         for (index, executor) in queue.executors.iter().enumerate() {
             let used: u32 = keys.iter().filter(|k| k.executor as usize == index).map(|k| k.members).sum();
             ensure!(executor.used == used, "executor `{}` counts {} of {used}", executor.name, executor.used);
+            if let Some(fleet) = &executor.fleet {
+                let placed = fleet.members_placed();
+                // What a lost worker held is dealt with bit by bit.
+                ensure!(placed <= used, "the workers of `{}` count {placed} of {used}", executor.name);
+            }
         }
         for (index, tenant) in queue.tenants.iter().enumerate() {
             let of = |key: &&&crate::queue::LaneKey| key.tenant as usize == index;

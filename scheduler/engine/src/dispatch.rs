@@ -1,7 +1,9 @@
 //! What passes between the engine and executors: dispatches out, kills out, reports in.
 
 use dags::{
-    ids::{BundleId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId},
+    ids::{
+        BundleId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId, WorkerId,
+    },
     time::{Span, Timestamp},
 };
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,9 @@ pub struct Dispatch {
     pub members: u32,
     /// The executor that was chosen.
     pub executor: ExecutorName,
+    /// The worker that was chosen, where the executor has several.
+    #[serde(default)]
+    pub worker: Option<WorkerId>,
     /// How long the attempt may run, counted by whoever runs it.
     pub timeout: Option<Span>,
     /// How long ago this try first started; more than zero for a later call of a sensor.
@@ -57,6 +62,9 @@ pub struct Kill {
     pub members: u32,
     /// The executor that holds it.
     pub executor: ExecutorName,
+    /// The worker that holds it, where the executor has several.
+    #[serde(default)]
+    pub worker: Option<WorkerId>,
     /// The time between TERM and KILL.
     pub grace: Span,
     /// Why, for the log.

@@ -16,6 +16,7 @@ use crate::{
     command::Refusal,
     dispatch::{Dispatch, Held, Kill, News, Report},
     engine::{Config, Effects, Engine, Fate, Fault},
+    fleet::WorkerNews,
     journal::{Commit, Conflict, Inbox, Load, Loaded, Position},
     question::{Answer, Question},
     rows::{AlertRow, Batch, Broken, Snapshot},
@@ -60,6 +61,8 @@ pub enum Input {
     Overdue,
     /// How many attempts an executor may run at once; none if it is gone.
     Executor(ExecutorName, Option<u32>),
+    /// Something happened to the workers of an executor. A heartbeat's `as_of` is as that of [`Input::Holdings`].
+    Worker(ExecutorName, WorkerNews),
 }
 
 /// Something to do.
@@ -237,6 +240,7 @@ impl Driver {
             Input::Holdings { executor, held, as_of } => self.engine.holdings(&executor, &held, as_of),
             Input::Overdue => self.engine.take_back_overdue(),
             Input::Executor(name, slots) => self.engine.set_executor(&name, slots),
+            Input::Worker(name, news) => self.engine.worker_news(&name, news),
         }
         self.pump(now, &mut actions);
         // By the clock that the caller sees when it carries them out.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use dags::{
-    ids::{DispatchId, ExecutorName},
+    ids::{DispatchId, ExecutorName, WorkerId},
     time::Timestamp,
 };
 
@@ -95,7 +95,7 @@ impl Engine {
     ) {
         let row = self.next_continuation;
         self.next_continuation += 1;
-        let members = self.queue.describe(ticket).members;
+        let members = self.queue.describe(ticket, id).members;
         let open = (0..members).filter(|member| !ended.contains(member)).collect();
         self.store_ending(id, row, ticket, ended);
         let (ticket, since) = (Some(ticket), Timestamp::MIN);
@@ -113,16 +113,19 @@ impl Engine {
     }
 
     fn store_ending(&mut self, id: DispatchId, row: i64, ticket: Ticket, ended: BTreeSet<u32>) {
-        let holds = self.queue.describe(ticket);
+        let holds = self.queue.describe(ticket, id);
         let work = serde_json::json!({ "ending": StoredEnding { id, holds, ended } });
         self.out.continuations.insert(row, ContinuationRow::new(row, work));
     }
 
     /// What was being ended when the process ended still holds what it held.
     pub(crate) fn restore_ending(&mut self, row: i64, StoredEnding { id, holds, ended }: StoredEnding) {
-        let Holds { tenant, pool, executor, slots, members } = holds;
-        let lane = self.queue.lane(tenant, &pool, &executor, slots, members);
+        let Holds { tenant, pool, executor, slots, members, needs, worker } = holds;
+        let lane = self.queue.lane(tenant, &pool, &executor, slots, members, needs);
         let ticket = Some(self.queue.take(lane));
+        if worker.is_some() {
+            self.queue.place(lane, id, worker, self.now);
+        }
         let open = (0..members).filter(|member| !ended.contains(member)).collect();
         let since = Timestamp::MIN;
         let ending = Ending { ticket, executor: executor.clone(), since, members, open, row };
@@ -131,7 +134,23 @@ impl Engine {
     }
 
     pub(crate) fn kill(&mut self, id: DispatchId, members: u32, executor: ExecutorName, why: &str) {
-        let kill = Kill { id, members, executor, grace: self.config.kill_grace, reason: why.to_owned() };
+        let worker = self.queue.place_of(&executor, id);
+        let (grace, reason) = (self.config.kill_grace, why.to_owned());
+        let kill = Kill { id, members, executor, worker, grace, reason };
+        self.out.effects.kills.push(kill);
+    }
+
+    /// Ends what a worker holds and shouldn't.
+    pub(crate) fn kill_there(
+        &mut self,
+        id: DispatchId,
+        members: u32,
+        executor: ExecutorName,
+        worker: WorkerId,
+        why: &str,
+    ) {
+        let (grace, reason) = (self.config.kill_grace, why.to_owned());
+        let kill = Kill { id, members, executor, worker: Some(worker), grace, reason };
         self.out.effects.kills.push(kill);
     }
 
@@ -154,6 +173,7 @@ impl Engine {
     pub(crate) fn confirm_end(&mut self, id: DispatchId) {
         let Some(Ending { ticket, row, .. }) = self.ending.remove(&id) else { return };
         if let Some(ticket) = ticket {
+            self.queue.unplace(ticket, id);
             self.queue.release(ticket);
         }
         if row != 0 {

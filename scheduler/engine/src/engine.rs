@@ -51,6 +51,8 @@ pub struct Config {
     pub queued_max: Span,
     /// How often an attempt goes back for that; the next time it fails.
     pub requeues_max: u32,
+    /// A worker that isn't heard for this long is lost.
+    pub worker_lease: Span,
 }
 
 impl Config {
@@ -64,6 +66,7 @@ impl Config {
             kill_grace: Span::seconds(30),
             queued_max: Span::seconds(600),
             requeues_max: 2,
+            worker_lease: Span::seconds(15),
         }
     }
 }
@@ -167,6 +170,8 @@ pub(crate) enum Timer {
     Deadline { run: RunIdx, seq: u64, generation: u32, n: u32 },
     /// A DAG's next scheduled run.
     Dag { dag: u32, generation: u32 },
+    /// The end of a worker's lease may have come.
+    Fleet { executor: u32 },
 }
 
 /// Who a dispatch belongs to.
@@ -233,6 +238,8 @@ pub struct Engine {
     pub(crate) run_seq: u64,
     pub(crate) attempts: FixedMap<AttemptId, Holder>,
     pub(crate) ending: BTreeMap<DispatchId, Ending>,
+    /// Dispatches of lost workers that haven't been dealt with.
+    pub(crate) lost: VecDeque<crate::fleet::Lost>,
     pub(crate) queue: Queue,
     pub(crate) timers: BinaryHeap<Reverse<(Timestamp, Timer)>>,
     pub(crate) busy_runs: VecDeque<RunIdx>,
@@ -302,6 +309,7 @@ impl Engine {
             run_seq: 0,
             attempts: FixedMap::default(),
             ending: BTreeMap::new(),
+            lost: VecDeque::new(),
             queue: Queue::default(),
             timers: BinaryHeap::new(),
             busy_runs: VecDeque::new(),
@@ -357,7 +365,9 @@ impl Engine {
 
     /// Time passes. What is due becomes work, at most a step's worth at once.
     pub fn advance(&mut self, now: Timestamp) {
-        self.now = self.now.max(now);
+        let before = self.now;
+        self.now = before.max(now);
+        self.was_away(before);
         self.fire();
     }
 

@@ -6,6 +6,7 @@ use dags::time::Timestamp;
 
 use crate::{
     engine::{Engine, Limited},
+    fleet::Needs,
     plan::{EngineTask, TaskIdx},
     question::{Ask, Question},
     queue::Pending,
@@ -278,8 +279,8 @@ impl Engine {
         }
         let model = run.plan.model(task);
         let executor = model.executor.as_ref().unwrap_or(&self.config.default_executor);
-        let lane =
-            self.queue.lane(run.row.tenant, &model.pool, executor, model.pool_slots, model.gang.max(1));
+        let (slots, members, needs) = (model.pool_slots, model.gang.max(1), Needs::of(model));
+        let lane = self.queue.lane(run.row.tenant, &model.pool, executor, slots, members, needs);
         run.lanes[task as usize] = lane;
         lane
     }

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{DagState, Engine},
+    fleet::Candidates,
     plan::TaskIdx,
-    queue::Pending,
+    queue::{Pending, Standing},
     run::{Past, Run, Ti, TiRef, flag},
     state::{RunState, TaskState},
 };
@@ -149,6 +150,21 @@ pub enum Limit {
         used: u32,
         /// What the instance asks for.
         asked: u32,
+    },
+    /// No worker of the executor has room for it.
+    Workers {
+        /// The executor.
+        executor: ExecutorName,
+        /// The queue that the worker must serve.
+        queue: String,
+        /// Workers that are there.
+        workers: u32,
+        /// Of these, serving the queue and the tenant.
+        serving: u32,
+        /// Of these, large enough when nothing runs there.
+        large_enough: u32,
+        /// Of these, taking something new.
+        open: u32,
     },
     /// It stands in the queue.
     Queue {
@@ -410,6 +426,7 @@ impl Engine {
             };
             holds.push(Hold { limit: Limit::Executor { name, slots, used, asked }, says, frees });
         }
+        holds.extend(hold_of_workers(&standing));
         let ahead = standing.ahead;
         holds.push(Hold {
             limit: Limit::Queue { ahead },
@@ -417,6 +434,33 @@ impl Engine {
             frees: "it comes first among those that fit".to_owned(),
         });
     }
+}
+
+fn hold_of_workers(standing: &Standing<'_>) -> Option<Hold> {
+    let Standing { tenant, needs, members, .. } = *standing;
+    let (name, fleet) = (standing.executor.name.clone(), standing.executor.fleet.as_ref()?);
+    if fleet.choose(tenant, needs, members).is_some() {
+        return None;
+    }
+    let Candidates { workers, serving, large_enough, open } = fleet.candidates(tenant, needs, members);
+    let queue = needs.queue().to_owned();
+    let (says, frees) = if workers == 0 {
+        (format!("executor `{name}` has no worker"), "a worker starts: `updraft worker`".to_owned())
+    } else if serving == 0 {
+        let says =
+            format!("none of the {workers} workers of `{name}` serves queue `{queue}` for this tenant");
+        (says, format!("a worker that serves queue `{queue}` starts"))
+    } else if large_enough == 0 {
+        let says = format!("none of the {serving} workers that serve queue `{queue}` is large enough for it");
+        (says, "a larger worker starts, or the task's `resources` are made smaller".to_owned())
+    } else if open == 0 {
+        let says = format!("all {large_enough} workers that could hold it are being drained");
+        (says, "another worker starts".to_owned())
+    } else {
+        (format!("all {open} workers that could hold it are busy"), "tasks there end".to_owned())
+    };
+    let limit = Limit::Workers { executor: name, queue, workers, serving, large_enough, open };
+    Some(Hold { limit, says, frees })
 }
 
 fn hold_of_dag(dag: &DagState, holds: &mut Vec<Hold>) {

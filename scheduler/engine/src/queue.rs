@@ -10,11 +10,15 @@ use std::{
 };
 
 use dags::{
-    ids::{ExecutorName, PoolName, TenantId},
+    ids::{DispatchId, ExecutorName, PoolName, TenantId, WorkerId},
     time::Timestamp,
 };
 
-use crate::{rows::PoolRow, run::TiRef};
+use crate::{
+    fleet::{Fleet, Needs},
+    rows::PoolRow,
+    run::TiRef,
+};
 
 /// A task instance that waits, in the order of admission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +44,10 @@ pub(crate) struct Holds {
     pub(crate) executor: ExecutorName,
     pub(crate) slots: u32,
     pub(crate) members: u32,
+    #[serde(default)]
+    pub(crate) needs: Needs,
+    #[serde(default)]
+    pub(crate) worker: Option<WorkerId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,12 +57,15 @@ pub(crate) struct LaneKey {
     pub(crate) executor: u32,
     pub(crate) slots: u32,
     pub(crate) members: u32,
+    pub(crate) needs: Needs,
 }
 
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) key: LaneKey,
     pub(crate) pending: BTreeSet<Pending>,
+    /// The generation of the fleet in which no worker had room; nothing is asked again before the next one.
+    full_at: Option<u64>,
 }
 
 /// A pool and what is taken of it.
@@ -89,6 +100,21 @@ pub(crate) struct ExecutorState {
     /// Members that may run at once; none while tasks name an executor that isn't there.
     pub(crate) slots: Option<u32>,
     pub(crate) used: u32,
+    /// Its workers, if it has any.
+    pub(crate) fleet: Option<Fleet>,
+}
+
+impl ExecutorState {
+    /// Whether a worker has room for what a lane asks for. Executors without workers have none that could be full.
+    fn has_worker(&self, tenant: TenantId, key: &LaneKey, full_at: &mut Option<u64>) -> bool {
+        let Some(fleet) = &self.fleet else { return true };
+        if *full_at == Some(fleet.generation) {
+            return false;
+        }
+        let found = fleet.choose(tenant, &key.needs, key.members).is_some();
+        *full_at = (!found).then_some(fleet.generation);
+        found
+    }
 }
 
 #[derive(Debug)]
@@ -149,12 +175,16 @@ impl Queue {
         &mut self.executors[index as usize]
     }
 
-    fn executor(&mut self, name: &ExecutorName) -> u32 {
+    pub(crate) fn executor_of_name(&self, name: &ExecutorName) -> Option<&ExecutorState> {
+        self.executor_index.get(name).map(|index| &self.executors[*index as usize])
+    }
+
+    pub(crate) fn executor(&mut self, name: &ExecutorName) -> u32 {
         if let Some(executor) = self.executor_index.get(name) {
             return *executor;
         }
         let index = self.executors.len() as u32;
-        self.executors.push(ExecutorState { name: name.clone(), slots: None, used: 0 });
+        self.executors.push(ExecutorState { name: name.clone(), slots: None, used: 0, fleet: None });
         self.executor_index.insert(name.clone(), index);
         index
     }
@@ -171,6 +201,7 @@ impl Queue {
         executor: &ExecutorName,
         slots: u32,
         members: u32,
+        needs: Needs,
     ) -> u32 {
         let key = LaneKey {
             tenant: self.tenant(tenant),
@@ -178,12 +209,13 @@ impl Queue {
             executor: self.executor(executor),
             slots,
             members,
+            needs,
         };
         if let Some(lane) = self.lane_index.get(&key) {
             return *lane;
         }
         let index = self.lanes.len() as u32;
-        self.lanes.push(Lane { key: key.clone(), pending: BTreeSet::new() });
+        self.lanes.push(Lane { key: key.clone(), pending: BTreeSet::new(), full_at: None });
         self.lane_index.insert(key, index);
         index
     }
@@ -193,7 +225,7 @@ impl Queue {
     }
 
     pub(crate) fn push(&mut self, lane: u32, pending: Pending) {
-        let Lane { key, pending: set } = &mut self.lanes[lane as usize];
+        let Lane { key, pending: set, .. } = &mut self.lanes[lane as usize];
         if set.insert(pending) {
             self.pools[key.pool as usize].waiting += 1;
             let tenant = &mut self.tenants[key.tenant as usize];
@@ -206,7 +238,7 @@ impl Queue {
     }
 
     pub(crate) fn remove(&mut self, lane: u32, pending: &Pending) -> bool {
-        let Lane { key, pending: set } = &mut self.lanes[lane as usize];
+        let Lane { key, pending: set, .. } = &mut self.lanes[lane as usize];
         if !set.remove(pending) {
             return false;
         }
@@ -226,13 +258,15 @@ impl Queue {
         let mut found = None;
         for (_, tenant) in &self.ready {
             let mut best: Option<(Pending, u32)> = None;
+            let id = self.tenants[*tenant as usize].id;
             for lane in &self.tenants[*tenant as usize].lanes {
-                let Lane { key, pending } = &self.lanes[*lane as usize];
+                let Lane { key, pending, full_at } = &mut self.lanes[*lane as usize];
                 let executor = &self.executors[key.executor as usize];
                 let fits = self.pools[key.pool as usize].open() >= i64::from(key.slots)
                     && executor.slots.is_some_and(|slots| slots.saturating_sub(executor.used) >= key.members);
                 if let (true, Some(head)) = (fits, pending.first())
                     && best.is_none_or(|(known, _)| *head < known)
+                    && executor.has_worker(id, key, full_at)
                 {
                     best = Some((*head, *lane));
                 }
@@ -256,14 +290,51 @@ impl Queue {
         Ticket { lane }
     }
 
-    pub(crate) fn describe(&self, ticket: Ticket) -> Holds {
-        let LaneKey { tenant, pool, executor, slots, members } = &self.lanes[ticket.lane as usize].key;
+    /// Puts a dispatch of the lane on a worker: on that one, or on the best that has room. Executors without workers
+    /// need none.
+    pub(crate) fn place(
+        &mut self,
+        lane: u32,
+        id: DispatchId,
+        on: Option<WorkerId>,
+        now: Timestamp,
+    ) -> Option<WorkerId> {
+        let LaneKey { tenant, executor, members, needs, .. } = self.lanes[lane as usize].key.clone();
+        let tenant = self.tenants[tenant as usize].id;
+        let executor = &mut self.executors[executor as usize];
+        if on.is_some() {
+            executor.fleet.get_or_insert_default();
+        }
+        let fleet = executor.fleet.as_mut()?;
+        let worker = on.or_else(|| fleet.choose(tenant, &needs, members))?;
+        fleet.place(id, worker, needs, members, now);
+        Some(worker)
+    }
+
+    /// Takes a dispatch off its worker.
+    pub(crate) fn unplace(&mut self, ticket: Ticket, id: DispatchId) {
+        let executor = self.lanes[ticket.lane as usize].key.executor;
+        if let Some(fleet) = &mut self.executors[executor as usize].fleet {
+            fleet.unplace(id);
+        }
+    }
+
+    /// The worker that a dispatch is on.
+    pub(crate) fn place_of(&self, executor: &ExecutorName, id: DispatchId) -> Option<WorkerId> {
+        self.executor_of_name(executor)?.fleet.as_ref()?.place_of(id)
+    }
+
+    pub(crate) fn describe(&self, ticket: Ticket, id: DispatchId) -> Holds {
+        let LaneKey { tenant, pool, executor, slots, members, needs } = &self.lanes[ticket.lane as usize].key;
+        let name = &self.executors[*executor as usize].name;
         Holds {
             tenant: self.tenants[*tenant as usize].id,
             pool: self.pools[*pool as usize].name.clone(),
-            executor: self.executors[*executor as usize].name.clone(),
+            executor: name.clone(),
             slots: *slots,
             members: *members,
+            needs: needs.clone(),
+            worker: self.place_of(name, id),
         }
     }
 
@@ -297,7 +368,7 @@ impl Queue {
 
     /// How many of the same tenant would be admitted before this one, and why its lane doesn't move.
     pub(crate) fn standing(&self, lane: u32, pending: &Pending) -> Standing<'_> {
-        let Lane { key, .. } = &self.lanes[lane as usize];
+        let key = &self.lanes[lane as usize].key;
         let ahead = self.tenants[key.tenant as usize]
             .lanes
             .iter()
@@ -309,6 +380,8 @@ impl Queue {
             executor: &self.executors[key.executor as usize],
             slots: key.slots,
             members: key.members,
+            tenant: self.tenants[key.tenant as usize].id,
+            needs: &key.needs,
         }
     }
 
@@ -322,6 +395,8 @@ impl Queue {
 #[derive(Debug)]
 pub(crate) struct Standing<'a> {
     pub(crate) ahead: usize,
+    pub(crate) tenant: TenantId,
+    pub(crate) needs: &'a Needs,
     pub(crate) pool: &'a Pool,
     pub(crate) executor: &'a ExecutorState,
     pub(crate) slots: u32,

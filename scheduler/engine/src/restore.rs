@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use dags::ids::{BundleId, RunId};
+use dags::ids::{BundleId, DispatchId, RunId};
 
 use crate::{
     command::Refusal,
@@ -395,6 +395,13 @@ impl Engine {
             if state.holds_slots() && !in_engine {
                 let lane = self.lane_of(at);
                 let ticket = self.queue.take(lane);
+                let ti = &self.run(run).tis[ti as usize];
+                let (n, worker) = (ti.dispatch_n, ti.live.as_ref().and_then(|live| live.worker));
+                if worker.is_some() {
+                    let id = DispatchId { attempt: self.attempt_id(at), n };
+                    self.queue.place(lane, id, worker, self.now);
+                }
+                let ti = at.ti;
                 let run = self.run_mut(run);
                 run.active += 1;
                 run.tis[ti as usize].live().ticket = Some(ticket);
@@ -477,6 +484,7 @@ fn live_of(row: &TaskRow) -> Option<Live> {
         || row.wake_at.is_some()
         || row.executor.is_some()
         || row.host.is_some()
+        || row.worker.is_some()
         || row.reason.is_some()
         || row.exit_code.is_some()
         || row.mapped_length.is_some()
@@ -490,6 +498,7 @@ fn live_of(row: &TaskRow) -> Option<Live> {
         executor: row.executor.clone(),
         members: row.members,
         host: row.host.clone(),
+        worker: row.worker,
         reason: row.reason.clone(),
         exit_code: row.exit_code,
         mapped_length: row.mapped_length,

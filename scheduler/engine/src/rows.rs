@@ -14,7 +14,7 @@ pub use dags::run_name::RunType;
 use dags::{
     ids::{
         AlertId, AttemptId, BundleId, DagId, DagVersion, ExecutorName, PoolName, RunId, RunName, ShardId,
-        TaskId, TenantId,
+        TaskId, TenantId, WorkerId,
     },
     time::Timestamp,
 };
@@ -119,6 +119,8 @@ pub struct TaskRow {
     pub members: u32,
     /// The machine that the current dispatch runs on; of a gang, that of its first member.
     pub host: Option<Arc<str>>,
+    /// Its worker, where the executor has several.
+    pub worker: Option<WorkerId>,
     /// The pool.
     pub pool: PoolName,
     /// The pool slots that it takes.

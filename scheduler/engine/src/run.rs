@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use dags::{
-    ids::{ExecutorName, TaskId},
+    ids::{ExecutorName, TaskId, WorkerId},
     time::Timestamp,
 };
 
@@ -82,6 +82,8 @@ pub(crate) struct Live {
     pub(crate) members: u32,
     /// Where it runs; of a gang, where its first member runs.
     pub(crate) host: Option<Arc<str>>,
+    /// The worker, where the executor has several.
+    pub(crate) worker: Option<WorkerId>,
     pub(crate) reason: Option<Arc<str>>,
     pub(crate) exit_code: Option<i32>,
     pub(crate) mapped_length: Option<u32>,

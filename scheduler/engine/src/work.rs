@@ -64,6 +64,7 @@ impl Engine {
     pub fn has_work(&self) -> bool {
         !self.busy_runs.is_empty()
             || !self.busy_dags.is_empty()
+            || !self.lost.is_empty()
             || self.queue.changed
             || self.deadline().is_some_and(|at| at <= self.now)
     }
@@ -73,7 +74,10 @@ impl Engine {
         self.budget = self.config.step_transitions;
         self.fire();
         while self.budget > 0 {
-            if let Some(run) = self.busy_runs.pop_front() {
+            if !self.lost.is_empty() {
+                self.budget -= 1;
+                self.let_one_be_lost();
+            } else if let Some(run) = self.busy_runs.pop_front() {
                 self.run_step(run);
             } else if let Some(dag) = self.busy_dags.pop_front() {
                 self.dags[dag as usize].has_work = false;
@@ -328,6 +332,7 @@ impl Engine {
                     self.miss_deadline(run, n);
                 }
             }
+            Timer::Fleet { executor } => self.look_at_leases(executor),
             Timer::Dag { dag, generation } => {
                 if self.dags[dag as usize].generation == generation {
                     self.dag_work(dag);

@@ -18,6 +18,8 @@ mod chains;
 mod clearing;
 #[path = "rules/explaining.rs"]
 mod explaining;
+#[path = "rules/fleets.rs"]
+mod fleets;
 #[path = "rules/gangs.rs"]
 mod gangs;
 #[path = "rules/inputs.rs"]

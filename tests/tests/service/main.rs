@@ -10,6 +10,7 @@
 
 mod airflow;
 mod alerts;
+mod broker;
 mod crashes;
 mod failover;
 mod folder;
@@ -19,6 +20,7 @@ mod quarantine;
 mod roles;
 mod secrets;
 mod site;
+mod workers;
 mod works;
 
 /// Makes two tests of each function, one for each database.

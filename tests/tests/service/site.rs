@@ -104,9 +104,18 @@ impl Site {
 
     /// Starts a service with another data folder on the same database.
     pub(crate) fn start_on(&self, data: &str) -> Service {
+        self.start_as(data, &[])
+    }
+
+    /// Starts a service with further arguments.
+    pub(crate) fn start_with(&self, more: &[&str]) -> Service {
+        self.start_as("data", more)
+    }
+
+    fn start_as(&self, data: &str, more: &[&str]) -> Service {
         let mut command = Command::new(program());
         command.arg("standalone").arg("--dags").arg(self.path("dags")).arg("--data").arg(self.path(data));
-        command.args(["--listen", "127.0.0.1:0"]);
+        command.args(["--listen", "127.0.0.1:0"]).args(more);
         if let Some(url) = &self.url {
             command.arg("--database").arg(url);
         } else if data != "data" {

@@ -1,0 +1,40 @@
+//! Who asks: the one place that looks at credentials.
+
+use axum::http::{HeaderMap, header};
+use dags::ids::{DispatchId, WorkerId};
+use migrations::store::worker::{self, Credential};
+use plugins::token::{self, Kind};
+
+use super::{Attempts, Current, State, error::Error};
+
+/// The token of the request. A header that isn't plain text or says something else is no credential.
+fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return Err(Error::Unauthorized) };
+    value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).ok_or(Error::Unauthorized)
+}
+
+/// A machine that may be a worker.
+pub(super) async fn machine<A: Attempts>(state: &State<A>, headers: &HeaderMap) -> Result<Credential, Error> {
+    let (hash, _) = token::stored(Kind::Worker, bearer(headers)?).ok_or(Error::Unauthorized)?;
+    worker::credential(&state.db, &hash).await?.ok_or(Error::Unauthorized)
+}
+
+/// A worker that this machine registered and that hasn't ended.
+pub(super) async fn worker<A: Attempts>(
+    state: &State<A>,
+    headers: &HeaderMap,
+    id: WorkerId,
+) -> Result<worker::Worker, Error> {
+    let credential = machine(state, headers).await?;
+    let found = worker::present(&state.db, id).await?;
+    let found = found.filter(|found| found.credential == credential.id);
+    found.ok_or_else(|| Error::Gone("the worker isn't registered any more".to_owned()))
+}
+
+/// The dispatch that the request's token opens, as long as it is current.
+pub(super) async fn attempt<A: Attempts>(state: &State<A>, headers: &HeaderMap) -> Result<Current, Error> {
+    let opened: Option<(DispatchId, WorkerId)> = state.keys.open_attempt(bearer(headers)?);
+    let (dispatch, worker) = opened.ok_or(Error::Unauthorized)?;
+    Ok(state.attempts.current(dispatch, worker).await?)
+}

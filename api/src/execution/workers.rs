@@ -1,0 +1,122 @@
+//! Workers: enrolment, registration, and what they run.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+};
+use bytes::Bytes;
+use dags::ids::WorkerId;
+use engine::execution::{Answer, Enrol, Enrolled, FORMAT, Ran, Register, Registered, Run, TICKETS_MAX};
+use migrations::store::worker;
+use plugins::{
+    context::AttemptContext,
+    token::{self, Kind},
+};
+use serde::de::DeserializeOwned;
+
+use super::{Attempts, Shared, auth, error::Error};
+
+/// The longest name that a machine may give itself.
+const NAME_BYTES_MAX: usize = 250;
+
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Error> {
+    serde_json::from_slice(body)
+        .map_err(|error| Error::BadRequest(format!("the body can't be read: {error}")))
+}
+
+fn known(format: u32) -> Result<(), Error> {
+    if format == FORMAT {
+        Ok(())
+    } else {
+        Err(Error::BadRequest(format!("the request has format {format}, this release reads {FORMAT}")))
+    }
+}
+
+pub(super) async fn enrol<A: Attempts>(
+    State(state): State<Shared<A>>,
+    body: Bytes,
+) -> Result<Json<Enrolled>, Error> {
+    let Enrol { token, name } = read(&body)?;
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return Err(Error::BadRequest(format!("`name` must have 1 to {NAME_BYTES_MAX} bytes")));
+    }
+    let (hash, _) = token::stored(Kind::Enrolment, &token).ok_or(Error::Unauthorized)?;
+    let credential = token::random(Kind::Worker).map_err(|error| Error::Unavailable(error.to_string()))?;
+    let (stored, prefix) = token::stored(Kind::Worker, &credential).ok_or(Error::Unauthorized)?;
+    let hashed = worker::Hashed { hash: stored, prefix };
+    if !worker::redeem(&state.db, &hash, &hashed, &name).await? {
+        return Err(Error::Unauthorized);
+    }
+    tracing::info!(name, "a machine is enrolled as a worker");
+    Ok(Json(Enrolled { credential }))
+}
+
+pub(super) async fn register<A: Attempts>(
+    State(state): State<Shared<A>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Registered>, Error> {
+    let credential = auth::machine(&state, &headers).await?;
+    let Register { format, spec, labels, release } = read(&body)?;
+    known(format)?;
+    let spec = credential.limits.cut(spec);
+    let shard = state.shard;
+    let known = worker::present(&state.db, spec.worker).await?;
+    match known.map(|known| known.credential) {
+        // The answer to the first request was lost.
+        Some(own) if own == credential.id => return Ok(Json(Registered { spec, shard })),
+        Some(_) => return Err(Error::Unauthorized),
+        None => {}
+    }
+    let new = worker::Worker {
+        spec: spec.clone(),
+        credential: credential.id,
+        name: credential.name,
+        executor: state.executor.clone(),
+        labels,
+        release,
+        registered_at: dags::time::Timestamp(0),
+        ended_at: None,
+    };
+    worker::register(&state.db, &new).await?;
+    tracing::info!(worker = %spec.worker, name = new.name, slots = spec.slots, "a worker is registered");
+    Ok(Json(Registered { spec, shard }))
+}
+
+pub(super) async fn leave<A: Attempts>(
+    State(state): State<Shared<A>>,
+    headers: HeaderMap,
+    Path(id): Path<WorkerId>,
+) -> Result<StatusCode, Error> {
+    let credential = auth::machine(&state, &headers).await?;
+    if worker::present(&state.db, id).await?.is_some_and(|known| known.credential == credential.id) {
+        worker::end(&state.db, id).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn run<A: Attempts>(
+    State(state): State<Shared<A>>,
+    headers: HeaderMap,
+    Path(id): Path<WorkerId>,
+    body: Bytes,
+) -> Result<Json<Ran<AttemptContext>>, Error> {
+    auth::worker(&state, &headers, id).await?;
+    let Run { format, tickets } = read(&body)?;
+    known(format)?;
+    if tickets.len() > TICKETS_MAX {
+        return Err(Error::BadRequest(format!("at most {TICKETS_MAX} tickets are taken at once")));
+    }
+    // A ticket without a proof is one that nobody sent to this worker: it learns nothing about it.
+    let mut answers: Vec<Answer<AttemptContext>> = tickets.iter().map(|_| Answer::Gone).collect();
+    let proved: Vec<usize> = (0..tickets.len())
+        .filter(|n| state.keys.is_proof(tickets[*n].dispatch, id, &tickets[*n].proof))
+        .collect();
+    let asked = proved.iter().map(|n| tickets[*n].clone()).collect();
+    let given = state.attempts.run(id, asked).await?;
+    for (n, answer) in proved.into_iter().zip(given) {
+        answers[n] = answer;
+    }
+    Ok(Json(Ran { answers }))
+}

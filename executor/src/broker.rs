@@ -1,0 +1,208 @@
+//! The broker: one connection for what comes in and one for what goes out, topology, publishing with confirms.
+//!
+//! | queue | kind | who reads it |
+//! | --- | --- | --- |
+//! | `updraft.worker.<worker>` | classic, transient, expires with the worker | that worker |
+//! | `updraft.shard.<shard>` | quorum | the owner of the shard |
+//! | `updraft.dead` | classic, durable, bounded | people: what could not be parsed |
+//!
+//! A connection that breaks recovers with its queues and consumers; what can't be recovered ends the session, and its
+//! owner opens the next one.
+
+use std::{str::FromStr as _, time::Duration};
+
+use dags::ids::{ShardId, WorkerId};
+use lapin::{
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, ExchangeKind,
+    options::{
+        BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+        ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    },
+    types::{AMQPValue, FieldTable},
+    uri::AMQPUri,
+};
+
+/// Where what can't be parsed goes.
+const DEAD: &str = "updraft.dead";
+/// The most messages that are kept there; older ones make room.
+const DEAD_MAX: i64 = 10_000;
+/// A worker's queue goes this long after the worker stopped reading it.
+const WORKER_QUEUE_LIFE: Duration = Duration::from_mins(2);
+/// How often a report may be delivered before it counts as poison.
+const DELIVERIES_MAX: i64 = 50;
+/// Seconds between AMQP's own heartbeats: twice as long, and a dead connection is noticed.
+const HEARTBEAT_S: u16 = 5;
+/// Milliseconds that a connection may take to be made.
+const CONNECT_MS: u64 = 5_000;
+
+/// Waits between two tries to connect again, and how many tries there are before the session ends.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+const RECONNECT_TRIES: usize = 30;
+
+/// Why a session with the broker ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The URL.
+    #[error("can't use the broker's URL: write `amqp://USER:PASSWORD@HOST:PORT/VHOST`, or `amqps` for TLS")]
+    Url,
+    /// The broker, or the way to it.
+    #[error("the broker: {0}")]
+    Amqp(#[from] lapin::Error),
+    /// The consumer was cancelled, or the connection closed.
+    #[error("the broker ended the session")]
+    Closed,
+}
+
+/// The queue of a worker.
+pub(crate) fn worker_queue(worker: WorkerId) -> String {
+    format!("updraft.worker.{worker}")
+}
+
+/// The queue of a shard's owner.
+pub(crate) fn shard_queue(shard: ShardId) -> String {
+    format!("updraft.shard.{shard}")
+}
+
+/// Checks a URL without connecting.
+pub fn check_url(url: &str) -> Result<(), Error> {
+    uri(url).map(drop)
+}
+
+fn uri(url: &str) -> Result<AMQPUri, Error> {
+    let mut uri = AMQPUri::from_str(url).map_err(|_| Error::Url)?;
+    uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
+    uri.query.connection_timeout.get_or_insert(CONNECT_MS);
+    Ok(uri)
+}
+
+/// An open session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    incoming: Connection,
+    outgoing: Connection,
+    /// For what comes in.
+    pub(crate) consume: Channel,
+    /// For what goes out, with confirms.
+    pub(crate) publish: Channel,
+}
+
+impl Session {
+    /// Connects twice: a consumer must not stop because the broker holds up a publisher.
+    pub(crate) async fn open(url: &str, name: &str) -> Result<Self, Error> {
+        let uri = uri(url)?;
+        let incoming = connect(uri.clone(), &format!("{name} in")).await?;
+        let outgoing = connect(uri, &format!("{name} out")).await?;
+        let consume = incoming.create_channel().await?;
+        let publish = outgoing.create_channel().await?;
+        publish.confirm_select(ConfirmSelectOptions::default()).await?;
+        let exchange = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        consume.exchange_declare(DEAD.into(), ExchangeKind::Fanout, exchange, FieldTable::default()).await?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(DEAD_MAX));
+        consume.queue_declare(DEAD.into(), durable(), arguments).await?;
+        let bind = QueueBindOptions::default();
+        consume.queue_bind(DEAD.into(), DEAD.into(), "".into(), bind, FieldTable::default()).await?;
+        Ok(Self { incoming, outgoing, consume, publish })
+    }
+
+    /// Reads a worker's queue, which is made if it isn't there.
+    pub(crate) async fn read_worker(&self, worker: WorkerId, prefetch: u16) -> Result<Consumer, Error> {
+        let queue = worker_queue(worker);
+        let mut arguments = FieldTable::default();
+        let life = i64::try_from(WORKER_QUEUE_LIFE.as_millis()).unwrap_or(i64::MAX);
+        arguments.insert("x-expires".into(), AMQPValue::LongLongInt(life));
+        arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(DEAD.into()));
+        self.consume.queue_declare(queue.as_str().into(), QueueDeclareOptions::default(), arguments).await?;
+        self.read(&queue, prefetch).await
+    }
+
+    /// Reads a shard's queue, which is made if it isn't there.
+    pub(crate) async fn read_shard(&self, shard: ShardId, prefetch: u16) -> Result<Consumer, Error> {
+        let queue = shard_queue(shard);
+        declare_shard(&self.consume, &queue).await?;
+        self.read(&queue, prefetch).await
+    }
+
+    /// Makes a shard's queue if it isn't there, so that what is sent there arrives.
+    pub(crate) async fn ensure_shard(&self, shard: ShardId) -> Result<(), Error> {
+        declare_shard(&self.consume, &shard_queue(shard)).await
+    }
+
+    async fn read(&self, queue: &str, prefetch: u16) -> Result<Consumer, Error> {
+        self.consume.basic_qos(prefetch, BasicQosOptions::default()).await?;
+        let options = BasicConsumeOptions::default();
+        let table = FieldTable::default();
+        Ok(self.consume.basic_consume(queue.into(), "".into(), options, table).await?)
+    }
+
+    /// Ends the session in order.
+    pub(crate) async fn close(self) {
+        for connection in [self.incoming, self.outgoing] {
+            if let Err(error) = connection.close(200, "bye".into()).await {
+                tracing::debug!(%error, "the broker's connection was gone before it was closed");
+            }
+        }
+    }
+}
+
+async fn connect(uri: AMQPUri, name: &str) -> Result<Connection, Error> {
+    let properties = ConnectionProperties::default()
+        .with_connection_name(name.into())
+        .configure_backoff(|backoff| {
+            backoff.with_min_delay(RECONNECT.0).with_max_delay(RECONNECT.1).with_max_times(RECONNECT_TRIES)
+        })
+        .enable_auto_recover();
+    Ok(Connection::connect_uri(uri, properties).await?)
+}
+
+fn durable() -> QueueDeclareOptions {
+    QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() }
+}
+
+async fn declare_shard(channel: &Channel, queue: &str) -> Result<(), Error> {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(DEAD.into()));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERIES_MAX));
+    channel.queue_declare(queue.into(), durable(), arguments).await?;
+    Ok(())
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// The broker has it.
+    Stored,
+    /// There is no such queue, or the broker refused.
+    Nowhere,
+}
+
+/// Publishes a message and waits until the broker says that it has it.
+pub(crate) async fn publish(
+    channel: &Channel,
+    queue: &str,
+    payload: &[u8],
+    keep: bool,
+) -> Result<Sent, lapin::Error> {
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let properties = BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_delivery_mode(1 + u8::from(keep));
+    let confirm = channel.basic_publish("".into(), queue.into(), options, payload, properties).await?;
+    Ok(match confirm.await? {
+        Confirmation::Ack(None) => Sent::Stored,
+        Confirmation::Ack(Some(_)) | Confirmation::Nack(_) | Confirmation::NotRequested => Sent::Nowhere,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_gets_short_heartbeats_unless_it_says_otherwise() {
+        assert_eq!(uri("amqp://u:p@h/v").unwrap().query.heartbeat, Some(HEARTBEAT_S));
+        assert_eq!(uri("amqp://u:p@h/v?heartbeat=9").unwrap().query.heartbeat, Some(9));
+        assert!(matches!(check_url("http://h"), Err(Error::Url)));
+    }
+}

@@ -1,0 +1,158 @@
+//! A worker: takes orders of a shard's owner from the broker, asks the task API for what they are about, runs attempts
+//! with the supervisor of this machine, and reports.
+//!
+//! It holds no credentials of the database. An order is only an id with a proof; whoever is first to claim a dispatch at the
+//! task API runs it. Reports are kept and repeated until the owner says that they are durable. The supervisor and all
+//! attempts end with the worker: a worker that starts again is another one, and its predecessor's attempts are lost.
+
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
+
+use dags::ids::WorkerId;
+use engine::{
+    execution::{FORMAT, Register},
+    fleet::WorkerSpec,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use self::api::{Api, ApiError, enrol};
+use self::{link::Link, runner::Runner, runtime::Runtime};
+use crate::{archive, broker, local};
+
+mod api;
+mod detect;
+mod held;
+mod jobs;
+mod link;
+mod runner;
+mod runtime;
+
+pub use detect::capacity;
+
+/// How a worker's attempts are run.
+#[derive(Debug, Clone)]
+pub enum Run {
+    /// By a supervisor of this machine: the program and its arguments before `--dir DIR --objects DIR --with-parent`.
+    Local {
+        /// The program.
+        program: PathBuf,
+        /// What comes first.
+        arguments: Vec<OsString>,
+    },
+    /// Not at all: every attempt succeeds at once. For load tests of everything else.
+    Noop,
+}
+
+/// The settings of a worker.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the task API is.
+    pub api: Api,
+    /// The broker's URL.
+    pub broker: String,
+    /// A folder of this worker's own.
+    pub data: PathBuf,
+    /// What it offers; the id is made anew.
+    pub spec: WorkerSpec,
+    /// Words about it, for people.
+    pub labels: BTreeMap<String, String>,
+    /// How it runs attempts.
+    pub run: Run,
+    /// How long running attempts may take to end when the worker is drained; after that they are given back.
+    pub drain_max: Duration,
+}
+
+/// Why a worker can't work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The task API refused.
+    #[error("the task API refused to register the worker")]
+    Register(#[source] ApiError),
+    /// The broker's URL.
+    #[error(transparent)]
+    Broker(#[from] broker::Error),
+    /// The folder.
+    #[error("failed to make the folder {}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A bundle.
+    #[error("a bundle can't be used")]
+    Bundle(#[source] archive::Error),
+}
+
+/// Works until `drain` and then until what runs has ended, or until `cancel`, which ends attempts with the worker.
+pub async fn run(options: Options, drain: CancellationToken, cancel: CancellationToken) -> Result<(), Error> {
+    broker::check_url(&options.broker)?;
+    let worker = WorkerId(Uuid::now_v7());
+    let home = options.data.join("run").join(worker.to_string());
+    clean(&options.data.join("run"));
+    for path in [home.join("objects"), options.data.join("bundles")] {
+        std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
+            .create(&path)
+            .map_err(|source| Error::Folder { path, source })?;
+    }
+    let register = Register {
+        format: FORMAT,
+        spec: WorkerSpec { worker, ..options.spec.clone() },
+        labels: options.labels.clone(),
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let registered = options.api.register(&register, &cancel).await.map_err(Error::Register)?;
+    let Some(registered) = registered else { return Ok(()) };
+    tracing::info!(%worker, slots = registered.spec.slots, queues = ?registered.spec.queues, "the worker is registered");
+    let (reports, received) = mpsc::channel(1024);
+    let end = cancel.child_token();
+    let (runner, service) = match &options.run {
+        Run::Local { program, arguments } => {
+            let dir = home.join("supervisor");
+            let mut arguments = arguments.clone();
+            arguments.extend([
+                "--dir".into(),
+                dir.clone().into(),
+                "--objects".into(),
+                home.join("objects").into(),
+                "--with-parent".into(),
+            ]);
+            let slots = registered.spec.slots;
+            let local = local::Options { dir, program: program.clone(), arguments, slots };
+            let (executor, service) = local::open(local, reports);
+            (Runner::Local(executor), Some(service))
+        }
+        Run::Noop => (Runner::Noop(reports), None),
+    };
+    let service = async {
+        match service {
+            Some(service) => service.run(end.clone()).await,
+            None => end.cancelled().await,
+        }
+    };
+    let (link, orders) = Link::new(options.broker.clone(), worker, registered.shard);
+    let runtime = Runtime::new(&options, worker, runner, link.sender());
+    let work = async {
+        runtime.work(orders, received, drain, cancel.clone()).await;
+        end.cancel();
+    };
+    tokio::join!(Box::pin(service), Box::pin(link.run(end.clone())), Box::pin(work));
+    if let Err(error) = options.api.leave(worker).await {
+        tracing::warn!(%error, "the task API doesn't know that the worker has ended; its lease will tell");
+    }
+    if let Err(error) = std::fs::remove_dir_all(&home) {
+        tracing::warn!(%error, path = %home.display(), "the worker's folder can't be removed");
+    }
+    Ok(())
+}
+
+/// Removes what former workers of this folder left: their attempts died with them.
+fn clean(runs: &std::path::Path) {
+    for entry in std::fs::read_dir(runs).into_iter().flatten().flatten() {
+        if let Err(error) = std::fs::remove_dir_all(entry.path()) {
+            tracing::warn!(%error, path = %entry.path().display(), "what a former worker left can't be removed");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The worker's way to the broker: orders in, reports and heartbeats out, in their order.
+
+use std::{collections::VecDeque, pin::Pin, time::Duration};
+
+use dags::ids::{ShardId, WorkerId};
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use lapin::{
+    Channel,
+    message::Delivery,
+    options::{BasicAckOptions, BasicRejectOptions},
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    broker::{self, Sent, Session},
+    clock,
+    fleet::wire::{self, Beat, Down, News, Proved, Up},
+};
+
+/// Deliveries that may be unacknowledged.
+const PREFETCH: u16 = 64;
+/// Messages that may wait for the broker's confirmation.
+const UNCONFIRMED_MAX: usize = 8;
+/// Waits between two tries to reach the broker.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// Messages that may wait on either side.
+const WAITING_MAX: usize = 64;
+
+/// What a worker says.
+#[derive(Debug, Clone)]
+pub(super) enum Out {
+    /// Sent until the broker has it.
+    Reports(Vec<Proved>),
+    /// Sent once: the next one says more.
+    Beat(Beat),
+}
+
+/// Carries both directions.
+pub(super) struct Link {
+    url: String,
+    worker: WorkerId,
+    shard: ShardId,
+    sender: mpsc::Sender<Out>,
+    outgoing: mpsc::Receiver<Out>,
+    orders: mpsc::Sender<Down>,
+    /// What was read and waits for room.
+    read: VecDeque<Down>,
+    /// Reports that the broker didn't take.
+    again: VecDeque<Vec<Proved>>,
+}
+
+/// A message on its way, and what became of it.
+type Publish = Pin<Box<dyn Future<Output = (Out, Result<Sent, lapin::Error>)> + Send>>;
+type Publishing = FuturesUnordered<Publish>;
+
+enum Turn {
+    Stop,
+    Out(Out),
+    Room,
+    Delivery(Option<Result<Box<Delivery>, lapin::Error>>),
+    Published(Out, Result<Sent, lapin::Error>),
+}
+
+impl Link {
+    pub(super) fn new(url: String, worker: WorkerId, shard: ShardId) -> (Self, mpsc::Receiver<Down>) {
+        let (sender, outgoing) = mpsc::channel(WAITING_MAX);
+        let (orders, received) = mpsc::channel(WAITING_MAX);
+        let (read, again) = (VecDeque::new(), VecDeque::new());
+        (Self { url, worker, shard, sender, outgoing, orders, read, again }, received)
+    }
+
+    pub(super) fn sender(&self) -> mpsc::Sender<Out> {
+        self.sender.clone()
+    }
+
+    /// Runs until it is cancelled; what waits to be said then is lost.
+    pub(super) async fn run(mut self, cancel: CancellationToken) {
+        let mut failures = 0_u32;
+        while !cancel.is_cancelled() {
+            let name = format!("updraft worker {}", self.worker);
+            let opened = tokio::select! {
+                () = cancel.cancelled() => return,
+                opened = Session::open(&self.url, &name) => opened,
+            };
+            let ended = match opened {
+                Ok(session) => {
+                    failures = 0;
+                    let ended = tokio::select! {
+                        () = cancel.cancelled() => Ok(()),
+                        ended = Box::pin(self.converse(&session)) => ended,
+                    };
+                    session.close().await;
+                    ended
+                }
+                Err(error) => Err(error),
+            };
+            let Err(error) = ended else { return };
+            tracing::warn!(%error, failures, "the session with the broker ended; trying again");
+            let wait = BACKOFF.1.min(BACKOFF.0 * 2_u32.pow(failures.min(8)));
+            failures += 1;
+            if tokio::time::timeout(wait, cancel.cancelled()).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    async fn converse(&mut self, session: &Session) -> Result<(), broker::Error> {
+        session.ensure_shard(self.shard).await?;
+        let mut consumer = session.read_worker(self.worker, PREFETCH).await?;
+        let mut publishing = Publishing::new();
+        loop {
+            while publishing.len() < UNCONFIRMED_MAX
+                && let Some(reports) = self.again.pop_front()
+            {
+                publishing.push(self.publish(&session.publish, Out::Reports(reports)));
+            }
+            let room = publishing.len() < UNCONFIRMED_MAX;
+            let turn = tokio::select! {
+                out = self.outgoing.recv(), if room => out.map_or(Turn::Stop, Turn::Out),
+                Some((out, sent)) = publishing.next(), if !publishing.is_empty() => Turn::Published(out, sent),
+                given = give(&self.orders, &mut self.read), if !self.read.is_empty() =>
+                    if given { Turn::Room } else { Turn::Stop },
+                delivery = consumer.next(), if self.read.is_empty() => Turn::Delivery(delivery.map(|delivery| delivery.map(Box::new))),
+            };
+            match turn {
+                Turn::Stop => return Ok(()),
+                Turn::Room => {}
+                Turn::Out(out) => publishing.push(self.publish(&session.publish, out)),
+                Turn::Delivery(Some(Ok(delivery))) => self.take(&delivery).await?,
+                Turn::Delivery(Some(Err(error))) => session.consume.wait_for_recovery(error).await?,
+                Turn::Delivery(None) => return Err(broker::Error::Closed),
+                Turn::Published(_, Ok(Sent::Stored)) => {}
+                Turn::Published(out, failed) => {
+                    if let Out::Reports(reports) = out {
+                        self.again.push_back(reports);
+                    }
+                    match failed {
+                        Err(error) => session.publish.wait_for_recovery(error).await?,
+                        Ok(_) => {
+                            // The shard's queue is gone, or the broker is full.
+                            session.ensure_shard(self.shard).await?;
+                            clock::sleep(BACKOFF.0).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn publish(&self, channel: &Channel, out: Out) -> Publish {
+        let (channel, queue, worker) = (channel.clone(), broker::shard_queue(self.shard), self.worker);
+        Box::pin(async move {
+            let news = match out.clone() {
+                Out::Reports(reports) => News::Reports(reports),
+                Out::Beat(beat) => News::Beat(beat),
+            };
+            let payload = wire::write(&Up { format: wire::FORMAT, worker, news });
+            let sent = broker::publish(&channel, &queue, &payload, true).await;
+            (out, sent)
+        })
+    }
+
+    async fn take(&mut self, delivery: &Delivery) -> Result<(), broker::Error> {
+        match wire::read::<Down>(&delivery.data) {
+            Ok(down) => {
+                self.read.push_back(down);
+                delivery.acker.ack(BasicAckOptions::default()).await?;
+            }
+            Err(error) => {
+                tracing::error!(%error, "a message to the worker goes to the dead-letter queue");
+                delivery.acker.reject(BasicRejectOptions { requeue: false }).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Hands on what was read as soon as there is room; false if nobody receives it any more.
+async fn give(orders: &mpsc::Sender<Down>, read: &mut VecDeque<Down>) -> bool {
+    let Ok(room) = orders.reserve().await else { return false };
+    if let Some(down) = read.pop_front() {
+        room.send(down);
+    }
+    true
+}

@@ -1,0 +1,212 @@
+//! Workers that come, are heard, fall silent and return.
+//!
+//! A worker's lease counts from when we could have heard it: after a restart, while the way to the workers is broken, and
+//! after a time in which we did nothing ourselves, the count starts again. Nothing is lost because we were away.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use dags::{
+    ids::{DispatchId, ExecutorName, WorkerId},
+    time::{Span, Timestamp},
+};
+
+use super::{Fleet, HeldThere, Stage, Worker, WorkerNews};
+use crate::{
+    dispatch::{End, Outcome},
+    engine::{Engine, Holder, Timer},
+    run::TiRef,
+    state::TaskState,
+    transition::Event,
+};
+
+/// A longer time without a look at the clock means that we were away. Shells look every second.
+const AWAY: Span = Span::seconds(3);
+
+/// A dispatch whose worker is lost.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    id: DispatchId,
+    executor: u32,
+    worker: WorkerId,
+    why: Arc<str>,
+}
+
+impl Engine {
+    /// Whether a worker is known with what it offers; one that isn't must join before it is heard.
+    pub fn knows_worker(&self, executor: &ExecutorName, worker: WorkerId) -> bool {
+        let fleet = self.queue.executor_of_name(executor).and_then(|executor| executor.fleet.as_ref());
+        fleet.and_then(|fleet| fleet.worker(worker)).is_some_and(|worker| worker.spec.is_some())
+    }
+
+    /// The workers of an executor: members that run there, and how many may.
+    pub fn workers(&self, executor: &ExecutorName) -> Vec<(WorkerId, u32, u32)> {
+        let fleet = self.queue.executor_of_name(executor).and_then(|executor| executor.fleet.as_ref());
+        let workers = fleet.into_iter().flat_map(Fleet::workers);
+        let shown = |(id, worker): (&WorkerId, &Worker)| {
+            (*id, worker.used.slots, worker.spec.as_ref().map_or(0, |spec| spec.slots))
+        };
+        workers.map(shown).collect()
+    }
+
+    /// Something happened to a fleet. The first news makes an executor one.
+    pub fn worker_news(&mut self, name: &ExecutorName, news: WorkerNews) {
+        let (now, lease) = (self.now, self.config.worker_lease);
+        let index = self.queue.executor(name);
+        let executor = &mut self.queue.executors[index as usize];
+        let fleet = executor.fleet.get_or_insert_default();
+        match news {
+            WorkerNews::Hearing => (fleet.hearing, fleet.counting_from) = (true, now),
+            WorkerNews::Deaf => fleet.hearing = false,
+            WorkerNews::Joined(spec) => {
+                fleet.join(spec, now);
+                self.queue.changed = true;
+            }
+            WorkerNews::Heard { worker, held, as_of, draining } => {
+                let Some(known) = fleet.workers.get_mut(&worker).filter(|known| known.spec.is_some()) else {
+                    return;
+                };
+                known.heard = now;
+                known.draining = draining;
+                self.compare(index, worker, &held, as_of);
+            }
+            WorkerNews::Left(worker) => self.lose(index, worker, "its worker ended"),
+        }
+        let fleet = self.queue.executors[index as usize].fleet.get_or_insert_default();
+        if fleet.armed.is_none() && fleet.hearing && !fleet.workers.is_empty() {
+            let at = now.after(lease);
+            fleet.armed = Some(at);
+            self.at(at, Timer::Fleet { executor: index });
+        }
+    }
+
+    /// The clock was looked at for the first time in a while: silence before this says nothing.
+    pub(crate) fn was_away(&mut self, before: Timestamp) {
+        if self.now.since(before) < AWAY {
+            return;
+        }
+        for fleet in self.queue.executors.iter_mut().filter_map(|executor| executor.fleet.as_mut()) {
+            fleet.counting_from = self.now;
+        }
+    }
+
+    pub(crate) fn look_at_leases(&mut self, executor: u32) {
+        let (now, lease) = (self.now, self.config.worker_lease);
+        let Some(fleet) = &mut self.queue.executors[executor as usize].fleet else { return };
+        let (silent, next) = fleet.silent(now, lease);
+        fleet.armed = next;
+        if let Some(next) = next {
+            self.at(next, Timer::Fleet { executor });
+        }
+        for worker in silent {
+            let why = format!("its worker was silent for {lease}");
+            self.lose(executor, worker, &why);
+        }
+    }
+
+    /// A worker is gone: what it held is lost or goes back to the queue, bit by bit.
+    fn lose(&mut self, executor: u32, worker: WorkerId, why: &str) {
+        let Some(fleet) = &mut self.queue.executors[executor as usize].fleet else { return };
+        let Some(gone) = fleet.workers.remove(&worker) else { return };
+        let why: Arc<str> = why.into();
+        let of = |id| Lost { id, executor, worker, why: why.clone() };
+        self.lost.extend(gone.placed.into_keys().map(of));
+    }
+
+    /// Deals with one dispatch of a lost worker.
+    pub(crate) fn let_one_be_lost(&mut self) {
+        let Some(Lost { id, executor, worker, why }) = self.lost.pop_front() else { return };
+        let fleet = self.queue.executors[executor as usize].fleet.as_ref();
+        if fleet.and_then(|fleet| fleet.place_of(id)) != Some(worker) {
+            return;
+        }
+        if self.ending.contains_key(&id) {
+            self.confirm_end(id);
+        } else if let Some(at) = self.current(id) {
+            self.lose_dispatch(at, &why);
+        }
+    }
+
+    /// The instance whose current dispatch this is.
+    fn current(&self, id: DispatchId) -> Option<TiRef> {
+        let Holder { at, n, .. } = *self.attempts.get(&id.attempt)?;
+        (n == id.n && self.run(at.run).tis[at.ti as usize].state.holds_slots()).then_some(at)
+    }
+
+    /// Whether a member of its gang is known to have started or ended.
+    fn has_begun(&self, at: TiRef) -> bool {
+        let live = self.run(at.run).tis[at.ti as usize].live.as_ref();
+        live.and_then(|live| live.gang.as_ref()).is_some_and(|gang| !gang.members.is_empty())
+    }
+
+    fn lose_dispatch(&mut self, at: TiRef, why: &Arc<str>) {
+        if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued && !self.has_begun(at) {
+            // As far as we know it never started: the same try waits for another worker. Should it have started
+            // all the same, its reports are about a dispatch that is no longer current.
+            self.release(at);
+            let attempt = self.attempt_id(at);
+            self.attempts.swap_remove(&attempt);
+            if self.apply(at, Event::Requeue, Some(why.clone())) {
+                self.enqueue(at);
+            }
+            return;
+        }
+        let end = End {
+            outcome: Outcome::Lost,
+            duration: Span::ZERO,
+            exit_code: None,
+            reason: Some(why.to_string()),
+            result: None,
+            mapped_length: None,
+        };
+        self.attempt_ended(at, &end);
+    }
+
+    /// What a worker holds, against what it should hold.
+    fn compare(&mut self, executor: u32, worker: WorkerId, held: &[HeldThere], as_of: Timestamp) {
+        let there: BTreeMap<DispatchId, HeldThere> = held.iter().map(|held| (held.id, *held)).collect();
+        let fleet = self.queue.executors[executor as usize].fleet.as_ref();
+        let Some(known) = fleet.and_then(|fleet| fleet.worker(worker)) else { return };
+        let missing: Vec<DispatchId> =
+            known.placed.keys().filter(|id| !there.contains_key(id)).copied().collect();
+        for id in missing {
+            if let Some(ending) = self.ending.get(&id) {
+                if ending.since < as_of {
+                    self.confirm_end(id);
+                }
+                continue;
+            }
+            let Some(at) = self.current(id) else { continue };
+            if self.attempts.get(&id.attempt).is_none_or(|holder| holder.since >= as_of) {
+                continue;
+            }
+            let ti = &self.run(at.run).tis[at.ti as usize];
+            if ti.state == TaskState::Queued && !self.has_begun(at) {
+                // What it was told to end, it will say so, whether it ever came or not.
+                if !ti.live.as_ref().is_some_and(|live| live.taken_back) {
+                    self.hand_over(at);
+                }
+            } else {
+                self.lose_dispatch(at, &"its worker no longer knows it".into());
+            }
+        }
+        let name = self.queue.executors[executor as usize].name.clone();
+        // What has ended there needs nothing but its report, which comes again until it is confirmed.
+        for (id, HeldThere { members, stage, .. }) in
+            there.into_iter().filter(|(_, held)| held.stage != Stage::Ended)
+        {
+            let placed = self.queue.place_of(&name, id);
+            match self.current(id) {
+                Some(at) if placed == Some(worker) => {
+                    // A gang runs when all of its members do, which their reports say.
+                    if stage == Stage::Started && members == 1 {
+                        self.started(at, None);
+                    }
+                }
+                _ if placed == Some(worker) && self.ending.contains_key(&id) => {
+                    self.kill(id, members, name.clone(), "it is no longer current");
+                }
+                _ => self.kill_there(id, members, name.clone(), worker, "it is no longer current"),
+            }
+        }
+    }
+}

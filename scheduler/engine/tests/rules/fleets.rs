@@ -1,0 +1,307 @@
+//! Workers: where dispatches go, and what happens when workers come, go, fall silent and return.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dags::{
+    ids::{DispatchId, ExecutorName, WorkerId},
+    model::{Gpu, Resources},
+    time::Span,
+};
+use engine::{
+    dispatch::{News, Outcome},
+    driver::Input,
+    fleet::{HeldThere, Stage, WorkerNews, WorkerSpec},
+    state::{RunState, TaskState},
+};
+use uuid::Uuid;
+
+use crate::{builder::*, lab::*};
+
+fn fleet() -> ExecutorName {
+    ExecutorName::parse("fleet").unwrap()
+}
+
+fn worker(n: u128) -> WorkerId {
+    WorkerId(Uuid::from_u128(n))
+}
+
+/// A worker with so many slots, 4 CPUs and 4 GiB.
+fn spec(n: u128, slots: u32) -> WorkerSpec {
+    WorkerSpec {
+        worker: worker(n),
+        slots,
+        cpu_milli: 4_000,
+        memory_bytes: 4 << 30,
+        gpus: BTreeMap::new(),
+        custom: BTreeMap::new(),
+        queues: BTreeSet::new(),
+        tenants: None,
+    }
+}
+
+fn news(lab: &mut Lab, news: WorkerNews) {
+    lab.put(Input::Worker(fleet(), news));
+}
+
+fn lab(workers: impl IntoIterator<Item = WorkerSpec>) -> Lab {
+    let mut lab = Lab::with(|config| config.default_executor = fleet());
+    lab.executor("fleet", u32::MAX);
+    news(&mut lab, WorkerNews::Hearing);
+    for spec in workers {
+        news(&mut lab, WorkerNews::Joined(spec));
+    }
+    lab
+}
+
+/// A worker's heartbeat with what the lab's executor holds there.
+fn beat(lab: &mut Lab, n: u128, stage: Stage) {
+    let ids: Vec<DispatchId> =
+        lab.held.iter().filter(|held| held.worker == Some(worker(n))).map(|held| held.id).collect();
+    beat_with(lab, n, ids, stage);
+}
+
+fn beat_with(lab: &mut Lab, n: u128, ids: Vec<DispatchId>, stage: Stage) {
+    let held = ids.into_iter().map(|id| HeldThere { members: 1, id, stage }).collect();
+    let as_of = lab.driver.engine().now();
+    news(lab, WorkerNews::Heard { worker: worker(n), held, as_of, draining: false });
+}
+
+/// Time passes as a shell lets it pass: second by second, with heartbeats of these workers.
+fn live(lab: &mut Lab, seconds: u32, alive: &[u128]) {
+    for _ in 0..seconds {
+        lab.advance(Span::seconds(1));
+        for n in alive {
+            beat(lab, *n, Stage::Started);
+        }
+    }
+}
+
+fn needs(cpu: u64, memory_gib: u64) -> Resources {
+    Resources { cpu_milli: cpu * 1_000, memory_bytes: memory_gib << 30, ..Resources::default() }
+}
+
+fn places(lab: &Lab) -> String {
+    let place = |held: &engine::dispatch::Dispatch| {
+        format!("{}@{}", held.task_id, held.worker.map_or(0, |worker| worker.0.as_u128()))
+    };
+    lab.held.iter().map(place).collect::<Vec<_>>().join(" ")
+}
+
+fn why(lab: &Lab, run: &str, name: &str) -> String {
+    let row = lab.run_row(run);
+    let waiting = lab.driver.engine().explain(row.tenant, &row.dag_id, &row.run_name, &task_id(name), -1);
+    waiting.unwrap().holds.iter().map(|hold| hold.says.clone()).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn dispatches_are_spread_and_wait_when_all_workers_are_full() {
+    let mut lab = lab([spec(1, 2), spec(2, 1)]);
+    lab.activate(dag("d").task(bash("a")).task(bash("b")).task(bash("c")).task(bash("e")));
+    let run = lab.trigger("d");
+    assert_eq!(places(&lab), "a@1 b@2 c@1");
+    assert_eq!(lab.task_row(&run, "c").worker, Some(worker(1)));
+    assert_eq!(
+        why(&lab, &run, "e"),
+        "all 2 workers that could hold it are busy; 0 of the same tenant go before it"
+    );
+    lab.run("b").succeeds();
+    assert_eq!(places(&lab), "a@1 c@1 e@2");
+    lab.driver.engine().check().unwrap();
+}
+
+#[test]
+fn resources_queues_and_tenants_are_constraints() {
+    let gpu = Resources { gpu: Some(Gpu { count: 2, model: Some("h100".to_owned()) }), ..needs(1, 1) };
+    let mut lab = lab([
+        spec(1, 10),
+        WorkerSpec {
+            queues: ["gpu".to_owned()].into(),
+            gpus: [("h100".to_owned(), 3)].into(),
+            ..spec(2, 10)
+        },
+        WorkerSpec { tenants: Some(BTreeSet::new()), ..spec(3, 10) },
+    ]);
+    lab.activate(
+        dag("d")
+            .task(bash("a").with(|task| task.resources = needs(3, 1)))
+            .task(bash("b").with(|task| task.resources = needs(2, 1)))
+            .task(bash("c").with(|task| task.resources = needs(1, 2)))
+            .task(bash("big").with(|task| task.resources = needs(1, 64)))
+            .task(
+                bash("g1").with(|task| (task.queue, task.resources) = (Some("gpu".to_owned()), gpu.clone())),
+            )
+            .task(
+                bash("g2").with(|task| (task.queue, task.resources) = (Some("gpu".to_owned()), gpu.clone())),
+            )
+            .task(bash("q").with(|task| task.queue = Some("other".to_owned()))),
+    );
+    let run = lab.trigger("d");
+    assert_eq!(places(&lab), "a@1 c@1 g1@2");
+    let says = |lab: &Lab, name| why(lab, &run, name).split(';').next().unwrap().to_owned();
+    assert_eq!(says(&lab, "b"), "all 1 workers that could hold it are busy");
+    assert_eq!(says(&lab, "big"), "none of the 1 workers that serve queue `default` is large enough for it");
+    assert_eq!(says(&lab, "q"), "none of the 3 workers of `fleet` serves queue `other` for this tenant");
+    lab.run("a").succeeds();
+    lab.run("g1").succeeds();
+    assert_eq!(places(&lab), "c@1 b@1 g2@2");
+    lab.driver.engine().check().unwrap();
+}
+
+#[test]
+fn without_workers_it_is_said_so() {
+    let mut lab = lab([]);
+    lab.activate(dag("d").task(bash("a")));
+    let run = lab.trigger("d");
+    assert!(why(&lab, &run, "a").starts_with("executor `fleet` has no worker"));
+    news(&mut lab, WorkerNews::Joined(spec(1, 1)));
+    assert_eq!(places(&lab), "a@1");
+}
+
+#[test]
+fn a_silent_worker_is_lost_and_its_result_is_refused() {
+    let mut lab = lab([spec(1, 2)]);
+    lab.activate(dag("d").task(bash("a").with(|task| task.retries = 1)).task(bash("b")));
+    let run = lab.trigger("d");
+    let (a, b) = (lab.run("a").dispatch(), lab.run("b").dispatch());
+    lab.run("a").starts();
+    live(&mut lab, 14, &[]);
+    assert_eq!(lab.states(&run), "a=running b=queued");
+    live(&mut lab, 2, &[]);
+    // What ran is a lost try, what had not started goes back to the queue in the same try.
+    assert_eq!(lab.states(&run), "a=up_for_retry b=scheduled");
+    assert!(lab.task_row(&run, "a").reason.as_deref().unwrap().contains("silent for 15s"));
+    assert_eq!(lab.task_row(&run, "b").try_number, 1);
+    // It comes back with what it held.
+    lab.held.clear();
+    let before = lab.driver.counts().stale;
+    news(&mut lab, WorkerNews::Joined(spec(1, 2)));
+    assert_eq!(lab.run("b").dispatch().id.n, b.id.n + 1);
+    for id in [a.id, b.id] {
+        lab.report(id, 0, News::Ended(end(Outcome::Success)));
+    }
+    assert_eq!(lab.driver.counts().stale, before + 2);
+    assert_eq!(lab.states(&run), "a=up_for_retry b=queued");
+    let held = vec![a.id, lab.held[0].id];
+    beat_with(&mut lab, 1, held, Stage::Started);
+    let killed: Vec<_> = lab.kills.iter().map(|kill| (kill.id, kill.worker)).collect();
+    assert_eq!(killed, [(a.id, Some(worker(1)))]);
+    lab.driver.engine().check().unwrap();
+}
+
+#[test]
+fn a_worker_that_is_heard_keeps_its_work() {
+    let mut lab = lab([spec(1, 2)]);
+    lab.activate(dag("d").task(bash("a")));
+    let run = lab.trigger("d");
+    live(&mut lab, 120, &[1]);
+    assert_eq!(lab.states(&run), "a=running", "the heartbeat says that it started");
+    lab.run("a").succeeds();
+    assert_eq!(lab.state(&run), RunState::Success);
+}
+
+#[test]
+fn silence_does_not_count_while_we_are_away() {
+    let mut lab = lab([spec(1, 2)]);
+    lab.activate(dag("d").task(bash("a")));
+    let run = lab.trigger("d");
+    lab.run("a").starts();
+    live(&mut lab, 10, &[]);
+    // The process was paused, or the clock was set: the count begins again.
+    lab.now = lab.now.after(Span::seconds(100));
+    lab.put(Input::Tick);
+    live(&mut lab, 10, &[]);
+    assert_eq!(lab.states(&run), "a=running");
+    // The broker is away.
+    news(&mut lab, WorkerNews::Deaf);
+    live(&mut lab, 60, &[]);
+    news(&mut lab, WorkerNews::Hearing);
+    live(&mut lab, 10, &[]);
+    assert_eq!(lab.states(&run), "a=running");
+    // Another owner begins.
+    lab.crash();
+    news(&mut lab, WorkerNews::Hearing);
+    live(&mut lab, 10, &[]);
+    assert_eq!(lab.states(&run), "a=running");
+    live(&mut lab, 6, &[]);
+    assert_eq!(lab.states(&run), "a=failed");
+}
+
+#[test]
+fn after_a_crash_a_dispatch_goes_to_the_same_worker_and_its_room_stays_taken() {
+    let mut lab = lab([spec(1, 1), spec(2, 1)]);
+    lab.activate(dag("d").task(bash("a")).task(bash("b")).task(bash("c")));
+    let run = lab.trigger("d");
+    assert_eq!(places(&lab), "a@1 b@2");
+    lab.run("b").starts();
+    lab.crash();
+    news(&mut lab, WorkerNews::Hearing);
+    for n in [2, 1] {
+        news(&mut lab, WorkerNews::Joined(spec(n, 1)));
+    }
+    lab.driver.engine().check().unwrap();
+    assert_eq!(places(&lab), "a@1 b@2", "nothing is placed twice");
+    lab.run("a").succeeds();
+    assert_eq!(places(&lab), "b@2 c@1");
+    assert_eq!(lab.task_row(&run, "b").worker, Some(worker(2)));
+    lab.run("b").succeeds();
+    lab.run("c").succeeds();
+    assert_eq!(lab.state(&run), RunState::Success);
+}
+
+#[test]
+fn what_a_worker_does_not_know_is_sent_again_or_lost() {
+    let mut lab = lab([spec(1, 2)]);
+    lab.activate(dag("d").task(bash("a")).task(bash("b")));
+    let run = lab.trigger("d");
+    lab.run("b").starts();
+    live(&mut lab, 2, &[]);
+    let id = lab.run("a").dispatch().id;
+    // Said before either was let out: it means nothing.
+    let as_of = lab.journal.now.before(Span::seconds(60));
+    news(&mut lab, WorkerNews::Heard { worker: worker(1), held: Vec::new(), as_of, draining: false });
+    assert_eq!(lab.states(&run), "a=queued b=running");
+    beat_with(&mut lab, 1, Vec::new(), Stage::Taken);
+    assert_eq!(lab.states(&run), "a=queued b=failed");
+    assert_eq!(lab.run("a").dispatch().id, id, "the same dispatch again, which a worker takes once");
+    lab.driver.engine().check().unwrap();
+}
+
+#[test]
+fn a_drained_worker_takes_nothing_new_and_gives_back_what_is_left() {
+    let mut lab = lab([spec(1, 2)]);
+    lab.activate(dag("d").task(bash("a")).task(bash("b").needs(["a"])));
+    let run = lab.trigger("d");
+    let id = lab.run("a").dispatch().id;
+    let held = vec![HeldThere { members: 1, id, stage: Stage::Started }];
+    let as_of = lab.driver.engine().now();
+    news(&mut lab, WorkerNews::Heard { worker: worker(1), held, as_of, draining: true });
+    lab.run("a").succeeds();
+    assert!(why(&lab, &run, "b").starts_with("all 1 workers that could hold it are being drained"));
+    news(&mut lab, WorkerNews::Left(worker(1)));
+    assert!(why(&lab, &run, "b").starts_with("executor `fleet` has no worker"));
+    news(&mut lab, WorkerNews::Joined(spec(2, 2)));
+    assert_eq!(places(&lab), "b@2");
+    news(&mut lab, WorkerNews::Left(worker(2)));
+    assert_eq!(lab.task_row(&run, "b").state, TaskState::Scheduled);
+}
+
+#[test]
+fn what_is_ended_by_hand_holds_its_room_until_it_has_ended() {
+    let mut lab = lab([spec(1, 1)]);
+    lab.activate(dag("d").task(bash("a")));
+    let first = lab.trigger("d");
+    lab.run("a").starts();
+    lab.mark(&first, ["a"], TaskState::Success);
+    assert_eq!(lab.kills.last().map(|kill| kill.worker), Some(Some(worker(1))));
+    lab.held.clear();
+    lab.trigger("d");
+    assert_eq!(places(&lab), "");
+    lab.crash();
+    news(&mut lab, WorkerNews::Hearing);
+    news(&mut lab, WorkerNews::Joined(spec(1, 1)));
+    assert_eq!(places(&lab), "", "it still holds its room");
+    assert_eq!(lab.kills.last().map(|kill| kill.worker), Some(Some(worker(1))));
+    live(&mut lab, 1, &[1]);
+    assert_eq!(places(&lab), "a@1");
+    lab.driver.engine().check().unwrap();
+}

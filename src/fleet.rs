@@ -1,0 +1,140 @@
+//! A service with workers on other machines: the executor that reaches them, and the API that they ask.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context as _;
+use api::execution::{AttemptError, Attempts, Current, Listener, Parts};
+use bytes::Bytes;
+use dags::ids::{BundleId, DispatchId, ExecutorName, ShardId, WorkerId};
+use engine::{
+    execution::{Answer, Ticket},
+    rows::Fence,
+};
+use executor::fleet::{self, Options, Service};
+use migrations::{
+    Db,
+    seal::{MasterKey, Sealer},
+};
+use plugins::{context::AttemptContext, token::Keys};
+use scheduler::{
+    attempts::{self, DbAttempts},
+    facts::DbFacts,
+    objects::Objects,
+    shell::FleetParts,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Events of workers that may wait for the scheduler.
+const EVENTS_MAX: usize = 1_024;
+
+/// Where the broker is and where workers ask.
+#[derive(Debug, Clone)]
+pub(crate) struct FleetSettings {
+    /// The executor that tasks name.
+    pub(crate) name: ExecutorName,
+    /// The broker's URL. Secret.
+    pub(crate) broker: String,
+    /// Where the task-facing API listens.
+    pub(crate) listen: SocketAddr,
+}
+
+/// What proves tickets and tokens, from the master key that all processes of the service have.
+pub(crate) fn keys(master: &MasterKey) -> Keys {
+    Keys::new(&master.derive("updraft execution tokens 1"))
+}
+
+/// The fleet of one term.
+pub(crate) fn open(
+    settings: &FleetSettings,
+    fence: Fence,
+    keys: &Keys,
+    objects: &Objects,
+) -> (FleetParts, Service) {
+    let (events, received) = mpsc::channel(EVENTS_MAX);
+    let options = Options {
+        url: settings.broker.clone(),
+        shard: fence.shard,
+        epoch: fence.epoch as u64,
+        keys: keys.clone(),
+        logs: Arc::new(objects.clone()),
+    };
+    let (executor, service) = fleet::open(options, events);
+    (FleetParts { name: settings.name.clone(), executor, events: received }, service)
+}
+
+/// What the task-facing API is made of. It keeps nothing, so several may run.
+pub(crate) struct TaskApi {
+    pub(crate) fleet: FleetSettings,
+    pub(crate) db: Db,
+    pub(crate) keys: Keys,
+    pub(crate) sealer: Sealer,
+    pub(crate) objects: Objects,
+}
+
+/// Answers workers, if there may be any, until `cancel`. It ends by itself for an error only.
+pub(crate) async fn answer(api: Option<TaskApi>, cancel: CancellationToken) -> anyhow::Error {
+    let Some(api) = api else { return std::future::pending().await };
+    match serve(api, cancel).await {
+        Ok(()) => std::future::pending().await,
+        Err(error) => error,
+    }
+}
+
+async fn serve(api: TaskApi, cancel: CancellationToken) -> anyhow::Result<()> {
+    let TaskApi { fleet, db, keys, sealer, objects } = api;
+    let listener = Listener::bind(fleet.listen)
+        .await
+        .context("failed to open the port for workers (`task_api.listen`)")?;
+    tracing::info!(address = %listener.address(), "workers may ask");
+    let facts = DbFacts::new(db.clone(), sealer);
+    let attempts =
+        DbAttempts::new(db.clone(), facts, objects, plugins::policy::Policy::default(), keys.clone());
+    let executor = fleet.name;
+    let parts = Parts { db, keys, executor, shard: ShardId::DEFAULT, attempts: Stored(attempts) };
+    api::execution::serve(listener, parts, cancel).await.context("the task-facing API stopped")
+}
+
+/// Attempts by what is stored, as the API wants them.
+struct Stored(DbAttempts);
+
+fn said(error: attempts::Error) -> AttemptError {
+    match error {
+        attempts::Error::Gone => AttemptError::Gone,
+        attempts::Error::Unavailable(why) => AttemptError::Unavailable(why),
+    }
+}
+
+impl Attempts for Stored {
+    async fn run(
+        &self,
+        worker: WorkerId,
+        tickets: Vec<Ticket>,
+    ) -> Result<Vec<Answer<AttemptContext>>, AttemptError> {
+        self.0.run(worker, tickets).await.map_err(said)
+    }
+
+    async fn current(&self, dispatch: DispatchId, worker: WorkerId) -> Result<Current, AttemptError> {
+        let bundle = self.0.current(dispatch, worker).await.map_err(said)?;
+        Ok(Current { dispatch, bundle })
+    }
+
+    async fn put_log(
+        &self,
+        dispatch: DispatchId,
+        member: u32,
+        offset: u64,
+        lines: Bytes,
+        last: bool,
+    ) -> std::io::Result<()> {
+        self.0.put_log(dispatch, member, offset, lines, last).await
+    }
+
+    async fn put_result(&self, text: Bytes) -> std::io::Result<String> {
+        self.0.put_result(text).await
+    }
+
+    fn bundle(&self, bundle: BundleId) -> mpsc::Receiver<std::io::Result<Bytes>> {
+        self.0.bundle(bundle)
+    }
+}
