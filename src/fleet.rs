@@ -19,8 +19,8 @@ use plugins::{context::AttemptContext, token::Keys};
 use scheduler::{
     attempts::{self, DbAttempts},
     facts::DbFacts,
+    fleet::FleetParts,
     objects::Objects,
-    shell::FleetParts,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

@@ -13,7 +13,7 @@ pub mod delivery;
 mod desk;
 pub mod executors;
 pub mod facts;
-mod fleet;
+pub mod fleet;
 mod hand_over;
 pub mod hints;
 mod keeper;

@@ -32,13 +32,11 @@ use crate::{
     desk::{Desk, chain},
     executors::{Executors, Kind},
     facts::Facts,
-    fleet::{self, Fleet},
+    fleet::{self, Fleet, FleetParts},
     hand_over::{hand_over, held, not_started},
     keeper,
     objects::Objects,
 };
-
-pub use crate::fleet::FleetParts;
 
 /// Reports and other inputs that may wait.
 const INPUTS_MAX: usize = 16_384;
