@@ -9,6 +9,7 @@
 mod check;
 pub mod decision;
 mod events;
+pub mod facts;
 mod hosts;
 mod order;
 mod pool;
@@ -22,6 +23,7 @@ mod tree;
 mod why;
 
 pub use decision::{Blocker, Decision, How, Part, Place, Rule};
+pub use facts::Facts;
 pub use pool::{Invalid, Pool};
 pub use share::{Share, Weight};
 pub use spec::{Cap, CapKind, Cohort, Flavor, Group, Labels, Name, Quota, Quotas, Tenant, Vector, Workload};

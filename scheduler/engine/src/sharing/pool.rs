@@ -40,6 +40,9 @@ pub enum Invalid {
     /// A workload of that number is there already.
     #[error("workload {0} was submitted before")]
     Repeated(u64),
+    /// A reservation is kept for a workload that isn't.
+    #[error("a reservation belongs to workload {0}, which isn't there")]
+    Reservation(u64),
     /// A workload without groups, an empty group, or one whose maximum is below its count.
     #[error("a workload has groups, and each at least one member and no maximum below that")]
     Empty,

@@ -37,6 +37,8 @@ pub(crate) trait Pool {
     fn waiting(&mut self, now: i64) -> Vec<(u64, Blocker<u64>)>;
     /// Panics if it contradicts itself.
     fn check(&self, _now: i64) {}
+    /// Is lost, and built again from what is kept.
+    fn crash(&mut self) {}
 }
 
 /// What a pool is built of.
@@ -299,6 +301,8 @@ pub(crate) struct Run<P> {
     ids: BTreeMap<String, u64>,
     /// By workload: the number of its admission and when it completes.
     running: BTreeMap<u64, (u64, Option<i64>)>,
+    /// By workload that runs: its units by number, as members that are placed.
+    placed: BTreeMap<u64, BTreeMap<u32, Vec<engine::sharing::Place>>>,
     admissions: u64,
     due: Vec<(i64, Due)>,
     pub(crate) trace: Vec<Value>,
@@ -306,6 +310,8 @@ pub(crate) struct Run<P> {
     last: Option<i64>,
     /// Whether the last instant held an event from outside; a victim's confirmed end is none.
     pub(crate) outside: bool,
+    /// Says whether the pool is lost now, asked twice in each instant.
+    pub(crate) crashes: Box<dyn FnMut() -> bool>,
 }
 
 impl<P: Pool> Run<P> {
@@ -321,12 +327,14 @@ impl<P: Pool> Run<P> {
             works: Vec::new(),
             ids: BTreeMap::new(),
             running: BTreeMap::new(),
+            placed: BTreeMap::new(),
             admissions: 0,
             due: Vec::new(),
             trace: Vec::new(),
             now: i64::MIN,
             last: None,
             outside: false,
+            crashes: Box::new(|| false),
         }
     }
 
@@ -362,8 +370,10 @@ impl<P: Pool> Run<P> {
             {
                 if part.0 == Part::Whole {
                     self.running.remove(&id);
+                    self.placed.remove(&id);
                     self.say("ended", id, json!({}));
                 } else {
+                    self.placed.entry(id).or_default().remove(&part.1);
                     self.say("ended", id, json!({"part": "member"}));
                 }
             }
@@ -373,6 +383,7 @@ impl<P: Pool> Run<P> {
                 && self.running.get(&id).is_some_and(|(current, _)| *current == admission)
             {
                 self.running.remove(&id);
+                self.placed.remove(&id);
                 assert!(self.pool.end(t, id), "what runs is held");
                 self.say("finish", id, json!({}));
                 self.outside = true;
@@ -386,10 +397,16 @@ impl<P: Pool> Run<P> {
             self.apply(&event);
         }
         self.pool.check(t);
+        if (self.crashes)() {
+            self.pool.crash();
+        }
         let decisions = self.pool.settle(t);
         self.last = Some(t);
         for decision in &decisions {
             self.record(decision);
+        }
+        if (self.crashes)() {
+            self.pool.crash();
         }
         self.pool.check(t);
         true
@@ -410,6 +427,7 @@ impl<P: Pool> Run<P> {
                 && self.pool.is_held(id)
             {
                 self.running.remove(&id);
+                self.placed.remove(&id);
                 self.pool.end(t, id);
                 self.say("finish", id, json!({}));
             }
@@ -418,6 +436,7 @@ impl<P: Pool> Run<P> {
                 && self.pool.end(t, id)
             {
                 self.running.remove(&id);
+                self.placed.remove(&id);
                 self.say("finish", id, json!({}));
             }
         } else if let Some(change) = event.get("quota") {
@@ -449,6 +468,12 @@ impl<P: Pool> Run<P> {
                 self.running.insert(*id, (self.admissions, completes));
                 if let Some(at) = completes {
                     self.due.push((at, Due::Completion { id: *id, admission: self.admissions }));
+                }
+                let core: u32 = self.works[*id as usize].1.groups.iter().map(|group| group.count).sum();
+                let units = self.placed.entry(*id).or_default();
+                for (index, place) in places.iter().enumerate() {
+                    let n = (index as u32 + 1).saturating_sub(core);
+                    units.entry(n).or_default().push(place.clone());
                 }
                 let places = self.places(*id, places);
                 self.say("admit", *id, json!({"how": how, "places": places}));
@@ -497,6 +522,23 @@ impl<P: Pool> Run<P> {
             .map(|(id, blocker)| (self.works[id as usize].0.clone(), self.blocker(&blocker)))
             .collect();
         json!({"trace": self.trace, "usage": self.pool.usage(), "waiting": waiting})
+    }
+
+    /// What tenants hold by what was admitted and has not ended, without zeros.
+    pub(crate) fn admitted(&self) -> BTreeMap<Name, BTreeMap<String, i64>> {
+        let mut usage: BTreeMap<Name, BTreeMap<String, i64>> = BTreeMap::new();
+        for (id, units) in &self.placed {
+            let work = &self.works[*id as usize].1;
+            for place in units.values().flatten() {
+                for (name, amount) in
+                    work.groups[place.group as usize].request.iter().filter(|(_, x)| **x > 0)
+                {
+                    let of = usage.entry(work.tenant.clone()).or_default();
+                    *of.entry(format!("{} {name}", place.flavor)).or_default() += amount;
+                }
+            }
+        }
+        usage
     }
 
     /// What is held by node.

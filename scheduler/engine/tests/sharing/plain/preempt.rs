@@ -238,10 +238,16 @@ impl Plain {
         victims: Vec<Victim>,
         places: Vec<At>,
     ) {
+        self.assert_victims(id, how, &assignment, &victims);
         self.reservations.retain(|reservation| reservation.id != id);
         self.created += 1;
         let names = self.names(&places);
         let created = self.created;
+        let taken: Vec<(u64, Vec<At>)> = victims
+            .iter()
+            .filter(|victim| victim.n == 0)
+            .map(|victim| (victim.id, self.works[&victim.id].units[0].places.clone()))
+            .collect();
         self.reservations.push(Reservation { id, hold: false, created, assignment, places, class_g: false });
         self.out.push(Decision::Reserve { id, how, places: names });
         self.works.get_mut(&id).unwrap().spent = true;
@@ -265,6 +271,9 @@ impl Plain {
                 rule: victim.rule,
                 part: (part, victim.n),
             });
+        }
+        for (victim, places) in taken {
+            self.assert_no_way_back(id, victim, &places);
         }
     }
 

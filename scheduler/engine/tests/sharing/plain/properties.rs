@@ -1,10 +1,10 @@
-//! Properties of the state after a settling.
+//! Properties of decisions, and of the state after a settling.
 
 use std::collections::BTreeSet;
 
-use engine::sharing::{How, Name};
+use engine::sharing::{How, Name, Rule};
 
-use super::{Plain, State, over};
+use super::{At, Plain, State, Unit, Victim, over};
 
 impl Plain {
     /// Panics if one doesn't hold. The first two hold only while nobody changed quotas and capacity.
@@ -95,6 +95,73 @@ impl Plain {
             }
             let within = |fr: usize| ledger.nodes[tenant][fr] <= self.quota(tenant, fr).nominal.max(0);
             assert!((0..self.frs()).all(within), "what can't be preempted is within the nominal quota");
+        }
+    }
+
+    /// Whom a workload is about to take may be taken, and none of them in vain.
+    pub(super) fn assert_victims(&self, id: u64, how: How, assignment: &[usize], victims: &[Victim]) {
+        let work = &self.works[&id];
+        let wanted = self.core(&work.spec, assignment);
+        let before = self.without(id, how, &[]);
+        for victim in victims {
+            let of = &self.works[&victim.id];
+            assert!(of.spec.preemptible, "what can't be preempted is no victim");
+            assert!(!of.protected || victim.rule == Rule::Reclaim, "what came from a hold is reclaimed only");
+            if of.tenant == work.tenant {
+                assert!(victim.rule == Rule::Priority && of.spec.priority < work.spec.priority);
+            } else {
+                assert_ne!(victim.rule, Rule::Priority, "priority counts inside one tenant");
+                let borrows =
+                    |fr: usize| wanted[fr] > 0 && before.nodes[of.tenant][fr] > self.subtree(of.tenant, fr);
+                assert!((0..self.frs()).any(borrows), "another tenant's victim is on borrowed quota");
+            }
+            let fewer: Vec<Victim> = victims.iter().filter(|other| *other != victim).cloned().collect();
+            let spared =
+                self.room(id, assignment, how, &fewer).is_some() && self.justified(id, &wanted, how, &fewer);
+            assert!(victim.rule != Rule::Reclaim || !spared, "nobody is reclaimed in vain");
+        }
+    }
+
+    /// A victim couldn't take its preemptor in the assignment in which it ran.
+    pub(super) fn assert_no_way_back(&self, id: u64, victim: u64, places: &[At]) {
+        let (work, victim) = (&self.works[&id], &self.works[&victim]);
+        let reservation = self.reservation(id).unwrap();
+        let mut assignment = vec![0; victim.spec.groups.len()];
+        places.iter().for_each(|(group, flavor, _)| assignment[*group] = *flavor);
+        let wanted = self.core(&victim.spec, &assignment);
+        let unit = Unit { n: 0, places: reservation.places.clone(), ending_for: None };
+        let rule = self.rule(&self.planned_all(), victim.id, &wanted, work, &unit);
+        assert_eq!(rule, None, "a victim can't take its preemptor back");
+    }
+
+    /// Of two workloads that differ in priority and age only, the first in order is admitted first.
+    pub(crate) fn assert_order(&self, admitted: &[u64]) {
+        for late in admitted.iter().map(|id| &self.works[id]) {
+            if late.state != State::Held || late.protected || late.spent {
+                continue;
+            }
+            for early in self.works.values().filter(|work| work.state == State::Pending) {
+                let mut spec = early.spec.clone();
+                spec.priority = late.spec.priority;
+                let equal = spec == late.spec && !early.spent && self.reservation(early.id).is_none();
+                assert!(!equal || Self::order(late) < Self::order(early), "nobody passes his equal");
+            }
+        }
+    }
+
+    /// Where the hardware covers all nominal quotas, nobody waits who is inside its own.
+    pub(crate) fn assert_guarantees(&self) {
+        for work in self.works.values().filter(|work| work.state == State::Pending) {
+            let suspended = self.nodes[work.tenant].tenant.as_ref().unwrap().suspended;
+            let reserved = self.reservation(work.id).is_some();
+            if suspended || reserved || work.spent || !work.spec.may_preempt {
+                continue;
+            }
+            if self.core_capped(work.id).is_some() || !self.class_of(work.id) {
+                continue;
+            }
+            let held_back = self.binding(work.id, How::Nominal).into_iter().any(|other| other.hold);
+            assert!(held_back, "a guarantee is reached in one pass");
         }
     }
 }
