@@ -325,8 +325,12 @@ impl Pool {
         best
     }
 
-    /// Whether each victim of another tenant may be taken with exactly these taken, as they are now.
+    /// Whether each victim of another tenant may be taken with exactly these taken, as they are now. An extra whose core is
+    /// taken is no victim of its own: it goes, and would come back, with its core.
     fn justified(&mut self, quest: &Quest, victims: &[Victim]) -> bool {
+        let with_core =
+            |of: &Victim| of.n > 0 && victims.iter().any(|core| core.slot == of.slot && core.n == 0);
+        let victims: Vec<Victim> = victims.iter().filter(|victim| !with_core(victim)).copied().collect();
         victims.iter().enumerate().all(|(index, victim)| {
             let tenant = self.shape_of_work(victim.slot).tenant;
             if tenant == quest.tenant || self.side_inside(quest, tenant) {

@@ -110,6 +110,8 @@ pub(crate) struct Plain {
     quotas_changed: u32,
     /// Admitted in this settling.
     fresh: BTreeSet<u64>,
+    /// Of these, those that had a reservation.
+    redeemed: BTreeSet<u64>,
     out: Vec<Decision<u64>>,
 }
 
@@ -617,6 +619,7 @@ impl Pool for Plain {
             now: 0,
             quotas_changed: 0,
             fresh: BTreeSet::new(),
+            redeemed: BTreeSet::new(),
             out: Vec::new(),
         }
     }
@@ -709,6 +712,7 @@ impl Pool for Plain {
     fn settle(&mut self, now: i64) -> Vec<Decision<u64>> {
         self.now = now;
         self.fresh.clear();
+        self.redeemed.clear();
         while self.cycle() {}
         std::mem::take(&mut self.out)
     }

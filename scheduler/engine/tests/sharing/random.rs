@@ -319,6 +319,13 @@ proptest! {
     }
 }
 
+/// Scenarios that showed a fault once.
+#[test]
+fn old_faults() {
+    // An extra whose core is taken counted as a victim of its own.
+    check(691270599901396551, scenario(691270599901396551), false);
+}
+
 /// Small tasks, all borrowed, and late comers: borrowed shares end in proportion to the weights.
 #[test]
 fn weighted_shares_end_within_one_task_of_each_other() {

@@ -212,6 +212,7 @@ impl Plain {
         for assignment in &all {
             for how in [How::Nominal, How::Borrow] {
                 if self.try_admit(id, assignment, how) {
+                    self.redeemed.insert(id);
                     return true;
                 }
             }

@@ -214,9 +214,13 @@ impl Plain {
         best.map(|(_, victim)| victim)
     }
 
-    /// Whether each victim of another tenant may be taken with exactly these taken.
+    /// Whether each victim of another tenant may be taken with exactly these taken. An extra whose core is taken is no victim
+    /// of its own: it goes, and would come back, with its core.
     pub(super) fn justified(&self, id: u64, wanted: &[i64], how: How, victims: &[Victim]) -> bool {
         let work = &self.works[&id];
+        let with_core = |of: &Victim| of.n > 0 && victims.iter().any(|core| core.id == of.id && core.n == 0);
+        let victims: Vec<Victim> = victims.iter().filter(|victim| !with_core(victim)).cloned().collect();
+        let victims = &victims[..];
         let after = self.without(id, how, victims);
         victims.iter().all(|victim| {
             let of = &self.works[&victim.id];

@@ -134,10 +134,10 @@ impl Plain {
         assert_eq!(rule, None, "a victim can't take its preemptor back");
     }
 
-    /// Of two workloads that differ in priority and age only, the first in order is admitted first.
+    /// Of two workloads that differ in priority and age only, the first in order is admitted first, reservations aside.
     pub(crate) fn assert_order(&self, admitted: &[u64]) {
         for late in admitted.iter().map(|id| &self.works[id]) {
-            if late.state != State::Held || late.protected || late.spent {
+            if late.state != State::Held || late.spent || self.redeemed.contains(&late.id) {
                 continue;
             }
             for early in self.works.values().filter(|work| work.state == State::Pending) {
