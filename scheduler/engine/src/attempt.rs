@@ -28,10 +28,14 @@ impl Engine {
                 return;
             };
             let at = pending.at;
+            self.for_run(at.run);
             let run = self.run_mut(at.run);
             run.window.remove(&pending);
             if self.over_own_limit(at, pending) {
                 self.refill(at.run);
+                // Where one limit held it back, the other one's place is for somebody else.
+                let task = self.run(at.run).tis[at.ti as usize].task;
+                self.pass_on(at.run, task);
                 continue;
             }
             let run = self.run_mut(at.run);
@@ -146,6 +150,7 @@ impl Engine {
         if n != id.n || n == 0 {
             return Fate::Stale;
         }
+        self.for_run(at.run);
         let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
         if !ti.state.holds_slots() {
             return Fate::Stale;
@@ -331,6 +336,7 @@ impl Engine {
         if n != id.n {
             return Fate::Stale;
         }
+        self.for_run(at.run);
         let ti = &self.run(at.run).tis[at.ti as usize];
         if n == 0 {
             if !ti.has(flag::ASKING) {

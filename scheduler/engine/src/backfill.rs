@@ -97,6 +97,10 @@ impl Engine {
         id: i64,
         change: BackfillChange,
     ) -> Result<Value, Refusal> {
+        if let Some(reason) = self.unreadable_backfills.get(&(tenant, id)) {
+            let message = format!("what backfill {id} asked for can't be read: {reason}");
+            return Err(Refusal::new("backfill.unreadable", message));
+        }
         let now = self.now;
         let Some(state) = self.backfills.get_mut(&(tenant, id)).filter(|b| b.row.ended_at.is_none()) else {
             return Err(Refusal::new(
@@ -174,9 +178,11 @@ impl Engine {
     }
 
     pub(crate) fn backfill_has_room(&self, tenant: TenantId, id: i64, more: u32) -> bool {
-        self.backfills
-            .get(&(tenant, id))
-            .is_none_or(|b| !b.row.paused && b.running + more < b.row.spec.max_active_runs)
+        !self.unreadable_backfills.contains_key(&(tenant, id))
+            && self
+                .backfills
+                .get(&(tenant, id))
+                .is_none_or(|b| !b.row.paused && b.running + more < b.row.spec.max_active_runs)
     }
 
     pub(crate) fn count_backfill(&mut self, tenant: TenantId, id: i64, delta: i32) {
@@ -227,6 +233,13 @@ impl Engine {
         }
         let planned =
             self.dags[dag as usize].timetable.as_ref().and_then(|t| t.ticks_between(date, date).next());
+        // It may have been made while it was looked up.
+        let made_since = || {
+            let mut runs = self.dags[dag as usize].runs.values().copied();
+            runs.find(|run| self.run(*run).row.logical_date == Some(date))
+        };
+        let index = index.or_else(|| if quarantined { None } else { made_since() });
+        let loaded = loaded.or_else(|| index.map(|run| self.run(run).row.clone()));
         let following = self.backfill_date(dag, &spec, Some(date)).and_then(|planned| planned.logical_date);
         let ordinal = self.backfills[&key].row.made + 1;
         let mut made = false;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     apply::task_row,
+    blame::BusyWith,
     engine::{Effects, Engine, Left},
     rows::{Batch, Changed, EventRow, RunRow, Transition},
     run::{Run, RunIdx, flag},
@@ -17,10 +18,12 @@ impl Engine {
     pub fn cut(&mut self, number: u64) -> (Batch, Effects) {
         let mut batch = Batch { number, now: self.now, ..Batch::default() };
         for run in std::mem::take(&mut self.dirty_runs) {
+            self.for_run(run);
             self.save_bulks(run);
             self.cut_run(run, &mut batch);
             self.let_run_go(run);
         }
+        self.busy_with = BusyWith::Nobody;
         for dag in std::mem::take(&mut self.dirty_dags) {
             let state = &mut self.dags[dag as usize];
             state.dirty = false;
@@ -156,8 +159,13 @@ impl Engine {
             });
         }
         self.free_runs.push(run);
-        self.busy_runs.retain(|busy| *busy != run);
-        self.dirty_runs.retain(|dirty| *dirty != run);
+        // Only where it is: many runs may end at once, and each of these lists may be long.
+        if state.has_work {
+            self.busy_runs.retain(|busy| *busy != run);
+        }
+        if state.listed {
+            self.dirty_runs.retain(|dirty| *dirty != run);
+        }
         let dag = &mut self.dags[state.dag as usize];
         dag.runs.remove(&state.row.run_name);
         if !Arc::ptr_eq(&state.plan, &dag.plan) {

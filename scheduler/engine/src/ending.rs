@@ -181,8 +181,16 @@ impl Engine {
         }
     }
 
-    /// Brings an instance back to the start; a running one is ended first.
+    /// Brings an instance back to the start; a running one is ended first. An index that is gone comes back only with a
+    /// longer list.
     pub(crate) fn clear_one(&mut self, at: TiRef, by: Option<Arc<str>>) {
+        if self.run(at.run).tis[at.ti as usize].state != TaskState::Removed {
+            self.start_over(at, by);
+        }
+    }
+
+    /// The same, whatever its state.
+    pub(crate) fn start_over(&mut self, at: TiRef, by: Option<Arc<str>>) {
         let run = self.run(at.run);
         let ti = &run.tis[at.ti as usize];
         let retries = run.plan.model(ti.task).retries;

@@ -149,7 +149,7 @@ impl Engine {
             if index >= length && !removed {
                 self.end_by_hand(at, Event::Remove, None, Some("its index no longer exists".into()));
             } else if index < length && removed {
-                self.apply(at, Event::Clear, None);
+                self.start_over(at, None);
             }
         }
         if length > span.len {

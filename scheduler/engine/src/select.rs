@@ -70,7 +70,9 @@ impl Plan {
 impl Clear {
     /// Whether a selected instance in that state is cleared.
     pub const fn takes(&self, state: TaskState) -> bool {
-        (!self.only_failed || matches!(state, TaskState::Failed | TaskState::UpstreamFailed))
+        // An index that is gone stays gone.
+        !matches!(state, TaskState::Removed)
+            && (!self.only_failed || matches!(state, TaskState::Failed | TaskState::UpstreamFailed))
             && (!self.only_running || state.holds_slots())
     }
 }

@@ -1,7 +1,10 @@
 //! Section 16: backfills.
 
+use dags::model::TimetableKind;
 use engine::{
     command::{Backfill, BackfillChange, Command, Refusal, Reprocess},
+    driver::Input,
+    journal::Loaded,
     state::RunState,
 };
 use serde_json::Value;
@@ -201,4 +204,23 @@ fn a_range_without_dates_is_over_at_once() {
     backfill(&mut lab, 5, 6, |_| {}).unwrap();
     assert!(lab.journal.backfills[&(TENANT, 1)].ended_at.is_some());
     backfill(&mut lab, 5, 6, |_| {}).unwrap();
+}
+
+#[test]
+fn a_date_that_gets_its_run_while_it_is_looked_up_is_left_out() {
+    let mut lab = Lab::new();
+    // The run for a day is made when the day is over.
+    lab.activate(daily().cron("0 0 * * *").with(|dag| dag.schedule.timetable = TimetableKind::Interval));
+    lab.advance(secs(3_600));
+    lab.loads = Some(Vec::new());
+    let day = at("2026-01-01T00:00:00Z");
+    backfill(&mut lab, 1, 1, |spec| (spec.from, spec.to) = (day, day)).unwrap();
+    lab.advance(secs(24 * 3_600));
+    let runs = "scheduled__2026-01-01T00:00:00+00:00=running scheduled__2026-01-02T00:00:00+00:00=running";
+    assert_eq!(lab.runs("d"), runs);
+    // The database was asked before.
+    let [load] = &lab.loads.take().unwrap()[..] else { panic!("one run was asked for") };
+    lab.put(Input::Loaded(Box::new(Loaded::new(load.clone(), None))));
+    assert_eq!(lab.runs("d"), runs);
+    assert_eq!(lab.journal.backfills.values().next().unwrap().made, 0);
 }

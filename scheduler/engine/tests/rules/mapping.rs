@@ -430,3 +430,45 @@ fn a_crash_while_instances_are_made_leaves_none_out() {
         }
     }
 }
+
+#[test]
+fn marking_a_task_leaves_indexes_that_are_gone_alone() {
+    let mut lab = Lab::new();
+    lab.activate(dag("d").task(bash("a")).task(bash("m").needs(["a"]).map(over("a"))));
+    let run = lab.trigger("d");
+    lab.run("a").returns(2);
+    lab.run("m[0]").fails();
+    lab.run("m[1]").fails();
+    lab.clear(&run, ["a", "m"]);
+    lab.run("a").returns(1);
+    lab.run("m[0]").fails();
+    assert_eq!(lab.states(&run), "a=success m[0]=failed m[1]=removed");
+    lab.mark(&run, ["m"], TaskState::Success);
+    assert_eq!(lab.states(&run), "a=success m[0]=success m[1]=removed");
+    lab.mark(&run, ["m[1]"], TaskState::Failed);
+    assert_eq!(lab.states(&run), "a=success m[0]=success m[1]=removed");
+}
+
+#[test]
+fn clearing_a_mapped_task_leaves_indexes_that_are_gone_alone() {
+    let mut lab = Lab::new();
+    lab.activate(dag("d").task(bash("a")).task(bash("m").needs(["a"]).map(over("a")).retries(1)));
+    let run = lab.trigger("d");
+    lab.run("a").returns(2);
+    lab.run("m[0]").succeeds();
+    lab.run("m[1]").succeeds();
+    lab.clear(&run, ["a", "m"]);
+    lab.run("a").returns(1);
+    lab.run("m[0]").succeeds();
+    assert_eq!(lab.states(&run), "a=success m[0]=success m[1]=removed");
+    lab.clear(&run, ["m"]);
+    assert_eq!(lab.states(&run), "a=success m[0]=queued m[1]=removed");
+    lab.run("m[0]").succeeds();
+    assert_eq!(lab.state(&run), RunState::Success);
+    // A longer list brings it back, with tries of its own.
+    lab.clear(&run, ["a", "m"]);
+    lab.run("a").returns(2);
+    assert_eq!(lab.states(&run), "a=success m[0]=queued m[1]=queued");
+    lab.run("m[1]").fails();
+    assert_eq!(lab.states(&run), "a=success m[0]=queued m[1]=up_for_retry");
+}

@@ -4,7 +4,7 @@ use dags::{
     ids::{PoolName, TenantId},
     model::WeightRule,
 };
-use engine::command::Command;
+use engine::{command::Command, state::TaskState};
 
 use crate::{builder::*, lab::*};
 
@@ -398,4 +398,22 @@ fn an_engine_task_takes_no_slots() {
     let run = lab.trigger("d");
     lab.follow("a", ["b"]);
     assert_eq!(lab.states(&run), "a=success b=success");
+}
+
+#[test]
+fn a_place_that_a_runs_own_limit_leaves_free_is_passed_on() {
+    let mut lab = Lab::new();
+    lab.activate(dag("d").task(bash("t").map(times(2)).max_active(2).max_active_per_run(1)));
+    for _ in 0..3 {
+        lab.trigger("d");
+    }
+    assert_eq!(lab.holding(), "r1/t[0] r2/t[0]");
+    lab.mark("r1", ["t[1]"], TaskState::Success);
+    lab.mark("r2", ["t[1]"], TaskState::Success);
+    lab.run("r1/t[0]").succeeds();
+    assert_eq!(lab.holding(), "r2/t[0] r3/t[0]");
+    lab.trigger("d");
+    // The next in line is the other one of r3, which has as many as a run may.
+    lab.run("r2/t[0]").succeeds();
+    assert_eq!(lab.holding(), "r3/t[0] r4/t[0]");
 }

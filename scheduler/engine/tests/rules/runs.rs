@@ -454,3 +454,43 @@ fn marking_an_upstream_successful_gives_what_failed_because_of_it_a_chance() {
     lab.run("b").succeeds();
     assert_eq!(lab.state(&run), RunState::Success);
 }
+
+#[test]
+fn tasks_that_wait_for_each_other_fail_the_run() {
+    let mut lab = Lab::new();
+    // No compiler lets that through; it stands for every wait that nobody ends.
+    lab.activate(dag("d").task(bash("a").needs(["b"])).task(bash("b").needs(["a"])).task(bash("c")));
+    let run = lab.trigger("d");
+    assert_eq!(lab.state(&run), RunState::Running, "something moves");
+    lab.run("c").succeeds();
+    assert_eq!(lab.state(&run), RunState::Failed);
+    assert_eq!(lab.states(&run), "a=skipped b=skipped c=success");
+    assert_eq!(lab.run_row(&run).reason.as_deref(), Some("all_tasks_deadlocked"));
+}
+
+#[test]
+fn a_run_that_waits_for_its_past_or_a_limit_is_not_stuck() {
+    let mut lab = Lab::new();
+    lab.activate(dag("d").task(bash("a").depends_on_past()));
+    let first = lab.trigger_for("d", "2026-03-01T00:00:00Z").unwrap();
+    let second = lab.trigger_for("d", "2026-03-02T00:00:00Z").unwrap();
+    lab.advance(secs(3_600));
+    assert_eq!((lab.states(&first).as_str(), lab.states(&second).as_str()), ("a=queued", "a=none"));
+    assert_eq!(lab.state(&second), RunState::Running);
+}
+
+#[test]
+fn a_cleared_run_has_its_deadlines_anew() {
+    let mut lab = Lab::new();
+    let deadline = Deadline { from: DeadlineFrom::Queued, within: secs(3_600), notify: "oncall".to_owned() };
+    lab.activate(dag("d").task(bash("a")).with(|dag| dag.deadlines.push(deadline)));
+    let run = lab.trigger("d");
+    lab.run("a").succeeds();
+    lab.advance(secs(7_200));
+    assert!(lab.alerts.is_empty(), "it was done in time");
+    lab.clear(&run, ["a"]);
+    lab.advance(secs(3_500));
+    assert!(lab.alerts.is_empty());
+    lab.advance(secs(200));
+    assert_eq!(lab.alerts.len(), 1);
+}

@@ -1,19 +1,24 @@
 //! A modelled executor: takes a dispatch once, runs its members for a while, reports until it is confirmed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use dags::{
     ids::{DispatchId, ExecutorName},
     time::{Span, Timestamp},
 };
-use engine::dispatch::{Dispatch, End, Held, News, Outcome, Receipt, Report};
+use engine::dispatch::{Dispatch, End, Held, Kill, News, Outcome, Receipt, Report};
 
-use crate::rng::Rng;
+use crate::{
+    rng::Rng,
+    world::{Event, World},
+};
 
 /// One member of a dispatch.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Member {
     pub(crate) ended: bool,
+    /// It was ended before it came, so it never ran.
+    pub(crate) never_ran: bool,
     /// Reports that aren't confirmed yet.
     pub(crate) unconfirmed: Vec<Report>,
 }
@@ -54,6 +59,8 @@ pub(crate) struct Executor {
     pub(crate) name: ExecutorName,
     pub(crate) slots: u32,
     pub(crate) up: bool,
+    /// Grows when it loses its memory.
+    pub(crate) life: u64,
     pub(crate) jobs: BTreeMap<DispatchId, Job>,
     /// Hand-overs that wait until it is up again, and whose shell they come from.
     pub(crate) waiting: Vec<(u64, Dispatch, u32)>,
@@ -116,4 +123,79 @@ pub(crate) fn started(id: DispatchId, member: u32) -> Report {
 /// The report that a member ended.
 pub(crate) fn ended(id: DispatchId, member: u32, end: End) -> Report {
     Report::new(id, member, 2, News::Ended(end))
+}
+
+impl World {
+    /// Sends what isn't confirmed, and again later.
+    pub(crate) fn send(&mut self, executor: usize, id: DispatchId, serial: u64) {
+        if !self.executors[executor].up {
+            self.after(1_000_000, Event::Send { executor, id, serial });
+            return;
+        }
+        let Some(job) = self.job(executor, id, serial) else { return };
+        let of = |member: &Member| (member.unconfirmed.clone(), member.never_ran);
+        let reports: Vec<(Report, bool)> = job
+            .members
+            .values()
+            .map(of)
+            .flat_map(|(reports, never_ran)| reports.into_iter().map(move |report| (report, never_ran)))
+            .collect();
+        let life = self.executors[executor].life;
+        if reports.is_empty() {
+            return;
+        }
+        for (report, never_ran) in reports {
+            let lost = self.rng.mill(self.weather.network);
+            let times = if self.rng.mill(self.weather.network) { 2 } else { 1 };
+            if lost {
+                self.tally.count("report lost", 1);
+                continue;
+            }
+            if times == 2 {
+                self.tally.count("report doubled", 1);
+            }
+            for _ in 0..times {
+                let delay = self.latency();
+                let of = never_ran.then_some((executor, life));
+                self.after(delay, Event::Report { report: Box::new(report.clone()), of });
+            }
+        }
+        let delay = self.rng.within(2_000_000, 6_000_000);
+        self.after(delay, Event::Send { executor, id, serial });
+    }
+
+    pub(crate) fn kill(&mut self, kill: &Kill) {
+        let Some(executor) = self.executors.iter().position(|known| known.name == kill.executor) else {
+            return;
+        };
+        if !self.executors[executor].up {
+            return;
+        }
+        // What it has never seen it remembers, so that it doesn't start when it comes.
+        let Some(dispatch) = self.sent.get(&kill.id).cloned() else { return };
+        self.serial += 1;
+        let fresh = self.serial;
+        let job = self.executors[executor].jobs.entry(kill.id).or_insert_with(|| Job {
+            dispatch,
+            members: BTreeMap::new(),
+            killed: true,
+            serial: fresh,
+            late: false,
+        });
+        let serial = job.serial;
+        job.killed = true;
+        for member in 0..kill.members {
+            let Some(job) = self.executors[executor].jobs.get_mut(&kill.id) else { return };
+            if let Entry::Vacant(free) = job.members.entry(member) {
+                // It never came, and must not start when it does.
+                free.insert(Member { never_ran: true, ..Member::default() });
+                self.end(executor, kill.id, serial, member, Some(Outcome::Killed));
+                continue;
+            }
+            let delay = self.rng.micros(10);
+            // Some end as they would have anyway, just then.
+            let outcome = (!self.rng.mill(200)).then_some(Outcome::Killed);
+            self.after(delay, Event::End { executor, id: kill.id, serial, member, outcome });
+        }
+    }
 }

@@ -131,6 +131,7 @@ impl World {
                 self.executors[executor].up = false;
                 if loses {
                     self.executors[executor].jobs.clear();
+                    self.executors[executor].life += 1;
                 }
                 let delay = self.rng.micros(60);
                 self.after(delay, Event::Up { executor });

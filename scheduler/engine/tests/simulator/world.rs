@@ -1,7 +1,7 @@
 //! The world around a driver: a clock, a store, executors, a network, people with requests; and faults in all of them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -37,24 +37,73 @@ pub(crate) type Outcomes = Result<(), String>;
 /// Something that will happen.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Tick { owner: u64 },
-    Commit { owner: u64, batch: Arc<Batch> },
-    Position { owner: u64 },
-    Load { owner: u64, load: Load },
-    Input { owner: u64, input: Box<Input> },
+    Tick {
+        owner: u64,
+    },
+    Commit {
+        owner: u64,
+        batch: Arc<Batch>,
+    },
+    Position {
+        owner: u64,
+    },
+    Load {
+        owner: u64,
+        load: Load,
+    },
+    Input {
+        owner: u64,
+        input: Box<Input>,
+    },
     Poll,
     Request,
-    Deliver { owner: u64, dispatch: Box<Dispatch>, member: u32 },
-    Kill { kill: Kill },
-    Start { executor: usize, id: DispatchId, serial: u64, member: u32 },
-    End { executor: usize, id: DispatchId, serial: u64, member: u32, outcome: Option<Outcome> },
-    Send { executor: usize, id: DispatchId, serial: u64 },
-    Report { report: Box<Report> },
-    Confirm { receipt: engine::driver::Receipt },
-    AskHoldings { executor: usize },
-    Holdings { owner: u64, executor: usize, as_of: Timestamp },
+    Deliver {
+        owner: u64,
+        dispatch: Box<Dispatch>,
+        member: u32,
+    },
+    Kill {
+        kill: Kill,
+    },
+    Start {
+        executor: usize,
+        id: DispatchId,
+        serial: u64,
+        member: u32,
+    },
+    End {
+        executor: usize,
+        id: DispatchId,
+        serial: u64,
+        member: u32,
+        outcome: Option<Outcome>,
+    },
+    Send {
+        executor: usize,
+        id: DispatchId,
+        serial: u64,
+    },
+    /// With the life of the executor if the report goes with it: that a dispatch was ended which never came is known to nobody
+    /// else, and in its next life it may come and start. Connections break, and workers have new names.
+    Report {
+        report: Box<Report>,
+        of: Option<(usize, u64)>,
+    },
+    Confirm {
+        receipt: engine::driver::Receipt,
+    },
+    AskHoldings {
+        executor: usize,
+    },
+    Holdings {
+        owner: u64,
+        executor: usize,
+        as_of: Timestamp,
+    },
     Fault,
-    Up { executor: usize },
+    Up {
+        executor: usize,
+    },
     Begin,
 }
 
@@ -186,6 +235,7 @@ impl World {
                 name: ExecutorName::parse(name).unwrap(),
                 slots: rng.within(1, 8) as u32,
                 up: true,
+                life: 0,
                 jobs: BTreeMap::new(),
                 waiting: Vec::new(),
             })
@@ -392,7 +442,10 @@ impl World {
                 self.end(executor, id, serial, member, outcome);
             }
             Event::Send { executor, id, serial } => self.send(executor, id, serial),
-            Event::Report { report } => self.feed_current(Input::Reports(vec![*report]))?,
+            Event::Report { of: Some((executor, life)), .. } if self.executors[executor].life != life => {
+                self.tally.count("report lost", 1);
+            }
+            Event::Report { report, .. } => self.feed_current(Input::Reports(vec![*report]))?,
             Event::Confirm { receipt } => {
                 for executor in &mut self.executors {
                     executor.confirmed(&receipt);
@@ -840,7 +893,9 @@ impl World {
             late,
         });
         let (serial, killed) = (job.serial, job.killed);
-        job.members.insert(member, Member::default());
+        // Also if only this member comes late: its gang may be over.
+        job.late |= late;
+        job.members.insert(member, Member { never_ran: killed, ..Member::default() });
         if killed {
             // The kill came before it did.
             self.end(executor, id, serial, member, Some(Outcome::Killed));
@@ -854,7 +909,7 @@ impl World {
         Facts::one_at_a_time(&self.executors)
     }
 
-    fn job(&mut self, executor: usize, id: DispatchId, serial: u64) -> Option<&mut Job> {
+    pub(crate) fn job(&mut self, executor: usize, id: DispatchId, serial: u64) -> Option<&mut Job> {
         self.executors[executor].jobs.get_mut(&id).filter(|job| job.serial == serial)
     }
 
@@ -870,7 +925,14 @@ impl World {
         self.after(0, Event::Send { executor, id, serial });
     }
 
-    fn end(&mut self, executor: usize, id: DispatchId, serial: u64, member: u32, outcome: Option<Outcome>) {
+    pub(crate) fn end(
+        &mut self,
+        executor: usize,
+        id: DispatchId,
+        serial: u64,
+        member: u32,
+        outcome: Option<Outcome>,
+    ) {
         if !self.executors[executor].up && outcome.is_none() {
             self.after(1_000_000, Event::End { executor, id, serial, member, outcome });
             return;
@@ -884,72 +946,6 @@ impl World {
         if !std::mem::replace(&mut it.ended, true) {
             it.unconfirmed.push(ended(id, member, news));
             self.after(0, Event::Send { executor, id, serial });
-        }
-    }
-
-    /// Sends what isn't confirmed, and again later.
-    fn send(&mut self, executor: usize, id: DispatchId, serial: u64) {
-        if !self.executors[executor].up {
-            self.after(1_000_000, Event::Send { executor, id, serial });
-            return;
-        }
-        let Some(job) = self.job(executor, id, serial) else { return };
-        let reports: Vec<Report> =
-            job.members.values().flat_map(|member| member.unconfirmed.clone()).collect();
-        if reports.is_empty() {
-            return;
-        }
-        for report in reports {
-            let lost = self.rng.mill(self.weather.network);
-            let times = if self.rng.mill(self.weather.network) { 2 } else { 1 };
-            if lost {
-                self.tally.count("report lost", 1);
-                continue;
-            }
-            if times == 2 {
-                self.tally.count("report doubled", 1);
-            }
-            for _ in 0..times {
-                let delay = self.latency();
-                self.after(delay, Event::Report { report: Box::new(report.clone()) });
-            }
-        }
-        let delay = self.rng.within(2_000_000, 6_000_000);
-        self.after(delay, Event::Send { executor, id, serial });
-    }
-
-    fn kill(&mut self, kill: &Kill) {
-        let Some(executor) = self.executors.iter().position(|known| known.name == kill.executor) else {
-            return;
-        };
-        if !self.executors[executor].up {
-            return;
-        }
-        // What it has never seen it remembers, so that it doesn't start when it comes.
-        let Some(dispatch) = self.sent.get(&kill.id).cloned() else { return };
-        self.serial += 1;
-        let fresh = self.serial;
-        let job = self.executors[executor].jobs.entry(kill.id).or_insert_with(|| Job {
-            dispatch,
-            members: BTreeMap::new(),
-            killed: true,
-            serial: fresh,
-            late: false,
-        });
-        let serial = job.serial;
-        job.killed = true;
-        for member in 0..kill.members {
-            let Some(job) = self.executors[executor].jobs.get_mut(&kill.id) else { return };
-            if let Entry::Vacant(free) = job.members.entry(member) {
-                // It never came, and must not start when it does.
-                free.insert(Member::default());
-                self.end(executor, kill.id, serial, member, Some(Outcome::Killed));
-                continue;
-            }
-            let delay = self.rng.micros(10);
-            // Some end as they would have anyway, just then.
-            let outcome = (!self.rng.mill(200)).then_some(Outcome::Killed);
-            self.after(delay, Event::End { executor, id: kill.id, serial, member, outcome });
         }
     }
 }

@@ -17,9 +17,9 @@ use engine::{
     command::{ActivatedDag, Clear, Command, Refusal, Selection, Trigger},
     dispatch::{Dispatch, End, Kill, News, Outcome, Report},
     driver::{Action, Driver, Input, Stop},
-    journal::Commit,
+    journal::{Commit, Load},
     memory::MemoryJournal,
-    rows::{AlertRow, Broken, RunRow, TaskRow},
+    rows::{AlertRow, Broken, RunRow, Snapshot, TaskRow},
     state::{RunState, TaskState},
 };
 use serde_json::Value;
@@ -44,6 +44,8 @@ pub(crate) struct Lab {
     pub(crate) kills: Vec<Kill>,
     pub(crate) questions: Vec<Question>,
     pub(crate) alerts: Vec<AlertRow>,
+    /// Runs that are asked for and aren't looked up before the test says so; none if all are at once.
+    pub(crate) loads: Option<Vec<Load>>,
     /// What people were told about quarantine.
     pub(crate) quarantined: Vec<Broken>,
     /// Whether a batch may be refused.
@@ -86,6 +88,7 @@ impl Lab {
             kills: Vec::new(),
             questions: Vec::new(),
             alerts: Vec::new(),
+            loads: None,
             quarantined: Vec::new(),
             conflicts_expected: false,
             confirmed: 0,
@@ -145,6 +148,9 @@ impl Lab {
                 let conflict = matches!(commit, Commit::Conflict(_)) && self.conflicts_expected;
                 assert!(conflict || commit == Commit::Done, "{commit:?}");
                 inputs.push_back(Input::Committed(commit));
+            }
+            Action::Load(load) if self.loads.is_some() => {
+                self.loads.iter_mut().for_each(|kept| kept.push(load.clone()));
             }
             Action::Load(load) => inputs.push_back(Input::Loaded(Box::new(self.journal.find(load)))),
             Action::Dispatch(dispatches) => {
@@ -402,8 +408,13 @@ impl Lab {
 
     /// The same, and the new driver is to leave these alone.
     pub(crate) fn crash_without(&mut self, isolate: Vec<Broken>) {
+        self.restart(|snapshot| snapshot.isolate(isolate));
+    }
+
+    /// The same, and what the new driver reads is changed first.
+    pub(crate) fn restart(&mut self, change: impl FnOnce(&mut Snapshot)) {
         let mut snapshot = self.journal.read();
-        snapshot.isolate(isolate);
+        change(&mut snapshot);
         self.driver = Driver::new(self.config.clone(), snapshot).unwrap();
         self.questions.clear();
         self.kills.clear();
