@@ -26,7 +26,8 @@ pub struct Notice {
     pub id: String,
     /// The route.
     pub route: String,
-    /// What happened: `failure`, `success`, `retry` or `deadline`.
+    /// What happened: `failure`, `success`, `retry`, `deadline`, `input`; or `left_out`, which stands for several alerts, of which
+    /// the rest of the notice names the first.
     pub what: String,
     /// The DAG.
     pub dag_id: String,
@@ -58,6 +59,7 @@ impl Notice {
             "success" => format!("{subject} succeeded"),
             "retry" => format!("{subject} failed and is tried again"),
             "deadline" => format!("{subject} missed its deadline"),
+            "left_out" => format!("alerts were left out, the first of them about {subject}"),
             other => format!("{subject}: {other}"),
         }
     }

@@ -2,10 +2,20 @@
 //!
 //! At least once: whoever dies between sending and noting leaves the alert to be taken again. Alerts carry their identity,
 //! so the other side can tell a repeat.
+//!
+//! A tenant may send so many a minute. What exceeds that is held back until the minute is over; then one notice for each route
+//! says how many alerts it stands for.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    sync::Arc,
+};
 
-use dags::{ids::DagId, time::Span};
+use dags::{
+    ids::{DagId, TenantId},
+    time::{Span, Timestamp},
+};
 use engine::command::{Command, Trigger};
 use futures::StreamExt as _;
 use migrations::{
@@ -13,7 +23,7 @@ use migrations::{
     seal::Sealer,
     store::{
         self,
-        alert::{Alert, Delivery},
+        alert::{Alert, Delivery, HELD, HeldBack},
         inbox::Progress,
     },
 };
@@ -39,6 +49,10 @@ const BACKOFF_MIN: Span = Span::seconds(5);
 const BACKOFF_MAX: Span = Span::seconds(3_600);
 /// After how long an alert is given up.
 const GIVE_UP: Span = Span::seconds(24 * 3_600);
+/// Notices that a tenant may send within [`MINUTE`].
+const PER_MINUTE: u32 = 60;
+/// The time that [`PER_MINUTE`] is counted over.
+const MINUTE: Span = Span::seconds(60);
 /// How long the owner of the shard may take to start a run.
 const START_MAX: Span = Span::seconds(10);
 
@@ -62,8 +76,9 @@ pub struct Deliverer {
 impl Deliverer {
     /// Delivers until it is dropped.
     pub async fn run(&self) -> Infallible {
+        let mut rates = Rates::default();
         loop {
-            let nap = match self.deliver_due().await {
+            let nap = match self.deliver_due(&mut rates).await {
                 Ok(nap) => nap,
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "failed to look for alerts; trying again");
@@ -78,7 +93,7 @@ impl Deliverer {
     }
 
     /// Delivers what is due, and says for how long there is nothing to do.
-    async fn deliver_due(&self) -> Result<Span, migrations::Error> {
+    async fn deliver_due(&self, rates: &mut Rates) -> Result<Span, migrations::Error> {
         loop {
             let due = store::alert::take_due(&self.db, self.scope, TAKEN_FOR, TAKEN_AT_ONCE).await?;
             if due.is_empty() {
@@ -87,14 +102,42 @@ impl Deliverer {
                 let nap = next.map_or(LOOK_AGAIN, |next| next.since(now).min(LOOK_AGAIN));
                 return Ok(nap.max(Span::millis(100)));
             }
-            futures::stream::iter(due)
+            let now = clock::now();
+            let (mut single, mut told) = (Vec::with_capacity(due.len()), BTreeSet::new());
+            for alert in due {
+                // One notice stands for all of its route that are held back, also for those that come later in the list.
+                if alert.is_held() && told.contains(&(alert.row.tenant, alert.row.route.clone())) {
+                    continue;
+                }
+                match rates.take(alert.row.tenant, now) {
+                    Ok(()) if alert.is_held() => {
+                        told.insert((alert.row.tenant, alert.row.route.clone()));
+                        self.tell_left_out(&alert).await?;
+                    }
+                    Ok(()) => single.push(alert),
+                    Err(wait) => {
+                        let held = Delivery::Again { error: HELD.to_owned(), after: wait };
+                        store::alert::note(&self.db, &alert, &held).await?;
+                    }
+                }
+            }
+            futures::stream::iter(single)
                 .for_each_concurrent(SENT_AT_ONCE, |alert| async move { self.deliver_and_note(&alert).await })
                 .await;
         }
     }
 
+    /// One notice for all alerts of the route that are held back.
+    async fn tell_left_out(&self, first: &Alert) -> Result<(), migrations::Error> {
+        let (scope, route) = (TenantScope::new(first.row.tenant), &*first.row.route);
+        let held = store::alert::held_back(&self.db, scope, route).await?;
+        let notice = left_out(first, &held);
+        let delivery = self.deliver(first, &notice).await;
+        store::alert::note_held_back(&self.db, scope, route, &delivery).await.map(drop)
+    }
+
     async fn deliver_and_note(&self, alert: &Alert) {
-        let delivery = self.deliver(alert).await;
+        let delivery = self.deliver(alert, &notice(alert)).await;
         if let Err(error) = store::alert::note(&self.db, alert, &delivery).await {
             tracing::warn!(
                 alert.id = %alert.row.id, error = %chain(&error),
@@ -103,8 +146,8 @@ impl Deliverer {
         }
     }
 
-    async fn deliver(&self, alert: &Alert) -> Delivery {
-        let Err(error) = self.try_deliver(alert).await else { return Delivery::Sent };
+    async fn deliver(&self, alert: &Alert, notice: &Notice) -> Delivery {
+        let Err(error) = self.try_deliver(alert, notice).await else { return Delivery::Sent };
         let row = &alert.row;
         tracing::warn!(
             tenant.id = %row.tenant, alert.id = %row.id, route = &*row.route, tries = alert.tries, error,
@@ -117,7 +160,7 @@ impl Deliverer {
     }
 
     /// The error is a sentence for the tenant.
-    async fn try_deliver(&self, alert: &Alert) -> Result<(), String> {
+    async fn try_deliver(&self, alert: &Alert, notice: &Notice) -> Result<(), String> {
         let row = &alert.row;
         let scope = TenantScope::new(row.tenant);
         let opened = store::connection::open(&self.db, scope, &self.sealer, &row.route)
@@ -126,10 +169,9 @@ impl Deliverer {
         let (address, secrets) = opened.ok_or_else(|| no_route(&row.route))?;
         let route = notify::read(&row.route, facts::connection(address, secrets))
             .map_err(|error| error.to_string())?;
-        let notice = notice(alert);
-        match route.send(&notice, &self.policy).await.map_err(|error| error.to_string())? {
+        match route.send(notice, &self.policy).await.map_err(|error| error.to_string())? {
             Sent::Delivered => Ok(()),
-            Sent::Start(dag_id) => self.start(alert, &notice, dag_id).await,
+            Sent::Start(dag_id) => self.start(alert, notice, dag_id).await,
         }
     }
 
@@ -203,6 +245,40 @@ fn notice(alert: &Alert) -> Notice {
     }
 }
 
+/// What is to be said about alerts that nobody heard of by themselves.
+fn left_out(first: &Alert, held: &HeldBack) -> Notice {
+    let kinds: Vec<String> = held.kinds.iter().map(|(kind, n)| format!("{n} {}", kind.as_str())).collect();
+    let reason = format!(
+        "{} alerts for this route were left out, since more than {PER_MINUTE} of the tenant were due within a minute: {}, from \
+         {} to {}. `updraft alerts list` shows them",
+        held.total(),
+        kinds.join(", "),
+        held.first,
+        held.last,
+    );
+    Notice { what: "left_out".to_owned(), reason: Some(reason), ..notice(first) }
+}
+
+/// What each tenant has sent in the present minute. Counted anew after a restart.
+#[derive(Debug, Default)]
+struct Rates {
+    sent: BTreeMap<TenantId, (Timestamp, u32)>,
+}
+
+impl Rates {
+    /// Takes a turn of the tenant, or says how long to wait for the next one.
+    fn take(&mut self, tenant: TenantId, now: Timestamp) -> Result<(), Span> {
+        // A clock that was set back begins a minute anew.
+        self.sent.retain(|_, (since, _)| *since <= now && now.since(*since) < MINUTE);
+        let (since, sent) = self.sent.entry(tenant).or_insert((now, 0));
+        if *sent >= PER_MINUTE {
+            return Err(since.after(MINUTE).since(now));
+        }
+        *sent += 1;
+        Ok(())
+    }
+}
+
 /// The wait after that many tries.
 fn backoff(tries: u32) -> Span {
     let doublings = tries.saturating_sub(1).min(20);
@@ -212,6 +288,23 @@ fn backoff(tries: u32) -> Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tenant_takes_sixty_turns_a_minute() {
+        let (mut rates, other) = (Rates::default(), migrations::store::audit::PLATFORM.tenant());
+        let at = |seconds| Timestamp(0).after(Span::seconds(seconds));
+        for _ in 0..60 {
+            assert_eq!(rates.take(TenantId::DEFAULT, at(10)), Ok(()));
+        }
+        assert_eq!(rates.take(TenantId::DEFAULT, at(30)), Err(Span::seconds(40)));
+        assert_eq!(rates.take(other, at(30)), Ok(()), "each has its own");
+        assert_eq!(rates.take(TenantId::DEFAULT, at(70)), Ok(()));
+        for _ in 0..59 {
+            assert_eq!(rates.take(TenantId::DEFAULT, at(80)), Ok(()));
+        }
+        assert_eq!(rates.take(TenantId::DEFAULT, at(80)), Err(Span::seconds(50)));
+        assert_eq!(rates.take(TenantId::DEFAULT, at(20)), Ok(()), "the clock was set back");
+    }
 
     #[test]
     fn tries_are_further_and_further_apart() {

@@ -10,6 +10,7 @@ use sea_orm::{
     QueryOrder as _, QuerySelect as _, Statement,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     columns::without_nul,
@@ -18,7 +19,7 @@ use crate::{
     error::{Doing as _, Error},
     rows,
     scope::{ShardScope, TenantScope},
-    store::{Page, Window},
+    store::{Page, Window, readable},
 };
 
 /// How far the delivery of an alert is.
@@ -86,8 +87,120 @@ pub async fn take_due(db: &Db, scope: ShardScope, lease: Span, limit: u32) -> Re
     let values = [now.0.into(), now.after(lease).0.into(), i64::from(limit).into(), scope.shard().0.into()];
     let statement = Statement::from_sql_and_values(db.write().get_database_backend(), sql, values);
     let found = alert::Entity::find().from_raw_sql(statement).all(db.write()).await.doing(doing)?;
-    found.into_iter().map(read).collect()
+    let mut taken = Vec::with_capacity(found.len());
+    for row in found {
+        let (tenant, id) = (row.tenant_id, row.id);
+        match read(row) {
+            Ok(alert) => taken.push(alert),
+            // Nobody can say it; it mustn't keep the others back, nor come again for ever.
+            Err(why) => give_up_unreadable(db, tenant, id, &why).await?,
+        }
+    }
+    Ok(taken)
 }
+
+async fn give_up_unreadable(db: &Db, tenant: Uuid, id: Uuid, why: &Error) -> Result<(), Error> {
+    tracing::error!(tenant.id = %tenant, alert.id = %id, error = %why, "an alert can't be read and is given up");
+    let now = db.now().await?;
+    let sql = db.pick(
+        "UPDATE alert SET state = 'failed', error = ?3, ended_at = ?4 WHERE tenant_id = ?1 AND id = ?2",
+        "UPDATE alert SET state = 'failed', error = $3, ended_at = $4 WHERE tenant_id = $1 AND id = $2",
+    );
+    let values = [tenant.into(), id.into(), without_nul(&why.to_string()).into_owned().into(), now.0.into()];
+    let statement = Statement::from_sql_and_values(db.write().get_database_backend(), sql, values);
+    db.write().execute_raw(statement).await.doing("give up an alert that can't be read").map(drop)
+}
+
+/// What is noted of an alert that has to wait because its tenant has used up what it may send.
+pub const HELD: &str = "held back: the tenant may send no more alerts this minute";
+
+impl Alert {
+    /// Whether it was held back.
+    pub fn is_held(&self) -> bool {
+        self.state == DeliveryState::Pending && self.error.as_deref() == Some(HELD)
+    }
+}
+
+/// The alerts of one route that are held back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HeldBack {
+    /// How many of each kind.
+    pub kinds: Vec<(AlertKind, u64)>,
+    /// When the first of them happened.
+    pub first: Timestamp,
+    /// When the last of them happened.
+    pub last: Timestamp,
+}
+
+impl HeldBack {
+    /// How many.
+    pub fn total(&self) -> u64 {
+        self.kinds.iter().map(|(_, count)| count).sum()
+    }
+}
+
+/// Counts the alerts of a route that are held back.
+pub async fn held_back(db: &Db, scope: TenantScope, route: &str) -> Result<HeldBack, Error> {
+    let doing = "count the alerts that are held back";
+    let sql = db.pick(
+        "SELECT what, COUNT(*) AS n, MIN(at) AS first, MAX(at) AS last FROM alert
+        WHERE state = 'pending' AND tenant_id = ?1 AND route = ?2 AND error = ?3 GROUP BY what ORDER BY what",
+        "SELECT what, COUNT(*) AS n, MIN(at) AS first, MAX(at) AS last FROM alert
+        WHERE state = 'pending' AND tenant_id = $1 AND route = $2 AND error = $3 GROUP BY what ORDER BY what",
+    );
+    let values = [scope.tenant().0.into(), route.into(), HELD.into()];
+    let statement = Statement::from_sql_and_values(db.write().get_database_backend(), sql, values);
+    let found = db.write().query_all_raw(statement).await.doing(doing)?;
+    let mut held = HeldBack { kinds: Vec::new(), first: Timestamp::MAX, last: Timestamp::MIN };
+    for row in &found {
+        let what: String = row.try_get("", "what").doing(doing)?;
+        let kind =
+            AlertKind::parse(&what).ok_or_else(|| Error::corrupt("alert", format!("what {what:?}")))?;
+        let count: i64 = row.try_get("", "n").doing(doing)?;
+        held.kinds.push((kind, count as u64));
+        held.first = held.first.min(Timestamp(row.try_get("", "first").doing(doing)?));
+        held.last = held.last.max(Timestamp(row.try_get("", "last").doing(doing)?));
+    }
+    Ok(held)
+}
+
+/// Notes the same about all alerts of a route that are held back: what became of the notice that stands for them.
+pub async fn note_held_back(
+    db: &Db,
+    scope: TenantScope,
+    route: &str,
+    notice: &Delivery,
+) -> Result<u64, Error> {
+    let doing = "note what became of alerts that were held back";
+    let now = db.now().await?;
+    let (state, error, next_at) = match notice {
+        Delivery::Sent => (DeliveryState::Failed, LEFT_OUT.to_owned(), now),
+        Delivery::GivenUp { error } => (DeliveryState::Failed, error.clone(), now),
+        // They stay held back.
+        Delivery::Again { after, .. } => (DeliveryState::Pending, HELD.to_owned(), now.after(*after)),
+    };
+    let ended_at = (state != DeliveryState::Pending).then_some(now.0);
+    let sql = db.pick(
+        "UPDATE alert SET state = ?4, error = ?5, next_at = ?6, ended_at = ?7
+        WHERE state = 'pending' AND tenant_id = ?1 AND route = ?2 AND error = ?3",
+        "UPDATE alert SET state = $4, error = $5, next_at = $6, ended_at = $7
+        WHERE state = 'pending' AND tenant_id = $1 AND route = $2 AND error = $3",
+    );
+    let values = [
+        scope.tenant().0.into(),
+        route.into(),
+        HELD.into(),
+        state.as_str().into(),
+        without_nul(&error).into_owned().into(),
+        next_at.0.into(),
+        ended_at.into(),
+    ];
+    let statement = Statement::from_sql_and_values(db.write().get_database_backend(), sql, values);
+    Ok(db.write().execute_raw(statement).await.doing(doing)?.rows_affected())
+}
+
+/// What is noted of an alert that nobody heard of by itself.
+const LEFT_OUT: &str = "left out: too many alerts were due within a minute, and one notice told how many";
 
 /// When the next pending alert of the shard is due.
 pub async fn next_due(db: &Db, scope: ShardScope) -> Result<Option<Timestamp>, Error> {
@@ -175,7 +288,7 @@ pub async fn list(
         .all(db.read())
         .await
         .doing(doing)?;
-    Ok(Page { rows: found.into_iter().map(read).collect::<Result<_, _>>()?, total })
+    Ok(Page { rows: readable(found, |row| format!("alert {}", row.id), read), total })
 }
 
 fn read(row: alert::Model) -> Result<Alert, Error> {

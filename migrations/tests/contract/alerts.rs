@@ -26,6 +26,8 @@ on_both!(
     an_alert_is_taken_by_one_and_comes_back_if_nothing_is_noted,
     a_failed_delivery_is_due_again_later,
     a_shard_delivers_the_alerts_of_its_tenants_only,
+    one_notice_stands_for_those_that_are_held_back,
+    an_alert_that_cant_be_read_keeps_no_other_back,
 );
 
 const ALL: Window = Window { limit: 100, offset: 0 };
@@ -121,4 +123,60 @@ async fn a_shard_delivers_the_alerts_of_its_tenants_only(test: TestDb) {
     assert_eq!(journal.commit(&Batch { alerts, ..batch(1) }).await, Commit::Done);
     assert!(alert::take_due(db, journal.scope(), MINUTE, 10).await.unwrap().is_empty());
     assert_eq!(alert::next_due(db, journal.scope()).await.unwrap(), None);
+}
+
+async fn one_notice_stands_for_those_that_are_held_back(test: TestDb) {
+    let db = &test.db;
+    let mut journal = owned(db, "one").await;
+    let shard = journal.scope();
+    let mut alerts: Vec<_> =
+        ["one", "two", "three", "four"].map(|cause| alert(cause, TenantId::DEFAULT)).into();
+    (alerts[1].what, alerts[1].at) = (AlertKind::Retry, Timestamp(5));
+    alerts[3].route = "other".into();
+    assert_eq!(journal.commit(&Batch { alerts, ..batch(1) }).await, Commit::Done);
+    for taken in alert::take_due(db, shard, MINUTE, 10).await.unwrap() {
+        assert!(!taken.is_held());
+        let held = Delivery::Again { error: alert::HELD.to_owned(), after: Span::ZERO };
+        assert!(alert::note(db, &taken, &held).await.unwrap());
+    }
+    assert!(alert::take_due(db, shard, Span::ZERO, 10).await.unwrap().iter().all(alert::Alert::is_held));
+    let held = alert::held_back(db, scope(), "oncall").await.unwrap();
+    assert_eq!(held.kinds, [(AlertKind::Failure, 2), (AlertKind::Retry, 1)]);
+    assert_eq!((held.total(), held.first, held.last), (3, Timestamp(5), Timestamp(7)));
+    assert_eq!(alert::held_back(db, TenantScope::new(OTHER), "oncall").await.unwrap().total(), 0);
+
+    let again = Delivery::Again { error: "no answer".to_owned(), after: Span::seconds(3_600) };
+    assert_eq!(alert::note_held_back(db, scope(), "oncall", &again).await.unwrap(), 3);
+    assert_eq!(alert::held_back(db, scope(), "oncall").await.unwrap(), held, "they wait together");
+    assert_eq!(alert::take_due(db, shard, MINUTE, 10).await.unwrap().len(), 1);
+    assert_eq!(alert::note_held_back(db, scope(), "oncall", &Delivery::Sent).await.unwrap(), 3);
+    let failed = alert::list(db, scope(), Some(DeliveryState::Failed), ALL).await.unwrap();
+    assert_eq!(failed.total, 3);
+    assert!(failed.rows.iter().all(|row| row.error.as_deref().unwrap().starts_with("left out: ")));
+    assert_eq!(alert::held_back(db, scope(), "oncall").await.unwrap().total(), 0);
+    assert_eq!(alert::held_back(db, scope(), "other").await.unwrap().total(), 1);
+}
+
+async fn an_alert_that_cant_be_read_keeps_no_other_back(test: TestDb) {
+    let db = &test.db;
+    let mut journal = owned(db, "one").await;
+    let shard = journal.scope();
+    let alerts: Vec<_> = ["one", "two"].map(|cause| alert(cause, TenantId::DEFAULT)).into();
+    assert_eq!(journal.commit(&Batch { alerts, ..batch(1) }).await, Commit::Done);
+    let first = alert("one", TenantId::DEFAULT).id.0.simple().to_string();
+    let of_one = match db {
+        migrations::Db::Sqlite(_) => format!("hex(id) = upper('{first}')"),
+        migrations::Db::Postgres(_) => format!("id = '{first}'"),
+    };
+    test.sql(&format!("UPDATE alert SET dag_id = '' WHERE {of_one}")).await;
+    let taken = alert::take_due(db, shard, Span::ZERO, 10).await.unwrap();
+    assert_eq!(
+        taken.iter().map(|taken| taken.row.id).collect::<Vec<_>>(),
+        [alert("two", TenantId::DEFAULT).id]
+    );
+    assert_eq!(
+        test.number("SELECT COUNT(*) FROM alert WHERE state = 'failed' AND error LIKE '%can''t read%'").await,
+        1
+    );
+    assert_eq!(alert::list(db, scope(), None, ALL).await.unwrap().rows.len(), 1);
 }
