@@ -392,7 +392,7 @@ impl Access {
 /// The tags of a DAG; none if there is no such DAG.
 pub(crate) async fn tags(db: &Db, scope: TenantScope, dag_id: &DagId) -> Result<BTreeSet<String>, Error> {
     let found = dag::get(db, scope, dag_id).await?;
-    Ok(found.map(|found| found.model.tags.clone()).unwrap_or_default())
+    Ok(found.map(|found| found.tags()).unwrap_or_default())
 }
 
 impl Permit {

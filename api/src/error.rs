@@ -121,7 +121,15 @@ fn status(code: &str) -> StatusCode {
         | "pool.not_found"
         | "run.not_found"
         | "task.not_found" => StatusCode::NOT_FOUND,
-        "backfill.active" | "dag.has_runs" | "dag.stale" | "run.busy" | "run.date_exists" | "run.exists"
+        "backfill.active"
+        | "backfill.unreadable"
+        | "dag.has_runs"
+        | "dag.quarantined"
+        | "run.quarantined"
+        | "dag.stale"
+        | "run.busy"
+        | "run.date_exists"
+        | "run.exists"
         | "run.unfinished" => StatusCode::CONFLICT,
         "backfill.future"
         | "backfill.max_active_runs"
@@ -132,7 +140,7 @@ fn status(code: &str) -> StatusCode {
         "input.not_awaited" => StatusCode::CONFLICT,
         "input.not_assigned" => StatusCode::FORBIDDEN,
         "input.invalid" => StatusCode::UNPROCESSABLE_ENTITY,
-        "request.internal" => StatusCode::INTERNAL_SERVER_ERROR,
+        "engine.panicked" | "request.internal" => StatusCode::INTERNAL_SERVER_ERROR,
         // backfill.not_periodic, backfill.reprocess, backfill.reverse, pool.default, and what comes later.
         _ => StatusCode::BAD_REQUEST,
     }

@@ -1,6 +1,6 @@
 //! From what the tables hold to what the engine and the API know.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use dags::{
     ids::{AttemptId, BundleId, DagVersion, InvalidName, RunId, TenantId, WorkerId},
@@ -210,13 +210,24 @@ pub(crate) fn dag(row: &entity::dag::Model) -> Result<DagRow, Error> {
             logical_date: row.next_logical_date.map(Timestamp),
             interval: interval(row.next_start, row.next_end),
         }),
-        reserved: row.reserved.as_deref().map(|dates| json("dag", dates)).transpose()?.unwrap_or_default(),
+        reserved: match row.reserved.as_deref().map(|dates| json("dag", dates)).transpose() {
+            Ok(dates) => dates.unwrap_or_default(),
+            // What is quarantined is shown whatever it holds; the engine doesn't look at it.
+            Err(_) if row.quarantine.is_some() => BTreeSet::default(),
+            Err(why) => return Err(why),
+        },
         listening_since: row.listening_since.map(Timestamp),
         failed_in_row: row.failed_in_row as u32,
     })
 }
 
 pub(crate) fn pool(row: &entity::pool::Model) -> Result<PoolRow, Error> {
+    if row.slots < -1 {
+        return Err(Error::corrupt(
+            "pool",
+            format!("slots {}; there are -1 (no limit), 0 and more", row.slots),
+        ));
+    }
     Ok(PoolRow {
         tenant: TenantId(row.tenant_id),
         name: name("pool", &row.name)?,

@@ -3,6 +3,11 @@
 //! Everything takes a [`crate::TenantScope`] and adds its predicate itself. Rows that the engine owns are only read here;
 //! whatever is to change them goes through [`inbox`].
 
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
 pub mod account;
 pub mod alert;
 pub mod asset;
@@ -47,6 +52,31 @@ pub struct Window {
 impl Default for Window {
     fn default() -> Self {
         Self { limit: 50, offset: 0 }
+    }
+}
+
+/// Notices that are remembered, so that a list that is polled doesn't say the same thing again and again.
+const NOTICES_MAX: usize = 1_000;
+
+/// The rows of a list that can be read. One that can't is left out, which the log says once: it never keeps the rest of the
+/// list from whoever asks. `key` names a row.
+pub(crate) fn readable<R, T>(
+    found: impl IntoIterator<Item = R>,
+    key: impl Fn(&R) -> String,
+    read: impl Fn(R) -> Result<T, crate::Error>,
+) -> Vec<T> {
+    let read = |row: R| {
+        let key = key(&row);
+        read(row).inspect_err(|why| left_out(&key, why)).ok()
+    };
+    found.into_iter().filter_map(read).collect()
+}
+
+fn left_out(key: &str, why: &crate::Error) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.len() < NOTICES_MAX && said.insert(format!("{key}: {why}")) {
+        tracing::error!(row = key, error = %why, "a row can't be read and is left out of lists until it is mended");
     }
 }
 

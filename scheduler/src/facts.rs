@@ -283,7 +283,9 @@ impl Facts for DbFacts {
         let found = store::dag::get(&self.db, TenantScope::new(tenant), dag_id)
             .await
             .map_err(Error::new("read a DAG"))?;
-        Ok(found.map(|dag| dag.model.tasks.iter().map(|task| task.task_id.clone()).collect()))
+        let Some(found) = found else { return Ok(None) };
+        let model = found.model().map_err(Error::new("read a DAG"))?;
+        Ok(Some(model.tasks.iter().map(|task| task.task_id.clone()).collect()))
     }
 
     async fn variables(

@@ -18,8 +18,8 @@ use engine::{
     command::Refusal,
     dispatch::{Dispatch, News, Report},
     driver::{Action, Counts, Driver, Input, Stop},
-    journal::{Inbox, Journal, Load},
-    rows::{Batch, Broken},
+    journal::Journal,
+    rows::Broken,
 };
 use executor::Executor as _;
 use futures::StreamExt as _;
@@ -29,7 +29,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     clock,
-    desk::{Desk, chain},
+    contain::{self, Panic},
+    desk::Desk,
+    errands::{Errand, Event, REQUESTS_AT_ONCE, run_errands},
     executors::{Executors, Kind},
     facts::Facts,
     fleet::{self, Fleet, FleetParts},
@@ -42,8 +44,6 @@ use crate::{
 const INPUTS_MAX: usize = 16_384;
 /// Reports that are handed in at once.
 const REPORTS_AT_ONCE: usize = 4_096;
-/// Requests that are read at once.
-const REQUESTS_AT_ONCE: usize = 256;
 /// The longest sleep: after it the wall clock and the inbox are looked at again.
 const SLEEP_MAX: Span = Span::seconds(1);
 /// How often executors are asked what they hold.
@@ -80,6 +80,8 @@ pub struct Parts<J, F> {
     pub config: Config,
     /// Runs and DAGs because of which earlier shells came to grief: they are left alone.
     pub isolate: Vec<Broken>,
+    /// Requests because of which earlier shells came to grief: they get this outcome.
+    pub refuse: BTreeMap<i64, Refusal>,
     /// Rings when the inbox has something.
     pub wake: Arc<Notify>,
     /// Rung when requests have their outcome.
@@ -106,6 +108,8 @@ pub enum Ended {
     Asked,
     /// It must be built again, or another owner holds the shard.
     Stopped(Stop),
+    /// The engine panicked. It must be built again, without who is to blame.
+    Panicked(Panic),
 }
 
 /// Why a shell couldn't begin.
@@ -117,22 +121,12 @@ pub enum Error {
     /// What is stored contradicts itself.
     #[error("what is stored can't be used: {0}")]
     Restore(Refusal),
-}
-
-/// What the journal's task is asked.
-#[derive(Debug)]
-enum Errand {
-    Commit(Arc<Batch>),
-    Position,
-    Load(Load),
-    Inbox(Vec<i64>),
-}
-
-/// What comes back.
-#[derive(Debug)]
-enum Event {
-    Input(Input),
-    Inbox(Inbox),
+    /// The engine can't be built from what is stored: a bug.
+    #[error(
+        "the engine panicked when it was built from what is stored, and no run or DAG is to blame: {0}. This is a bug; the \
+         error output says where. Nothing is lost: the service goes on where it was when it can be started again"
+    )]
+    Panicked(String),
 }
 
 /// Runs until it is cancelled or must stop. With `drain` nothing new is admitted and it ends when all attempts have.
@@ -158,13 +152,12 @@ where
         policy,
         config,
         isolate,
+        refuse,
         wake,
         settled,
         alerted,
     } = parts;
-    let mut snapshot = journal.snapshot().await.map_err(|error| Error::Snapshot(chain(&error)))?;
-    snapshot.isolate(isolate);
-    let driver = Driver::new(config, snapshot).map_err(Error::Restore)?;
+    let driver = contain::build(&mut journal, &config, isolate).await?;
     let (events, inbound) = mpsc::channel(INPUTS_MAX);
     let (errands, errands_in) = mpsc::channel(1_024);
     let tasks = TaskTracker::new();
@@ -183,6 +176,7 @@ where
         holders: Arc::default(),
         under_way: Arc::default(),
         inbox_asked: false,
+        refuse,
         settled,
         alerted,
         fleet: fleet.map(Fleet::new),
@@ -202,46 +196,6 @@ where
     Ok(ended)
 }
 
-/// Reads until it works: a database that is away comes back, or the lease runs out and the shell is cancelled.
-macro_rules! until_ok {
-    ($read:expr, $events:expr) => {{
-        let mut wait = Span::millis(50);
-        loop {
-            match $read.await {
-                Ok(value) => break value,
-                Err(_) if $events.is_closed() => return,
-                Err(error) => {
-                    tracing::warn!(error = %chain(&error), "failed to read from the database; trying again");
-                    clock::sleep(wait).await;
-                    wait = Span((wait.0 * 2).min(WAIT_MAX.0));
-                }
-            }
-        }
-    }};
-}
-
-/// Does the journal's errands one after the other, since each commit follows the one before.
-async fn run_errands<J: Journal>(
-    mut journal: J,
-    mut errands: mpsc::Receiver<Errand>,
-    events: mpsc::Sender<Event>,
-) {
-    while let Some(errand) = errands.recv().await {
-        let event = match errand {
-            Errand::Commit(batch) => Event::Input(Input::Committed(journal.commit(&batch).await)),
-            Errand::Position => Event::Input(Input::Position(until_ok!(journal.position(), events))),
-            Errand::Load(load) => {
-                let loaded = until_ok!(journal.load(load.clone()), events);
-                Event::Input(Input::Loaded(Box::new(loaded)))
-            }
-            Errand::Inbox(taken) => Event::Inbox(until_ok!(journal.inbox(&taken, REQUESTS_AT_ONCE), events)),
-        };
-        if events.send(event).await.is_err() {
-            return;
-        }
-    }
-}
-
 type UnderWay = Arc<Mutex<BTreeMap<DispatchId, Timestamp>>>;
 type Holders = Arc<Mutex<BTreeMap<(DispatchId, u32), ExecutorName>>>;
 
@@ -259,6 +213,7 @@ struct Shell<F> {
     /// Dispatches that are being handed over, with the engine's clock when they were let out.
     under_way: UnderWay,
     inbox_asked: bool,
+    refuse: BTreeMap<i64, Refusal>,
     settled: Arc<Notify>,
     alerted: Arc<Notify>,
     fleet: Option<Fleet>,
@@ -285,15 +240,20 @@ impl<F: Facts> Shell<F> {
         let mut batch = Vec::with_capacity(REPORTS_AT_ONCE);
         let mut draining = false;
         loop {
+            if self.errands.is_closed() {
+                let message = "the journal's task ended before the shell, see the error output".to_owned();
+                return Ended::Panicked(Panic { message, culprit: None });
+            }
             let nap = self.nap();
             let input = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ended::Asked,
                 event = inbound.recv() => match event {
                     Some(Event::Input(input)) => input,
-                    Some(Event::Inbox(inbox)) => {
+                    Some(Event::Inbox(mut inbox)) => {
                         self.inbox_asked = false;
                         let full = inbox.len() >= REQUESTS_AT_ONCE;
+                        inbox.refuse(&self.refuse);
                         if let Some(ended) = self.feed(Input::Inbox(inbox)).await {
                             return ended;
                         }
@@ -400,7 +360,10 @@ impl<F: Facts> Shell<F> {
         if let Some(fleet) = &self.fleet {
             fleet.tick(self.driver.engine().now());
         }
-        let mut actions = self.driver.next(clock::now(), input);
+        let mut actions = match contain::next(&mut self.driver, clock::now(), input) {
+            Ok(actions) => actions,
+            Err(panic) => return Some(Ended::Panicked(panic)),
+        };
         // Work that needs no outside event goes on at once, unless a commit is awaited.
         loop {
             for action in actions {
@@ -412,7 +375,10 @@ impl<F: Facts> Shell<F> {
             if !due && !self.driver.wants_tick() {
                 return None;
             }
-            actions = self.driver.next(clock::now(), Input::Tick);
+            actions = match contain::next(&mut self.driver, clock::now(), Input::Tick) {
+                Ok(actions) => actions,
+                Err(panic) => return Some(Ended::Panicked(panic)),
+            };
             if actions.is_empty() && !self.driver.wants_tick() {
                 return None;
             }

@@ -238,7 +238,12 @@ impl FolderWatch {
         for dag in dags.rows {
             let version =
                 store::bundle::version(&self.options.db, scope, &dag.row.dag_id, &dag.row.version).await;
-            if let Some(version) = version.map_err(failed)?
+            let version = match version {
+                // It isn't known which file it is of: the engine leaves that DAG alone, and so does this.
+                Err(migrations::Error::Corrupt { .. }) => continue,
+                version => version.map_err(failed)?,
+            };
+            if let Some(version) = version
                 && version.source == path
                 && !dag.row.stale
             {

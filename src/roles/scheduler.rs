@@ -28,7 +28,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
             term = scheduling.claim.wait(|_| {}) => term?,
             () = stop.drain.cancelled() => return Ok(()),
         };
-        match scheduling.serve(term, &mut conflicts, &status, &stop).await? {
+        match Box::pin(scheduling.serve(term, &mut conflicts, &status, &stop)).await? {
             Over::Asked => return Ok(()),
             Over::Lost(lost) => tracing::error!("{lost}; standing by"),
             Over::Stopped(pause) => clock::sleep(pause).await,

@@ -28,6 +28,7 @@ use plugins::{
 use scheduler::{
     clock,
     conflicts::Conflicts,
+    contain::Panic,
     delivery::Deliverer,
     executors::{Executors, Kind as ExecutorKind},
     facts::DbFacts,
@@ -173,6 +174,7 @@ impl Scheduling {
             policy: plugins::policy::Policy { data_dirs: self.data_folders.clone(), ..Default::default() },
             config: self.config.clone(),
             isolate: conflicts.isolated(),
+            refuse: conflicts.refused(),
             wake: self.wake.clone(),
             settled: self.settled.clone(),
             alerted: alerted.clone(),
@@ -189,6 +191,7 @@ impl Scheduling {
             ended = Box::pin(shell::run(parts, status.clone(), stop.drain.clone(), end.clone())) => match ended? {
                 Ended::Asked => Over::Asked,
                 Ended::Stopped(why) => Over::Stopped(again(why, conflicts)),
+                Ended::Panicked(panic) => Over::Stopped(after_panic(&panic, conflicts)?),
             },
             lost = lease.renew() => Over::Lost(lost),
             Some(_) = services.join_next() => Over::Asked,
@@ -302,6 +305,18 @@ fn again(why: Halt, conflicts: &mut Conflicts) -> Span {
             FENCED
         }
     }
+}
+
+/// Takes note of a panic of the engine, and says how long to wait before it is built again.
+fn after_panic(panic: &Panic, conflicts: &mut Conflicts) -> anyhow::Result<Span> {
+    tracing::error!(%panic, culprit = ?panic.culprit, "this is a bug: the scheduler is built again from the database");
+    if conflicts.panicked(panic, clock::now()) {
+        return Ok(conflicts.wait());
+    }
+    anyhow::bail!(
+        "{panic}. That happened again and again, and no run, DAG or request is to blame. This is a bug: the error output \
+         says where. Nothing is lost; the service goes on where it was when it is started again"
+    )
 }
 
 /// Says what was found in the folder.

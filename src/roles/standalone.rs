@@ -74,7 +74,7 @@ async fn schedule(scheduling: &Scheduling, stop: &Stop) -> anyhow::Result<()> {
     let mut conflicts = Conflicts::default();
     loop {
         let term = scheduling.claim.take().await.context("failed to become the owner of the shard")?;
-        match scheduling.serve(term, &mut conflicts, &status, stop).await? {
+        match Box::pin(scheduling.serve(term, &mut conflicts, &status, stop)).await? {
             Over::Asked => return Ok(()),
             Over::Lost(lost @ Lost::Fenced) => return Err(lost.into()),
             Over::Lost(lost @ Lost::NotRenewed) => tracing::warn!("{lost}; taking it again"),

@@ -124,6 +124,7 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
         policy: plugins::policy::Policy::default(),
         config: engine::Config::new(name),
         isolate: Vec::new(),
+        refuse: BTreeMap::new(),
         wake: wake.clone(),
         settled: Arc::default(),
         alerted: Arc::default(),

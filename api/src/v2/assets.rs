@@ -126,7 +126,7 @@ impl Seen {
     }
 
     fn dag(&self, found: &DagWithModel) -> bool {
-        self.dags.covers(found.row.dag_id.as_str(), &found.model.tags)
+        self.dags.covers(found.row.dag_id.as_str(), &found.tags())
     }
 }
 
@@ -139,12 +139,13 @@ async fn all(seen: &Seen) -> Result<BTreeMap<String, Asset>, Error> {
         let window = Window { limit: DAGS_AT_ONCE, offset };
         let page = dag::list(may.db(), may.scope, &DagFilter::default(), window).await?;
         for found in &page.rows {
+            let Ok(model) = found.model() else { continue };
             if let When::Assets(condition) | When::AssetsOrCrons { assets: condition, .. } =
-                &found.model.schedule.when
+                &model.schedule.when
             {
                 consumer(&mut assets, condition, seen.dag(found).then_some(&found.row.dag_id));
             }
-            for task in &found.model.tasks {
+            for task in &model.tasks {
                 for name in &task.outlets {
                     let asset = known(&mut assets, name);
                     if seen.dag(found) {

@@ -65,8 +65,11 @@ pub struct Dag {
     pub max_consecutive_failed_dag_runs: u32,
     /// Whether a task limits its own active instances.
     pub has_task_concurrency_limits: bool,
-    /// Never: a file with errors leaves the last good version in place.
+    /// Whether its newest version can't be read. A file with errors leaves the last good version in place.
     pub has_import_errors: bool,
+    /// Our addition: why the scheduler leaves it alone, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<String>,
     /// What the next automated run stands for.
     pub next_dagrun_logical_date: Option<Timestamp>,
     /// Where its data interval starts.
@@ -169,11 +172,16 @@ pub(crate) fn missing(dag_id: &DagId) -> Error {
 }
 
 pub(crate) fn view(found: &DagWithModel) -> Dag {
-    let DagWithModel { row, model, source } = found;
+    let DagWithModel { row, source, quarantine, .. } = found;
+    // What can't be read is shown without what its model says.
+    let model = found.model().ok();
+    let when = model.map(|model| &model.schedule.when);
     let dag_id = row.dag_id.to_string();
-    let next = row.next.filter(|_| !row.paused && !row.stale);
-    let periodic =
-        matches!(model.schedule.when, When::Every(_) | When::Crons(_) | When::AssetsOrCrons { .. });
+    let next = row.next.filter(|_| !row.paused && !row.stale && quarantine.is_none());
+    let tag = |name: String| Tag { name, dag_id: dag_id.clone(), dag_display_name: dag_id.clone() };
+    let limits = |model: &std::sync::Arc<dags::model::Dag>| {
+        model.tasks.iter().any(|task| task.max_active.is_some() || task.max_active_per_run.is_some())
+    };
     Dag {
         dag_display_name: dag_id.clone(),
         is_paused: row.paused,
@@ -185,31 +193,31 @@ pub(crate) fn view(found: &DagWithModel) -> Dag {
         bundle_version: Some(row.bundle.to_string()),
         relative_fileloc: Some(source.clone()),
         fileloc: source.clone(),
-        description: model.doc.as_deref().and_then(|doc| doc.trim().lines().next()).map(str::to_owned),
-        timetable_summary: summary(&model.schedule.when),
-        timetable_description: Some(description(&model.schedule.when, &model.schedule.timezone)),
+        description: model
+            .and_then(|model| model.doc.as_deref())
+            .and_then(|doc| doc.trim().lines().next())
+            .map(str::to_owned),
+        timetable_summary: when.and_then(summary),
+        timetable_description: model.map(|model| description(&model.schedule.when, &model.schedule.timezone)),
         timetable_partitioned: false,
-        timetable_periodic: periodic,
-        tags: model
-            .tags
-            .iter()
-            .map(|name| Tag { name: name.clone(), dag_id: dag_id.clone(), dag_display_name: dag_id.clone() })
-            .collect(),
-        max_active_tasks: model.max_active_tasks,
-        max_active_runs: Some(model.max_active_runs),
-        max_consecutive_failed_dag_runs: model.max_consecutive_failed_runs,
-        has_task_concurrency_limits: model
-            .tasks
-            .iter()
-            .any(|task| task.max_active.is_some() || task.max_active_per_run.is_some()),
-        has_import_errors: false,
+        timetable_periodic: matches!(
+            when,
+            Some(When::Every(_) | When::Crons(_) | When::AssetsOrCrons { .. })
+        ),
+        tags: found.tags().into_iter().map(tag).collect(),
+        max_active_tasks: model.map_or(0, |model| model.max_active_tasks),
+        max_active_runs: model.map(|model| model.max_active_runs),
+        max_consecutive_failed_dag_runs: model.map_or(0, |model| model.max_consecutive_failed_runs),
+        has_task_concurrency_limits: model.is_some_and(limits),
+        has_import_errors: model.is_none(),
+        quarantined: quarantine.clone(),
         next_dagrun_logical_date: next.and_then(|next| next.logical_date),
         next_dagrun_data_interval_start: next.and_then(|next| next.interval).map(|interval| interval.0),
         next_dagrun_data_interval_end: next.and_then(|next| next.interval).map(|interval| interval.1),
         next_dagrun_run_after: next.map(|next| next.run_after),
         allowed_run_types: Some(RunType::ALL.iter().map(|kind| kind.as_str().to_owned()).collect()),
-        owners: model.owner.iter().cloned().collect(),
-        is_backfillable: matches!(model.schedule.when, When::Every(_) | When::Crons(_)),
+        owners: model.and_then(|model| model.owner.clone()).into_iter().collect(),
+        is_backfillable: matches!(when, Some(When::Every(_) | When::Crons(_))),
         file_token: format!("{}/{source}", row.bundle),
         dag_id,
     }

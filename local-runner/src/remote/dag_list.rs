@@ -160,6 +160,9 @@ async fn list(session: &mut Session<'_>, query: &DagQuery, count: Count) -> Resu
 }
 
 fn state(dag: &Dag) -> Cell {
+    if dag.quarantined.is_some() {
+        return toned("quarantined", Tone::Bad);
+    }
     match (dag.is_stale, dag.is_paused) {
         (true, _) => toned("gone", Tone::Warn),
         (false, true) => toned("paused", Tone::Warn),
@@ -186,6 +189,7 @@ async fn show(session: &mut Session<'_>, dag: &str) -> Result<(), Error> {
     screen.facts(&[
         ("DAG", toned(&summary.dag_id, Tone::Strong)),
         ("state", state(summary)),
+        ("quarantined", summary.quarantined.as_deref().unwrap_or_default().into()),
         ("doc", found.doc_md.as_deref().unwrap_or_default().trim_end().into()),
         ("owner", summary.owners.join(", ").into()),
         ("tags", summary.tags.iter().map(|tag| tag.name.as_str()).collect::<Vec<_>>().join(", ").into()),

@@ -98,6 +98,7 @@ impl Node {
             policy: self.policy.clone(),
             config,
             isolate: Vec::new(),
+            refuse: BTreeMap::new(),
             wake: wake.clone(),
             settled: std::sync::Arc::default(),
             // Whoever tries a DAG out sees what would be said; nobody else hears of it.
@@ -126,6 +127,12 @@ impl Node {
             Ok(shell::Ended::Asked) => {}
             Ok(shell::Ended::Stopped(why)) => {
                 return Err(Error::Machine { doing: "run the engine", why: format!("it stopped: {why:?}") });
+            }
+            Ok(shell::Ended::Panicked(panic)) => {
+                return Err(Error::Machine {
+                    doing: "run the engine",
+                    why: format!("{panic}. This is a bug"),
+                });
             }
             Err(error) => return Err(Error::Machine { doing: "start the engine", why: error.to_string() }),
         }

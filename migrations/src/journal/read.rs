@@ -13,22 +13,20 @@ use dags::{
 use engine::{
     command::{ActivatedDag, Command, InboxRow, Refusal},
     journal::{Inbox, Known, Load, Loaded},
-    rows::{Broken, ContinuationRow, DagRow, InputRow, MemberRow, RunRow, Snapshot, TaskRow},
-    state::TaskState,
+    rows::{Broken, DagRow, MemberRow, RunRow, Snapshot, TaskRow},
 };
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, QueryTrait as _, Statement, Value,
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
+    Statement, Value,
     sea_query::{Expr, ExprTrait as _, SelectStatement},
 };
 use uuid::Uuid;
 
+mod rest;
+
 use crate::{
     db::Db,
-    entity::{
-        backfill, dag, dag_version, inbox, input_request, member, pending_asset, pool, run, task_instance,
-        tenant,
-    },
+    entity::{dag, dag_version, inbox, member, run, task_instance, tenant},
     error::{Doing as _, Error},
     rows,
     scope::ShardScope,
@@ -87,13 +85,13 @@ fn tenants(scope: ShardScope) -> SelectStatement {
 }
 
 pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Error> {
-    let doing = "read what the engine is rebuilt from";
-    let read = db.read();
     let at = shard(db, scope.shard(), Lock::No).await?.ok_or(Error::NoShard { shard: scope.shard() })?;
     let mut broken = Vec::new();
     let (dags, quarantined_dags) = all_dags(db, scope, &mut broken).await?;
-    let (runs, members) = unfinished(db, scope, &quarantined_dags, &mut broken).await?;
-    let inputs = inputs(db, &runs).await?;
+    let (mut runs, members, left_alone) = unfinished(db, scope, &quarantined_dags, &mut broken).await?;
+    let inputs = rest::inputs(db, &mut runs, &mut broken).await?;
+    let (pools, unreadable_pools) = rest::pools(db, scope).await?;
+    let (backfills, unreadable_backfills) = rest::backfills(db, scope).await?;
     let mut wanted: BTreeSet<Version> =
         dags.iter().map(|dag| (dag.tenant, dag.dag_id.clone(), dag.version.clone())).collect();
     wanted.extend(runs.iter().map(|(run, _)| (run.tenant, run.dag_id.clone(), run.version.clone())));
@@ -111,29 +109,6 @@ pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Err
         broken.push(Broken::run(row.tenant, row.run, Some(row.dag_id.clone()), why));
         Some(())
     });
-    let pools = pool::Entity::find()
-        .filter(pool::Column::TenantId.in_subquery(tenants(scope)))
-        .order_by_asc(pool::Column::TenantId)
-        .order_by_asc(pool::Column::Name)
-        .all(read)
-        .await
-        .doing(doing)?;
-    let pending = pending_asset::Entity::find()
-        .filter(pending_asset::Column::TenantId.in_subquery(tenants(scope)))
-        .order_by_asc(pending_asset::Column::TenantId)
-        .order_by_asc(pending_asset::Column::DagId)
-        .order_by_asc(pending_asset::Column::Asset)
-        .all(read)
-        .await
-        .doing(doing)?;
-    let backfills = backfill::Entity::find()
-        .filter(backfill::Column::TenantId.in_subquery(tenants(scope)))
-        .filter(backfill::Column::EndedAt.is_null())
-        .order_by_asc(backfill::Column::TenantId)
-        .order_by_asc(backfill::Column::Id)
-        .all(read)
-        .await
-        .doing(doing)?;
     Ok(Snapshot {
         now: Timestamp(at.now),
         batch: at.batch as u64,
@@ -141,14 +116,17 @@ pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Err
         versions: versions.models,
         members,
         runs,
-        pools: pools.iter().map(rows::pool).collect::<Result<_, _>>()?,
-        pending_assets: pending.iter().map(rows::pending_asset).collect::<Result<_, _>>()?,
-        backfills: backfills.iter().map(rows::backfill).collect::<Result<_, _>>()?,
-        last_backfill: last_backfill(db, scope).await?,
-        continuations: continuations(db, scope).await?,
+        pools,
+        pending_assets: rest::pending_assets(db, scope).await?,
+        backfills,
+        last_backfill: rest::last_backfill(db, scope).await?,
+        continuations: rest::continuations(db, scope).await?,
         inputs,
         quarantined_dags,
         broken,
+        left_alone,
+        unreadable_pools,
+        unreadable_backfills,
     })
 }
 
@@ -188,76 +166,16 @@ async fn all_dags(
     Ok((dags, quarantined))
 }
 
-/// The questions that task instances of these runs wait for.
-async fn inputs(db: &Db, runs: &[(RunRow, Vec<TaskRow>)]) -> Result<Vec<InputRow>, Error> {
-    let waiting: Vec<(TenantId, Uuid)> = runs
-        .iter()
-        .flat_map(|(_, tasks)| tasks)
-        .filter(|task| task.state == TaskState::AwaitingInput)
-        .map(|task| (task.tenant, task.attempt().0))
-        .collect();
-    let mut inputs = Vec::with_capacity(waiting.len());
-    for same_tenant in waiting.chunk_by(|a, b| a.0 == b.0) {
-        for chunk in same_tenant.chunks(RUNS_PER_READ) {
-            let found = input_request::Entity::find()
-                .filter(input_request::Column::TenantId.eq(chunk[0].0.0))
-                .filter(input_request::Column::AttemptId.is_in(chunk.iter().map(|(_, attempt)| *attempt)))
-                .order_by_asc(input_request::Column::AttemptId)
-                .all(db.read())
-                .await
-                .doing("read the questions that tasks wait for")?;
-            for row in found {
-                inputs.push(crate::store::input_request::read(row)?);
-            }
-        }
-    }
-    Ok(inputs)
-}
-
-async fn last_backfill(db: &Db, scope: ShardScope) -> Result<BTreeMap<TenantId, i64>, Error> {
-    let found: Vec<(Uuid, i64)> = backfill::Entity::find()
-        .select_only()
-        .column(backfill::Column::TenantId)
-        .expr(Expr::col(backfill::Column::Id).max())
-        .filter(backfill::Column::TenantId.in_subquery(tenants(scope)))
-        .group_by(backfill::Column::TenantId)
-        .into_tuple()
-        .all(db.read())
-        .await
-        .doing("read the newest backfills")?;
-    Ok(found.into_iter().map(|(tenant, id)| (TenantId(tenant), id)).collect())
-}
-
-async fn continuations(db: &Db, scope: ShardScope) -> Result<Vec<ContinuationRow>, Error> {
-    let doing = "read the work to continue";
-    let sql = db.pick(
-        "SELECT id, format, work FROM continuation WHERE shard_id = ?1 ORDER BY id",
-        "SELECT id, format, work FROM continuation WHERE shard_id = $1 ORDER BY id",
-    );
-    let found = db.read().query_all_raw(statement(db, sql, [scope.shard().0.into()])).await.doing(doing)?;
-    found
-        .iter()
-        .map(|row| {
-            let work: String = row.try_get("", "work").doing(doing)?;
-            Ok(ContinuationRow {
-                id: row.try_get("", "id").doing(doing)?,
-                format: row.try_get::<i32>("", "format").doing(doing)? as u32,
-                work: Some(rows::json("continuation", &work)?),
-            })
-        })
-        .collect()
-}
-
 type WithTasks = (RunRow, Vec<TaskRow>);
 
 /// Unfinished runs in the order of tenant and run, each with its task instances in the order of task and index, and the
-/// members of their gangs; but for those that are quarantined, or have to be.
+/// members of their gangs; but for those that are quarantined, which are named, or have to be.
 async fn unfinished(
     db: &Db,
     scope: ShardScope,
     quarantined: &QuarantinedDags,
     broken: &mut Vec<Broken>,
-) -> Result<(Vec<WithTasks>, Vec<MemberRow>), Error> {
+) -> Result<(Vec<WithTasks>, Vec<MemberRow>, BTreeSet<RunId>), Error> {
     let found = run::Entity::find()
         // As the partial index has it, in both databases.
         .filter(Expr::cust("NOT finished"))
@@ -268,10 +186,12 @@ async fn unfinished(
         .all(db.read())
         .await
         .doing("read unfinished runs")?;
+    let mut left_alone = rest::quarantined_runs(db, scope).await?;
     let mut runs = Vec::with_capacity(found.len());
     for row in found {
         let (tenant, run, dag_id) = (TenantId(row.tenant_id), RunId(row.run_id), row.dag_id.parse().ok());
         if dag_id.as_ref().is_some_and(|dag: &DagId| quarantined.contains_key(&(tenant, dag.clone()))) {
+            left_alone.insert(run);
             continue;
         }
         match rows::Run::try_from(row) {
@@ -312,7 +232,7 @@ async fn unfinished(
         let tasks = tasks.remove(&run.run).unwrap_or_default();
         kept.push((run, tasks));
     }
-    Ok((kept, gangs))
+    Ok((kept, gangs, left_alone))
 }
 
 /// The members of those runs' gangs that have started or ended.

@@ -14,7 +14,7 @@ use crate::{
     policy::Visible,
     rows,
     scope::TenantScope,
-    store::{Page, Window},
+    store::{Page, Window, readable},
 };
 
 /// Positions of a batch that an event's number has room for.
@@ -44,10 +44,11 @@ pub async fn events(
         .all(db.read())
         .await
         .doing(doing)?;
-    let numbered = |row: &asset_event::Model| {
-        Ok::<_, Error>((row.batch * EVENTS_PER_BATCH + i64::from(row.n), rows::asset_event(row)?))
+    let numbered = |row: asset_event::Model| {
+        Ok((row.batch * EVENTS_PER_BATCH + i64::from(row.n), rows::asset_event(&row)?))
     };
-    Ok(Page { rows: found.iter().map(numbered).collect::<Result<_, _>>()?, total })
+    let key = |row: &asset_event::Model| format!("event {}-{} of asset {}", row.batch, row.n, row.asset);
+    Ok(Page { rows: readable(found, key, numbered), total })
 }
 
 /// What a consumer has pending, by asset.
@@ -59,5 +60,6 @@ pub async fn pending(db: &Db, scope: TenantScope, dag: &DagId) -> Result<Vec<Pen
         .all(db.read())
         .await
         .doing("list pending asset events")?;
-    found.iter().map(rows::pending_asset).collect()
+    let key = |row: &pending_asset::Model| format!("pending event of {} for {}", row.asset, row.dag_id);
+    Ok(readable(found, key, |row| rows::pending_asset(&row)))
 }

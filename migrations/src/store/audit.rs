@@ -16,7 +16,7 @@ use crate::{
     error::{Doing as _, Error},
     rows,
     scope::TenantScope,
-    store::{Page, Window, inbox::StoredOutcome},
+    store::{Page, Window, inbox::StoredOutcome, readable},
 };
 
 /// The log of the installation itself. No tenant has this id.
@@ -48,7 +48,7 @@ pub async fn list(db: &Db, scope: TenantScope, window: Window) -> Result<Page<Au
     let total = query.clone().count(db.read()).await.doing(doing)?;
     let query = query.order_by_desc(audit::Column::Id).limit(window.limit).offset(window.offset);
     let found = query.all(db.read()).await.doing(doing)?;
-    Ok(Page { rows: found.into_iter().map(read).collect::<Result<_, _>>()?, total })
+    Ok(Page { rows: readable(found, |row| format!("audit {}", row.id), read), total })
 }
 
 /// One entry.

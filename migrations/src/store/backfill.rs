@@ -14,7 +14,7 @@ use crate::{
     policy::Visible,
     rows,
     scope::TenantScope,
-    store::{Page, Window},
+    store::{Page, Window, readable},
 };
 
 /// Backfills of DAGs that may be seen, newest first.
@@ -34,7 +34,8 @@ pub async fn list(
     let total = query.clone().count(db.read()).await.doing(doing)?;
     let query = query.order_by_desc(backfill::Column::Id).limit(window.limit).offset(window.offset);
     let found = query.all(db.read()).await.doing(doing)?;
-    Ok(Page { rows: found.iter().map(rows::backfill).collect::<Result<_, _>>()?, total })
+    let rows = readable(found, |row| format!("backfill {}", row.id), |row| rows::backfill(&row));
+    Ok(Page { rows, total })
 }
 
 /// One backfill.

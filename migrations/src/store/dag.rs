@@ -27,10 +27,24 @@ use crate::{
 pub struct DagWithModel {
     /// What the engine keeps.
     pub row: DagRow,
-    /// The model of the newest version.
-    pub model: Arc<Dag>,
-    /// The path of the file that it came from, within the bundle that had it first.
+    /// The model of the newest version, or why it can't be read.
+    model: Result<Arc<Dag>, String>,
+    /// The path of the file that it came from, within the bundle that had it first; empty if that isn't known.
     pub source: String,
+    /// Why the engine leaves it alone, if it does.
+    pub quarantine: Option<String>,
+}
+
+impl DagWithModel {
+    /// The model of the newest version; an error if it can't be read, though the DAG can.
+    pub fn model(&self) -> Result<&Arc<Dag>, Error> {
+        self.model.as_ref().map_err(|why| Error::corrupt("dag_version", why.clone()))
+    }
+
+    /// The labels of the newest version; none if it can't be read.
+    pub fn tags(&self) -> BTreeSet<String> {
+        self.model.as_ref().map(|model| model.tags.clone()).unwrap_or_default()
+    }
 }
 
 /// Which DAGs.
@@ -99,11 +113,9 @@ pub async fn tags(db: &Db, scope: TenantScope, visible: &Visible) -> Result<BTre
         .all(db.read())
         .await
         .doing("list the tags of DAGs")?;
-    let mut all = BTreeSet::new();
-    for text in found.into_iter().flatten() {
-        all.extend(rows::json::<Vec<String>>("dag_version", &text)?);
-    }
-    Ok(all)
+    let read = |text: String| rows::json::<Vec<String>>("dag_version", &text);
+    let tags = super::readable(found.into_iter().flatten(), |text| format!("tags {text}"), read);
+    Ok(tags.into_iter().flatten().collect())
 }
 
 async fn with_models(db: &Db, scope: TenantScope, found: &[dag::Model]) -> Result<Vec<DagWithModel>, Error> {
@@ -116,16 +128,15 @@ async fn with_models(db: &Db, scope: TenantScope, found: &[dag::Model]) -> Resul
         .doing("read the models of DAGs")?;
     let mut models: BTreeMap<(String, String), dag_version::Model> =
         models.into_iter().map(|row| ((row.dag_id.clone(), row.version.clone()), row)).collect();
-    found
-        .iter()
-        .map(|row| {
-            let version = models.remove(&(row.dag_id.clone(), row.version.clone())).ok_or_else(|| {
-                Error::corrupt(
-                    "dag_version",
-                    format!("version {} of {} isn't there", row.version, row.dag_id),
-                )
-            })?;
-            Ok(DagWithModel { row: rows::dag(row)?, model: rows::model(&version)?, source: version.source })
-        })
-        .collect()
+    let mut with_model = |row: &dag::Model| {
+        let version = models.remove(&(row.dag_id.clone(), row.version.clone()));
+        let model = match &version {
+            Some(version) => rows::model(version).map_err(|why| why.to_string()),
+            None => Err(format!("version {} of {} isn't there", row.version, row.dag_id)),
+        };
+        let source = version.map(|version| version.source).unwrap_or_default();
+        Ok(DagWithModel { row: rows::dag(row)?, model, source, quarantine: row.quarantine.clone() })
+    };
+    let read: Vec<_> = found.iter().map(|row| (row, with_model(row))).collect();
+    Ok(super::readable(read, |(row, _)| format!("DAG {}", row.dag_id), |(_, read)| read))
 }

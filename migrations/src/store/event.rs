@@ -12,6 +12,7 @@ use crate::{
     error::{Doing as _, Error},
     rows,
     scope::TenantScope,
+    store::readable,
 };
 
 /// A place in a shard's log: everything up to it was read. The batch is the fenced counter of the commit, so nothing
@@ -51,10 +52,9 @@ pub async fn since(
         .all(db.read())
         .await
         .doing("read events")?;
-    found
-        .iter()
-        .map(|row| Ok((EventCursor { batch: row.batch as u64, n: row.n }, rows::event(row)?)))
-        .collect()
+    let read =
+        |row: event::Model| Ok((EventCursor { batch: row.batch as u64, n: row.n }, rows::event(&row)?));
+    Ok(readable(found, key, read))
 }
 
 /// The history of one run, oldest first.
@@ -68,5 +68,9 @@ pub async fn of_run(db: &Db, scope: TenantScope, run: RunId) -> Result<Vec<Event
         .all(db.read())
         .await
         .doing("read the history of a run")?;
-    found.iter().map(rows::event).collect()
+    Ok(readable(found, key, |row| rows::event(&row)))
+}
+
+fn key(row: &event::Model) -> String {
+    format!("event {}-{} of run {}", row.batch, row.n, row.run_id)
 }

@@ -13,7 +13,7 @@ use crate::{
     error::{Doing as _, Error},
     rows,
     scope::TenantScope,
-    store::{Page, Window},
+    store::{Page, Window, readable},
 };
 
 /// Which questions.
@@ -63,7 +63,7 @@ pub async fn list(
         .all(db.read())
         .await
         .doing(doing)?;
-    Ok(Page { rows: found.into_iter().map(read).collect::<Result<_, _>>()?, total })
+    Ok(Page { rows: readable(found, key, read), total })
 }
 
 /// The questions of a task instance, one for each try that asked, oldest first.
@@ -83,7 +83,11 @@ pub async fn of_task(
         .all(db.read())
         .await
         .doing("read questions to people")?;
-    found.into_iter().map(read).collect()
+    Ok(readable(found, key, read))
+}
+
+fn key(row: &input_request::Model) -> String {
+    format!("question of {} {}[{}] try {}", row.run_id, row.task_id, row.map_index, row.try_number)
 }
 
 /// What was answered to an attempt's question, if it was.

@@ -12,6 +12,7 @@ use crate::{
     error::{Doing as _, Error},
     rows,
     scope::TenantScope,
+    store::readable,
 };
 
 /// All pools by name.
@@ -22,7 +23,7 @@ pub async fn list(db: &Db, scope: TenantScope) -> Result<Vec<PoolRow>, Error> {
         .all(db.read())
         .await
         .doing("list pools")?;
-    found.iter().map(rows::pool).collect()
+    Ok(readable(found, |row| format!("pool {}", row.name), |row| rows::pool(&row)))
 }
 
 /// One pool.
@@ -50,15 +51,15 @@ pub async fn usage(db: &Db, scope: TenantScope) -> Result<Vec<(PoolName, TaskSta
     let backend = db.read().get_database_backend();
     let statement = Statement::from_sql_and_values(backend, sql, [scope.tenant().0.into()]);
     let found = db.read().query_all_raw(statement).await.doing(doing)?;
-    found
-        .iter()
-        .map(|row| {
-            let (pool, state): (String, String) =
-                (row.try_get("", "pool").doing(doing)?, row.try_get("", "state").doing(doing)?);
-            let slots: i64 = row.try_get("", "slots").doing(doing)?;
-            let known = TaskState::parse(&state);
-            let known = known.ok_or_else(|| Error::corrupt("task_instance", format!("state {state:?}")))?;
-            Ok((rows::name("task_instance", &pool)?, known, slots as u64))
-        })
-        .collect()
+    let mut counts: Vec<(String, String, i64)> = Vec::with_capacity(found.len());
+    for row in &found {
+        let get = |name: &str| row.try_get::<String>("", name).doing(doing);
+        counts.push((get("pool")?, get("state")?, row.try_get("", "slots").doing(doing)?));
+    }
+    let read = |(pool, state, slots): (String, String, i64)| {
+        let known = TaskState::parse(&state);
+        let known = known.ok_or_else(|| Error::corrupt("task_instance", format!("state {state:?}")))?;
+        Ok((rows::name("task_instance", &pool)?, known, slots as u64))
+    };
+    Ok(readable(counts, |row| format!("pool {} of task instances that are {}", row.0, row.1), read))
 }

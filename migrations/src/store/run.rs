@@ -22,7 +22,7 @@ use crate::{
     policy::Visible,
     rows,
     scope::TenantScope,
-    store::{Page, Window},
+    store::{Page, Window, readable},
 };
 
 /// What a list of runs is ordered by; runs without that instant come last in a falling order.
@@ -138,8 +138,7 @@ pub async fn list(
         .all(db.read())
         .await
         .doing(doing)?;
-    let rows = found.into_iter().map(|row| Ok(rows::Run::try_from(row)?.0)).collect::<Result<_, Error>>()?;
-    Ok(Page { rows, total })
+    Ok(Page { rows: readable(found, |row| row.run_id.to_string(), shown), total })
 }
 
 /// A run by its name.
@@ -156,10 +155,22 @@ pub async fn by_name(
         .one(db.read())
         .await
         .doing("read a run")?;
-    found.map(|row| Ok(rows::Run::try_from(row)?.0)).transpose()
+    found.map(shown).transpose()
 }
 
-/// A run by its identity.
+/// A run as it is shown: one whose documents can't be read without them, with the reason.
+fn shown(row: run::Model) -> Result<RunRow, Error> {
+    let unreadable = match rows::Run::try_from(row.clone()) {
+        Ok(read) => return Ok(read.0),
+        Err(why) => why,
+    };
+    let quarantine = row.quarantine.clone().or(Some(String::new()));
+    let mut read = rows::Run::try_from(run::Model { quarantine, ..row })?.0;
+    read.reason = Some(format!("unreadable: {unreadable}").into());
+    Ok(read)
+}
+
+/// A run by its identity, whole.
 pub async fn by_id(db: &Db, scope: TenantScope, run: RunId) -> Result<Option<RunRow>, Error> {
     let found = run::Entity::find()
         .filter(run::Column::TenantId.eq(scope.tenant().0))
@@ -195,11 +206,13 @@ pub async fn counts(
         .await
         .doing("count the runs of DAGs")?;
     let mut counts: BTreeMap<DagId, BTreeMap<RunState, u64>> = BTreeMap::new();
-    for (dag, state, n) in found {
-        let dag = DagId::parse(&dag).map_err(|why| Error::corrupt("run", format!("dag_id {dag:?} {why}")))?;
+    let read = |(dag, state, n): (String, String, i64)| {
+        let dag_id = rows::name::<DagId>("run", &dag)?;
         let known = RunState::parse(&state);
-        let known = known.ok_or_else(|| Error::corrupt("run", format!("state {state:?}")))?;
-        counts.entry(dag).or_default().insert(known, n as u64);
+        Ok((dag_id, known.ok_or_else(|| Error::corrupt("run", format!("state {state:?}")))?, n as u64))
+    };
+    for (dag, state, n) in readable(found, |row| format!("runs of {} that are {}", row.0, row.1), read) {
+        counts.entry(dag).or_default().insert(state, n);
     }
     Ok(counts)
 }

@@ -16,7 +16,7 @@ use crate::{
     error::{Doing as _, Error},
     rows,
     scope::TenantScope,
-    store::{Page, Window},
+    store::{Page, Window, readable},
 };
 
 /// Which task instances of a run. An empty list doesn't restrict.
@@ -56,7 +56,11 @@ pub async fn list(
         .all(db.read())
         .await
         .doing(doing)?;
-    let rows = found.into_iter().map(|row| Ok(rows::Task::try_from(row)?.0)).collect::<Result<_, Error>>()?;
+    let rows = readable(
+        found,
+        |row| format!("{} {}[{}]", row.run_id, row.task_id, row.map_index),
+        |row| Ok(rows::Task::try_from(row)?.0),
+    );
     Ok(Page { rows, total })
 }
 
@@ -90,7 +94,10 @@ pub async fn tries(
         .all(db.read())
         .await
         .doing("list the tries of a task instance")?;
-    found.into_iter().map(rows::attempt).collect()
+    let key = |row: &attempt::Model| {
+        format!("{} {}[{}] try {}", row.run_id, row.task_id, row.map_index, row.try_number)
+    };
+    Ok(readable(found, key, rows::attempt))
 }
 
 /// The members of a task instance's gangs that have started or ended, by try, dispatch and member.
@@ -112,7 +119,11 @@ pub async fn members(
         .all(db.read())
         .await
         .doing("list the members of a task instance")?;
-    found.into_iter().map(rows::member).collect()
+    let key = |row: &member::Model| {
+        let (run, task, index, n) = (row.run_id, &row.task_id, row.map_index, row.try_number);
+        format!("{run} {task}[{index}] try {n} member {}", row.member)
+    };
+    Ok(readable(found, key, rows::member))
 }
 
 /// How many task instances of a run are in each state.
@@ -129,12 +140,10 @@ pub async fn counts(db: &Db, scope: TenantScope, run: RunId) -> Result<Vec<(Task
         .all(db.read())
         .await
         .doing("count task instances")?;
-    found
-        .into_iter()
-        .map(|(state, n)| {
-            let known = TaskState::parse(&state);
-            let known = known.ok_or_else(|| Error::corrupt("task_instance", format!("state {state:?}")))?;
-            Ok((known, n as u64))
-        })
-        .collect()
+    let read = |(state, n): (String, i64)| {
+        let known = TaskState::parse(&state);
+        let known = known.ok_or_else(|| Error::corrupt("task_instance", format!("state {state:?}")))?;
+        Ok((known, n as u64))
+    };
+    Ok(readable(found, |row| format!("task instances that are {}", row.0), read))
 }

@@ -17,3 +17,4 @@ mod random;
 mod schema;
 mod store;
 mod support;
+mod unreadable;

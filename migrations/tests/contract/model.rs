@@ -1,6 +1,6 @@
 //! What the journal must be like: the same rows in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dags::{
     ids::{DagId, PoolName, RunId, TaskId, TenantId},
@@ -114,6 +114,9 @@ impl Model {
             inputs: Vec::new(),
             continuations: self.continuations.values().cloned().collect(),
             quarantined_dags: BTreeMap::new(),
+            left_alone: BTreeSet::new(),
+            unreadable_pools: BTreeMap::new(),
+            unreadable_backfills: BTreeMap::new(),
             broken: Vec::new(),
         }
     }

@@ -119,7 +119,7 @@ async fn lists_filter_and_page(test: TestDb) {
         assert_eq!(found(filter).await, expected, "{text}");
     }
     let one = dag::get(db, scope(), &fixture::dag_id("d")).await.unwrap().unwrap();
-    assert_eq!((&*one.source, &one.model), ("d.yaml", &fixture::model("d", "one")));
+    assert_eq!((&*one.source, one.model().unwrap()), ("d.yaml", &fixture::model("d", "one")));
     assert_eq!(pool::list(db, scope()).await.unwrap(), std::slice::from_ref(&pool));
     assert_eq!(pool::get(db, scope(), &pool.name).await.unwrap(), Some(pool));
 }

@@ -13,6 +13,7 @@ use dags::{
 
 pub use crate::dispatch::Receipt;
 use crate::{
+    blame::Culprit,
     command::Refusal,
     dispatch::{Dispatch, Held, Kill, News, Report},
     engine::{Config, Effects, Engine, Fate, Fault},
@@ -215,7 +216,9 @@ impl Driver {
         if self.stopped {
             return actions;
         }
+        self.engine.for_nobody();
         self.engine.advance(now);
+        self.engine.for_nobody();
         match input {
             Input::Tick => {}
             Input::Inbox(inbox) => {
@@ -242,6 +245,7 @@ impl Driver {
             Input::Executor(name, slots) => self.engine.set_executor(&name, slots),
             Input::Worker(name, news) => self.engine.worker_news(&name, news),
         }
+        self.engine.for_nobody();
         self.pump(now, &mut actions);
         // By the clock that the caller sees when it carries them out.
         for action in &actions {
@@ -250,6 +254,13 @@ impl Driver {
             }
         }
         actions
+    }
+
+    /// Whom a panic of [`Driver::new`]'s or [`Driver::next`]'s last call is to be blamed on, if that can be said. The driver
+    /// can't be used any more after one.
+    pub fn culprit(&self) -> Option<Culprit> {
+        let under_way = self.flight.iter().flat_map(|flight| &flight.batch.new_runs);
+        self.engine.culprit(|run| under_way.clone().any(|row| row.run == run))
     }
 
     fn report(&mut self, report: &Report) {

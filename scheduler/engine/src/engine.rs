@@ -12,13 +12,16 @@ use std::{
 };
 
 use dags::{
-    ids::{AttemptId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId},
+    ids::{
+        AttemptId, DagId, DagVersion, DispatchId, ExecutorName, PoolName, RunId, RunName, TaskId, TenantId,
+    },
     model::Dag,
     time::{Span, Timestamp},
     timetable::{Planned, Timetable},
 };
 
 use crate::{
+    blame::BusyWith,
     command::InboxRow,
     dispatch::{Dispatch, Kill, Receipt},
     journal::Load,
@@ -209,7 +212,7 @@ pub(crate) struct Out {
     /// The same, of instances that weren't stored before.
     pub(crate) removed_new_tasks: Vec<crate::rows::TaskRow>,
     pub(crate) pools: Vec<PoolRow>,
-    pub(crate) deleted_pools: Vec<(TenantId, dags::ids::PoolName)>,
+    pub(crate) deleted_pools: Vec<(TenantId, PoolName)>,
     pub(crate) deleted_runs: Vec<(TenantId, RunId)>,
     pub(crate) deleted_dags: Vec<(TenantId, DagId)>,
     pub(crate) asset_events: Vec<AssetEventRow>,
@@ -263,6 +266,12 @@ pub struct Engine {
     /// How many runs the tasks of a tenant may still start now.
     pub(crate) rates: BTreeMap<TenantId, crate::chain::Rate>,
     pub(crate) quarantined_dags: BTreeMap<(TenantId, DagId), Arc<str>>,
+    /// Pools whose rows can't be read, and why.
+    pub(crate) unreadable_pools: BTreeMap<(TenantId, PoolName), Arc<str>>,
+    /// Unfinished backfills whose rows can't be read, and why.
+    pub(crate) unreadable_backfills: BTreeMap<(TenantId, i64), Arc<str>>,
+    /// Whom it works for now.
+    pub(crate) busy_with: BusyWith,
     /// Transitions made, ever: for figures.
     pub(crate) transitions: u64,
 }
@@ -329,6 +338,9 @@ impl Engine {
             watchers: crate::watch::Watchers::default(),
             rates: BTreeMap::new(),
             quarantined_dags: BTreeMap::new(),
+            unreadable_pools: BTreeMap::new(),
+            unreadable_backfills: BTreeMap::new(),
+            busy_with: BusyWith::Nobody,
             transitions: 0,
         }
     }

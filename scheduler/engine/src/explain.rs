@@ -50,6 +50,13 @@ pub enum Limit {
     DagPaused,
     /// The newest bundle doesn't have the DAG.
     DagStale,
+    /// The run, or its whole DAG, is left alone because its rows can't be worked with.
+    Quarantined {
+        /// Why.
+        reason: String,
+        /// Whether it is the whole DAG.
+        whole_dag: bool,
+    },
     /// The run isn't due.
     RunDue {
         /// When it is.
@@ -260,6 +267,14 @@ impl Engine {
             return;
         }
         if let Some((id, _)) = row.backfill {
+            if let Some(reason) = self.unreadable_backfills.get(&(row.tenant, id)) {
+                holds.push(Hold {
+                    limit: Limit::Backfill { id, paused: true, running: 0, limit: 0 },
+                    says: format!("what backfill {id} asked for can't be read: {reason}"),
+                    frees: "it is mended and the service is restarted".to_owned(),
+                });
+                return;
+            }
             let Some(state) = self.backfills.get(&(row.tenant, id)) else { return };
             let (paused, running, limit) = (state.row.paused, state.running, state.row.spec.max_active_runs);
             holds.push(Hold {
@@ -393,7 +408,13 @@ impl Engine {
             let deferred =
                 if pool.row.as_ref().is_some_and(|row| row.include_deferred) { pool.deferred } else { 0 };
             let never = total.is_some_and(|total| i64::from(total) < i64::from(asked));
+            let unreadable = self.unreadable_pools.get(&(pool.tenant, pool.name.clone()));
             let (says, frees) = match total {
+                None if let Some(reason) = unreadable => (
+                    format!("pool `{name}` can't be read: {reason}"),
+                    "the pool is set anew, or what is wrong with it is mended and the service is restarted"
+                        .to_owned(),
+                ),
                 None => (format!("there is no pool `{name}`"), "a pool of that name is made".to_owned()),
                 Some(total) if never => (
                     format!("it asks for {asked}, and pool `{name}` has {total} slots in all"),
@@ -477,6 +498,17 @@ fn hold_of_dag(dag: &DagState, holds: &mut Vec<Hold>) {
             says: "the newest bundle doesn't have the DAG".to_owned(),
             frees: "a bundle that has it is activated, or the run is marked as success or failed".to_owned(),
         });
+    }
+}
+
+/// The hold of everything that is quarantined.
+pub(crate) fn quarantined(reason: &str, whole_dag: bool) -> Hold {
+    let what = if whole_dag { "DAG" } else { "run" };
+    let command = if whole_dag { "updraft dags release" } else { "updraft runs release" };
+    Hold {
+        limit: Limit::Quarantined { reason: reason.to_owned(), whole_dag },
+        says: format!("the {what} is quarantined: {reason}"),
+        frees: format!("what is wrong with it is mended, and it is released with `{command}`"),
     }
 }
 

@@ -8,6 +8,7 @@ use dags::{
 };
 
 use crate::{
+    blame::BusyWith,
     dispatch::{End, Held, Outcome},
     engine::{Engine, Holder},
     question::Ask,
@@ -38,6 +39,7 @@ impl Engine {
             }
         }
         for (id, at, members, missing) in lost {
+            self.for_run(at.run);
             if members > 1 {
                 self.members_missing(at, id, members, &missing);
                 continue;
@@ -63,6 +65,7 @@ impl Engine {
             };
             self.attempt_ended(at, &end);
         }
+        self.busy_with = BusyWith::Nobody;
         let gone: Vec<(DispatchId, u32)> = self
             .ending
             .iter()

@@ -89,6 +89,20 @@ impl Inbox {
         self.rows.len() + self.refused.len()
     }
 
+    /// These requests have that outcome, whatever they say.
+    pub fn refuse(&mut self, refused: &BTreeMap<i64, Refusal>) {
+        if refused.is_empty() {
+            return;
+        }
+        self.rows.retain(|row| match refused.get(&row.id) {
+            Some(refusal) => {
+                self.refused.push((row.id, refusal.clone()));
+                false
+            }
+            None => true,
+        });
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

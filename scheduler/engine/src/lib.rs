@@ -8,6 +8,7 @@ mod assets;
 mod attempt;
 mod backfill;
 pub mod backoff;
+pub mod blame;
 mod chain;
 mod check;
 pub mod command;

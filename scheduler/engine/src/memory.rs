@@ -326,6 +326,9 @@ impl MemoryJournal {
                 })
                 .collect(),
             broken: Vec::new(),
+            left_alone: self.unfinished.iter().filter(|run| self.reason_of(run).is_some()).copied().collect(),
+            unreadable_pools: BTreeMap::new(),
+            unreadable_backfills: BTreeMap::new(),
         }
     }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     command::{Command, Refusal},
     engine::{Awaited, Engine},
+    explain,
     journal::Known,
     past::Before,
     plan::Plan,
@@ -115,6 +116,9 @@ impl Engine {
                     }
                     Ok(json!({ "deleted": run_name }))
                 }
+                Command::Explain { .. } => {
+                    Ok(json!({ "waiting": null, "quarantined": explain::quarantined(reason, false) }))
+                }
                 Command::Release { .. } => Ok(self.release_subject(Subject::Run(*tenant, *run))),
                 Command::Trigger(trigger) => {
                     let what = format!("a run of `{}` with that name or logical date", trigger.dag_id);
@@ -131,8 +135,7 @@ impl Engine {
                 | Command::AssetEvent { .. }
                 | Command::Backfill(_)
                 | Command::ChangeBackfill { .. }
-                | Command::DeleteDag { .. }
-                | Command::Explain { .. } => Err(refusal("the run")),
+                | Command::DeleteDag { .. } => Err(refusal("the run")),
             };
             self.out.inbox.push(InboxOutcome { id: row.id, outcome });
         }

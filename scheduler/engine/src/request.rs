@@ -1,6 +1,9 @@
 //! Requests that come in by the inbox.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use dags::{
     ids::{DagId, DagVersion, RunName, TaskId, TenantId},
@@ -9,8 +12,10 @@ use dags::{
 use serde_json::{Value, json};
 
 use crate::{
+    blame::BusyWith,
     command::{Clear, Command, InboxRow, Refusal, Response, Selection, Trigger},
     engine::Engine,
+    explain::quarantined,
     journal::{Load, Loaded},
     past::Before,
     plan::TaskIdx,
@@ -36,10 +41,17 @@ impl From<Result<Value, Refusal>> for Step {
 impl Engine {
     /// A request. Its outcome is part of the batch in which it takes effect.
     pub fn request(&mut self, row: InboxRow, versions: &BTreeMap<DagVersion, Arc<Dag>>) {
-        match self.carry_out(&row, versions) {
+        self.busy_with = BusyWith::Request(row.id);
+        let step = self.carry_out(&row, versions);
+        self.after_request(row, step);
+    }
+
+    fn after_request(&mut self, row: InboxRow, step: Step) {
+        match step {
             Step::Done(outcome) => self.out.inbox.push(InboxOutcome { id: row.id, outcome }),
             Step::Wait(load) => self.ask_load(load).requests.push(row),
         }
+        self.busy_with = BusyWith::Nobody;
     }
 
     /// A request that can't be read has this outcome.
@@ -77,6 +89,7 @@ impl Engine {
         let only_pasts = awaited.only_pasts();
         for (run, seq) in awaited.pasts {
             if self.is_run(run, seq) {
+                self.for_run(run);
                 self.past_found(run, loaded.run.as_ref().map(|(row, tasks, _)| Before::of(row, tasks)));
             }
         }
@@ -89,15 +102,13 @@ impl Engine {
             self.backfill_found(key, row, found, false);
         }
         for row in awaited.requests {
+            self.busy_with = BusyWith::Request(row.id);
             let step = match (&row.command, found) {
                 (_, Some(_)) => self.carry_out(&row, &BTreeMap::new()),
                 (Command::Trigger(trigger), None) if again(trigger) => self.carry_out(&row, &BTreeMap::new()),
                 (_, None) => self.carry_out_without(&row, &loaded.load),
             };
-            match step {
-                Step::Done(outcome) => self.out.inbox.push(InboxOutcome { id: row.id, outcome }),
-                Step::Wait(load) => self.ask_load(load).requests.push(row),
-            }
+            self.after_request(row, step);
         }
         for (id, make) in awaited.tasks {
             let absent = (found.is_none() && !again(&make.trigger)).then_some(&loaded.load);
@@ -145,6 +156,7 @@ impl Engine {
             Command::MarkRun { dag_id, run_name, .. }
             | Command::DeleteRun { dag_id, run_name }
             | Command::Respond(Response { dag_id, run_name, .. })
+            | Command::Explain { dag_id, run_name, .. }
             | Command::Release { dag_id, run_name: Some(run_name) } => Err(no_run(dag_id, run_name)).into(),
             Command::ActivateBundle { .. }
             | Command::PauseDag { .. }
@@ -154,8 +166,7 @@ impl Engine {
             | Command::Backfill(_)
             | Command::ChangeBackfill { .. }
             | Command::Release { run_name: None, .. }
-            | Command::DeleteDag { .. }
-            | Command::Explain { .. } => {
+            | Command::DeleteDag { .. } => {
                 Err(Refusal::new("request.internal", "this request needs no run")).into()
             }
         }
@@ -220,6 +231,7 @@ impl Engine {
                     slots: *slots,
                     include_deferred: *include_deferred,
                 };
+                self.unreadable_pools.remove(&(tenant, name.clone()));
                 self.queue.pool_mut(tenant, name).row = Some(row.clone());
                 self.out.deleted_pools.retain(|key| *key != (tenant, name.clone()));
                 self.out.pools.retain(|known| (known.tenant, &known.name) != (tenant, name));
@@ -231,7 +243,8 @@ impl Engine {
                     return Err(Refusal::new("pool.default", "`default_pool` can't be deleted")).into();
                 }
                 let known = self.queue.pool_mut(tenant, name).row.take();
-                if known.is_none() {
+                let unreadable = self.unreadable_pools.remove(&(tenant, name.clone()));
+                if known.is_none() && unreadable.is_none() {
                     return Err(Refusal::new("pool.not_found", format!("there is no pool `{name}`"))).into();
                 }
                 self.out.pools.retain(|row| (row.tenant, &row.name) != (tenant, name));
@@ -257,9 +270,17 @@ impl Engine {
             }
             Command::DeleteDag { dag_id } => self.delete_dag(tenant, dag_id).into(),
             Command::Explain { dag_id, run_name, task_id, map_index } => {
-                let known = self.known_dag(tenant, dag_id);
-                let waiting = || self.explain(tenant, dag_id, run_name, task_id, *map_index);
-                known.map(|_| json!({ "waiting": waiting() })).into()
+                if let Some(reason) = self.quarantined_dags.get(&(tenant, dag_id.clone())) {
+                    let hold = quarantined(reason, true);
+                    return Ok(json!({ "waiting": null, "quarantined": hold })).into();
+                }
+                match self.wanted_run(tenant, dag_id, run_name) {
+                    Ok(_) => {
+                        let waiting = self.explain(tenant, dag_id, run_name, task_id, *map_index);
+                        Ok(json!({ "waiting": waiting })).into()
+                    }
+                    Err(step) => step,
+                }
             }
         }
     }
@@ -370,8 +391,11 @@ impl Engine {
             return Err(no_task(name)).into();
         }
         let instances = self.selected(run, select, false);
-        let changing: Vec<TiIdx> =
-            instances.into_iter().filter(|ti| state.tis[*ti as usize].state != to).collect();
+        // What is gone stays gone: an index that its task's list no longer has isn't marked with the others.
+        let changing: BTreeSet<TiIdx> = instances
+            .into_iter()
+            .filter(|ti| ![to, TaskState::Removed].contains(&state.tis[*ti as usize].state))
+            .collect();
         let tasks: Vec<TaskIdx> = changing.iter().map(|ti| state.tis[*ti as usize].task).collect();
         // What failed only because of them gets another chance.
         let below: Vec<(TaskId, i32)> = if to == TaskState::Failed {
@@ -459,6 +483,7 @@ impl Engine {
         if let Some(known) = self.dags[dag as usize].runs.get(&row.run_name) {
             return Some(*known);
         }
+        self.busy_with = BusyWith::Run { tenant: row.tenant, run: row.run, stored: true };
         let plan = self.plan(&row.version, model);
         let run = self.restore_run(dag, plan, row, tasks, Vec::new());
         Some(run)

@@ -1,8 +1,13 @@
 //! Building the engine from what is stored: counters, queues and timers follow from rows.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use dags::ids::{BundleId, DispatchId, RunId};
+
+use serde::Deserialize as _;
 
 use crate::{
     command::Refusal,
@@ -41,10 +46,14 @@ impl Engine {
             let pool = engine.queue.pool_mut(row.tenant, &row.name);
             pool.row = Some(row);
         }
+        engine.unreadable_pools = snapshot.unreadable_pools;
+        engine.unreadable_backfills = snapshot.unreadable_backfills;
+        let mut left_alone = snapshot.left_alone;
         engine.quarantined_dags = snapshot.quarantined_dags;
         let missing =
             |version: &dags::ids::DagVersion| format!("the model of its version {version} isn't stored");
         for broken in snapshot.broken {
+            left_alone.extend(broken.subject.run());
             engine.quarantine(broken);
         }
         for row in snapshot.dags {
@@ -69,9 +78,21 @@ impl Engine {
         for row in snapshot.members {
             members.entry(row.run).or_default().push(row);
         }
+        let mut work = Vec::with_capacity(snapshot.continuations.len());
+        let mut unreadable: BTreeMap<RunId, String> = BTreeMap::new();
+        for row in snapshot.continuations {
+            engine.next_continuation = engine.next_continuation.max(row.id + 1);
+            match read(row) {
+                Ok(known) => work.extend(known),
+                Err(Unreadable { run: Some(run), why }) => drop(unreadable.insert(run, why.message)),
+                Err(Unreadable { run: None, why }) => return Err(why),
+            }
+        }
         let mut runs: BTreeMap<RunId, RunIdx> = BTreeMap::new();
         for (row, tasks) in snapshot.runs {
             let id = row.run;
+            // Unless it gets into memory.
+            left_alone.insert(id);
             let broken = |why: String| Broken::run(row.tenant, id, Some(row.dag_id.clone()), why);
             let Some(dag) = engine.find_dag(row.tenant, &row.dag_id) else {
                 // A run of a quarantined DAG is left alone with it.
@@ -86,17 +107,21 @@ impl Engine {
                 continue;
             };
             let plan = engine.plan(&row.version, model);
+            if let Some(why) = unreadable.remove(&id) {
+                engine.quarantine(broken(why));
+                continue;
+            }
             if let Err(why) = fits(&plan, &row, &tasks, engine.config.map_length_max) {
                 engine.quarantine(broken(why));
                 continue;
             }
             let members = members.remove(&id).unwrap_or_default();
+            left_alone.remove(&id);
             runs.insert(id, engine.restore_run(dag, plan, row, tasks, members));
         }
         engine.inputs = snapshot.inputs.into_iter().map(|row| (row.attempt, row)).collect();
-        for row in snapshot.continuations {
-            engine.next_continuation = engine.next_continuation.max(row.id + 1);
-            engine.restore_continuation(row, &runs)?;
+        for (id, work) in work {
+            engine.restore_continuation(id, work, &runs, &left_alone);
         }
         for dag in 0..engine.dags.len() as u32 {
             engine.keep_plan(dag);
@@ -110,25 +135,24 @@ impl Engine {
 
     fn restore_continuation(
         &mut self,
-        ContinuationRow { id, format, work }: ContinuationRow,
+        id: i64,
+        work: Continuation,
         runs: &BTreeMap<RunId, RunIdx>,
-    ) -> Result<(), Refusal> {
-        let refused = |why: String| Refusal::new("restore.continuation", format!("work {id}: {why}"));
-        format::check(format, CONTINUATION_FORMAT).map_err(|unknown| refused(unknown.to_string()))?;
-        let Some(work) = work else { return Ok(()) };
-        match serde_json::from_value(work).map_err(|e| refused(format!("it can't be read: {e}")))? {
+        left_alone: &BTreeSet<RunId>,
+    ) {
+        match work {
             Continuation::Ending { ending } => self.restore_ending(id, ending),
             Continuation::Watch { watch } => {
-                self.restore_watch(runs.get(&watch.run).copied(), id, watch);
+                let kept = left_alone.contains(&watch.run);
+                self.restore_watch(runs.get(&watch.run).copied(), kept, id, watch);
             }
-            Continuation::Bulk { run, bulk } => {
-                if let Some(run) = runs.get(&run) {
-                    self.push_work(*run, RunWork::Bulk(bulk));
-                }
-                // A run that isn't there may be quarantined: if it is released, its work goes on.
-            }
+            Continuation::Bulk { run, bulk } => match runs.get(&run) {
+                Some(run) => self.push_work(*run, RunWork::Bulk(bulk)),
+                // If it is released, its work goes on.
+                None if left_alone.contains(&run) => {}
+                None => drop(self.out.continuations.insert(id, ContinuationRow::done(id))),
+            },
         }
-        Ok(())
     }
 
     /// Puts a stored run into memory, and everything about it in motion.
@@ -451,6 +475,26 @@ impl Engine {
             let dag = self.run(run).dag as usize;
             self.dags[dag].limited.entry(name).or_default().active += 1;
         }
+    }
+}
+
+/// Why a continuation can't be read, with the run that it is about if that much can be seen.
+struct Unreadable {
+    run: Option<RunId>,
+    why: Refusal,
+}
+
+fn read(row: ContinuationRow) -> Result<Option<(i64, Continuation)>, Unreadable> {
+    let ContinuationRow { id, format, work } = row;
+    let refused = |why: String| Refusal::new("restore.continuation", format!("work {id}: {why}"));
+    if let Err(unknown) = format::check(format, CONTINUATION_FORMAT) {
+        return Err(Unreadable { run: None, why: refused(unknown.to_string()) });
+    }
+    let Some(work) = work else { return Ok(None) };
+    let run = [&work["run"], &work["watch"]["run"]].into_iter().find_map(|run| RunId::deserialize(run).ok());
+    match Continuation::deserialize(work) {
+        Ok(work) => Ok(Some((id, work))),
+        Err(why) => Err(Unreadable { run, why: refused(format!("it can't be read: {why}")) }),
     }
 }
 

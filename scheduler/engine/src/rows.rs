@@ -354,6 +354,16 @@ pub enum Subject {
     Run(TenantId, RunId),
 }
 
+impl Subject {
+    /// The run, if it is one.
+    pub fn run(&self) -> Option<RunId> {
+        match self {
+            Self::Run(_, run) => Some(*run),
+            Self::Dag(..) => None,
+        }
+    }
+}
+
 /// A run or DAG whose rows can't be worked with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {

@@ -106,6 +106,9 @@ impl Engine {
     fn make_default_pool(&mut self, tenant: TenantId) {
         let name = PoolName::parse("default_pool").expect("invariant: the name follows the grammar");
         let slots = self.config.default_pool_slots;
+        if self.unreadable_pools.contains_key(&(tenant, name.clone())) {
+            return;
+        }
         let pool = self.queue.pool_mut(tenant, &name);
         if pool.row.is_none() {
             let row = PoolRow { tenant, name, slots, include_deferred: false };

@@ -59,6 +59,9 @@ pub(crate) struct StoredWatch {
     map_index: i32,
     dag_id: DagId,
     tasks: bool,
+    /// Its run was left alone meanwhile, and nobody heard the news for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    deaf: bool,
 }
 
 impl Engine {
@@ -79,9 +82,9 @@ impl Engine {
         let row = self.next_continuation;
         self.next_continuation += 1;
         let (task, map_index) = self.task_name(at);
-        let stored = StoredWatch { run, task, map_index, dag_id: watch.dag_id, tasks: watch.tasks };
-        let work = serde_json::json!({ "watch": stored });
-        self.out.continuations.insert(row, ContinuationRow::new(row, work));
+        let stored =
+            StoredWatch { run, task, map_index, dag_id: watch.dag_id, tasks: watch.tasks, deaf: false };
+        self.store_watch(row, &stored);
         self.put_watcher(at.run, row, stored);
     }
 
@@ -112,16 +115,39 @@ impl Engine {
         }
     }
 
-    /// A wait that was stored goes on.
-    pub(crate) fn restore_watch(&mut self, run: Option<RunIdx>, row: i64, stored: StoredWatch) {
+    /// A wait that was stored goes on; of a run that is left alone (`kept`) it goes on when the run is released.
+    pub(crate) fn restore_watch(
+        &mut self,
+        run: Option<RunIdx>,
+        kept: bool,
+        row: i64,
+        mut stored: StoredWatch,
+    ) {
         let key = run.map(|run| Key { run, task: stored.task.clone(), map_index: stored.map_index });
         let seq = run.map_or(0, |run| self.run(run).seq);
         match (run, key.and_then(|key| self.waiting(&key, seq))) {
-            (Some(run), Some(_)) => self.put_watcher(run, row, stored),
+            (Some(run), Some(at)) => {
+                let deaf = std::mem::take(&mut stored.deaf);
+                if deaf {
+                    self.store_watch(row, &stored);
+                    self.sleep_until(at, self.now);
+                }
+                self.put_watcher(run, row, stored);
+            }
+            (None, _) if kept => {
+                if !std::mem::replace(&mut stored.deaf, true) {
+                    self.store_watch(row, &stored);
+                }
+            }
             _ => {
                 self.out.continuations.insert(row, ContinuationRow::done(row));
             }
         }
+    }
+
+    fn store_watch(&mut self, row: i64, stored: &StoredWatch) {
+        let work = serde_json::json!({ "watch": stored });
+        self.out.continuations.insert(row, ContinuationRow::new(row, work));
     }
 
     /// The place of an instance that still waits.

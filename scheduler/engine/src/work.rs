@@ -6,6 +6,7 @@
 use dags::{ids::TaskId, time::Timestamp};
 
 use crate::{
+    blame::BusyWith,
     engine::{Engine, Timer},
     plan::TaskIdx,
     run::{RunIdx, TiIdx, TiRef, flag},
@@ -78,17 +79,21 @@ impl Engine {
                 self.budget -= 1;
                 self.let_one_be_lost();
             } else if let Some(run) = self.busy_runs.pop_front() {
+                self.for_run(run);
                 self.run_step(run);
             } else if let Some(dag) = self.busy_dags.pop_front() {
                 self.dags[dag as usize].has_work = false;
                 self.budget -= 1;
+                self.for_dag(dag);
                 self.look_at_dag(dag);
             } else if self.queue.changed {
+                self.busy_with = BusyWith::Nobody;
                 self.admit();
             } else {
                 break;
             }
         }
+        self.busy_with = BusyWith::Nobody;
     }
 
     pub(crate) fn push_work(&mut self, run: RunIdx, work: RunWork) {
@@ -314,6 +319,7 @@ impl Engine {
         match timer {
             Timer::Ti { at, seq } => {
                 if self.is_run(at.run, seq) {
+                    self.for_run(at.run);
                     self.wake(at, when);
                 }
             }
@@ -324,11 +330,13 @@ impl Engine {
             }
             Timer::RunTimeout { run, seq, generation } => {
                 if self.is_run(run, seq) && self.run(run).generation == generation {
+                    self.for_run(run);
                     self.time_out_run(run);
                 }
             }
             Timer::Deadline { run, seq, generation, n } => {
                 if self.is_run(run, seq) && self.run(run).generation == generation {
+                    self.for_run(run);
                     self.miss_deadline(run, n);
                 }
             }

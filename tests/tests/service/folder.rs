@@ -19,8 +19,8 @@ fn dag(name: &str, doc: &str) -> String {
 /// Waits until that version of a DAG is the newest, and says how long that took.
 async fn live(site: &Site, name: &str, doc: &str, since: Instant) -> Duration {
     site.until(LIVE, &format!("{name} {doc} is live"), async || match site.dag(name).await {
-        Some(dag) if dag.model.doc.as_deref() == Some(doc) => Ok(since.elapsed()),
-        seen => Err(format!("{:?}", seen.map(|dag| dag.model.doc.clone()))),
+        Some(dag) if dag.model().unwrap().doc.as_deref() == Some(doc) => Ok(since.elapsed()),
+        seen => Err(format!("{:?}", seen.map(|dag| dag.model().unwrap().doc.clone()))),
     })
     .await
 }

@@ -152,7 +152,8 @@ impl Site {
         self.sql("DROP TRIGGER forbidden", "ALTER TABLE task_instance DROP CONSTRAINT forbidden").await;
     }
 
-    async fn sql(&self, sqlite: &str, postgres: &str) {
+    /// Changes what is stored behind the service's back.
+    pub(crate) async fn sql(&self, sqlite: &str, postgres: &str) {
         if let Some(url) = &self.url {
             let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
             connection.execute(sqlx::AssertSqlSafe(postgres.to_owned())).await.unwrap();

@@ -53,7 +53,7 @@ async fn checked(may: &Permit, dag_id: DagId, body: TriggerBody) -> Result<Trigg
     });
     let conf = body.conf.unwrap_or_default();
     let found = find(may, &dag_id).await?;
-    let misfits = conf::check(&found.model.params, &conf);
+    let misfits = conf::check(&found.model()?.params, &conf);
     if !misfits.is_empty() {
         let misfits: Vec<String> = misfits.iter().map(ToString::to_string).collect();
         return Err(Error::BadRequest(format!("`conf` doesn't fit the DAG: {}", misfits.join("; "))));

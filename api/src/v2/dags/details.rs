@@ -1,7 +1,12 @@
 //! `GET /dags/{dag_id}/details`
 
+use std::sync::Arc;
+
 use axum::Json;
-use dags::{ids::DagId, model::Missed};
+use dags::{
+    ids::DagId,
+    model::{Dag, Missed},
+};
 use engine::state::RunState;
 use migrations::policy::{Action, Kind};
 use migrations::store::{
@@ -31,27 +36,29 @@ pub(crate) async fn details(access: Access, Named(dag_id): Named<DagId>) -> Resu
         ..RunFilter::default()
     };
     let active = run::list(may.db(), may.scope, &active, Window { limit: 0, offset: 0 }).await?.total;
-    let model = &found.model;
+    let model = found.model().ok();
+    let params =
+        |model: &Arc<Dag>| model.params.iter().map(|(name, schema)| (name.clone(), param(schema))).collect();
     Ok(Json(DagDetails {
         dag: view(&found),
-        catchup: model.schedule.missed == Missed::All,
-        dag_run_timeout: model.run_timeout.map(iso),
-        asset_expression: expression(&model.schedule.when),
-        doc_md: model.doc.clone(),
-        start_date: model.start_date,
-        end_date: model.end_date,
+        catchup: model.is_some_and(|model| model.schedule.missed == Missed::All),
+        dag_run_timeout: model.and_then(|model| model.run_timeout).map(iso),
+        asset_expression: model.and_then(|model| expression(&model.schedule.when)),
+        doc_md: model.and_then(|model| model.doc.clone()),
+        start_date: model.and_then(|model| model.start_date),
+        end_date: model.and_then(|model| model.end_date),
         is_paused_upon_creation: None,
-        params: Some(model.params.iter().map(|(name, schema)| (name.clone(), param(schema))).collect()),
+        params: model.map(params),
         render_template_as_native_obj: false,
         template_search_path: None,
-        timezone: Some(model.schedule.timezone.clone()),
+        timezone: model.map(|model| model.schedule.timezone.clone()),
         last_parsed: None,
         default_args: None,
         rerun_with_latest_version: None,
         owner_links: Some(Map::new()),
         is_favorite: false,
         active_runs_count: active,
-        concurrency: model.max_active_tasks,
+        concurrency: model.map_or(0, |model| model.max_active_tasks),
         latest_dag_version: versions.view(&dag_id, &found.row.version),
     }))
 }

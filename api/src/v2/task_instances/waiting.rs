@@ -7,7 +7,7 @@ use axum::Json;
 use dags::ids::{DagId, RunName, TaskId};
 use engine::{
     command::Command,
-    explain::{Limit, Waiting},
+    explain::{Hold, Limit, Waiting},
     state::TaskState,
 };
 use migrations::policy::{Action, Kind};
@@ -73,10 +73,20 @@ async fn ask(
     (dag_id, run_name, task_id, map_index): (DagId, RunName, TaskId, i32),
 ) -> Result<WaitingAnswer, Error> {
     let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?;
-    let state = find(&may, &dag_id, &run_name, &task_id, map_index).await?.row.state;
+    let found = find(&may, &dag_id, &run_name, &task_id, map_index).await?;
+    let state = found.row.state;
+    if found.run.state.is_finished() {
+        return Ok(WaitingAnswer { state, waiting: None });
+    }
     let answer = may.request(Command::Explain { dag_id, run_name, task_id, map_index }).await?;
     let unreadable = |why: serde_json::Error| Error::Internal(format!("the engine's answer: {why}"));
-    let waiting: Option<Waiting> = serde_json::from_value(answer["waiting"].clone()).map_err(unreadable)?;
+    let quarantined: Option<Hold> =
+        serde_json::from_value(answer["quarantined"].clone()).map_err(unreadable)?;
+    let waiting: Option<Waiting> = match quarantined {
+        // The engine doesn't look at it, not even to see its state.
+        Some(hold) => Some(Waiting { state, holds: vec![hold] }),
+        None => serde_json::from_value(answer["waiting"].clone()).map_err(unreadable)?,
+    };
     // The engine may be further than the row that was read.
     Ok(WaitingAnswer { state: waiting.as_ref().map_or(state, |waiting| waiting.state), waiting })
 }

@@ -20,7 +20,8 @@ pub(crate) async fn get(
     Named((dag_id, task)): Named<(DagId, TaskId)>,
 ) -> Result<Json<TaskView>, Error> {
     let may = access.authorize(Resource::dag(Kind::Dag, &dag_id), Action::Read).await?;
-    let model = find(&may, &dag_id).await?.model;
-    let found = model.tasks.iter().find(|known| known.task_id == task).map(|found| view(&model, found));
+    let found = find(&may, &dag_id).await?;
+    let model = found.model()?;
+    let found = model.tasks.iter().find(|known| known.task_id == task).map(|found| view(model, found));
     found.map(Json).ok_or_else(|| Error::NotFound(format!("`{dag_id}` has no task `{task}`")))
 }

@@ -23,8 +23,9 @@ pub(crate) async fn list(
     let may = access.authorize(Resource::dag(Kind::Dag, &dag_id), Action::Read).await?;
     query.only(&["order_by"])?;
     let descending = query.order(&["task_id", "-task_id"])? == Some("-task_id");
-    let model = find(&may, &dag_id).await?.model;
-    let mut tasks: Vec<_> = model.tasks.iter().map(|task| view(&model, task)).collect();
+    let found = find(&may, &dag_id).await?;
+    let model = found.model()?;
+    let mut tasks: Vec<_> = model.tasks.iter().map(|task| view(model, task)).collect();
     if descending {
         tasks.reverse();
     }

@@ -122,6 +122,7 @@ impl Engine {
         if self.ending.contains_key(&id) {
             self.confirm_end(id);
         } else if let Some(at) = self.current(id) {
+            self.for_run(at.run);
             self.lose_dispatch(at, &why);
         }
     }

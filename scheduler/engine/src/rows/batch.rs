@@ -1,6 +1,9 @@
 //! What is written in one transaction, its parts, and what the engine is rebuilt from.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use dags::{
     ids::{DagId, DagVersion, PoolName, RunId, TaskId, TenantId},
@@ -119,6 +122,12 @@ pub struct Snapshot {
     pub quarantined_dags: BTreeMap<(TenantId, DagId), Arc<str>>,
     /// Runs and DAGs that aren't among the others because their rows can't be worked with: to be quarantined.
     pub broken: Vec<Broken>,
+    /// Unfinished runs that are left alone, by themselves or with their DAG. What waits for them is kept.
+    pub left_alone: BTreeSet<RunId>,
+    /// Pools that aren't among the others because their rows can't be read, and why: nothing is admitted there.
+    pub unreadable_pools: BTreeMap<(TenantId, PoolName), Arc<str>>,
+    /// The same of unfinished backfills: no run of theirs starts.
+    pub unreadable_backfills: BTreeMap<(TenantId, i64), Arc<str>>,
 }
 
 impl Snapshot {
