@@ -455,6 +455,9 @@ pub(crate) enum ConfigCommand {
     /// Write the reference page of all settings, in Markdown
     #[command(after_help = "Example:\n  updraft config reference > docs/configuration.md")]
     Reference,
+    /// Write the page of all metrics, in Markdown
+    #[command(after_help = "Example:\n  updraft config metrics > docs/metrics.md")]
+    Metrics,
 }
 
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {

@@ -7,6 +7,7 @@ mod fleet;
 mod internal;
 mod listen;
 mod machine;
+mod monitoring;
 mod roles;
 mod service;
 mod settings;

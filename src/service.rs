@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use telemetry::Recorder;
+
 use crate::{
     args::{
         ApiArgs, ConfigArgs, ConfigCommand, MigrateArgs, SchedulerArgs, StandaloneArgs, WorkerArgs,
@@ -20,7 +22,7 @@ use crate::{
 
 pub(crate) fn standalone(args: StandaloneArgs, console: Console) -> ExitCode {
     let (loaded, listen) = args.load();
-    serve(loaded, |settings| standalone::run(settings, listen), console)
+    serve(loaded, |settings, recorder| standalone::run(settings, listen, recorder), console)
 }
 
 pub(crate) fn scheduler(args: SchedulerArgs, console: Console) -> ExitCode {
@@ -52,7 +54,7 @@ pub(crate) fn workers(args: WorkersArgs, console: Console) -> ExitCode {
 }
 
 /// Runs a role until it ends.
-fn serve<F>(loaded: Result<Loaded, Error>, role: impl FnOnce(Settings) -> F, console: Console) -> ExitCode
+fn serve<F>(loaded: Result<Loaded, Error>, role: impl FnOnce(Settings, Recorder) -> F, console: Console) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
 {
@@ -62,7 +64,8 @@ where
     };
     console.finish((|| {
         roles::write_log(&settings.log)?;
-        tokio::runtime::Runtime::new()?.block_on(role(settings))
+        let recorder = telemetry::install().map_err(anyhow::Error::msg)?;
+        tokio::runtime::Runtime::new()?.block_on(role(settings, recorder))
     })())
 }
 
@@ -81,6 +84,9 @@ pub(crate) fn config(args: ConfigArgs, console: Console) -> ExitCode {
     let settings = match args.command {
         ConfigCommand::Reference => {
             return console.code(print(&page::markdown()).map(|()| ExitCode::SUCCESS));
+        }
+        ConfigCommand::Metrics => {
+            return console.code(print(&telemetry::markdown()).map(|()| ExitCode::SUCCESS));
         }
         ConfigCommand::Check { settings } => settings,
     };

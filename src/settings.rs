@@ -47,6 +47,9 @@ pub(crate) struct Settings {
     pub(crate) worker: Worker,
     /// What the process writes to its standard error.
     pub(crate) log: Log,
+    /// How the process is: `/livez`, `/readyz`, `/metrics` and `/debug/state`. They are on the API's Unix socket as well, and
+    /// the first two on its port.
+    pub(crate) monitoring: Monitoring,
 }
 
 /// Settings of this machine.
@@ -306,6 +309,19 @@ impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Auto, filter: "info".to_owned() }
     }
+}
+
+/// Settings of monitoring.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Monitoring {
+    /// The address of a port for monitoring alone, such as `127.0.0.1:9180`, different for each process of a machine. If absent,
+    /// there is none. It has no TLS.
+    #[schemars(with = "Option<String>")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A file with a token that `/metrics` and `/debug/state` demand as `Authorization: Bearer TOKEN`. Without it they answer
+    /// on loopback only; `/livez` and `/readyz` answer everybody.
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// How log lines are written.

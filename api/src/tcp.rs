@@ -255,12 +255,14 @@ impl Place {
         }
         *count += 1;
         drop(counts);
+        telemetry::gauge(telemetry::Metric::Connections, &[]).increment(1.0);
         Some(Self { open: open.clone(), from })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        telemetry::gauge(telemetry::Metric::Connections, &[]).decrement(1.0);
         let mut counts = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.from) {
             *count -= 1;

@@ -41,11 +41,13 @@ use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
+use telemetry::Recorder;
 use tokio_util::sync::CancellationToken;
 
 use super::{Stop, objects::Current, script_program};
 use crate::{
     fleet::{self, FleetSettings, TaskApi},
+    monitoring::{Owning, Process, Standing},
     settings::{Kind, Settings, place::Chosen},
 };
 
@@ -78,6 +80,8 @@ pub(super) struct Scheduling {
     script_program: Option<PathBuf>,
     scripts: Option<ScriptPool>,
     data_folders: Vec<PathBuf>,
+    /// What can be seen of it.
+    pub(super) owning: Owning,
 }
 
 /// How a term ended.
@@ -92,13 +96,15 @@ pub(super) enum Over {
 }
 
 impl Scheduling {
-    /// Takes from the settings what a term needs. `drain` is how long a drain waits if the settings don't say.
+    /// Takes from the settings what a term needs. `drain` is how long a drain waits if the settings don't say; `alone` that no
+    /// other process may own the shard.
     pub(super) fn new(
         settings: &Settings,
         db: Db,
         key: MasterKey,
         owner: String,
         drain: Span,
+        alone: bool,
     ) -> anyhow::Result<Self> {
         let script_program = script_program();
         let scripts = script_program.clone().map(|program| {
@@ -114,7 +120,9 @@ impl Scheduling {
         let objects = Objects::open(&objects).with_context(|| {
             format!("failed to open the folder of objects (`objects.folder`), {}", objects.display())
         })?;
+        let fleet = settings.fleet()?;
         Ok(Self {
+            owning: Owning::new(fleet.is_some(), alone),
             claim: Claim { db: db.clone(), shard: ShardId::DEFAULT, owner, ttl: settings.scheduler.lease() },
             db,
             keys: fleet::keys(&key),
@@ -125,7 +133,7 @@ impl Scheduling {
             current: Current::default(),
             config: settings.scheduler.engine(),
             executors: settings.executors()?,
-            fleet: settings.fleet()?,
+            fleet,
             supervisor: settings.data()?.join("supervisor"),
             dags: dags.transpose()?,
             drain: settings.scheduler.drain_s.map_or(drain, |seconds| Span::seconds(seconds.into())),
@@ -145,7 +153,8 @@ impl Scheduling {
     ) -> anyhow::Result<Over> {
         let (lease, scope, fence) = (term.lease(), term.journal.scope(), term.journal.fence());
         let alerted = Arc::new(Notify::new());
-        tracing::info!(owner = self.claim.owner, "the shard is ours");
+        tracing::info!(owner = self.claim.owner, epoch = fence.epoch, "the shard is ours");
+        self.owning.standing.send_replace(Standing::Owner(fence.epoch));
         let end = stop.cancel.child_token();
         let (reports, received) = mpsc::channel(REPORTS_MAX);
         // The shell ends when nobody can report any more; with workers alone nobody else has a sender.
@@ -154,6 +163,7 @@ impl Scheduling {
             let (parts, service) = fleet::open(fleet, fence, &self.keys, &self.objects);
             executors.insert(parts.name.clone(), ExecutorKind::Fleet(parts.executor.clone()));
             services.spawn(service.run(end.clone()));
+            *self.fleet_now() = Some(parts.executor.clone());
             parts
         });
         let local = executors.values().find_map(|executor| match executor {
@@ -176,6 +186,7 @@ impl Scheduling {
             wake: self.wake.clone(),
             settled: self.settled.clone(),
             alerted: alerted.clone(),
+            looks: Some(self.owning.window.open()),
         };
         let deliverer = Deliverer {
             db: self.db.clone(),
@@ -205,11 +216,34 @@ impl Scheduling {
             self.retire(&local, stop, &mut services).await;
         }
         end.cancel();
+        self.owning.window.close();
+        self.fleet_now().take();
+        let over_says = format!("the last term is over: {over:?}");
+        self.owning.standing.send_replace(Standing::Trying(over_says));
         self.current.lock().unwrap_or_else(PoisonError::into_inner).take();
         if over == Over::Asked {
             lease.release(&self.db).await.context("failed to give back the shard")?;
         }
         Ok(over)
+    }
+
+    /// This process as it can be watched.
+    pub(super) fn process(&self, role: &'static str, recorder: Recorder) -> Process {
+        let (db, owning) = (Some(self.db.clone()), Some(self.owning.clone()));
+        Process { db, owning, ..Process::new(role, recorder) }
+    }
+
+    /// Why the shard isn't ours yet.
+    pub(super) fn stand(&self, why: &migrations::Error) {
+        let standing = match why {
+            migrations::Error::Owned { owner, .. } => Standing::By(format!("standing by: {owner} owns the shard")),
+            other => Standing::Trying(other.to_string()),
+        };
+        self.owning.standing.send_replace(standing);
+    }
+
+    fn fleet_now(&self) -> std::sync::MutexGuard<'_, Option<executor::fleet::FleetExecutor>> {
+        self.owning.fleet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What workers ask, if there may be any.

@@ -127,6 +127,7 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
         wake: wake.clone(),
         settled: Arc::default(),
         alerted: Arc::default(),
+        looks: None,
     };
     let (status, counts) = watch::channel(Status::default());
     let (drain, cancel) = (CancellationToken::new(), CancellationToken::new());

@@ -102,6 +102,7 @@ impl Node {
             settled: std::sync::Arc::default(),
             // Whoever tries a DAG out sees what would be said; nobody else hears of it.
             alerted: std::sync::Arc::default(),
+            looks: None,
         };
         let (status, seen) = watch::channel(Status::default());
         let (drain, cancel, serving) =

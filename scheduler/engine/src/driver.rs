@@ -171,6 +171,11 @@ impl Driver {
         self.counts
     }
 
+    /// How long those took to start that were started since the last call.
+    pub fn take_starts(&mut self) -> Vec<Span> {
+        self.engine.take_starts()
+    }
+
     /// Requests that were taken and whose outcome isn't stored yet: they must not be read again.
     pub fn taken(&self) -> Vec<i64> {
         self.taken.iter().copied().collect()

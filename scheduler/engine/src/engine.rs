@@ -93,6 +93,10 @@ pub struct Effects {
 /// Something that must not happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
+    /// Whose run it is.
+    pub tenant: TenantId,
+    /// The DAG.
+    pub dag_id: DagId,
     /// The run.
     pub run: RunId,
     /// The task and map index.
@@ -265,6 +269,7 @@ pub struct Engine {
     pub(crate) quarantined_dags: BTreeMap<(TenantId, DagId), Arc<str>>,
     /// Transitions made, ever: for figures.
     pub(crate) transitions: u64,
+    pub(crate) tally: crate::figures::Tally,
 }
 
 /// A run that left memory, and the loads that were asked for before.
@@ -330,6 +335,7 @@ impl Engine {
             rates: BTreeMap::new(),
             quarantined_dags: BTreeMap::new(),
             transitions: 0,
+            tally: crate::figures::Tally::default(),
         }
     }
 

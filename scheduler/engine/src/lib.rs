@@ -20,6 +20,7 @@ mod evaluate;
 pub mod execution;
 mod expand;
 pub mod explain;
+pub mod figures;
 pub mod fleet;
 mod forget;
 pub mod format;

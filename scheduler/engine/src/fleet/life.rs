@@ -14,6 +14,7 @@ use super::{Fleet, HeldThere, Stage, Worker, WorkerNews};
 use crate::{
     dispatch::{End, Outcome},
     engine::{Engine, Holder, Timer},
+    figures::Repair,
     run::TiRef,
     state::TaskState,
     transition::Event,
@@ -122,6 +123,7 @@ impl Engine {
         if self.ending.contains_key(&id) {
             self.confirm_end(id);
         } else if let Some(at) = self.current(id) {
+            self.tally.repair(Repair::Lost);
             self.lose_dispatch(at, &why);
         }
     }
@@ -183,9 +185,11 @@ impl Engine {
             if ti.state == TaskState::Queued && !self.has_begun(at) {
                 // What it was told to end, it will say so, whether it ever came or not.
                 if !ti.live.as_ref().is_some_and(|live| live.taken_back) {
+                    self.tally.repair(Repair::HandedOverAgain);
                     self.hand_over(at);
                 }
             } else {
+                self.tally.repair(Repair::Lost);
                 self.lose_dispatch(at, &"its worker no longer knows it".into());
             }
         }
@@ -205,7 +209,10 @@ impl Engine {
                 _ if placed == Some(worker) && self.ending.contains_key(&id) => {
                     self.kill(id, members, name.clone(), "it is no longer current");
                 }
-                _ => self.kill_there(id, members, name.clone(), worker, "it is no longer current"),
+                _ => {
+                    self.tally.repair(Repair::EndedStranger);
+                    self.kill_there(id, members, name.clone(), worker, "it is no longer current");
+                }
             }
         }
     }

@@ -1,0 +1,69 @@
+//! The journal's task: one errand after the other, since each commit follows the one before.
+
+use std::sync::Arc;
+
+use dags::time::Span;
+use engine::{
+    driver::Input,
+    journal::{Journal, Load},
+    rows::Batch,
+};
+use tokio::sync::mpsc;
+
+use super::{Event, REQUESTS_AT_ONCE, WAIT_MAX};
+use crate::{clock, desk::chain, meters::CommitMeters};
+
+/// What the journal's task is asked.
+#[derive(Debug)]
+pub(super) enum Errand {
+    Commit(Arc<Batch>),
+    Position,
+    Load(Load),
+    Inbox(Vec<i64>),
+}
+
+/// Reads until it works: a database that is away comes back, or the lease runs out and the shell is cancelled.
+macro_rules! until_ok {
+    ($read:expr, $events:expr) => {{
+        let mut wait = Span::millis(50);
+        loop {
+            match $read.await {
+                Ok(value) => break value,
+                Err(_) if $events.is_closed() => return,
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "failed to read from the database; trying again");
+                    clock::sleep(wait).await;
+                    wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+                }
+            }
+        }
+    }};
+}
+
+/// Does the journal's errands one after the other, since each commit follows the one before.
+pub(super) async fn run_errands<J: Journal>(
+    mut journal: J,
+    mut errands: mpsc::Receiver<Errand>,
+    events: mpsc::Sender<Event>,
+) {
+    let meters = CommitMeters::new();
+    while let Some(errand) = errands.recv().await {
+        let event = match errand {
+            Errand::Commit(batch) => {
+                let began = clock::monotonic();
+                let outcome = journal.commit(&batch).await;
+                meters.committed(&batch, &outcome, began.elapsed(), clock::now());
+                Event::Input(Input::Committed(outcome))
+            }
+            Errand::Position => Event::Input(Input::Position(until_ok!(journal.position(), events))),
+            Errand::Load(load) => {
+                let loaded = until_ok!(journal.load(load.clone()), events);
+                Event::Input(Input::Loaded(Box::new(loaded)))
+            }
+            Errand::Inbox(taken) => Event::Inbox(until_ok!(journal.inbox(&taken, REQUESTS_AT_ONCE), events)),
+        };
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}
