@@ -54,7 +54,8 @@ pub(crate) struct Owning {
 
 impl Owning {
     pub(crate) fn new(with_fleet: bool, alone: bool) -> Self {
-        let (standing, _) = watch::channel(Standing::Trying("the shard hasn't been taken over yet".to_owned()));
+        let (standing, _) =
+            watch::channel(Standing::Trying("the shard hasn't been taken over yet".to_owned()));
         Self { window: Window::default(), standing, fleet: CurrentFleet::default(), with_fleet, alone }
     }
 }
@@ -66,7 +67,7 @@ pub(crate) struct Process {
     pub(crate) db: Option<Db>,
     pub(crate) owning: Option<Owning>,
     pub(crate) worker: Option<worker::Watch>,
-    gauges: Arc<Mutex<Gauges>>,
+    pub(crate) gauges: Arc<Mutex<Gauges>>,
 }
 
 /// The port of monitoring, if the settings have one, with the token for it.
@@ -301,7 +302,10 @@ async fn database(db: &Db) -> Check {
     let answer = within(db.now()).await;
     let took = Duration::from_micros(began.elapsed().0.max(0) as u64);
     let (ok, says) = match answer {
-        Ok(now) => (true, format!("answers in {took:.1?}, its clock is {} from ours", now.since(before))),
+        Ok(now) => (
+            true,
+            format!("answers in {took:.1?}, its clock is {} from ours", Span(now.since(before).0.abs())),
+        ),
         Err(why) => (false, why),
     };
     Check { name: "database", ok, needed: true, says }
@@ -325,7 +329,8 @@ fn of_worker(glance: &worker::Glance) -> [Check; 3] {
         Ok(false) => (false, "the broker hasn't been reached yet".to_owned()),
         Err(why) => (false, why.clone()),
     };
-    let draining = if glance.draining { "it takes nothing new: it is about to end" } else { "it takes orders" };
+    let draining =
+        if glance.draining { "it takes nothing new: it is about to end" } else { "it takes orders" };
     [
         Check { name: "registration", ok: registered, needed: true, says },
         Check { name: "broker", ok: broker, needed: true, says: why },

@@ -37,7 +37,8 @@ pub(crate) async fn measured(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let route = path.as_ref().map_or("none", MatchedPath::as_str);
     let status = response.status();
-    counter(Metric::Requests, &[("method", method), ("route", route), ("status", status.as_str())]).increment(1);
+    counter(Metric::Requests, &[("method", method), ("route", route), ("status", status.as_str())])
+        .increment(1);
     histogram(Metric::RequestTime, &[("route", route)]).record(began.elapsed().as_secs_f64());
     response
 }

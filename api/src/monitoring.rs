@@ -162,7 +162,10 @@ impl Gate {
             // Digests are compared: how long that takes says nothing about the token.
             return match given {
                 Some(given) if digest(given) == wanted => Ok(()),
-                _ => Err((StatusCode::UNAUTHORIZED, "show the token of `monitoring.token_file` as `Authorization: Bearer ...`\n")),
+                _ => Err((
+                    StatusCode::UNAUTHORIZED,
+                    "show the token of `monitoring.token_file` as `Authorization: Bearer ...`\n",
+                )),
             };
         }
         if !self.loopback {
@@ -199,8 +202,14 @@ pub async fn serve(port: Port, monitor: Monitor, cancel: CancellationToken) -> R
 
 fn router(gate: Gate) -> Router {
     let inside = Router::new()
-        .route("/metrics", get(|Extracted(gate): Extracted<Gate>| async move { gate.monitor.metrics().await }))
-        .route("/debug/state", get(|Extracted(gate): Extracted<Gate>| async move { gate.monitor.state().await }))
+        .route(
+            "/metrics",
+            get(|Extracted(gate): Extracted<Gate>| async move { gate.monitor.metrics().await }),
+        )
+        .route(
+            "/debug/state",
+            get(|Extracted(gate): Extracted<Gate>| async move { gate.monitor.state().await }),
+        )
         .layer(axum::middleware::from_fn_with_state(gate.clone(), guard));
     Router::new()
         .route("/livez", get(|| async { Monitor::live() }))
@@ -237,7 +246,8 @@ mod tests {
 
     impl Monitored for Process {
         fn ready(&self) -> BoxFuture<'_, Vec<Check>> {
-            let check = |name, ok, needed| Check { name, ok, needed, says: "secret.example is away".to_owned() };
+            let check =
+                |name, ok, needed| Check { name, ok, needed, says: "secret.example is away".to_owned() };
             Box::pin(async move { vec![check("database", true, true), check("broker", false, false)] })
         }
 

@@ -70,7 +70,8 @@ impl Api {
 
     /// Puts the parts together.
     pub fn new<O: Objects>(parts: Parts<O>) -> Self {
-        let Parts { db, sealer, tenant, wake, settled, objects, default_pool_slots, owner_wait, monitor } = parts;
+        let Parts { db, sealer, tenant, wake, settled, objects, default_pool_slots, owner_wait, monitor } =
+            parts;
         Self(Arc::new(State {
             db,
             sealer,

@@ -195,6 +195,7 @@ pub async fn serve_tcp(tcp: Tcp, api: Api, cancel: CancellationToken) -> Result<
     let Tcp { listener, tls, rules, .. } = tcp;
     let closing = api.0.closing.clone();
     let app = router::app(api);
+    telemetry::gauge(telemetry::Metric::Connections, &[]).set(0.0);
     let mut connections: JoinSet<()> = JoinSet::new();
     let open = Arc::new(Mutex::new(BTreeMap::new()));
     loop {

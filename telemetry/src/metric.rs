@@ -1,7 +1,7 @@
 //! All metrics.
 
 /// What a metric is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
     /// It only grows, until the process ends.
     Counter,
@@ -92,7 +92,7 @@ metrics! {
         [("reason", "stale, repeat, unproved, unreadable")], "scheduler, standalone";
     /// Task instances that the engine put right by itself, because whoever should have acted didn't.
     Repairs = "updraft_repairs_total", Kind::Counter,
-        [("what", "handed_over_again, ended_stranger, lost, taken_back")], "scheduler, standalone";
+        [("what", "handed_over_again, ended_stranger, lost, taken_back, ended_again, asked_again, woken, let_go")], "scheduler, standalone";
     /// 1 while this process owns the shard, else 0. Over all schedulers the sum is 1, and 0 for some seconds of a takeover.
     ShardOwned = "updraft_shard_owned", Kind::Gauge, [], "scheduler, standalone";
     /// How often the shard was taken over, ever.

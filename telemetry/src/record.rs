@@ -62,7 +62,8 @@ fn key(metric: Metric, labels: &[(&'static str, &str)]) -> Key {
         metric.row().labels.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
         "the labels of {metric:?} are those of its table"
     );
-    let labels: Vec<Label> = labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
+    let labels: Vec<Label> =
+        labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
     Key::from_parts(metric.name(), labels)
 }
 
