@@ -21,6 +21,7 @@ pub mod lease;
 pub mod look;
 mod meters;
 pub mod objects;
+pub mod retention;
 mod say;
 pub mod shell;
 pub mod watch;

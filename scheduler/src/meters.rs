@@ -130,7 +130,8 @@ impl CommitMeters {
         for run in batch.new_runs.iter().filter(|run| run.triggered_by.is_none() && run.backfill.is_none()) {
             self.created.record(seconds(now.since(run.run_after)));
         }
-        let changed = batch.tasks.iter().filter(|changed| !admitted(changed.before)).map(|changed| &changed.row);
+        let changed =
+            batch.tasks.iter().filter(|changed| !admitted(changed.before)).map(|changed| &changed.row);
         for row in changed.chain(&batch.new_tasks) {
             if let Some(waited) = waited(row, batch.now) {
                 self.queued.record(seconds(waited));

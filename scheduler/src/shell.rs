@@ -21,6 +21,7 @@ use engine::{
     journal::{Inbox, Journal},
     rows::{Broken, Subject},
 };
+use migrations::store::retention::Old;
 use plugins::{policy::Policy, script::ScriptPool};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -91,6 +92,8 @@ pub struct Parts<J, F> {
     pub alerted: Arc<Notify>,
     /// Questions of those who want to see inside.
     pub looks: Option<mpsc::Receiver<Look>>,
+    /// Runs that aren't kept any more.
+    pub retire: Option<mpsc::Receiver<Vec<Old>>>,
 }
 
 /// What can be seen of a shell from outside.
@@ -158,6 +161,7 @@ where
         settled,
         alerted,
         mut looks,
+        mut retire,
     } = parts;
     let mut snapshot = journal.snapshot().await.map_err(|error| Error::Snapshot(chain(&error)))?;
     snapshot.isolate(isolate);
@@ -187,7 +191,8 @@ where
         hand_overs: HandOverMeter::new(),
         admitted: Timestamp(0),
     };
-    let work = shell.work(inbound, reports, wake, status, &mut looks, drain.clone(), cancel.clone());
+    let work =
+        shell.work(inbound, reports, wake, status, (&mut looks, &mut retire), drain.clone(), cancel.clone());
     let ended = Box::pin(work).await;
     tasks.close();
     if ended == Ended::Asked && drain.is_cancelled() && !cancel.is_cancelled() {
@@ -229,10 +234,10 @@ struct Shell<F> {
     admitted: Timestamp,
 }
 
-/// The next question, or never.
-async fn next_look(looks: &mut Option<mpsc::Receiver<Look>>) -> Option<Look> {
-    match looks {
-        Some(looks) => looks.recv().await,
+/// What comes next, or never.
+async fn next<T>(from: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
+    match from {
+        Some(from) => from.recv().await,
         None => std::future::pending().await,
     }
 }
@@ -244,7 +249,7 @@ impl<F: Facts> Shell<F> {
         mut reports: mpsc::Receiver<Report>,
         wake: Arc<Notify>,
         status: watch::Sender<Status>,
-        looks: &mut Option<mpsc::Receiver<Look>>,
+        (looks, retire): (&mut Option<mpsc::Receiver<Look>>, &mut Option<mpsc::Receiver<Vec<Old>>>),
         drain: CancellationToken,
         cancel: CancellationToken,
     ) -> Ended {
@@ -296,9 +301,12 @@ impl<F: Facts> Shell<F> {
                     self.ask_inbox().await;
                     Input::Tick
                 }
-                Some(look) = next_look(looks) => {
+                Some(look) = next(looks) => {
                     self.show(look);
                     continue;
+                }
+                Some(old) = next(retire) => {
+                    Input::Retire(old.into_iter().map(|old| (old.tenant, old.dag_id, old.run)).collect())
                 }
                 () = drain.cancelled(), if !draining => {
                     draining = true;

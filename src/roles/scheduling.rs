@@ -34,14 +34,15 @@ use scheduler::{
     hints,
     lease::{Claim, Lost, Term},
     objects::Objects,
+    retention::Retention,
     shell::{self, Ended, Parts, Status},
     watch::{FolderWatch, Found, Settings as WatchSettings},
 };
+use telemetry::Recorder;
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
-use telemetry::Recorder;
 use tokio_util::sync::CancellationToken;
 
 use super::{Stop, objects::Current, script_program};
@@ -80,6 +81,7 @@ pub(super) struct Scheduling {
     script_program: Option<PathBuf>,
     scripts: Option<ScriptPool>,
     data_folders: Vec<PathBuf>,
+    retention_days: u32,
     /// What can be seen of it.
     pub(super) owning: Owning,
 }
@@ -140,6 +142,7 @@ impl Scheduling {
             script_program,
             scripts,
             data_folders: settings.data_folders()?,
+            retention_days: settings.retention.run_days,
         })
     }
 
@@ -171,6 +174,15 @@ impl Scheduling {
             ExecutorKind::Noop(_) | ExecutorKind::Mock(_) | ExecutorKind::Fleet(_) => None,
         });
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&local);
+        let (retire, retired) = mpsc::channel(1);
+        let retention = Retention {
+            db: self.db.clone(),
+            scope,
+            fence,
+            objects: self.objects.clone(),
+            days: self.retention_days,
+            retire,
+        };
         let parts = Parts {
             journal: term.journal,
             facts: DbFacts::new(self.db.clone(), self.sealer.clone()),
@@ -187,6 +199,7 @@ impl Scheduling {
             settled: self.settled.clone(),
             alerted: alerted.clone(),
             looks: Some(self.owning.window.open()),
+            retire: Some(retired),
         };
         let deliverer = Deliverer {
             db: self.db.clone(),
@@ -207,6 +220,7 @@ impl Scheduling {
             never = hints::hear(&self.db, Topic::Inbox, || self.wake.notify_one()) => match never {},
             never = hints::pass_on(&self.db, Topic::Outcomes, &self.settled) => match never {},
             never = deliverer.run() => match never {},
+            never = retention.run() => match never {},
             error = self.watch() => return Err(error),
         };
         if over == Over::Asked
@@ -236,7 +250,9 @@ impl Scheduling {
     /// Why the shard isn't ours yet.
     pub(super) fn stand(&self, why: &migrations::Error) {
         let standing = match why {
-            migrations::Error::Owned { owner, .. } => Standing::By(format!("standing by: {owner} owns the shard")),
+            migrations::Error::Owned { owner, .. } => {
+                Standing::By(format!("standing by: {owner} owns the shard"))
+            }
             other => Standing::Trying(other.to_string()),
         };
         self.owning.standing.send_replace(standing);

@@ -159,7 +159,8 @@ impl Monitoring {
     /// What opens the monitoring port, if it needs something.
     pub(crate) fn token(&self) -> anyhow::Result<Option<String>> {
         let Some(file) = &self.token_file else { return Ok(None) };
-        let failed = || format!("failed to read the file of the token (`monitoring.token_file`), {}", file.display());
+        let failed =
+            || format!("failed to read the file of the token (`monitoring.token_file`), {}", file.display());
         let text = std::fs::read_to_string(file).with_context(failed)?;
         let token = text.trim();
         if token.len() < TOKEN_BYTES_MIN {

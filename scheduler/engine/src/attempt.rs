@@ -142,7 +142,9 @@ impl Engine {
             }
             return Fate::Taken;
         }
-        let Some(Holder { at, n, since }) = self.attempts.get(&id.attempt).copied() else { return Fate::Stale };
+        let Some(Holder { at, n, since }) = self.attempts.get(&id.attempt).copied() else {
+            return Fate::Stale;
+        };
         if n != id.n || n == 0 {
             return Fate::Stale;
         }

@@ -270,6 +270,7 @@ pub struct Engine {
     /// Transitions made, ever: for figures.
     pub(crate) transitions: u64,
     pub(crate) tally: crate::figures::Tally,
+    pub(crate) watched: crate::repair::Watched,
 }
 
 /// A run that left memory, and the loads that were asked for before.
@@ -336,6 +337,7 @@ impl Engine {
             quarantined_dags: BTreeMap::new(),
             transitions: 0,
             tally: crate::figures::Tally::default(),
+            watched: crate::repair::Watched::default(),
         }
     }
 

@@ -79,11 +79,28 @@ pub enum Repair {
     Lost,
     /// No executor started it in time: it goes back to the queue.
     TakenBack,
+    /// An executor hasn't said that something ended, and was told to end it once more.
+    EndedAgain,
+    /// The answer to a question didn't come, and it was asked once more.
+    AskedAgain,
+    /// Something slept longer than it said.
+    Woken,
+    /// What an executor held that isn't there any more was let go.
+    LetGo,
 }
 
 impl Repair {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::HandedOverAgain, Self::EndedStranger, Self::Lost, Self::TakenBack];
+    pub const ALL: [Self; 8] = [
+        Self::HandedOverAgain,
+        Self::EndedStranger,
+        Self::Lost,
+        Self::TakenBack,
+        Self::EndedAgain,
+        Self::AskedAgain,
+        Self::Woken,
+        Self::LetGo,
+    ];
 
     /// Its name.
     pub const fn as_str(self) -> &'static str {
@@ -92,6 +109,10 @@ impl Repair {
             Self::EndedStranger => "ended_stranger",
             Self::Lost => "lost",
             Self::TakenBack => "taken_back",
+            Self::EndedAgain => "ended_again",
+            Self::AskedAgain => "asked_again",
+            Self::Woken => "woken",
+            Self::LetGo => "let_go",
         }
     }
 }

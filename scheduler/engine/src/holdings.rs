@@ -50,8 +50,7 @@ impl Engine {
                 // It never got there: whoever was to hand it over died, or still waits for what it needs. But what its
                 // executor was told to end, that will say so, whether it ever came or not.
                 if !taken_back {
-                    self.tally.repair(Repair::HandedOverAgain);
-                    self.hand_over(at);
+                    self.hand_over_lost(at);
                 }
                 continue;
             }

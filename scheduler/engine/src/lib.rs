@@ -37,6 +37,7 @@ mod plan;
 mod quarantine;
 mod question;
 mod queue;
+mod repair;
 mod request;
 mod restore;
 pub mod rows;

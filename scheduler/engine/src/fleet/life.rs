@@ -185,8 +185,7 @@ impl Engine {
             if ti.state == TaskState::Queued && !self.has_begun(at) {
                 // What it was told to end, it will say so, whether it ever came or not.
                 if !ti.live.as_ref().is_some_and(|live| live.taken_back) {
-                    self.tally.repair(Repair::HandedOverAgain);
-                    self.hand_over(at);
+                    self.hand_over_lost(at);
                 }
             } else {
                 self.tally.repair(Repair::Lost);
