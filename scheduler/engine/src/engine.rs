@@ -53,6 +53,8 @@ pub struct Config {
     pub requeues_max: u32,
     /// A worker that isn't heard for this long is lost.
     pub worker_lease: Span,
+    /// What runs on an executor that the service hasn't had for this long is lost.
+    pub executor_missing: Span,
 }
 
 impl Config {
@@ -67,6 +69,7 @@ impl Config {
             queued_max: Span::seconds(600),
             requeues_max: 2,
             worker_lease: Span::seconds(15),
+            executor_missing: Span::seconds(60),
         }
     }
 }

@@ -13,16 +13,14 @@ use dags::{
 
 use crate::{
     dispatch::{End, Outcome},
-    engine::{Engine, Timer},
+    engine::{Ending, Engine, Timer},
     figures::Repair,
     question::Ask,
-    rows::Transition,
+    rows::{ContinuationRow, Transition},
     run::{TiRef, flag},
     state::TaskState,
 };
 
-/// How long an executor may be missing, after a restart for instance, before what it had is lost.
-const MISSING_MAX: Span = Span::seconds(60);
 /// How long an attempt may take to end after it was told to, on top of its grace.
 const ENDING_MAX: Span = Span::seconds(30);
 /// How long the answer to a question may take.
@@ -75,13 +73,14 @@ impl Engine {
             };
             seen.push((id, wanted, Some(holder.at)));
         }
-        let left = self.ending.iter().filter(|(_, ending)| self.is_missing(&ending.executor));
+        let holds = |ending: &Ending| ending.ticket.is_some() && self.is_missing(&ending.executor);
+        let left = self.ending.iter().filter(|(_, ending)| holds(ending));
         seen.extend(left.map(|(id, _)| (*id, Wanted::LetGo, None)));
         let before = std::mem::take(&mut self.watched.since);
         for (id, wanted, at) in seen {
             let since = before.get(&(id, wanted)).copied().unwrap_or(self.now);
             let most = match wanted {
-                Wanted::Executor | Wanted::LetGo => MISSING_MAX,
+                Wanted::Executor | Wanted::LetGo => self.config.executor_missing,
                 Wanted::End => Span(self.config.kill_grace.0 + ENDING_MAX.0),
                 Wanted::Answer => ANSWER_MAX,
             };
@@ -93,10 +92,7 @@ impl Engine {
                 (Wanted::Executor, Some(at)) => self.lose_of_missing(id, at),
                 (Wanted::End, Some(at)) => self.end_again(id, at, most),
                 (Wanted::Answer, Some(at)) => self.ask_again(id, at),
-                (Wanted::LetGo, _) => {
-                    self.tally.repair(Repair::LetGo);
-                    self.confirm_end(id);
-                }
+                (Wanted::LetGo, _) => self.let_go_of_room(id),
                 (Wanted::Executor | Wanted::End | Wanted::Answer, None) => {}
             }
         }
@@ -125,7 +121,33 @@ impl Engine {
             result: None,
             mapped_length: None,
         };
+        let Some(members) = self.run(at.run).tis[at.ti as usize].live.as_ref().map(|live| live.members)
+        else {
+            return;
+        };
         self.attempt_ended(at, &end);
+        // Should the executor come back with it, it is ended.
+        let (since, open) = (Timestamp::MIN, (0..members).collect());
+        self.ending.insert(id, Ending { ticket: None, executor: name, since, members, open, row: 0 });
+    }
+
+    /// What is being ended on an executor that isn't there any more holds nothing for ever.
+    fn let_go_of_room(&mut self, id: DispatchId) {
+        let Some(ending) = self.ending.get_mut(&id) else { return };
+        let (ticket, row) = (ending.ticket.take(), std::mem::take(&mut ending.row));
+        self.tally.repair(Repair::LetGo);
+        if let Some(ticket) = ticket {
+            self.queue.unplace(ticket, id);
+            self.queue.release(ticket);
+        }
+        if row != 0 {
+            self.out.continuations.insert(row, ContinuationRow::done(row));
+        }
+    }
+
+    /// The clock was looked at for the first time in a while: that an executor was missing before says nothing.
+    pub(crate) fn count_missing_again(&mut self) {
+        self.watched.since.retain(|(_, wanted), _| !matches!(wanted, Wanted::Executor | Wanted::LetGo));
     }
 
     /// Hands over once more what its executor doesn't have.

@@ -1,13 +1,6 @@
 //! How a process is, seen from outside: probes, metrics with the names of their page, the engine's state, and who may see what.
 
-use std::{
-    collections::BTreeSet,
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    os::unix::net::UnixStream,
-    path::Path,
-    process::Command,
-};
+use std::{collections::BTreeSet, net::TcpStream, os::unix::net::UnixStream, path::Path, process::Command};
 
 use serde_json::Value;
 

@@ -85,6 +85,7 @@ impl Engine {
         if self.now.since(before) < AWAY {
             return;
         }
+        self.count_missing_again();
         for fleet in self.queue.executors.iter_mut().filter_map(|executor| executor.fleet.as_mut()) {
             fleet.counting_from = self.now;
         }
