@@ -93,7 +93,7 @@ pub(crate) async fn examine(loaded: &Loaded) -> Vec<Finding> {
     findings.push(database(&db).await);
     match migrate::check(&db).await {
         Ok(()) => {
-            findings.push(Finding::ok("migrations", format!("the schema has number {}", migrate::newest())))
+            findings.push(Finding::ok("migrations", format!("the schema has number {}", migrate::newest())));
         }
         Err(error) => {
             let says = format!("{:#}", anyhow::Error::from(error));

@@ -248,7 +248,7 @@ impl Driver {
             Input::Overdue => self.engine.repair(),
             Input::Executor(name, slots) => self.engine.set_executor(&name, slots),
             Input::Retire(runs) => {
-                runs.iter().for_each(|(tenant, dag, run)| self.engine.retire(*tenant, dag, *run))
+                runs.iter().for_each(|(tenant, dag, run)| self.engine.retire(*tenant, dag, *run));
             }
             Input::Worker(name, news) => self.engine.worker_news(&name, news),
         }
