@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Worker(Box<WorkerArgs>),
     /// Say which machines may be workers, and list them
     Workers(WorkersArgs),
+    /// Look at everything that a service stands on and say what isn't as it should be
+    Doctor(DoctorArgs),
+    /// Say how long tenants keep their finished runs
+    Retention(RetentionArgs),
     /// Bring the database's schema up to date, take steps back, or list them
     Migrate(MigrateArgs),
     /// Check DAG files and show everything that is wrong with them
@@ -437,6 +441,58 @@ pub(crate) struct ScheduleArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "It changes nothing and may run beside the service. The exit code is 1 if something is wrong.\n\nExample:\n  \
+    updraft doctor --config /etc/updraft/updraft.toml"
+)]
+pub(crate) struct DoctorArgs {
+    /// How to write what was found
+    #[arg(long, value_enum, default_value_t = DoctorFormat::Text)]
+    pub(crate) format: DoctorFormat,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DoctorFormat {
+    /// For people
+    Text,
+    /// For programs: a list of findings
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  updraft retention set default --days 90")]
+pub(crate) struct RetentionArgs {
+    #[command(subcommand)]
+    pub(crate) command: RetentionCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RetentionCommand {
+    /// Say how long each tenant keeps its finished runs
+    #[command(after_help = "Example:\n  updraft retention list")]
+    List {
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Set how long a tenant keeps its finished runs, with their logs and results
+    #[command(after_help = "Example:\n  updraft retention set default --days 90")]
+    Set {
+        /// The tenant's name
+        tenant: String,
+        /// Days; 0 for ever
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=36_500), required_unless_present = "default")]
+        days: Option<u32>,
+        /// As `retention.run_days` says
+        #[arg(long, conflicts_with = "days")]
+        default: bool,
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Example:\n  updraft config check")]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]
@@ -455,6 +511,9 @@ pub(crate) enum ConfigCommand {
     /// Write the reference page of all settings, in Markdown
     #[command(after_help = "Example:\n  updraft config reference > docs/configuration.md")]
     Reference,
+    /// Write the page of all metrics, in Markdown
+    #[command(after_help = "Example:\n  updraft config metrics > docs/metrics.md")]
+    Metrics,
 }
 
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {

@@ -3,10 +3,13 @@
 mod args;
 mod author;
 mod console;
+mod doctor;
 mod fleet;
 mod internal;
 mod listen;
 mod machine;
+mod monitoring;
+mod retention;
 mod roles;
 mod service;
 mod settings;
@@ -34,6 +37,8 @@ fn main() -> ExitCode {
         Command::Api(args) => service::api(args, console),
         Command::Worker(args) => service::worker(*args, console),
         Command::Workers(args) => service::workers(args, console),
+        Command::Doctor(args) => service::doctor(args, console),
+        Command::Retention(args) => service::retention(args, console),
         Command::Migrate(args) => service::migrate(args, console),
         Command::Validate(args) => author::validate(&args, console),
         Command::Show(args) => author::show(&args, console),

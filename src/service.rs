@@ -2,13 +2,15 @@
 
 use std::process::ExitCode;
 
+use telemetry::Recorder;
+
 use crate::{
     args::{
-        ApiArgs, ConfigArgs, ConfigCommand, MigrateArgs, SchedulerArgs, StandaloneArgs, WorkerArgs,
-        WorkersArgs, WorkersCommand,
+        ApiArgs, ConfigArgs, ConfigCommand, DoctorArgs, DoctorFormat, MigrateArgs, RetentionArgs,
+        RetentionCommand, SchedulerArgs, StandaloneArgs, WorkerArgs, WorkersArgs, WorkersCommand,
     },
     console::{Console, FAILED, USAGE, print},
-    machine,
+    doctor, machine, retention,
     roles::{self, api, migrate, scheduler, standalone, worker},
     settings::{
         Settings, check,
@@ -20,7 +22,7 @@ use crate::{
 
 pub(crate) fn standalone(args: StandaloneArgs, console: Console) -> ExitCode {
     let (loaded, listen) = args.load();
-    serve(loaded, |settings| standalone::run(settings, listen), console)
+    serve(loaded, |settings, recorder| standalone::run(settings, listen, recorder), console)
 }
 
 pub(crate) fn scheduler(args: SchedulerArgs, console: Console) -> ExitCode {
@@ -51,8 +53,51 @@ pub(crate) fn workers(args: WorkersArgs, console: Console) -> ExitCode {
     })())
 }
 
+pub(crate) fn doctor(args: DoctorArgs, console: Console) -> ExitCode {
+    let loaded = match args.settings.load(Vec::new()) {
+        Ok(loaded) => loaded,
+        Err(error) => return refuse(&error, console),
+    };
+    let examined = (|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let findings = runtime.block_on(doctor::examine(&loaded));
+        let text = match args.format {
+            DoctorFormat::Text => doctor::text(&findings),
+            DoctorFormat::Json => serde_json::to_string_pretty(&findings)? + "\n",
+        };
+        print(&text)?;
+        Ok(findings.iter().any(|finding| finding.severity == doctor::Severity::Wrong))
+    })();
+    match examined {
+        Ok(true) => ExitCode::from(FAILED),
+        Ok(false) => ExitCode::SUCCESS,
+        Err(error) => console.finish(Err(error)),
+    }
+}
+
+pub(crate) fn retention(args: RetentionArgs, console: Console) -> ExitCode {
+    let (ask, settings) = match args.command {
+        RetentionCommand::List { settings } => (retention::Ask::List, settings),
+        RetentionCommand::Set { tenant, days, default: _, settings } => {
+            (retention::Ask::Set { tenant, days }, settings)
+        }
+    };
+    let settings = match settings.load(Vec::new()) {
+        Ok(loaded) => loaded.settings,
+        Err(error) => return refuse(&error, console),
+    };
+    console.finish((|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(print(&runtime.block_on(retention::answer(settings, ask))?)?)
+    })())
+}
+
 /// Runs a role until it ends.
-fn serve<F>(loaded: Result<Loaded, Error>, role: impl FnOnce(Settings) -> F, console: Console) -> ExitCode
+fn serve<F>(
+    loaded: Result<Loaded, Error>,
+    role: impl FnOnce(Settings, Recorder) -> F,
+    console: Console,
+) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
 {
@@ -62,7 +107,8 @@ where
     };
     console.finish((|| {
         roles::write_log(&settings.log)?;
-        tokio::runtime::Runtime::new()?.block_on(role(settings))
+        let recorder = telemetry::install().map_err(anyhow::Error::msg)?;
+        tokio::runtime::Runtime::new()?.block_on(role(settings, recorder))
     })())
 }
 
@@ -81,6 +127,9 @@ pub(crate) fn config(args: ConfigArgs, console: Console) -> ExitCode {
     let settings = match args.command {
         ConfigCommand::Reference => {
             return console.code(print(&page::markdown()).map(|()| ExitCode::SUCCESS));
+        }
+        ConfigCommand::Metrics => {
+            return console.code(print(&telemetry::markdown()).map(|()| ExitCode::SUCCESS));
         }
         ConfigCommand::Check { settings } => settings,
     };

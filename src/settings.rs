@@ -47,6 +47,11 @@ pub(crate) struct Settings {
     pub(crate) worker: Worker,
     /// What the process writes to its standard error.
     pub(crate) log: Log,
+    /// How long what is over is kept.
+    pub(crate) retention: Retention,
+    /// How the process is: `/livez`, `/readyz`, `/metrics` and `/debug/state`. They are on the API's Unix socket as well, and
+    /// the first two on its port.
+    pub(crate) monitoring: Monitoring,
 }
 
 /// Settings of this machine.
@@ -306,6 +311,29 @@ impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Auto, filter: "info".to_owned() }
     }
+}
+
+/// Settings of what is kept.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Retention {
+    /// How many days a tenant keeps its finished runs, with their logs and results, if it doesn't say so itself (`updraft
+    /// retention`); 0 for ever. A DAG's last run stays, since the next may depend on it.
+    #[schemars(range(min = 0, max = 36_500))]
+    pub(crate) run_days: u32,
+}
+
+/// Settings of monitoring.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Monitoring {
+    /// The address of a port for monitoring alone, such as `127.0.0.1:9180`, different for each process of a machine. If absent,
+    /// there is none. It has no TLS.
+    #[schemars(with = "Option<String>")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A file with a token that `/metrics` and `/debug/state` demand as `Authorization: Bearer TOKEN`. Without it they answer
+    /// on loopback only; `/livez` and `/readyz` answer everybody.
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// How log lines are written.

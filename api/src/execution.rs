@@ -188,5 +188,6 @@ fn router<A: Attempts>(parts: Parts<A>) -> Router {
         .nest("/execution", routes)
         .fallback(|| async { error::Error::NotFound })
         .layer(DefaultBodyLimit::max(engine::execution::LOG_BYTES_MAX))
+        .layer(axum::middleware::from_fn(crate::measure::measured))
         .with_state(state)
 }

@@ -12,6 +12,8 @@ mod error;
 pub mod execution;
 mod extract;
 mod list;
+mod measure;
+pub mod monitoring;
 mod objects;
 mod peer;
 pub mod policy;

@@ -4,10 +4,11 @@ use std::task::{Context, Poll};
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Request},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderName, HeaderValue, StatusCode, Uri, uri::PathAndQuery},
     middleware::{Next, map_response},
     response::{IntoResponse as _, Response},
+    routing::get,
 };
 use tower::Service;
 use tracing::Instrument as _;
@@ -16,6 +17,9 @@ use crate::{
     access::TenantInPath,
     auth,
     error::Error,
+    measure,
+    monitoring::Monitor,
+    peer::Peer,
     routes::{Declared, Routes},
     state::Api,
     v1, v2,
@@ -48,6 +52,7 @@ pub fn routes() -> Vec<Declared> {
 pub(crate) fn app(api: Api) -> App {
     let routes = all()
         .into_router()
+        .merge(monitored())
         .fallback(|| async { Error::NotFound("Not Found".to_owned()) })
         .method_not_allowed_fallback(|| async {
             let body = Json(serde_json::json!({ "detail": "Method Not Allowed" }));
@@ -55,8 +60,40 @@ pub(crate) fn app(api: Api) -> App {
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(api)
+        .layer(axum::middleware::from_fn(measure::measured))
         .layer(axum::middleware::from_fn(traced));
     App(routes)
+}
+
+/// How the process is. Outside of the socket only whether it lives and is ready.
+fn monitored() -> Router<Api> {
+    let nowhere = || Error::NotFound("Not Found".to_owned());
+    let monitor = move |api: &Api| api.0.monitor.clone().ok_or_else(nowhere);
+    let inside = move |api: &Api, peer: Peer| match peer {
+        Peer::Unix { .. } => monitor(api),
+        Peer::Tcp { .. } => Err(nowhere()),
+    };
+    Router::new()
+        .route("/livez", get(|| async { Monitor::live() }))
+        .route(
+            "/readyz",
+            get(move |State(api): State<Api>, peer: Peer| async move {
+                let inside = matches!(peer, Peer::Unix { .. });
+                Ok::<_, Error>(monitor(&api)?.ready(inside).await)
+            }),
+        )
+        .route(
+            "/metrics",
+            get(move |State(api): State<Api>, peer: Peer| async move {
+                Ok::<_, Error>(inside(&api, peer)?.metrics().await)
+            }),
+        )
+        .route(
+            "/debug/state",
+            get(move |State(api): State<Api>, peer: Peer| async move {
+                Ok::<_, Error>(inside(&api, peer)?.state().await)
+            }),
+        )
 }
 
 /// The routes, behind what takes `/t/TENANT` off a path before any route is chosen.

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    monitoring::Monitor,
     objects::{AnyObjects, Objects},
     policy::Policies,
     sign_in::{Guesses, Hasher},
@@ -32,6 +33,8 @@ pub struct Parts<O> {
     pub default_pool_slots: i32,
     /// How long a request waits for an owner before it is withdrawn; 10 s but in tests.
     pub owner_wait: Duration,
+    /// Answers how the process is: to everybody whether it is ready, and on the socket what is inside.
+    pub monitor: Option<Monitor>,
 }
 
 impl<O> fmt::Debug for Parts<O> {
@@ -53,6 +56,7 @@ pub(crate) struct State {
     pub(crate) objects: Box<dyn AnyObjects>,
     pub(crate) default_pool_slots: i32,
     pub(crate) owner_wait: Duration,
+    pub(crate) monitor: Option<Monitor>,
     pub(crate) hasher: Hasher,
     pub(crate) guesses: Guesses,
     pub(crate) policies: Policies,
@@ -66,7 +70,8 @@ impl Api {
 
     /// Puts the parts together.
     pub fn new<O: Objects>(parts: Parts<O>) -> Self {
-        let Parts { db, sealer, tenant, wake, settled, objects, default_pool_slots, owner_wait } = parts;
+        let Parts { db, sealer, tenant, wake, settled, objects, default_pool_slots, owner_wait, monitor } =
+            parts;
         Self(Arc::new(State {
             db,
             sealer,
@@ -76,6 +81,7 @@ impl Api {
             objects: Box::new(objects),
             default_pool_slots,
             owner_wait,
+            monitor,
             hasher: Hasher::new(),
             guesses: Guesses::default(),
             policies: Policies::default(),

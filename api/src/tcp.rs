@@ -195,6 +195,7 @@ pub async fn serve_tcp(tcp: Tcp, api: Api, cancel: CancellationToken) -> Result<
     let Tcp { listener, tls, rules, .. } = tcp;
     let closing = api.0.closing.clone();
     let app = router::app(api);
+    telemetry::gauge(telemetry::Metric::Connections, &[]).set(0.0);
     let mut connections: JoinSet<()> = JoinSet::new();
     let open = Arc::new(Mutex::new(BTreeMap::new()));
     loop {
@@ -255,12 +256,14 @@ impl Place {
         }
         *count += 1;
         drop(counts);
+        telemetry::gauge(telemetry::Metric::Connections, &[]).increment(1.0);
         Some(Self { open: open.clone(), from })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        telemetry::gauge(telemetry::Metric::Connections, &[]).decrement(1.0);
         let mut counts = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.from) {
             *count -= 1;

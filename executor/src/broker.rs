@@ -53,6 +53,31 @@ pub enum Error {
     Closed,
 }
 
+/// What is in the broker's queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queues {
+    /// Messages to the owner of the shard; none if there is no such queue yet.
+    pub reports: u32,
+    /// Messages that could not be read.
+    pub dead: u32,
+}
+
+/// Looks at the broker without changing anything: a queue that isn't there is empty.
+pub async fn examine(url: &str, shard: ShardId) -> Result<Queues, Error> {
+    let connection = connect(uri(url)?, "updraft doctor").await?;
+    let (mut reports, mut dead) = (0, 0);
+    for (name, count) in [(shard_queue(shard), &mut reports), (DEAD.to_owned(), &mut dead)] {
+        // A channel that asks for a queue that isn't there is closed by the broker.
+        let channel = connection.create_channel().await?;
+        let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        if let Ok(queue) = channel.queue_declare(name.as_str().into(), look, FieldTable::default()).await {
+            *count = queue.message_count();
+        }
+    }
+    connection.close(200, "done".into()).await?;
+    Ok(Queues { reports, dead })
+}
+
 /// The queue of a worker.
 pub(crate) fn worker_queue(worker: WorkerId) -> String {
     format!("updraft.worker.{worker}")

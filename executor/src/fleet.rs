@@ -118,7 +118,7 @@ enum Command {
 }
 
 /// What handles and service share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     /// The engine's clock, as last told.
     now: Timestamp,
@@ -128,6 +128,22 @@ struct Shared {
     confirmed: BTreeSet<DispatchId>,
     confirmed_order: VecDeque<DispatchId>,
     counts: Counts,
+    /// Whether workers can be heard; if not, why, as far as it is known.
+    hearing: Result<(), String>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            now: Timestamp::default(),
+            waiting: VecDeque::new(),
+            workers: BTreeMap::new(),
+            confirmed: BTreeSet::new(),
+            confirmed_order: VecDeque::new(),
+            counts: Counts::default(),
+            hearing: Err("the broker hasn't been reached yet".to_owned()),
+        }
+    }
 }
 
 impl Shared {
@@ -212,6 +228,11 @@ impl FleetExecutor {
     /// Counts since it was opened.
     pub fn counts(&self) -> Counts {
         lock(&self.shared).counts
+    }
+
+    /// Whether workers can be heard through the broker; if not, why.
+    pub fn hearing(&self) -> Result<(), String> {
+        lock(&self.shared).hearing.clone()
     }
 
     async fn send(&self, command: Command) -> Result<(), Error> {

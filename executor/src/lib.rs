@@ -23,4 +23,6 @@ pub mod supervise;
 mod wire;
 pub mod worker;
 
+pub use result::touch;
+
 pub use contract::{Capacity, Error, Executor, Work};

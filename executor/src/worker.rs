@@ -27,8 +27,10 @@ mod jobs;
 mod link;
 mod runner;
 mod runtime;
+mod watch;
 
 pub use detect::capacity;
+pub use watch::{Glance, Watch};
 
 /// How a worker's attempts are run.
 #[derive(Debug, Clone)]
@@ -61,6 +63,8 @@ pub struct Options {
     pub run: Run,
     /// How long running attempts may take to end when the worker is drained; after that they are given back.
     pub drain_max: Duration,
+    /// Where it says how it is.
+    pub watch: Watch,
 }
 
 /// Why a worker can't work.
@@ -106,6 +110,9 @@ pub async fn run(options: Options, drain: CancellationToken, cancel: Cancellatio
     let registered = options.api.register(&register, &cancel).await.map_err(Error::Register)?;
     let Some(registered) = registered else { return Ok(()) };
     tracing::info!(%worker, slots = registered.spec.slots, queues = ?registered.spec.queues, "the worker is registered");
+    options.watch.say(|glance| {
+        (glance.worker, glance.slots) = (Some(worker), registered.spec.slots);
+    });
     let (reports, received) = mpsc::channel(1024);
     let end = cancel.child_token();
     let (runner, service) = match &options.run {
@@ -132,7 +139,7 @@ pub async fn run(options: Options, drain: CancellationToken, cancel: Cancellatio
             None => end.cancelled().await,
         }
     };
-    let (link, orders) = Link::new(options.broker.clone(), worker, registered.shard);
+    let (link, orders) = Link::new(options.broker.clone(), worker, registered.shard, options.watch.clone());
     let runtime = Runtime::new(&options, worker, runner, link.sender());
     let work = async {
         runtime.work(orders, received, drain, cancel.clone()).await;

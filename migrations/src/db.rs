@@ -206,6 +206,19 @@ impl Db {
         }
     }
 
+    /// Connections that are in use, and those that wait for use.
+    pub fn connections(&self) -> (u32, u32) {
+        let (size, idle) = match self {
+            Self::Sqlite(sqlite) => {
+                let readers = sqlite.read.get_sqlite_connection_pool();
+                (sqlite.writer.size() + readers.size(), sqlite.writer.num_idle() + readers.num_idle())
+            }
+            Self::Postgres(postgres) => (postgres.pool.size(), postgres.pool.num_idle()),
+        };
+        let idle = u32::try_from(idle).unwrap_or(u32::MAX).min(size);
+        (size - idle, idle)
+    }
+
     /// Ends all connections; statements under way are finished first.
     pub async fn close(self) {
         match self {

@@ -21,6 +21,7 @@ mod m0003_chain_depth;
 mod m0004_alert;
 mod m0005_input_request;
 mod m0006_workers;
+mod m0007_retention;
 
 /// How long a second process waits for the one that is migrating.
 const WAIT_FOR_OTHER: &str = "SET lock_timeout = '60s'";
@@ -36,6 +37,7 @@ impl MigratorTrait for Steps {
             Box::new(m0004_alert::STEP),
             Box::new(m0005_input_request::STEP),
             Box::new(m0006_workers::STEP),
+            Box::new(m0007_retention::STEP),
         ]
     }
 }

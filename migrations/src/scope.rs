@@ -19,7 +19,7 @@ impl TenantScope {
     }
 }
 
-/// All tenants of a shard: the driver, recovery and retention. Made from a held lease only.
+/// All tenants of a shard: the driver, recovery and retention. Made from a held lease, or for an operator's command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardScope {
     shard: ShardId,
@@ -27,6 +27,10 @@ pub struct ShardScope {
 
 impl ShardScope {
     pub(crate) const fn new(shard: ShardId) -> Self {
+        Self { shard }
+    }
+    /// For a command of whoever operates the service and has its database.
+    pub const fn maintenance(shard: ShardId) -> Self {
         Self { shard }
     }
     /// The shard.

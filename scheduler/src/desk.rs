@@ -42,8 +42,11 @@ impl<F: Facts> Desk<F> {
             match self.try_answer(question).await {
                 Ok(answer) => return answer,
                 Err(Refused::Now(error)) => {
-                    let (run, task) = (&question.run, &question.task_id);
-                    tracing::warn!(run.id = %run, task.id = %task, %error, "a question waits");
+                    tracing::warn!(
+                        tenant.id = %question.tenant, dag.id = %question.dag_id, run.id = %question.run,
+                        task.id = %question.task_id, map_index = question.map_index,
+                        attempt = %question.id.attempt, %error, "a question waits"
+                    );
                     clock::sleep(wait).await;
                     wait = Span((wait.0 * 2).min(Span::seconds(5).0));
                 }

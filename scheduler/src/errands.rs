@@ -10,12 +10,12 @@ use engine::{
 };
 use tokio::sync::mpsc;
 
-use crate::{clock, desk::chain};
+use crate::{clock, desk::chain, meters::CommitMeters};
 
 /// Requests that are read at once.
 pub(crate) const REQUESTS_AT_ONCE: usize = 256;
 /// The longest wait before something that failed is tried again.
-const WAIT_MAX: Span = Span::seconds(5);
+pub(crate) const WAIT_MAX: Span = Span::seconds(5);
 
 /// What the journal's task is asked.
 #[derive(Debug)]
@@ -57,9 +57,15 @@ pub(crate) async fn run_errands<J: Journal>(
     mut errands: mpsc::Receiver<Errand>,
     events: mpsc::Sender<Event>,
 ) {
+    let meters = CommitMeters::new();
     while let Some(errand) = errands.recv().await {
         let event = match errand {
-            Errand::Commit(batch) => Event::Input(Input::Committed(journal.commit(&batch).await)),
+            Errand::Commit(batch) => {
+                let began = clock::monotonic();
+                let outcome = journal.commit(&batch).await;
+                meters.committed(&batch, &outcome, began.elapsed(), clock::now());
+                Event::Input(Input::Committed(outcome))
+            }
             Errand::Position => Event::Input(Input::Position(until_ok!(journal.position(), events))),
             Errand::Load(load) => {
                 let loaded = until_ok!(journal.load(load.clone()), events);

@@ -60,6 +60,10 @@ impl Fleet {
         self.executor.tick(now);
     }
 
+    pub(crate) fn counts(&self) -> executor::fleet::Counts {
+        self.executor.counts()
+    }
+
     pub(crate) fn handle(&self) -> Handle {
         Handle { name: self.name.clone(), executor: self.executor.clone() }
     }

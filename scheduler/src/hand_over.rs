@@ -12,6 +12,7 @@ use crate::{
     desk::{Desk, chain},
     executors::{Executors, Kind},
     facts::Facts,
+    say::about,
 };
 
 /// The longest wait before something that failed is tried again.
@@ -28,7 +29,7 @@ pub(crate) async fn held(executors: &Executors, dispatch: &Dispatch) -> BTreeSet
                 return ours.map(|held| held.member).collect();
             }
             Err(error) => {
-                tracing::warn!(dispatch = %dispatch.id, %error, "an executor doesn't say what it holds");
+                about!(warn, dispatch, %error, "an executor doesn't say what it holds");
                 clock::sleep(wait).await;
                 wait = Span((wait.0 * 2).min(WAIT_MAX.0));
             }
@@ -74,7 +75,7 @@ pub(crate) async fn hand_over<F: Facts>(
             Ok(built) => break built,
             Err(context::Error::Missing(reason)) => return Err(reason),
             Err(context::Error::Facts(error)) => {
-                tracing::warn!(dispatch = %dispatch.id, error = %chain(&error), "an attempt waits for the database");
+                about!(warn, dispatch, error = %chain(&error), "an attempt waits for the database");
                 clock::sleep(wait).await;
                 wait = Span((wait.0 * 2).min(WAIT_MAX.0));
             }
@@ -90,7 +91,7 @@ pub(crate) async fn hand_over<F: Facts>(
                 Ok(()) => break,
                 Err(executor::Error::Refused(reason)) => return Err(reason),
                 Err(error) => {
-                    tracing::warn!(dispatch = %dispatch.id, %error, "an attempt waits for its executor");
+                    about!(warn, dispatch, %error, "an attempt waits for its executor");
                     clock::sleep(wait).await;
                     wait = Span((wait.0 * 2).min(WAIT_MAX.0));
                 }

@@ -23,7 +23,7 @@ pub(crate) async fn keep(executors: &Executors, holder: Option<&Kind>, objects: 
             match keep_one(executor, objects, receipt).await {
                 Ok(()) | Err(executor::Error::Unknown { .. }) => break,
                 Err(error) if attempt == TRIES => {
-                    tracing::error!(dispatch = %receipt.dispatch, %error, "failed to keep a log; its executor still has it");
+                    tracing::error!(attempt = %receipt.dispatch.attempt, dispatch = %receipt.dispatch, %error, "failed to keep a log; its executor still has it");
                 }
                 Err(_) => clock::sleep(dags::time::Span::millis(200 << attempt)).await,
             }

@@ -142,6 +142,12 @@ impl Keep {
                 renewed = self.lease.renew(self.ttl, &clock::now) => renewed,
                 () = clock::sleep(left(since)) => return Lost::NotRenewed,
             };
+            let outcome = match &renewed {
+                Ok(()) => "done",
+                Err(Error::Fenced { .. }) => "fenced",
+                Err(_) => "failed",
+            };
+            telemetry::counter(telemetry::Metric::LeaseRenewals, &[("outcome", outcome)]).increment(1);
             pause = match renewed {
                 Ok(()) => {
                     since = before;

@@ -115,6 +115,14 @@ impl Objects {
         Ok(Some(chunk))
     }
 
+    /// Removes the logs of a dispatch, if there are any.
+    pub fn remove_logs(&self, dispatch: DispatchId) -> io::Result<()> {
+        match fs::remove_dir_all(self.root.join("logs").join(dispatch.to_string())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes a file whole: beside its place first, then moved there.
     pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));

@@ -5,7 +5,7 @@
 //! input of the driver.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -16,13 +16,12 @@ use dags::{
 use engine::{
     Config,
     command::Refusal,
-    dispatch::{Dispatch, News, Report},
+    dispatch::Report,
     driver::{Action, Counts, Driver, Input, Stop},
     journal::Journal,
-    rows::Broken,
+    rows::{Broken, Subject},
 };
-use executor::Executor as _;
-use futures::StreamExt as _;
+use migrations::store::retention::Old;
 use plugins::{policy::Policy, script::ScriptPool};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,13 +31,15 @@ use crate::{
     contain::{self, Panic},
     desk::Desk,
     errands::{Errand, Event, REQUESTS_AT_ONCE, run_errands},
-    executors::{Executors, Kind},
+    executors::Executors,
     facts::Facts,
     fleet::{self, Fleet, FleetParts},
-    hand_over::{hand_over, held, not_started},
-    keeper,
+    look::Look,
+    meters::{HandOverMeter, Meters},
     objects::Objects,
 };
+
+mod carry;
 
 /// Reports and other inputs that may wait.
 const INPUTS_MAX: usize = 16_384;
@@ -52,8 +53,6 @@ const LOOK_AROUND: Span = Span::seconds(15);
 const DISPATCHES_AT_ONCE: usize = 16;
 /// How long a drain waits for logs to be kept after the last end.
 const KEEP_MAX: Span = Span::seconds(5);
-/// The longest wait before something that failed is tried again.
-const WAIT_MAX: Span = Span::seconds(5);
 
 /// What a shell works with.
 #[derive(Debug)]
@@ -88,6 +87,10 @@ pub struct Parts<J, F> {
     pub settled: Arc<Notify>,
     /// Rung when alerts are stored that are to be delivered.
     pub alerted: Arc<Notify>,
+    /// Questions of those who want to see inside.
+    pub looks: Option<mpsc::Receiver<Look>>,
+    /// Runs that aren't kept any more.
+    pub retire: Option<mpsc::Receiver<Vec<Old>>>,
 }
 
 /// What can be seen of a shell from outside.
@@ -156,6 +159,8 @@ where
         wake,
         settled,
         alerted,
+        mut looks,
+        mut retire,
     } = parts;
     let driver = contain::build(&mut journal, &config, isolate).await?;
     let (events, inbound) = mpsc::channel(INPUTS_MAX);
@@ -180,8 +185,13 @@ where
         settled,
         alerted,
         fleet: fleet.map(Fleet::new),
+        meters: Meters::new(),
+        hand_overs: HandOverMeter::new(),
+        admitted: Timestamp(0),
     };
-    let ended = Box::pin(shell.work(inbound, reports, wake, status, drain.clone(), cancel.clone())).await;
+    let work =
+        shell.work(inbound, reports, wake, status, (&mut looks, &mut retire), drain.clone(), cancel.clone());
+    let ended = Box::pin(work).await;
     tasks.close();
     if ended == Ended::Asked && drain.is_cancelled() && !cancel.is_cancelled() {
         // All attempts have ended: what is left are logs to be kept.
@@ -217,6 +227,18 @@ struct Shell<F> {
     settled: Arc<Notify>,
     alerted: Arc<Notify>,
     fleet: Option<Fleet>,
+    meters: Meters,
+    hand_overs: HandOverMeter,
+    /// The engine's clock of the batch that is under way or was last: what it admitted is handed over after it.
+    admitted: Timestamp,
+}
+
+/// What comes next, or never.
+async fn next<T>(from: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
+    match from {
+        Some(from) => from.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl<F: Facts> Shell<F> {
@@ -226,6 +248,7 @@ impl<F: Facts> Shell<F> {
         mut reports: mpsc::Receiver<Report>,
         wake: Arc<Notify>,
         status: watch::Sender<Status>,
+        (looks, retire): (&mut Option<mpsc::Receiver<Look>>, &mut Option<mpsc::Receiver<Vec<Old>>>),
         drain: CancellationToken,
         cancel: CancellationToken,
     ) -> Ended {
@@ -282,6 +305,13 @@ impl<F: Facts> Shell<F> {
                     self.ask_inbox().await;
                     Input::Tick
                 }
+                Some(look) = next(looks) => {
+                    self.show(look);
+                    continue;
+                }
+                Some(old) = next(retire) => {
+                    Input::Retire(old.into_iter().map(|old| (old.tenant, old.dag_id, old.run)).collect())
+                }
                 () = drain.cancelled(), if !draining => {
                     draining = true;
                     for name in self.executors.clone().keys() {
@@ -310,9 +340,21 @@ impl<F: Facts> Shell<F> {
             let dispatched = self.holders().len();
             let idle = !self.driver.is_busy() && dispatched == 0;
             status.send_replace(Status { counts: self.driver.counts(), dispatched, idle });
+            self.meters.tell(&mut self.driver);
+            if let Some(fleet) = &self.fleet {
+                self.meters.tell_fleet(fleet.counts());
+            }
             if draining && idle {
                 return Ended::Asked;
             }
+        }
+    }
+
+    /// Answers whoever wants to see inside, if they still wait.
+    fn show(&self, look: Look) {
+        match look {
+            Look::Figures(reply) => drop(reply.send(self.driver.engine().figures())),
+            Look::Overview(reply) => drop(reply.send(Box::new(self.driver.engine().overview()))),
         }
     }
 
@@ -387,7 +429,10 @@ impl<F: Facts> Shell<F> {
 
     async fn act(&mut self, action: Action) -> Option<Ended> {
         match action {
-            Action::Commit(batch) => self.errand(Errand::Commit(batch)).await,
+            Action::Commit(batch) => {
+                self.admitted = batch.now;
+                self.errand(Errand::Commit(batch)).await;
+            }
             Action::ReadPosition => self.errand(Errand::Position).await,
             Action::Load(load) => self.errand(Errand::Load(load)).await,
             Action::Dispatch(dispatches) => self.dispatch(dispatches),
@@ -405,13 +450,23 @@ impl<F: Facts> Shell<F> {
             Action::Alert(_) => self.alerted.notify_one(),
             Action::Fault(faults) => {
                 for fault in faults {
-                    tracing::error!(run.id = %fault.run, task = ?fault.task, error = %fault.refused, "the engine refused a transition");
+                    let (task, map_index) = &fault.task;
+                    tracing::error!(
+                        tenant.id = %fault.tenant, dag.id = %fault.dag_id, run.id = %fault.run, task.id = %task,
+                        map_index, error = %fault.refused, "the engine refused a transition"
+                    );
                 }
             }
             Action::Quarantined(broken) => {
-                for Broken { subject, reason, .. } in broken {
+                for Broken { subject, dag_id, reason } in broken {
+                    let (tenant, dag, run) = match subject {
+                        Subject::Dag(tenant, dag) => (tenant, Some(dag), None),
+                        Subject::Run(tenant, run) => (tenant, dag_id, Some(run)),
+                    };
                     tracing::error!(
-                        ?subject,
+                        tenant.id = %tenant,
+                        dag.id = dag.map(|dag| dag.to_string()),
+                        run.id = run.map(|run| run.to_string()),
                         reason,
                         "quarantined: it is left alone until it is mended and released, or deleted"
                     );
@@ -432,134 +487,5 @@ impl<F: Facts> Shell<F> {
                 () = task => {}
             }
         });
-    }
-
-    fn dispatch(&mut self, mut dispatches: Vec<Dispatch>) {
-        if let Some(fleet) = &mut self.fleet {
-            dispatches = fleet.dispatch(dispatches);
-        }
-        let now = self.driver.engine().now();
-        {
-            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            // A second hand-over of what is still on its way would race with the first.
-            dispatches.retain(|dispatch| match under_way.entry(dispatch.id) {
-                Entry::Vacant(free) => {
-                    free.insert(now);
-                    true
-                }
-                Entry::Occupied(_) => false,
-            });
-            let mut holders = self.holders();
-            for dispatch in &dispatches {
-                for member in 0..dispatch.members {
-                    holders.insert((dispatch.id, member), dispatch.executor.clone());
-                }
-            }
-        }
-        let (desk, executors, events) = (self.desk.clone(), self.executors.clone(), self.events.clone());
-        let under_way = self.under_way.clone();
-        self.start(async move {
-            futures::stream::iter(dispatches)
-                .for_each_concurrent(DISPATCHES_AT_ONCE, |dispatch| {
-                    let (desk, executors, events, under_way) = (&desk, &executors, &events, &under_way);
-                    async move {
-                        let failed = hand_over(desk, executors, &dispatch).await.err();
-                        if let Some(reason) = failed {
-                            let held = held(executors, &dispatch).await;
-                            let missing = (0..dispatch.members).filter(|member| !held.contains(member));
-                            let end = || News::Ended(not_started(reason.clone()));
-                            let reports = missing
-                                .map(|member| Report::new(dispatch.id, member, u32::MAX, end()))
-                                .collect();
-                            drop(events.send(Event::Input(Input::Reports(reports))).await);
-                        }
-                        under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&dispatch.id);
-                    }
-                })
-                .await;
-        });
-    }
-
-    fn kill(&self, kills: Vec<engine::dispatch::Kill>) {
-        let executors = self.executors.clone();
-        self.start(async move {
-            for kill in kills {
-                let Some(executor) = executors.get(&kill.executor) else {
-                    tracing::warn!(executor = %kill.executor, dispatch = %kill.id, "an executor that isn't there can't end a dispatch");
-                    continue;
-                };
-                let mut wait = Span::millis(50);
-                while let Err(error) = executor.kill(kill.clone()).await {
-                    tracing::warn!(%error, dispatch = %kill.id, "failed to end a dispatch; trying again");
-                    clock::sleep(wait).await;
-                    wait = Span((wait.0 * 2).min(WAIT_MAX.0));
-                }
-            }
-        });
-    }
-
-    fn confirm(&mut self, receipts: &[engine::driver::Receipt]) {
-        let mut receipts = receipts.to_vec();
-        if let Some(fleet) = &mut self.fleet {
-            receipts = fleet.settle(receipts);
-        }
-        let ended: Vec<_> = receipts.iter().filter(|receipt| receipt.ended).copied().collect();
-        if ended.is_empty() {
-            return;
-        }
-        let mut work = Vec::with_capacity(ended.len());
-        {
-            let mut holders = self.holders();
-            for receipt in ended {
-                let holder = holders.remove(&(receipt.dispatch, receipt.member));
-                work.push((receipt, holder));
-            }
-        }
-        let (executors, objects) = (self.executors.clone(), self.desk.objects.clone());
-        self.start(async move {
-            futures::stream::iter(work)
-                .for_each_concurrent(4, |(receipt, holder)| {
-                    let (executors, objects) = (&executors, &objects);
-                    async move {
-                        let holder = holder.and_then(|name| executors.get(&name));
-                        keeper::keep(executors, holder, objects, receipt).await;
-                    }
-                })
-                .await;
-        });
-    }
-
-    /// Asks every executor what it holds, and tells the engine.
-    fn look_around(&self) {
-        // What is on its way may arrive after the executor has answered.
-        let oldest = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).values().min().copied();
-        let now = self.driver.engine().now();
-        let as_of = oldest.map_or(now, |oldest| oldest.min(now));
-        for (name, executor) in self.executors.iter() {
-            // Workers say by themselves what they hold.
-            if matches!(executor, Kind::Noop(_) | Kind::Fleet(_)) {
-                continue;
-            }
-            let (name, executor) = (name.clone(), executor.clone());
-            let (events, holders) = (self.events.clone(), self.holders.clone());
-            self.start(async move {
-                match executor.list().await {
-                    Ok(held) => {
-                        {
-                            let mut holders = holders.lock().unwrap_or_else(PoisonError::into_inner);
-                            // What has ended may be confirmed by now; nobody would take it out again.
-                            for held in held.iter().filter(|held| !held.ended) {
-                                holders.entry((held.id, held.member)).or_insert_with(|| name.clone());
-                            }
-                        }
-                        let input = Input::Holdings { executor: name, held, as_of };
-                        drop(events.send(Event::Input(input)).await);
-                    }
-                    Err(error) => {
-                        tracing::warn!(executor = %name, %error, "an executor doesn't say what it holds");
-                    }
-                }
-            });
-        }
     }
 }

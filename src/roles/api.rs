@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use api::{Api, Socket};
+use api::{Api, Socket, monitoring::Monitor};
 use dags::ids::TenantId;
 use migrations::{
     Db, Role, migrate,
@@ -11,6 +11,7 @@ use migrations::{
     wake::Topic,
 };
 use scheduler::{hints, objects::Objects};
+use telemetry::Recorder;
 use tokio::sync::Notify;
 
 use super::{
@@ -19,11 +20,12 @@ use super::{
 };
 use crate::{
     fleet::{self, TaskApi},
+    monitoring::{self, Process},
     settings::Settings,
 };
 
 /// Runs until a signal; answers under way are finished.
-pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
+pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Result<()> {
     let url = settings.shared_database()?;
     let db = Db::connect(url, Role::Service).await.context("failed to open the database")?;
     migrate::check(&db).await?;
@@ -40,6 +42,8 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         let (keys, sealer) = (fleet::keys(&key), Sealer::new(key.clone()));
         TaskApi { fleet, db: db.clone(), keys, sealer, objects: objects.clone() }
     });
+    let port = monitoring::open(&settings).await?;
+    let monitor = Monitor::new(Process { db: Some(db.clone()), ..Process::new("api", recorder.clone()) });
     let (asked, settled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let api = Api::new(api::Parts {
         db: db.clone(),
@@ -53,11 +57,14 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         objects: NodeObjects { objects, executor: Current::default() },
         default_pool_slots: settings.scheduler.default_pool_slots,
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
+        monitor: Some(monitor.clone()),
     });
+    let monitoring = monitoring::serve(port, monitor, recorder, stop.cancel.clone());
     let workers = fleet::answer(task_api, stop.drain.clone());
     tokio::select! {
         served = api::serve(socket, api, stop.drain.clone()) => served.context("the API stopped"),
         stopped = workers => Err(stopped),
+        stopped = monitoring => Err(stopped),
         () = stop.cancel.cancelled() => Ok(()),
         never = hints::pass_on(&db, Topic::Inbox, &asked) => match never {},
         never = hints::hear(&db, Topic::Outcomes, || settled.notify_waiters()) => match never {},

@@ -1,34 +1,47 @@
 //! `updraft scheduler`: stands by for the shard's lease, owns the shard, and stands by again when the lease is lost.
 
 use anyhow::Context as _;
+use api::monitoring::Monitor;
 use dags::time::Span;
 use migrations::{Db, Role, migrate, seal::MasterKey};
 use scheduler::{clock, conflicts::Conflicts, shell::Status};
+use telemetry::Recorder;
 use tokio::sync::watch;
 
 use super::{
     Stop,
     scheduling::{Over, Scheduling},
 };
-use crate::settings::Settings;
+use crate::{monitoring, settings::Settings};
 
 /// Runs until a signal: the first one drains as the settings say and hands the shard over, the second one leaves at once.
-pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
+pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Result<()> {
     let url = settings.shared_database()?;
     let db = Db::connect(url, Role::Owner).await.context("failed to open the database")?;
     migrate::check(&db).await?;
     let key = MasterKey::load(&settings.master_file()?)
         .context("failed to read the master key (`keys.master_file`)")?;
     let stop = Stop::on_signals()?;
-    let scheduling = Scheduling::new(&settings, db, key, owner(), Span::ZERO)?;
+    let port = monitoring::open(&settings).await?;
+    let scheduling = Scheduling::new(&settings, db, key, owner(), Span::ZERO, false)?;
+    let monitor = Monitor::new(scheduling.process("scheduler", recorder.clone()));
+    let monitoring = monitoring::serve(port, monitor, recorder, stop.cancel.clone());
+    tokio::select! {
+        ended = stand_by(&scheduling, &stop) => ended,
+        stopped = monitoring => Err(stopped),
+    }
+}
+
+/// Owns the shard whenever it can be had, until it is asked to end.
+async fn stand_by(scheduling: &Scheduling, stop: &Stop) -> anyhow::Result<()> {
     let (status, _) = watch::channel(Status::default());
     let mut conflicts = Conflicts::default();
     loop {
         let term = tokio::select! {
-            term = scheduling.claim.wait(|_| {}) => term?,
+            term = scheduling.claim.wait(|why| scheduling.stand(why)) => term?,
             () = stop.drain.cancelled() => return Ok(()),
         };
-        match Box::pin(scheduling.serve(term, &mut conflicts, &status, &stop)).await? {
+        match Box::pin(scheduling.serve(term, &mut conflicts, &status, stop)).await? {
             Over::Asked => return Ok(()),
             Over::Lost(lost) => tracing::error!("{lost}; standing by"),
             Over::Stopped(pause) => clock::sleep(pause).await,

@@ -35,9 +35,11 @@ use scheduler::{
     hints,
     lease::{Claim, Lost, Term},
     objects::Objects,
+    retention::Retention,
     shell::{self, Ended, Parts, Status},
     watch::{FolderWatch, Found, Settings as WatchSettings},
 };
+use telemetry::Recorder;
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinSet,
@@ -47,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Stop, objects::Current, script_program};
 use crate::{
     fleet::{self, FleetSettings, TaskApi},
+    monitoring::{Owning, Process, Standing},
     settings::{Kind, Settings, place::Chosen},
 };
 
@@ -79,6 +82,9 @@ pub(super) struct Scheduling {
     script_program: Option<PathBuf>,
     scripts: Option<ScriptPool>,
     data_folders: Vec<PathBuf>,
+    retention_days: u32,
+    /// What can be seen of it.
+    pub(super) owning: Owning,
 }
 
 /// How a term ended.
@@ -93,13 +99,15 @@ pub(super) enum Over {
 }
 
 impl Scheduling {
-    /// Takes from the settings what a term needs. `drain` is how long a drain waits if the settings don't say.
+    /// Takes from the settings what a term needs. `drain` is how long a drain waits if the settings don't say; `alone` that no
+    /// other process may own the shard.
     pub(super) fn new(
         settings: &Settings,
         db: Db,
         key: MasterKey,
         owner: String,
         drain: Span,
+        alone: bool,
     ) -> anyhow::Result<Self> {
         let script_program = script_program();
         let scripts = script_program.clone().map(|program| {
@@ -115,7 +123,9 @@ impl Scheduling {
         let objects = Objects::open(&objects).with_context(|| {
             format!("failed to open the folder of objects (`objects.folder`), {}", objects.display())
         })?;
+        let fleet = settings.fleet()?;
         Ok(Self {
+            owning: Owning::new(fleet.is_some(), alone),
             claim: Claim { db: db.clone(), shard: ShardId::DEFAULT, owner, ttl: settings.scheduler.lease() },
             db,
             keys: fleet::keys(&key),
@@ -126,13 +136,14 @@ impl Scheduling {
             current: Current::default(),
             config: settings.scheduler.engine(),
             executors: settings.executors()?,
-            fleet: settings.fleet()?,
+            fleet,
             supervisor: settings.data()?.join("supervisor"),
             dags: dags.transpose()?,
             drain: settings.scheduler.drain_s.map_or(drain, |seconds| Span::seconds(seconds.into())),
             script_program,
             scripts,
             data_folders: settings.data_folders()?,
+            retention_days: settings.retention.run_days,
         })
     }
 
@@ -146,7 +157,8 @@ impl Scheduling {
     ) -> anyhow::Result<Over> {
         let (lease, scope, fence) = (term.lease(), term.journal.scope(), term.journal.fence());
         let alerted = Arc::new(Notify::new());
-        tracing::info!(owner = self.claim.owner, "the shard is ours");
+        tracing::info!(owner = self.claim.owner, epoch = fence.epoch, "the shard is ours");
+        self.owning.standing.send_replace(Standing::Owner(fence.epoch));
         let end = stop.cancel.child_token();
         let (reports, received) = mpsc::channel(REPORTS_MAX);
         // The shell ends when nobody can report any more; with workers alone nobody else has a sender.
@@ -155,6 +167,7 @@ impl Scheduling {
             let (parts, service) = fleet::open(fleet, fence, &self.keys, &self.objects);
             executors.insert(parts.name.clone(), ExecutorKind::Fleet(parts.executor.clone()));
             services.spawn(service.run(end.clone()));
+            *self.fleet_now() = Some(parts.executor.clone());
             parts
         });
         let local = executors.values().find_map(|executor| match executor {
@@ -162,6 +175,15 @@ impl Scheduling {
             ExecutorKind::Noop(_) | ExecutorKind::Mock(_) | ExecutorKind::Fleet(_) => None,
         });
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&local);
+        let (retire, retired) = mpsc::channel(1);
+        let retention = Retention {
+            db: self.db.clone(),
+            scope,
+            fence,
+            objects: self.objects.clone(),
+            days: self.retention_days,
+            retire,
+        };
         let parts = Parts {
             journal: term.journal,
             facts: DbFacts::new(self.db.clone(), self.sealer.clone()),
@@ -178,6 +200,8 @@ impl Scheduling {
             wake: self.wake.clone(),
             settled: self.settled.clone(),
             alerted: alerted.clone(),
+            looks: Some(self.owning.window.open()),
+            retire: Some(retired),
         };
         let deliverer = Deliverer {
             db: self.db.clone(),
@@ -199,6 +223,7 @@ impl Scheduling {
             never = hints::hear(&self.db, Topic::Inbox, || self.wake.notify_one()) => match never {},
             never = hints::pass_on(&self.db, Topic::Outcomes, &self.settled) => match never {},
             never = deliverer.run() => match never {},
+            never = retention.run() => match never {},
             error = self.watch() => return Err(error),
         };
         if over == Over::Asked
@@ -208,11 +233,36 @@ impl Scheduling {
             self.retire(&local, stop, &mut services).await;
         }
         end.cancel();
+        self.owning.window.close();
+        self.fleet_now().take();
+        let over_says = format!("the last term is over: {over:?}");
+        self.owning.standing.send_replace(Standing::Trying(over_says));
         self.current.lock().unwrap_or_else(PoisonError::into_inner).take();
         if over == Over::Asked {
             lease.release(&self.db).await.context("failed to give back the shard")?;
         }
         Ok(over)
+    }
+
+    /// This process as it can be watched.
+    pub(super) fn process(&self, role: &'static str, recorder: Recorder) -> Process {
+        let (db, owning) = (Some(self.db.clone()), Some(self.owning.clone()));
+        Process { db, owning, ..Process::new(role, recorder) }
+    }
+
+    /// Why the shard isn't ours yet.
+    pub(super) fn stand(&self, why: &migrations::Error) {
+        let standing = match why {
+            migrations::Error::Owned { owner, .. } => {
+                Standing::By(format!("standing by: {owner} owns the shard"))
+            }
+            other => Standing::Trying(other.to_string()),
+        };
+        self.owning.standing.send_replace(standing);
+    }
+
+    fn fleet_now(&self) -> std::sync::MutexGuard<'_, Option<executor::fleet::FleetExecutor>> {
+        self.owning.fleet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What workers ask, if there may be any.

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use api::{Api, Socket};
+use api::{Api, Socket, monitoring::Monitor};
 use dags::{ids::TenantId, time::Span};
 use migrations::{Db, Role, migrate, seal::MasterKey};
 use scheduler::{clock, conflicts::Conflicts, lease::Lost, shell::Status};
+use telemetry::Recorder;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,7 @@ use super::{
 use crate::{
     fleet,
     listen::{self, ListenArgs},
+    monitoring,
     settings::Settings,
 };
 
@@ -25,7 +27,7 @@ use crate::{
 const DRAIN: Span = Span::seconds(30);
 
 /// Runs until Ctrl-C: the first one drains, the second one leaves at once.
-pub(crate) async fn run(mut settings: Settings, port: ListenArgs) -> anyhow::Result<()> {
+pub(crate) async fn run(mut settings: Settings, port: ListenArgs, recorder: Recorder) -> anyhow::Result<()> {
     let data = settings.data()?;
     settings
         .dags
@@ -45,7 +47,9 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs) -> anyhow::Res
     tracing::info!(socket = %socket.path().display(), "see the runs with `updraft runs list --socket {}`", socket.path().display());
     let owner = format!("standalone:{}", data.display());
     settings.open_files()?;
-    let scheduling = Scheduling::new(&settings, db, key, owner, DRAIN)?;
+    let watched = monitoring::open(&settings).await?;
+    let scheduling = Scheduling::new(&settings, db, key, owner, DRAIN, true)?;
+    let monitor = Monitor::new(scheduling.process("standalone", recorder.clone()));
     let api = Api::new(api::Parts {
         db: scheduling.db.clone(),
         sealer: scheduling.sealer.clone(),
@@ -58,13 +62,16 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs) -> anyhow::Res
         objects: NodeObjects { objects: scheduling.objects.clone(), executor: scheduling.current.clone() },
         default_pool_slots: scheduling.config.default_pool_slots,
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
+        monitor: Some(monitor.clone()),
     });
+    let monitoring = monitoring::serve(watched, monitor, recorder, stop.cancel.clone());
     let workers = fleet::answer(scheduling.task_api(), stop.cancel.clone());
     tokio::select! {
         ended = schedule(&scheduling, &stop) => ended,
         stopped = serve_socket(socket, api.clone(), stop.cancel.clone()) => Err(stopped),
         stopped = listen::serve(tcp, api, stop.cancel.clone()) => Err(stopped),
         stopped = workers => Err(stopped),
+        stopped = monitoring => Err(stopped),
     }
 }
 

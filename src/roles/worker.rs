@@ -9,18 +9,21 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use api::monitoring::Monitor;
 use engine::fleet::WorkerSpec;
 use executor::worker::{self, Api, Options, Run};
+use telemetry::Recorder;
 use uuid::Uuid;
 
 use super::Stop;
 use crate::{
     args,
+    monitoring::{self, Process},
     settings::{Settings, Worker},
 };
 
 /// Runs until a signal: the first one drains, the second one ends attempts and leaves.
-pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
+pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Result<()> {
     let broker = settings.broker()?.to_owned();
     let data = settings.data()?;
     let Worker { api, slots, cpu_milli, memory_bytes, gpus, queues, labels, drain_s, noop, .. } =
@@ -30,6 +33,8 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         .context("`worker.api` isn't set: say where the service answers workers, `--api URL`")?;
     let (gpus, labels) = (counts("worker.gpus", gpus)?, pairs("worker.labels", labels)?);
     let stop = Stop::on_signals()?;
+    let port = monitoring::open(&settings).await?;
+    let watch = worker::Watch::default();
     let credential = credential(api, &settings.worker, &data.join("worker.credential")).await?;
     let machine = worker::capacity(*slots).context("failed to find the machine's size")?;
     let spec = WorkerSpec {
@@ -55,8 +60,14 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         labels,
         run,
         drain_max: Duration::from_secs((*drain_s).into()),
+        watch: watch.clone(),
     };
-    Ok(worker::run(options, stop.drain, stop.cancel).await?)
+    let process = Process { worker: Some(watch), ..Process::new("worker", recorder.clone()) };
+    let monitoring = monitoring::serve(port, Monitor::new(process), recorder, stop.cancel.clone());
+    tokio::select! {
+        ended = worker::run(options, stop.drain, stop.cancel) => Ok(ended?),
+        error = monitoring => Err(error),
+    }
 }
 
 fn pairs(key: &str, texts: &[String]) -> anyhow::Result<BTreeMap<String, String>> {

@@ -11,8 +11,11 @@ use dags::ids::ExecutorName;
 
 use crate::{
     fleet::FleetSettings,
-    settings::{Kind, Settings},
+    settings::{Kind, Monitoring, Settings},
 };
+
+/// The shortest token that opens the monitoring port.
+const TOKEN_BYTES_MIN: usize = 16;
 
 /// An executor with what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +152,25 @@ impl Settings {
             Some(url) => Ok(url.to_owned()),
             None => Ok(format!("sqlite:{}", self.data()?.join("updraft.db").display())),
         }
+    }
+}
+
+impl Monitoring {
+    /// What opens the monitoring port, if it needs something.
+    pub(crate) fn token(&self) -> anyhow::Result<Option<String>> {
+        let Some(file) = &self.token_file else { return Ok(None) };
+        let failed =
+            || format!("failed to read the file of the token (`monitoring.token_file`), {}", file.display());
+        let text = std::fs::read_to_string(file).with_context(failed)?;
+        let token = text.trim();
+        if token.len() < TOKEN_BYTES_MIN {
+            bail!(
+                "the token in {} (`monitoring.token_file`) is shorter than {TOKEN_BYTES_MIN} bytes: make one with \
+                 `openssl rand -hex 32`",
+                file.display()
+            );
+        }
+        Ok(Some(token.to_owned()))
     }
 }
 

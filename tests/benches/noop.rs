@@ -128,6 +128,8 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
         wake: wake.clone(),
         settled: Arc::default(),
         alerted: Arc::default(),
+        looks: None,
+        retire: None,
     };
     let (status, counts) = watch::channel(Status::default());
     let (drain, cancel) = (CancellationToken::new(), CancellationToken::new());

@@ -154,6 +154,7 @@ impl Service {
                 return;
             }
             if let Err(error) = ended {
+                lock(&self.shared).hearing = Err(error.to_string());
                 tracing::warn!(%error, failures, "the session with the broker ended; trying again");
             }
             self.lose_session();
@@ -170,6 +171,7 @@ impl Service {
 
     async fn converse(&mut self, session: &Session) -> Result<(), broker::Error> {
         let mut consumer = session.read_shard(self.options.shard, PREFETCH).await?;
+        lock(&self.shared).hearing = Ok(());
         if self.events.send(Event::Hearing).await.is_err() {
             return Ok(());
         }
@@ -200,12 +202,14 @@ impl Service {
                     self.acknowledge(&session.consume).await?;
                 }
                 Turn::Delivery(Some(Err(error))) => {
+                    lock(&self.shared).hearing = Err(error.to_string());
                     if self.events.send(Event::Deaf).await.is_err() {
                         return Ok(());
                     }
                     session.consume.wait_for_recovery(error).await?;
                     // What wasn't acknowledged comes again under other numbers.
                     self.deliveries.forget();
+                    lock(&self.shared).hearing = Ok(());
                     if self.events.send(Event::Hearing).await.is_err() {
                         return Ok(());
                     }
@@ -239,7 +243,7 @@ impl Service {
                 let known =
                     kill.worker.or_else(|| self.origins.range(members).next().map(|(_, worker)| *worker));
                 let Some(worker) = known else {
-                    tracing::warn!(dispatch = %kill.id, "no worker is known for a dispatch that is to be ended");
+                    tracing::warn!(attempt = %kill.id.attempt, dispatch = %kill.id, "no worker is known for a dispatch that is to be ended");
                     return;
                 };
                 let proof = self.options.keys.proof(kill.id, worker);
@@ -285,7 +289,11 @@ impl Service {
 
     fn start(&mut self, dispatch: Dispatch, since: Option<Timestamp>) {
         let Some(worker) = dispatch.worker else {
-            tracing::error!(dispatch = %dispatch.id, "a dispatch has no worker");
+            tracing::error!(
+                tenant.id = %dispatch.tenant, dag.id = %dispatch.dag_id, run.id = %dispatch.run,
+                task.id = %dispatch.task_id, attempt = %dispatch.id.attempt, dispatch = %dispatch.id,
+                "a dispatch has no worker"
+            );
             return;
         };
         let ticket = Ticket {

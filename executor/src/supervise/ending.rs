@@ -174,7 +174,7 @@ impl Supervisor {
             }
             Ok(None) => return,
             Err(error) => {
-                tracing::error!(dispatch = %key.0, member = key.1, %error, "an attempt can't be reaped");
+                tracing::error!(attempt = %key.0.attempt, dispatch = %key.0, member = key.1, %error, "an attempt can't be reaped");
                 None
             }
         };

@@ -42,7 +42,7 @@ impl Supervisor {
         let exit = Exit { format: Format, pid: attempt.pid, end };
         if let Err(error) = attempt.folder.write_exit(&exit) {
             // The report still goes out: a full disk must not leave the attempt running for ever.
-            tracing::error!(dispatch = %key.0, member = key.1, %error, "exit.json couldn't be written");
+            tracing::error!(attempt = %key.0.attempt, dispatch = %key.0, member = key.1, %error, "exit.json couldn't be written");
         }
         attempt.life = Life::Ended(exit.end);
         let reports = attempt.reports(key, &self.host);

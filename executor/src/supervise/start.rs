@@ -98,7 +98,7 @@ impl Supervisor {
         let folder = Folder::of(&self.options.dir.join("attempts"), dispatch, member);
         let since = clock::wall();
         if let Err(error) = folder.create() {
-            tracing::error!(%dispatch, member, %error, "the kill of an unseen dispatch is only remembered in memory");
+            tracing::error!(attempt = %dispatch.attempt, %dispatch, member, %error, "the kill of an unseen dispatch is only remembered in memory");
         }
         let end = never_ran(Outcome::Killed, format!("killed before it started: {reason}"));
         self.attempts.insert(key, Attempt::over(folder, since, None, end.clone()));

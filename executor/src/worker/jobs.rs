@@ -90,7 +90,11 @@ impl Jobs {
                 match self.runner.submit(work.clone()).await {
                     Ok(()) => break,
                     Err(contract::Error::Unavailable(reason)) => {
-                        tracing::warn!(dispatch = %dispatch.id, reason, "an attempt waits for the supervisor");
+                        tracing::warn!(
+                            tenant.id = %dispatch.tenant, dag.id = %dispatch.dag_id, run.id = %dispatch.run,
+                            task.id = %dispatch.task_id, attempt = %dispatch.id.attempt, dispatch = %dispatch.id,
+                            reason, "an attempt waits for the supervisor"
+                        );
                         crate::clock::sleep(std::time::Duration::from_millis(200)).await;
                     }
                     Err(error) => return Err(error.to_string()),
@@ -139,7 +143,7 @@ impl Jobs {
 
     pub(super) async fn forget(self, dispatch: DispatchId, member: u32) -> Done {
         if let Err(error) = self.runner.confirm(dispatch, member).await {
-            tracing::warn!(%dispatch, member, %error, "what an attempt left can't be removed now");
+            tracing::warn!(attempt = %dispatch.attempt, %dispatch, member, %error, "what an attempt left can't be removed now");
         }
         Done::Nothing
     }
@@ -149,7 +153,7 @@ impl Jobs {
         match self.carry_log(&token, dispatch, member, from, false).await {
             Ok(next) => Done::Logged(dispatch, member, next),
             Err(error) => {
-                tracing::warn!(%dispatch, member, %error, "a piece of a log can't be carried");
+                tracing::warn!(attempt = %dispatch.attempt, %dispatch, member, %error, "a piece of a log can't be carried");
                 Done::Logged(dispatch, member, from)
             }
         }
@@ -160,7 +164,7 @@ impl Jobs {
         if let Some(token) = token {
             let (dispatch, member) = (report.dispatch, report.member);
             if let Err(error) = self.carry_log(&token, dispatch, member, from, true).await {
-                tracing::warn!(%dispatch, member, %error, "the rest of a log can't be carried");
+                tracing::warn!(attempt = %dispatch.attempt, %dispatch, member, %error, "the rest of a log can't be carried");
             }
             if let Err(error) = self.carry_result(&token, &report).await
                 && let News::Ended(end) = &mut report.news

@@ -12,6 +12,7 @@ use lapin::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::watch::Watch;
 use crate::{
     broker::{self, Sent, Session},
     clock,
@@ -48,6 +49,7 @@ pub(super) struct Link {
     read: VecDeque<Down>,
     /// Reports that the broker didn't take.
     again: VecDeque<Vec<Proved>>,
+    watch: Watch,
 }
 
 /// A message on its way, and what became of it.
@@ -63,11 +65,16 @@ enum Turn {
 }
 
 impl Link {
-    pub(super) fn new(url: String, worker: WorkerId, shard: ShardId) -> (Self, mpsc::Receiver<Down>) {
+    pub(super) fn new(
+        url: String,
+        worker: WorkerId,
+        shard: ShardId,
+        watch: Watch,
+    ) -> (Self, mpsc::Receiver<Down>) {
         let (sender, outgoing) = mpsc::channel(WAITING_MAX);
         let (orders, received) = mpsc::channel(WAITING_MAX);
         let (read, again) = (VecDeque::new(), VecDeque::new());
-        (Self { url, worker, shard, sender, outgoing, orders, read, again }, received)
+        (Self { url, worker, shard, sender, outgoing, orders, read, again, watch }, received)
     }
 
     pub(super) fn sender(&self) -> mpsc::Sender<Out> {
@@ -96,6 +103,7 @@ impl Link {
                 Err(error) => Err(error),
             };
             let Err(error) = ended else { return };
+            self.watch.say(|glance| glance.broker = Err(error.to_string()));
             tracing::warn!(%error, failures, "the session with the broker ended; trying again");
             let wait = BACKOFF.1.min(BACKOFF.0 * 2_u32.pow(failures.min(8)));
             failures += 1;
@@ -108,6 +116,7 @@ impl Link {
     async fn converse(&mut self, session: &Session) -> Result<(), broker::Error> {
         session.ensure_shard(self.shard).await?;
         let mut consumer = session.read_worker(self.worker, PREFETCH).await?;
+        self.watch.say(|glance| glance.broker = Ok(true));
         let mut publishing = Publishing::new();
         loop {
             while publishing.len() < UNCONFIRMED_MAX
@@ -128,7 +137,11 @@ impl Link {
                 Turn::Room => {}
                 Turn::Out(out) => publishing.push(self.publish(&session.publish, out)),
                 Turn::Delivery(Some(Ok(delivery))) => self.take(&delivery).await?,
-                Turn::Delivery(Some(Err(error))) => session.consume.wait_for_recovery(error).await?,
+                Turn::Delivery(Some(Err(error))) => {
+                    self.watch.say(|glance| glance.broker = Err(error.to_string()));
+                    session.consume.wait_for_recovery(error).await?;
+                    self.watch.say(|glance| glance.broker = Ok(true));
+                }
                 Turn::Delivery(None) => return Err(broker::Error::Closed),
                 Turn::Published(_, Ok(Sent::Stored)) => {}
                 Turn::Published(out, failed) => {

@@ -25,6 +25,7 @@ use super::{
     jobs::{Done, Jobs},
     link::Out,
     runner::Runner,
+    watch::Watch,
 };
 use crate::{
     clock,
@@ -62,6 +63,7 @@ pub(super) struct Runtime {
     draining: bool,
     leaving: bool,
     gave_back: bool,
+    watch: Watch,
 }
 
 enum Turn {
@@ -105,6 +107,7 @@ impl Runtime {
             draining: false,
             leaving: false,
             gave_back: false,
+            watch: options.watch.clone(),
         }
     }
 
@@ -224,7 +227,14 @@ impl Runtime {
         // A newer one says more than one that waits.
         self.outbox.retain(|out| !matches!(out, Out::Beat(_)));
         let (draining, leaving) = (self.draining, self.leaving);
-        self.outbox.push_back(Out::Beat(Beat { seen: self.seen, held: list(&self.held), draining, leaving }));
+        let held = list(&self.held);
+        let of = |stage| held.iter().filter(|held| held.stage == stage).count();
+        self.watch.say(|glance| {
+            glance.draining = draining;
+            (glance.taken, glance.started, glance.ended) =
+                (of(Stage::Taken), of(Stage::Started), of(Stage::Ended));
+        });
+        self.outbox.push_back(Out::Beat(Beat { seen: self.seen, held, draining, leaving }));
     }
 
     fn obey(&mut self, Down { mark, orders, .. }: Down) {
@@ -378,7 +388,7 @@ impl Runtime {
                 self.tasks.spawn(self.jobs.clone().start(*go));
             }
             Answer::Taken | Answer::Gone => {
-                tracing::debug!(dispatch = %id, "a dispatch is no longer ours to run");
+                tracing::debug!(attempt = %id.attempt, dispatch = %id, "a dispatch is no longer ours to run");
                 self.held.remove(&id);
             }
             Answer::Missing { reason } => {

@@ -103,6 +103,8 @@ impl Node {
             settled: std::sync::Arc::default(),
             // Whoever tries a DAG out sees what would be said; nobody else hears of it.
             alerted: std::sync::Arc::default(),
+            looks: None,
+            retire: None,
         };
         let (status, seen) = watch::channel(Status::default());
         let (drain, cancel, serving) =

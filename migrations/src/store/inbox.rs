@@ -1,6 +1,9 @@
 //! The one door to the engine: put a request in, wait for what became of it, take it back if nobody came.
 
-use dags::{ids::TenantId, time::Timestamp};
+use dags::{
+    ids::TenantId,
+    time::{Span, Timestamp},
+};
 use engine::{
     command::{self, Command, Refusal},
     format::Format,
@@ -183,4 +186,20 @@ pub async fn forget_taken(db: &Db, before: Timestamp) -> Result<u64, Error> {
     let statement = Statement::from_sql_and_values(db.write().get_database_backend(), sql, [before.0.into()]);
     let done = db.write().execute_raw(statement).await.doing("forget old requests")?;
     Ok(done.rows_affected())
+}
+
+/// Requests that nobody has taken, of all tenants: how many, and how long ago by the database's clock the oldest was made.
+pub async fn waiting(db: &Db) -> Result<(u64, Span), Error> {
+    let doing = "look for requests that wait";
+    let sql = "SELECT COUNT(*) AS n, MIN(created_at) AS oldest FROM inbox WHERE taken_in_batch IS NULL";
+    let statement = Statement::from_string(db.read().get_database_backend(), sql);
+    let row = db.read().query_one_raw(statement).await.doing(doing)?;
+    let row = row.ok_or_else(|| Error::corrupt("inbox", "it can't be counted"))?;
+    let (n, oldest): (i64, Option<i64>) =
+        (row.try_get("", "n").doing(doing)?, row.try_get("", "oldest").doing(doing)?);
+    let lag = match oldest {
+        Some(oldest) => db.now().await?.since(Timestamp(oldest)),
+        None => Span::ZERO,
+    };
+    Ok((n as u64, Span(lag.0.max(0))))
 }

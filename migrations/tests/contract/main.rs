@@ -7,6 +7,7 @@
 mod access;
 mod alerts;
 mod batches;
+mod doctor;
 mod fixture;
 mod inputs;
 mod journal;
@@ -14,6 +15,7 @@ mod lease;
 mod model;
 mod postgres;
 mod random;
+mod retention;
 mod schema;
 mod store;
 mod support;

@@ -75,8 +75,9 @@ impl Engine {
         let to = match transition::next(from, event) {
             Ok(to) => to,
             Err(refused) => {
-                let (run, task) = (run.row.run, self.task_name(at));
-                self.out.effects.faults.push(Fault { run, task, refused });
+                let (tenant, dag_id, run) = (run.row.tenant, run.row.dag_id.clone(), run.row.run);
+                let task = self.task_name(at);
+                self.out.effects.faults.push(Fault { tenant, dag_id, run, task, refused });
                 return false;
             }
         };

@@ -146,7 +146,9 @@ impl Engine {
             }
             return Fate::Taken;
         }
-        let Some(Holder { at, n, .. }) = self.attempts.get(&id.attempt).copied() else { return Fate::Stale };
+        let Some(Holder { at, n, since }) = self.attempts.get(&id.attempt).copied() else {
+            return Fate::Stale;
+        };
         if n != id.n || n == 0 {
             return Fate::Stale;
         }
@@ -165,7 +167,13 @@ impl Engine {
         }
         live.seq = report.seq;
         match &report.news {
-            News::Started { host, .. } => self.started(at, Some(host.as_str().into())),
+            News::Started { host, .. } => {
+                // Before a restart it wasn't measured.
+                if since != Timestamp::MIN && since != Timestamp::MAX {
+                    self.tally.start(self.now.since(since));
+                }
+                self.started(at, Some(host.as_str().into()));
+            }
             News::Ended(end) => self.attempt_ended(at, end),
         }
         Fate::Taken

@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use dags::{
-    ids::{DispatchId, ExecutorName},
+    ids::{DagId, DispatchId, ExecutorName, RunId, TenantId},
     time::{Span, Timestamp},
 };
 
@@ -58,10 +58,12 @@ pub enum Input {
         /// See above.
         as_of: Timestamp,
     },
-    /// Look for what was handed over long ago and hasn't started. Every now and then.
+    /// Look for what somebody else should have done long ago, and put it right. Every now and then.
     Overdue,
     /// How many attempts an executor may run at once; none if it is gone.
     Executor(ExecutorName, Option<u32>),
+    /// Finished runs that aren't kept any more: those that nobody works with are marked as being deleted.
+    Retire(Vec<(TenantId, DagId, RunId)>),
     /// Something happened to the workers of an executor. A heartbeat's `as_of` is as that of [`Input::Holdings`].
     Worker(ExecutorName, WorkerNews),
 }
@@ -172,6 +174,11 @@ impl Driver {
         self.counts
     }
 
+    /// How long those took to start that were started since the last call.
+    pub fn take_starts(&mut self) -> Vec<Span> {
+        self.engine.take_starts()
+    }
+
     /// Requests that were taken and whose outcome isn't stored yet: they must not be read again.
     pub fn taken(&self) -> Vec<i64> {
         self.taken.iter().copied().collect()
@@ -241,8 +248,11 @@ impl Driver {
             Input::Committed(commit) => self.committed(now, commit, &mut actions),
             Input::Position(position) => self.position(position, &mut actions),
             Input::Holdings { executor, held, as_of } => self.engine.holdings(&executor, &held, as_of),
-            Input::Overdue => self.engine.take_back_overdue(),
+            Input::Overdue => self.engine.repair(),
             Input::Executor(name, slots) => self.engine.set_executor(&name, slots),
+            Input::Retire(runs) => {
+                runs.iter().for_each(|(tenant, dag, run)| self.engine.retire(*tenant, dag, *run));
+            }
             Input::Worker(name, news) => self.engine.worker_news(&name, news),
         }
         self.engine.for_nobody();

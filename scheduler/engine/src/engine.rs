@@ -56,6 +56,8 @@ pub struct Config {
     pub requeues_max: u32,
     /// A worker that isn't heard for this long is lost.
     pub worker_lease: Span,
+    /// What runs on an executor that the service hasn't had for this long is lost.
+    pub executor_missing: Span,
 }
 
 impl Config {
@@ -70,6 +72,7 @@ impl Config {
             queued_max: Span::seconds(600),
             requeues_max: 2,
             worker_lease: Span::seconds(15),
+            executor_missing: Span::seconds(60),
         }
     }
 }
@@ -96,6 +99,10 @@ pub struct Effects {
 /// Something that must not happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
+    /// Whose run it is.
+    pub tenant: TenantId,
+    /// The DAG.
+    pub dag_id: DagId,
     /// The run.
     pub run: RunId,
     /// The task and map index.
@@ -274,6 +281,8 @@ pub struct Engine {
     pub(crate) busy_with: BusyWith,
     /// Transitions made, ever: for figures.
     pub(crate) transitions: u64,
+    pub(crate) tally: crate::figures::Tally,
+    pub(crate) watched: crate::repair::Watched,
 }
 
 /// A run that left memory, and the loads that were asked for before.
@@ -342,6 +351,8 @@ impl Engine {
             unreadable_backfills: BTreeMap::new(),
             busy_with: BusyWith::Nobody,
             transitions: 0,
+            tally: crate::figures::Tally::default(),
+            watched: crate::repair::Watched::default(),
         }
     }
 

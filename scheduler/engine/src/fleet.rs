@@ -12,12 +12,17 @@ use dags::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::figures::WorkerFigures;
+
 mod life;
 
 pub(crate) use life::Lost;
 
 /// The queue of tasks and workers that name none.
 pub const DEFAULT_QUEUE: &str = "default";
+
+/// A worker that wasn't heard for this long, more than two of its heartbeats, is counted as silent.
+const SILENT: Span = Span::seconds(5);
 
 /// What a worker offers, as it was registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -321,6 +326,27 @@ impl Fleet {
             .values()
             .map(|worker| worker.placed.values().map(|share| share.members).sum::<u32>())
             .sum()
+    }
+
+    /// Slots of all workers that are known.
+    pub(crate) fn slots(&self) -> u32 {
+        let specs = self.workers.values().filter_map(|worker| worker.spec.as_ref());
+        specs.fold(0, |sum: u32, spec| sum.saturating_add(spec.slots))
+    }
+
+    /// Counts its workers.
+    pub(crate) fn count(&self, now: Timestamp, figures: &mut WorkerFigures) {
+        for worker in self.workers.values() {
+            let state = match &worker.spec {
+                None => &mut figures.unknown,
+                Some(_) if now.since(worker.heard.max(self.counting_from)) > SILENT => &mut figures.silent,
+                Some(_) if worker.draining => &mut figures.draining,
+                Some(_) => &mut figures.open,
+            };
+            *state += 1;
+            figures.used += worker.used.slots;
+        }
+        figures.slots = figures.slots.saturating_add(self.slots());
     }
 
     pub(crate) fn place_of(&self, id: DispatchId) -> Option<WorkerId> {

@@ -1,9 +1,16 @@
 //! Forgetting runs and DAGs on request.
 
-use dags::ids::{DagId, RunName, TenantId};
+use dags::ids::{DagId, RunId, RunName, TenantId};
 use serde_json::{Value, json};
 
-use crate::{command::Refusal, engine::Engine, request::Step, run::RunIdx};
+use crate::{
+    command::Refusal,
+    engine::Engine,
+    journal::Load,
+    request::Step,
+    rows::{QuarantineRow, RETIRED, Subject},
+    run::RunIdx,
+};
 
 impl Engine {
     pub(crate) fn delete_run(&mut self, tenant: TenantId, dag_id: &DagId, run_name: &RunName) -> Step {
@@ -24,6 +31,26 @@ impl Engine {
         self.forget_run(run);
         self.news(dag, true);
         Ok(json!({ "deleted": run_name })).into()
+    }
+
+    /// Marks a finished run as being deleted, unless it is in memory or somebody has asked for it: then it is for another time.
+    pub(crate) fn retire(&mut self, tenant: TenantId, dag_id: &DagId, run: RunId) {
+        if let Some(dag) = self.find_dag(tenant, dag_id)
+            && self.dags[dag as usize].runs.values().any(|known| self.run(*known).row.run == run)
+        {
+            return;
+        }
+        let asked = |load: &Load| match load {
+            Load::Run(of, dag, _) | Load::Before(of, dag, _) | Load::At(of, dag, _) => {
+                *of == tenant && dag == dag_id
+            }
+            Load::ById(asked) => *asked == run,
+        };
+        if self.awaited.keys().any(asked) {
+            return;
+        }
+        let (subject, reason) = (Subject::Run(tenant, run), Some(RETIRED.into()));
+        self.out.quarantine.push(QuarantineRow { subject, reason });
     }
 
     pub(crate) fn delete_dag(&mut self, tenant: TenantId, dag_id: &DagId) -> Result<Value, Refusal> {

@@ -11,6 +11,7 @@ use crate::{
     blame::BusyWith,
     dispatch::{End, Held, Outcome},
     engine::{Engine, Holder},
+    figures::Repair,
     question::Ask,
     run::TiRef,
     state::TaskState,
@@ -51,10 +52,11 @@ impl Engine {
                 // It never got there: whoever was to hand it over died, or still waits for what it needs. But what its
                 // executor was told to end, that will say so, whether it ever came or not.
                 if !taken_back {
-                    self.hand_over(at);
+                    self.hand_over_lost(at);
                 }
                 continue;
             }
+            self.tally.repair(Repair::Lost);
             let end = End {
                 outcome: Outcome::Lost,
                 duration: Span::ZERO,
@@ -91,6 +93,7 @@ impl Engine {
                 let members = ending.members;
                 self.kill(id, members, executor.clone(), why);
             } else {
+                self.tally.repair(Repair::EndedStranger);
                 self.end_stranger(id, members, executor.clone(), why);
             }
         }
@@ -109,7 +112,9 @@ impl Engine {
             }
         }
         for (id, at, members, executor) in overdue {
-            self.run_mut(at.run).tis[at.ti as usize].live().taken_back = true;
+            if !std::mem::replace(&mut self.run_mut(at.run).tis[at.ti as usize].live().taken_back, true) {
+                self.tally.repair(Repair::TakenBack);
+            }
             let why = format!("no executor started it within {}", self.config.queued_max);
             self.kill(id, members, executor, &why);
         }

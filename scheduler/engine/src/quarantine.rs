@@ -17,7 +17,7 @@ use crate::{
     journal::Known,
     past::Before,
     plan::Plan,
-    rows::{Broken, EventRow, InboxOutcome, QuarantineRow, RunRow, Subject, TaskRow, Transition},
+    rows::{Broken, EventRow, InboxOutcome, QuarantineRow, RETIRED, RunRow, Subject, TaskRow, Transition},
 };
 
 /// The code of a refusal about something that is quarantined.
@@ -90,8 +90,14 @@ impl Engine {
     /// A run that was asked for exists and is quarantined.
     pub(crate) fn found_quarantined(&mut self, awaited: Awaited, known: &Known) {
         let Known { tenant, run, date, reason } = known;
+        let retired = reason == RETIRED;
         for (follower, seq) in awaited.pasts {
             if self.is_run(follower, seq) {
+                if retired {
+                    // It is only there to be deleted, and nothing that is kept lies before it.
+                    self.past_found(follower, None);
+                    continue;
+                }
                 // Nobody knows how its tasks ended: whoever depends on them waits.
                 let plan = &self.run(follower).plan;
                 let blocked =
@@ -104,6 +110,9 @@ impl Engine {
             self.backfill_found(key, None, None, true);
         }
         let refusal = |what: &str| {
+            if retired {
+                return Refusal::new(RUN, format!("{what} is gone in a moment: {reason}"));
+            }
             let message = format!("{what} is quarantined: {reason}. Mend it and release it, or delete it");
             Refusal::new(RUN, message)
         };
@@ -119,6 +128,7 @@ impl Engine {
                 Command::Explain { .. } => {
                     Ok(json!({ "waiting": null, "quarantined": explain::quarantined(reason, false) }))
                 }
+                Command::Release { .. } if retired => Err(refusal("the run")),
                 Command::Release { .. } => Ok(self.release_subject(Subject::Run(*tenant, *run))),
                 Command::Trigger(trigger) => {
                     let what = format!("a run of `{}` with that name or logical date", trigger.dag_id);

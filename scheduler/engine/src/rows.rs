@@ -363,6 +363,9 @@ impl Subject {
         }
     }
 }
+/// The mark of a run that is being deleted because its tenant no longer keeps it. It is quarantined, so that nobody works with
+/// it, and it can't be released.
+pub const RETIRED: &str = "its tenant no longer keeps it: it is being deleted";
 
 /// A run or DAG whose rows can't be worked with.
 #[derive(Debug, Clone, PartialEq, Eq)]

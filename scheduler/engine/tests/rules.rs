@@ -34,6 +34,10 @@ mod past;
 mod pools;
 #[path = "rules/quarantine.rs"]
 mod quarantine;
+#[path = "rules/repairs.rs"]
+mod repairs;
+#[path = "rules/retirement.rs"]
+mod retirement;
 #[path = "rules/retries.rs"]
 mod retries;
 #[path = "rules/runs.rs"]

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dags::ids::{DagId, RunName, TaskId, TenantId};
+use dags::{
+    ids::{DagId, RunName, TaskId, TenantId},
+    time::Timestamp,
+};
 use engine::{
     command::{self, Trigger},
     rows::{RunRow, TaskRow},
@@ -186,10 +189,19 @@ impl Site {
 
     /// Asks for a run by the inbox, and waits until it is there.
     pub(crate) async fn trigger(&self, dag: &str, run: &str) {
+        self.trigger_with(dag, run, None).await;
+    }
+
+    /// The same, for a logical date.
+    pub(crate) async fn trigger_for(&self, dag: &str, run: &str, date: &str) {
+        self.trigger_with(dag, run, Some(date.parse().unwrap())).await;
+    }
+
+    async fn trigger_with(&self, dag: &str, run: &str, logical_date: Option<Timestamp>) {
         let trigger = Trigger {
             dag_id: DagId::parse(dag).unwrap(),
             run_name: Some(RunName::parse(run).unwrap()),
-            logical_date: None,
+            logical_date,
             run_after: None,
             conf: serde_json::Map::new(),
             note: None,

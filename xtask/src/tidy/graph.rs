@@ -17,8 +17,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("plugins", &["dags", "updraft-template"]),
     ("executor", &["dags", "engine", "plugins"]),
     ("migrations", &["dags", "engine"]),
-    ("scheduler", &["dags", "engine", "plugins", "executor", "migrations"]),
-    ("api", &["dags", "engine", "plugins", "migrations"]),
+    ("telemetry", &[]),
+    ("scheduler", &["dags", "engine", "plugins", "executor", "migrations", "telemetry"]),
+    ("api", &["dags", "engine", "plugins", "migrations", "telemetry"]),
     ("xtask", &[]),
 ];
 

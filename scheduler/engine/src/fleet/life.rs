@@ -14,6 +14,7 @@ use super::{Fleet, HeldThere, Stage, Worker, WorkerNews};
 use crate::{
     dispatch::{End, Outcome},
     engine::{Engine, Holder, Timer},
+    figures::Repair,
     run::TiRef,
     state::TaskState,
     transition::Event,
@@ -84,6 +85,7 @@ impl Engine {
         if self.now.since(before) < AWAY {
             return;
         }
+        self.count_missing_again();
         for fleet in self.queue.executors.iter_mut().filter_map(|executor| executor.fleet.as_mut()) {
             fleet.counting_from = self.now;
         }
@@ -123,6 +125,7 @@ impl Engine {
             self.confirm_end(id);
         } else if let Some(at) = self.current(id) {
             self.for_run(at.run);
+            self.tally.repair(Repair::Lost);
             self.lose_dispatch(at, &why);
         }
     }
@@ -184,9 +187,10 @@ impl Engine {
             if ti.state == TaskState::Queued && !self.has_begun(at) {
                 // What it was told to end, it will say so, whether it ever came or not.
                 if !ti.live.as_ref().is_some_and(|live| live.taken_back) {
-                    self.hand_over(at);
+                    self.hand_over_lost(at);
                 }
             } else {
+                self.tally.repair(Repair::Lost);
                 self.lose_dispatch(at, &"its worker no longer knows it".into());
             }
         }
@@ -206,7 +210,10 @@ impl Engine {
                 _ if placed == Some(worker) && self.ending.contains_key(&id) => {
                     self.kill(id, members, name.clone(), "it is no longer current");
                 }
-                _ => self.kill_there(id, members, name.clone(), worker, "it is no longer current"),
+                _ => {
+                    self.tally.repair(Repair::EndedStranger);
+                    self.kill_there(id, members, name.clone(), worker, "it is no longer current");
+                }
             }
         }
     }

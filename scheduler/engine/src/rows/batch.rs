@@ -89,6 +89,16 @@ impl Batch {
         let empty = Self { number: self.number, now: self.now, ..Self::default() };
         *self == empty
     }
+
+    /// How many rows it writes, or about how many where it deletes.
+    pub fn rows(&self) -> usize {
+        let runs = self.new_runs.len() + self.runs.len() + self.deleted_runs.len();
+        let tasks = self.new_tasks.len() + self.tasks.len() + self.deleted_tasks.len() + self.attempts.len();
+        let around = self.members.len() + self.results.len() + self.events.len() + self.alerts.len();
+        let rare = self.dags.len() + self.pools.len() + self.continuations.len() + self.inputs.len();
+        let assets = self.asset_events.len() + self.pending_assets.len() + self.consumed_assets.len();
+        runs + tasks + around + rare + assets + self.backfills.len() + self.inbox.len()
+    }
 }
 
 /// Everything that the engine is rebuilt from.

@@ -243,6 +243,8 @@ impl World {
         let config = Config {
             step_transitions: *rng.pick(&[3, 8, 40, 2_000]),
             queued_max: *rng.pick(&[Span::seconds(20), Span::seconds(600)]),
+            // Executors that go come back within a minute.
+            executor_missing: Span::seconds(120),
             ..Config::new(ExecutorName::parse(EXECUTORS[0]).unwrap())
         };
         let tenants = (0..rng.within(1, 2)).map(|n| TenantId(uuid(n as u128 + 7))).collect();
