@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Command::Worker(args) => service::worker(*args, console),
         Command::Workers(args) => service::workers(args, console),
         Command::Migrate(args) => service::migrate(args, console),
-        Command::Validate(args) => author::validate(&args, console),
+        Command::Validate(args) => author::validate(args, console),
         Command::Show(args) => author::show(&args, console),
         Command::Schema(args) => author::schema(&args, console),
         Command::Test(args) => author::test::run(args, console),

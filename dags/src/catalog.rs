@@ -13,7 +13,7 @@ use jsonschema::Validator;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{compile::TASK_KEYS, json_schema, model::Runner};
+use crate::{compile::TASK_KEYS, installation::Installation, json_schema, model::Runner};
 
 /// One operator: a key of a task.
 ///
@@ -97,11 +97,14 @@ pub enum InvalidCatalog {
     },
 }
 
-/// The operators that tasks can use. Cheap to clone.
+/// The operators that tasks can use and, if that is known, what the installation offers them. Cheap to clone.
+///
+/// Its JSON form is the list of operators.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Operator>", into = "Vec<Operator>")]
 pub struct Catalog {
     operators: Arc<BTreeMap<String, Known>>,
+    installation: Option<Arc<Installation>>,
 }
 
 struct Known {
@@ -120,7 +123,18 @@ impl Catalog {
                 return Err(InvalidCatalog::Duplicate(name));
             }
         }
-        Ok(Self { operators: Arc::new(known) })
+        Ok(Self { operators: Arc::new(known), installation: None })
+    }
+
+    /// The same operators, for DAGs that are to run on that installation.
+    #[must_use]
+    pub fn on(self, installation: Installation) -> Self {
+        Self { installation: Some(Arc::new(installation)), ..self }
+    }
+
+    /// What DAGs may ask for besides operators. If nobody said, everything: what compiles may not run everywhere.
+    pub fn installation(&self) -> Option<&Installation> {
+        self.installation.as_deref()
     }
 
     /// The operator of that name.
@@ -184,7 +198,7 @@ impl fmt::Debug for Catalog {
 
 impl PartialEq for Catalog {
     fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
+        self.iter().eq(other.iter()) && self.installation == other.installation
     }
 }
 

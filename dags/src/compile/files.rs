@@ -18,6 +18,9 @@ pub enum FileProblem {
     /// A folder, a link, a device.
     #[error("isn't a regular file")]
     NotAFile,
+    /// It is there, but no bundle would hold it.
+    #[error("is left out of the bundle, by `.gitignore`, by `.updraftignore` or because it is hidden")]
+    LeftOut,
     /// It can't be read.
     #[error("can't be read: {0}")]
     Unreadable(String),

@@ -70,12 +70,14 @@ impl Context<'_, '_> {
             object.entry("map").filter(|_| object.get("map").is_some()).and_then(|entry| self.map(entry));
         let map_broken = self.reporter.errors() > errors;
 
+        let wanted = policy.wanted.or(defaults.wanted).unwrap_or_default();
         let task = self.assemble(id?, &object, policy, defaults, when, !teardown_of.is_empty());
         let (operator, args) = args?;
         let Args { args, templated, found: in_args, targets, files } = args;
         found.extend(in_args);
         let (runner, operator) = (self.catalog.get(operator)?.runner, operator.to_owned());
         let task = Task { operator, args, runner, templated, ..task };
+        self.check_offer(&task, &object, wanted);
         Some(TaskDraft {
             task,
             at: entry.key.span,
