@@ -434,8 +434,9 @@ pub(crate) struct ScheduleArgs {
     #[arg(long, value_name = "T")]
     pub(crate) after: Option<String>,
     /// How many runs to list
-    #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 5)]
-    pub(crate) count: usize,
+    #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) count: u32,
     /// `text` for people, `json` for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,

@@ -123,7 +123,7 @@ pub(crate) fn schedule(args: &ScheduleArgs, console: Console) -> ExitCode {
             now: time("--now", &args.now)?.unwrap_or_else(scheduler::clock::now),
             last_end: time("--last-end", &args.last_end)?,
             after: time("--after", &args.after)?,
-            count: args.count,
+            count: args.count as usize,
             schedule,
         };
         let wrong = |error: schedule::Error| Error::Usage { message: error.to_string(), help: None };

@@ -18,7 +18,8 @@ use crate::{compile::TASK_KEYS, installation::Installation, json_schema, model::
 /// One operator: a key of a task.
 ///
 /// The schema describes the parameters as an object. Parameters that aren't in it are errors, whether or not it says so.
-/// It may use the formats `span` (a duration such as `30s`), `size` (`512Mi`) and `timestamp`.
+/// It may use the formats `span` (a duration such as `30s`), `size` (`512Mi`), `timestamp` and `moment` (that
+/// or a time of day).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Operator {

@@ -74,7 +74,11 @@ fn of_one_file_only_what_it_names_is_looked_at() {
         fs::File::create(folder.join(format!("{n}.bin"))).unwrap().set_len(31 << 20).unwrap();
     }
     let said = run(["validate", written.file.to_str().unwrap()]);
-    assert_eq!((said.code, said.out.as_str()), (Some(0), "1 DAG in 1 file: 0 errors, 0 warnings\n"), "{said:?}");
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (Some(0), "1 DAG in 1 file: 0 errors, 0 warnings\n"),
+        "{said:?}"
+    );
     assert_eq!(run(["validate", folder.to_str().unwrap()]).code, Some(1));
 
     fs::write(folder.join(".updraftignore"), "*.sql\n").unwrap();
