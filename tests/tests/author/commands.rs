@@ -46,7 +46,7 @@ fn what_the_installation_lacks_is_an_error_of_the_file() {
 
     // The settings of another installation, in which the gang is too large, and of a third, which has all of it.
     let settings = written.folder.path().join("other.toml");
-    let lab = "[executors.local]\n[executors.lab]\nkind = \"workers\"\n";
+    let lab = "[executors.local]\nslots = 16\n[executors.lab]\nkind = \"workers\"\n";
     fs::write(&settings, format!("{lab}slots = 8\n")).unwrap();
     let said = run(["validate", file, "--config", settings.to_str().unwrap()]);
     assert!(said.out.contains("20 members") && said.out.contains("a.yaml:5:11"), "{}", said.out);
