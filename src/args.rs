@@ -284,7 +284,10 @@ pub(crate) enum Format {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Folders are searched recursively; `plugins/` directly below a folder holds operators, and what \
-    .gitignore and .updraftignore name is left out.\n\nExample:\n  updraft validate dags/ team/etl.yaml"
+    .gitignore and .updraftignore name is left out.\n\nWhat a DAG asks of executors is compared with the settings: \
+    without any there is one executor, `local`. For a DAG that is to run elsewhere name the settings of that service, or \
+    a file with nothing but their `[executors]`.\n\nExamples:\n  updraft validate dags/ team/etl.yaml\n  \
+    updraft validate dags/ --config production.toml"
 )]
 pub(crate) struct ValidateArgs {
     /// Files and folders of DAGs
@@ -293,6 +296,8 @@ pub(crate) struct ValidateArgs {
     /// `text` for people, `json` for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -433,8 +438,9 @@ pub(crate) struct ScheduleArgs {
     #[arg(long, value_name = "T")]
     pub(crate) after: Option<String>,
     /// How many runs to list
-    #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 5)]
-    pub(crate) count: usize,
+    #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) count: u32,
     /// `text` for people, `json` for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,

@@ -19,7 +19,8 @@ use local_runner::{
 
 use crate::{
     args::{Format, ScheduleArgs, SchemaArgs, ShowArgs, ShowFormat, TimetableArg, ValidateArgs},
-    console::{Console, FAILED, print, say},
+    console::{Console, FAILED, USAGE, print, say},
+    service,
 };
 
 fn block_on<T>(task: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
@@ -34,9 +35,20 @@ pub(crate) fn remote(command: local_runner::remote::Command, console: Console) -
     console.code(block_on(local_runner::remote::run(command, &mut out, console.colour, now)))
 }
 
-pub(crate) fn validate(args: &ValidateArgs, console: Console) -> ExitCode {
+pub(crate) fn validate(args: ValidateArgs, console: Console) -> ExitCode {
+    let installation = match args.settings.load(Vec::new()) {
+        Ok(loaded) => loaded.settings.installation(),
+        Err(error) => return service::refuse(&error, console),
+    };
+    let installation = match installation {
+        Ok(installation) => installation,
+        Err(error) => {
+            console.complain(&format!("{error:#}"), None);
+            return ExitCode::from(USAGE);
+        }
+    };
     let outcome = block_on(async {
-        let findings = validate::validate(&args.paths).await?;
+        let findings = validate::validate(&args.paths, &installation).await?;
         match args.format {
             Format::Text => print(&findings.text(console.colour))?,
             Format::Json => print(&findings.json())?,
@@ -53,7 +65,7 @@ async fn load(file: &Path, root: Option<&Path>, dag: Option<&str>, console: Cons
     let name = target
         .file
         .ok_or_else(|| Error::usage(format!("{shown} is a folder"), "name the file of one DAG"))?;
-    let mut folder = Folder::open(&target.root)?;
+    let mut folder = Folder::around(&target.root);
     let compiled = folder.compile_as(&name, &shown).await;
     let mut errors = 0;
     for diagnostic in &compiled.compiled.diagnostics {
@@ -111,7 +123,7 @@ pub(crate) fn schedule(args: &ScheduleArgs, console: Console) -> ExitCode {
             now: time("--now", &args.now)?.unwrap_or_else(scheduler::clock::now),
             last_end: time("--last-end", &args.last_end)?,
             after: time("--after", &args.after)?,
-            count: args.count,
+            count: args.count as usize,
             schedule,
         };
         let wrong = |error: schedule::Error| Error::Usage { message: error.to_string(), help: None };

@@ -21,7 +21,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use crate::{
     args::{Cli, Command},
-    console::Console,
+    console::{Console, print},
 };
 
 fn main() -> ExitCode {
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => service::doctor(args, console),
         Command::Retention(args) => service::retention(args, console),
         Command::Migrate(args) => service::migrate(args, console),
-        Command::Validate(args) => author::validate(&args, console),
+        Command::Validate(args) => author::validate(args, console),
         Command::Show(args) => author::show(&args, console),
         Command::Schema(args) => author::schema(&args, console),
         Command::Test(args) => author::test::run(args, console),
@@ -48,8 +48,10 @@ fn main() -> ExitCode {
         Command::Remote(command) => author::remote(*command, console),
         Command::Config(args) => service::config(args, console),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "updraft", &mut std::io::stdout());
-            ExitCode::SUCCESS
+            // Not straight to the output: a reader that has seen enough would be a panic.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "updraft", &mut script);
+            console.code(print(&String::from_utf8_lossy(&script)).map(|()| ExitCode::SUCCESS))
         }
     }
 }

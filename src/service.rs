@@ -147,7 +147,7 @@ pub(crate) fn config(args: ConfigArgs, console: Console) -> ExitCode {
 }
 
 /// Wrong settings stop the start.
-fn refuse(error: &Error, console: Console) -> ExitCode {
+pub(crate) fn refuse(error: &Error, console: Console) -> ExitCode {
     console.complain(&error.to_string(), Some("`docs/configuration.md` lists all settings"));
     ExitCode::from(USAGE)
 }

@@ -13,12 +13,13 @@ use jsonschema::Validator;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{compile::TASK_KEYS, json_schema, model::Runner};
+use crate::{compile::TASK_KEYS, installation::Installation, json_schema, model::Runner};
 
 /// One operator: a key of a task.
 ///
 /// The schema describes the parameters as an object. Parameters that aren't in it are errors, whether or not it says so.
-/// It may use the formats `span` (a duration such as `30s`), `size` (`512Mi`) and `timestamp`.
+/// It may use the formats `span` (a duration such as `30s`), `size` (`512Mi`), `timestamp` and `moment` (that
+/// or a time of day).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Operator {
@@ -97,11 +98,14 @@ pub enum InvalidCatalog {
     },
 }
 
-/// The operators that tasks can use. Cheap to clone.
+/// The operators that tasks can use and, if that is known, what the installation offers them. Cheap to clone.
+///
+/// Its JSON form is the list of operators.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Operator>", into = "Vec<Operator>")]
 pub struct Catalog {
     operators: Arc<BTreeMap<String, Known>>,
+    installation: Option<Arc<Installation>>,
 }
 
 struct Known {
@@ -120,7 +124,18 @@ impl Catalog {
                 return Err(InvalidCatalog::Duplicate(name));
             }
         }
-        Ok(Self { operators: Arc::new(known) })
+        Ok(Self { operators: Arc::new(known), installation: None })
+    }
+
+    /// The same operators, for DAGs that are to run on that installation.
+    #[must_use]
+    pub fn on(self, installation: Installation) -> Self {
+        Self { installation: Some(Arc::new(installation)), ..self }
+    }
+
+    /// What DAGs may ask for besides operators. If nobody said, everything: what compiles may not run everywhere.
+    pub fn installation(&self) -> Option<&Installation> {
+        self.installation.as_deref()
     }
 
     /// The operator of that name.
@@ -184,7 +199,7 @@ impl fmt::Debug for Catalog {
 
 impl PartialEq for Catalog {
     fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
+        self.iter().eq(other.iter()) && self.installation == other.installation
     }
 }
 

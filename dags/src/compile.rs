@@ -15,6 +15,7 @@ mod link;
 mod map;
 mod notify;
 mod object;
+mod offers;
 mod operator;
 mod params;
 mod policy;
@@ -23,7 +24,7 @@ mod resources;
 mod schedule;
 mod task;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::context::Context;
 pub use self::{
@@ -127,7 +128,7 @@ fn finish<'n>(
     catalog: &Catalog,
     files: &dyn FileLookup,
 ) -> Compiled {
-    let mut context = Context { reporter, catalog, files };
+    let mut context = Context { reporter, catalog, files, lacking: BTreeSet::new() };
     let mut dags = Vec::new();
     let mut names: BTreeMap<DagId, ByteRange> = BTreeMap::new();
     for (tree, sound) in trees {

@@ -4,6 +4,7 @@
 //! it as JSON, the command line draws it (`render`, behind the feature of that name).
 
 mod codes;
+mod excerpt;
 mod lines;
 mod report;
 mod reporter;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     amount, suggest,
-    time::{Span, Timestamp},
+    time::{Span, Timestamp, time_of_day},
 };
 
 /// Memory for one compiled pattern.
@@ -35,9 +35,15 @@ pub fn compile(schema: &Value) -> Result<Validator, InvalidSchema> {
         .should_validate_formats(true)
         .with_format("span", |text: &str| text.parse::<Span>().is_ok())
         .with_format("timestamp", |text: &str| text.parse::<Timestamp>().is_ok())
+        .with_format("moment", is_moment)
         .with_format("size", |text: &str| amount::bytes(text).is_ok())
         .build(schema)
         .map_err(|error| InvalidSchema { path: path(&error), reason: explain_schema(&error) })
+}
+
+/// A time of day or an instant.
+fn is_moment(text: &str) -> bool {
+    text.parse::<Timestamp>().is_ok() || time_of_day(text, "UTC", Timestamp(0)).is_ok()
 }
 
 fn explain_schema(error: &ValidationError<'_>) -> String {
@@ -111,6 +117,12 @@ pub(crate) fn explain(error: &ValidationError<'_>) -> String {
             "span" => format!("isn't a duration, but {}", describe(error.instance())),
             "size" => format!("isn't a size, but {}", describe(error.instance())),
             "timestamp" => "must be a time such as `2026-01-31T06:00:00Z`".to_owned(),
+            "moment" => {
+                let is = describe(error.instance());
+                format!(
+                    "must be a time of day such as `06:30` or a time such as `2026-01-31T06:00:00Z`, but is {is}"
+                )
+            }
             format => format!("is {}, which isn't a valid {format}", describe(error.instance())),
         },
         Kind::Minimum { limit } => format!("must be at least {limit}, but is {}", describe(error.instance())),

@@ -13,6 +13,7 @@ pub mod conf;
 pub mod diagnostic;
 pub mod graph;
 pub mod ids;
+pub mod installation;
 pub mod json_schema;
 pub mod model;
 pub mod run_name;

@@ -6,7 +6,7 @@
 mod expression;
 mod scan;
 
-pub use expression::Reference;
+pub use expression::{Reference, Word};
 pub use scan::{Problem, Template, scan};
 
 /// The names that a template sees: those that the renderer (`updraft-template`) provides, which are Airflow's.
@@ -39,6 +39,91 @@ pub const NAMES: &[&str] = &[
     "ts_nodash",
     "ts_nodash_with_tz",
     "var",
+];
+
+/// The filters that the renderer has.
+pub const FILTERS: &[&str] = &[
+    "abs",
+    "attr",
+    "bool",
+    "capitalize",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "ds",
+    "ds_nodash",
+    "first",
+    "float",
+    "format",
+    "groupby",
+    "ident",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "json",
+    "last",
+    "length",
+    "lines",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "raw",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "select",
+    "selectattr",
+    "sh",
+    "sort",
+    "split",
+    "sql",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "tomorrow_ds",
+    "trim",
+    "ts",
+    "ts_nodash",
+    "ts_nodash_with_tz",
+    "unique",
+    "upper",
+    "yesterday_ds",
+];
+
+/// The tests that it has.
+pub const TESTS: &[&str] = &[
+    "defined",
+    "divisibleby",
+    "endingwith",
+    "eq",
+    "equalto",
+    "even",
+    "false",
+    "float",
+    "ge",
+    "gt",
+    "in",
+    "integer",
+    "iterable",
+    "le",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sequence",
+    "startingwith",
+    "string",
+    "true",
+    "undefined",
 ];
 
 /// Functions that every template has.
@@ -96,6 +181,21 @@ pub fn whole_expression(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The renderer is of another workspace, so its text is asked.
+    #[test]
+    fn filters_and_tests_are_the_renderers() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("script-host/template/src");
+        let source: String = ["filters.rs", "macros.rs", "methods.rs", "environment.rs"]
+            .map(|name| std::fs::read_to_string(folder.join(name)).unwrap())
+            .concat();
+        for (call, known) in [("add_filter(\"", FILTERS), ("add_test(\"", TESTS)] {
+            let names = source.split(call).skip(1).filter_map(|rest| rest.split('"').next());
+            let mut names: Vec<&str> = names.collect();
+            names.sort_unstable();
+            assert_eq!(names, known);
+        }
+    }
 
     #[test]
     fn a_whole_expression_is_told_from_a_text_with_expressions() {

@@ -11,6 +11,7 @@ use std::{
 use dags::{
     compile::compile,
     diagnostic::{CODES, Diagnostic, Source, render},
+    installation::Installation,
 };
 
 #[path = "fixture/catalog.rs"]
@@ -24,6 +25,19 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
+/// An executor without GPUs, one with them, and one route.
+fn installation() -> Installation {
+    serde_json::from_value(serde_json::json!({
+        "default_executor": "local",
+        "executors": {
+            "local": { "kind": "local", "slots": 16, "gpus": false, "custom": false },
+            "lab": { "kind": "workers", "slots": null, "gpus": true, "custom": false },
+        },
+        "routes": ["sales-oncall"],
+    }))
+    .unwrap()
+}
+
 fn diagnose(path: &Path) -> (Source, Vec<Diagnostic>) {
     let name = path.file_name().unwrap().to_str().unwrap();
     let source = Source::new(name, std::fs::read_to_string(path).unwrap());
@@ -31,7 +45,7 @@ fn diagnose(path: &Path) -> (Source, Vec<Diagnostic>) {
         ("load.sql".to_owned(), "00".repeat(32)),
         ("sql/old.sql".to_owned(), "00".repeat(32)),
     ]);
-    let diagnostics = compile(&source, &fixture::catalog(), &files).diagnostics;
+    let diagnostics = compile(&source, &fixture::catalog().on(installation()), &files).diagnostics;
     (source, diagnostics)
 }
 
@@ -60,7 +74,7 @@ fn every_code_is_met_by_the_corpus() {
     let met: BTreeSet<&str> =
         files().iter().flat_map(|path| diagnose(path).1).map(|diagnostic| diagnostic.code).collect();
     // Plugins and scripts are read elsewhere.
-    let areas = ["yaml.", "dag.", "schedule.", "template."];
+    let areas = ["yaml.", "dag.", "schedule.", "template.", "installation."];
     let here =
         CODES.iter().map(|(code, _)| *code).filter(|code| areas.iter().any(|area| code.starts_with(area)));
     let never: Vec<&str> = here.filter(|code| !met.contains(code)).collect();

@@ -9,6 +9,7 @@ use dags::{
     catalog::Catalog,
     diagnostic::{Diagnostic, Severity, Source, code},
     ids::TenantId,
+    installation::Installation,
     model::{Dag, Runner},
 };
 use plugins::script::{Language, Options, Policy, ScriptPool};
@@ -22,8 +23,8 @@ use crate::Error;
 /// A folder of DAGs.
 #[derive(Debug)]
 pub struct Folder {
-    /// What is in it.
-    pub scan: Scan,
+    /// Where it is.
+    pub root: PathBuf,
     /// The operators that its DAGs may use.
     pub catalog: Catalog,
     /// What is wrong with its plugins, each with the text that it is about.
@@ -64,37 +65,47 @@ impl Target {
 }
 
 impl Folder {
-    /// Looks at a folder. Nothing of it is run.
-    pub fn open(root: &Path) -> Result<Self, Error> {
+    /// A folder of which all is meant. Nothing of it is run.
+    pub fn open(root: &Path) -> Result<(Self, Scan), Error> {
         let scan = bundle::scan(root)?;
-        let (catalog, problems) = plugins::user::catalog(&scan.root);
+        let mut folder = Self::of(scan.root.clone(), FolderFiles::new(&scan));
+        folder.problems.extend(left_out(&scan));
+        Ok((folder, scan))
+    }
+
+    /// A folder of which one file is meant, so that the rest of it, which may be large, isn't read.
+    pub fn around(root: &Path) -> Self {
+        Self::of(root.to_owned(), FolderFiles::unseen(root.to_owned()))
+    }
+
+    fn of(root: PathBuf, files: FolderFiles) -> Self {
+        let (catalog, problems) = plugins::user::catalog(&root);
         let problems = problems
             .into_iter()
             .map(|problem| {
                 // A plugin that can't be read has a diagnostic that says so.
-                let text = std::fs::read_to_string(scan.root.join(&problem.file)).unwrap_or_default();
+                let text = std::fs::read_to_string(root.join(&problem.file)).unwrap_or_default();
                 let source = Source::new(problem.file.clone(), text);
                 (problem, source)
             })
-            .chain(left_out(&scan))
             .collect();
-        let paths = scan.files.iter().map(|file| file.path.clone()).collect();
-        let files = FolderFiles::new(scan.root.clone(), paths);
-        Ok(Self { scan, catalog, problems, files, scripts: None })
+        Self { root, catalog, problems, files, scripts: None }
+    }
+
+    /// The same, for DAGs that are to run on that installation.
+    #[must_use]
+    pub fn on(self, installation: &Installation) -> Self {
+        Self { catalog: self.catalog.on(installation.clone()), ..self }
     }
 
     /// The DAG files in it, by path. A Rhai file that only other files import isn't one: it hands over no DAG.
-    pub fn dag_files(&self) -> Vec<String> {
-        let paths = self
-            .scan
-            .files
-            .iter()
-            .map(|file| &file.path)
-            .chain(self.scan.left_out.iter().map(|(path, _)| path));
+    pub fn dag_files(scan: &Scan) -> Vec<String> {
+        let paths =
+            scan.files.iter().map(|file| &file.path).chain(scan.left_out.iter().map(|(path, _)| path));
         let scripts: Vec<String> = paths
             .clone()
             .filter(|path| is_script(path))
-            .filter_map(|path| std::fs::read_to_string(self.scan.root.join(path)).ok())
+            .filter_map(|path| std::fs::read_to_string(scan.root.join(path)).ok())
             .collect();
         let imported = |path: &str| {
             let name = path.strip_suffix(".rhai").unwrap_or(path);
@@ -115,7 +126,7 @@ impl Folder {
             self.start_scripts();
         }
         let scripts = self.scripts.as_ref();
-        compile_file(&self.scan.root, path, &self.catalog, &self.files, scripts, TenantId::DEFAULT).await
+        compile_file(&self.root, path, &self.catalog, &self.files, scripts, TenantId::DEFAULT).await
     }
 
     /// As [`Folder::compile`], with the file's name in diagnostics as the author wrote it.

@@ -149,7 +149,7 @@ pub async fn run(
     let file = target.file.ok_or_else(|| {
         Error::usage(format!("{shown} is a folder"), "name the file of one DAG, such as `dags/hello.yaml`")
     })?;
-    let mut folder = Folder::open(&target.root)?;
+    let (mut folder, scan) = Folder::open(&target.root)?;
     problems.append(&mut folder.problems);
     let compiled = folder.compile_as(&file, &shown).await;
     let broken = compiled.compiled.has_errors();
@@ -176,14 +176,14 @@ pub async fn run(
     prepare::check_answers(&prepared)?;
     prepare::check_needs(
         &prepared,
-        |path| std::fs::read_to_string(folder.scan.root.join(path)).ok(),
+        |path| std::fs::read_to_string(folder.root.join(path)).ok(),
         &variables.keys().map(String::as_str).collect(),
         &connections.keys().map(String::as_str).collect(),
     )?;
     let objects = Objects::open(&place.join("objects")).map_err(Error::path("make a folder in", &place))?;
-    bundle::store(&folder.scan, &objects)?;
+    bundle::store(&scan, &objects)?;
     let journal = SharedJournal::default();
-    ask(&journal, &prepared, &folder.scan.digest, request, conf);
+    ask(&journal, &prepared, &scan.digest, request, conf);
     let node = node::Node {
         facts: MemoryFacts {
             journal: journal.journal.clone(),

@@ -6,8 +6,9 @@ use std::{
 };
 
 use dags::{
-    diagnostic::{Diagnostic, Severity, Source, render},
+    diagnostic::{Diagnostic, Severity, Source, code, render},
     ids::DagId,
+    installation::Installation,
 };
 use scheduler::compile::CompiledFile;
 use serde::Serialize;
@@ -27,7 +28,12 @@ pub struct Findings {
     pub files: usize,
     /// What is wrong, in the order of the files, each with the text that it is about.
     pub diagnostics: Vec<(Diagnostic, Source)>,
+    /// The installation's executors, for people.
+    executors: String,
 }
+
+/// What is wrong here and may be right on another installation.
+const FOREIGN: &[&str] = &[code::INSTALLATION_EXECUTOR, code::INSTALLATION_LACKS];
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -38,9 +44,9 @@ struct Report<'a> {
     diagnostics: Vec<&'a Diagnostic>,
 }
 
-/// Compiles the files and the DAG files of the folders that were named.
-pub async fn validate(paths: &[PathBuf]) -> Result<Findings, Error> {
-    let mut findings = Findings::default();
+/// Compiles the files and the DAG files of the folders that were named, as DAGs of that installation.
+pub async fn validate(paths: &[PathBuf], installation: &Installation) -> Result<Findings, Error> {
+    let mut findings = Findings { executors: installation.list(), ..Findings::default() };
     let mut chosen: BTreeMap<PathBuf, (PathBuf, Option<BTreeSet<String>>)> = BTreeMap::new();
     for path in paths {
         let target = Target::of(path, None)?;
@@ -52,14 +58,20 @@ pub async fn validate(paths: &[PathBuf]) -> Result<Findings, Error> {
         }
     }
     for (root, (shown, files)) in chosen {
-        let mut folder = Folder::open(&root)?;
+        let (folder, files) = match files {
+            Some(files) => (Folder::around(&root), files.into_iter().collect()),
+            None => {
+                let (folder, scan) = Folder::open(&root)?;
+                (folder, Folder::dag_files(&scan))
+            }
+        };
+        let mut folder = folder.on(installation);
         let name = |file: &str| shown.join(file).display().to_string();
         for (mut problem, mut source) in std::mem::take(&mut folder.problems) {
             problem.file = name(&problem.file);
             source.path.clone_from(&problem.file);
             findings.diagnostics.push((problem, source));
         }
-        let files = files.map_or_else(|| folder.dag_files(), |files| files.into_iter().collect());
         let mut owners: BTreeMap<DagId, String> = BTreeMap::new();
         for file in files {
             let shown = name(&file);
@@ -92,7 +104,7 @@ impl Findings {
 
     /// All diagnostics drawn, and a line that counts them.
     pub fn text(&self, colour: bool) -> String {
-        let text = self.diagnostics.iter().fold(String::new(), |mut text, (diagnostic, source)| {
+        let mut text = self.diagnostics.iter().fold(String::new(), |mut text, (diagnostic, source)| {
             text.push_str(&draw(diagnostic, source, colour));
             text
         });
@@ -100,7 +112,14 @@ impl Findings {
         let found = format!("{}, {}", count(errors, "error"), count(warnings, "warning"));
         let tone = if errors > 0 { Tone::Bad } else { Tone::Good };
         let (dags, files) = (count(self.dags, "DAG"), count(self.files, "file"));
-        text + format!("{dags} in {files}: {}\n", paint(&found, tone, colour)).as_str()
+        text += format!("{dags} in {files}: {}\n", paint(&found, tone, colour)).as_str();
+        if self.diagnostics.iter().any(|(diagnostic, _)| FOREIGN.contains(&diagnostic.code)) {
+            text += &format!(
+                "Checked for an installation whose executors are {}; `--config FILE` names the settings of another.\n",
+                self.executors
+            );
+        }
+        text
     }
 
     /// The same as one JSON object.

@@ -132,7 +132,8 @@ pub enum IfExists {
 pub struct TimeSensor {
     /// The time: RFC 3339 (`2026-01-01T06:00:00Z`), or a time of day (`06:30`) in the DAG's zone on the day on which
     /// the run was due. A time that has passed doesn't wait.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::moment")]
     pub at: Option<String>,
     /// So long after the end of the run's data interval; after the time at which the run was due if it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,11 +22,27 @@ pub fn markdown(catalog: &Catalog) -> String {
     for operator in &operators {
         let _ = writeln!(page, "* [`{0}`](#{0}): {1}", operator.name, operator.doc);
     }
+    page.push_str(SENSORS);
     for operator in operators {
         section(&mut page, operator);
     }
     page
 }
+
+const SENSORS: &str = "
+## How sensors wait
+
+`time_sensor` and `task_sensor` wait in the engine, in state `deferred`: no process, no slot, and nothing looks again and again.
+
+`file_sensor`, `http_sensor` and `sql_sensor` must look. With `mode: reschedule`, the default, each look is a short attempt on the \
+task's executor; between two looks the task is `up_for_reschedule` and holds no slot, no process and no place in its pool. The try \
+stays the same, and `timeout` counts from its first start. `mode: poke` keeps the slot and the process between two looks: for \
+intervals of a few seconds, or where a free slot is long in coming.
+
+There is no mode in which the service looks, as Airflow's triggerer does for `deferrable` operators. It would have to reach \
+whatever tasks reach and to hold their secrets, which here only attempts do; and `reschedule` gives the slot back as well, for the \
+price of a process per look.
+";
 
 fn section(page: &mut String, operator: &Operator) {
     let text = operator.schema.get("description").and_then(Value::as_str).unwrap_or(&operator.doc);
@@ -84,6 +100,7 @@ fn kind(schema: &Value) -> String {
     }
     match (schema.get("type").and_then(Value::as_str), schema.get("format").and_then(Value::as_str)) {
         (Some("string"), Some("span")) => "duration".to_owned(),
+        (Some("string"), Some("moment")) => "time or time of day".to_owned(),
         (Some("string"), Some("timestamp")) => "time".to_owned(),
         (Some("string"), _) => "text".to_owned(),
         (Some("boolean"), _) => "`true` or `false`".to_owned(),

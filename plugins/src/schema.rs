@@ -96,3 +96,8 @@ pub(crate) fn duration(_: &mut SchemaGenerator) -> Schema {
 pub(crate) fn instant(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": "timestamp", "examples": ["2026-01-01T06:00:00Z"] })
 }
+
+/// An instant or a time of day.
+pub(crate) fn moment(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "moment", "examples": ["06:30", "2026-01-01T06:00:00Z"] })
+}

@@ -86,10 +86,17 @@ impl Scan {
 }
 
 fn walk(root: &Path) -> impl Iterator<Item = Result<(PathBuf, fs::Metadata), Error>> {
+    walk_where(root, |_| true)
+}
+
+fn walk_where(
+    root: &Path,
+    wanted: impl Fn(&ignore::DirEntry) -> bool + Send + Sync + 'static,
+) -> impl Iterator<Item = Result<(PathBuf, fs::Metadata), Error>> {
     let mut builder = WalkBuilder::new(root);
     builder.follow_links(false).git_global(false).git_exclude(false).require_git(false).parents(false);
     builder.add_custom_ignore_filename(IGNORE_FILE);
-    builder.filter_entry(|entry| entry.file_name() != "__pycache__");
+    builder.filter_entry(move |entry| entry.file_name() != "__pycache__" && wanted(entry));
     builder.build().filter_map(|entry| {
         let entry = match entry {
             Ok(entry) => entry,
@@ -105,6 +112,27 @@ fn walk(root: &Path) -> impl Iterator<Item = Result<(PathBuf, fs::Metadata), Err
             Err(_) => None,
         }
     })
+}
+
+/// The paths of a folder's files, without a look into them.
+pub fn paths(root: &Path) -> Vec<String> {
+    let found = walk(root).filter_map(|entry| {
+        let (full, _) = entry.ok()?;
+        Some(full.strip_prefix(root).ok()?.to_str()?.to_owned())
+    });
+    let mut paths: Vec<String> = found.take(FILES_MAX).collect();
+    paths.sort();
+    paths
+}
+
+/// Whether a bundle of the folder would hold a file that is there. Only the folders on the way to it are looked at.
+pub fn holds(root: &Path, path: &str) -> bool {
+    let full = root.join(path);
+    let on_the_way = {
+        let full = full.clone();
+        move |entry: &ignore::DirEntry| full.starts_with(entry.path())
+    };
+    walk_where(root, on_the_way).any(|entry| entry.is_ok_and(|(found, _)| found == full))
 }
 
 /// A short value that changes when a file of the folder does, as far as names, sizes and times tell.
@@ -241,6 +269,11 @@ mod tests {
             after.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
             ["a.yaml", "sql/load.sql"]
         );
+        assert_eq!(paths(folder.path()), ["a.yaml", "sql/load.sql"]);
+        assert!(holds(folder.path(), "sql/load.sql"));
+        for left_out in ["big.csv", ".hidden", "link.yaml", "sql/none.sql", "sql"] {
+            assert!(!holds(folder.path(), left_out), "{left_out}");
+        }
     }
 
     #[test]

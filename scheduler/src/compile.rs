@@ -31,14 +31,28 @@ pub fn is_dag_file(path: &str) -> bool {
 #[derive(Debug)]
 pub struct FolderFiles {
     root: PathBuf,
-    paths: Vec<String>,
+    /// The relative paths of what a bundle holds, sorted, if somebody has looked.
+    paths: Option<Vec<String>>,
     known: Mutex<BTreeMap<String, String>>,
 }
 
 impl FolderFiles {
-    /// The files of that folder; `paths` are its relative paths, for suggestions.
-    pub fn new(root: PathBuf, paths: Vec<String>) -> Self {
-        Self { root, paths, known: Mutex::default() }
+    /// The files of a folder that was looked at.
+    pub fn new(scan: &bundle::Scan) -> Self {
+        let paths = scan.files.iter().map(|file| file.path.clone()).collect();
+        Self { root: scan.root.clone(), paths: Some(paths), known: Mutex::default() }
+    }
+
+    /// The files of a folder of which only few will be asked for.
+    pub fn unseen(root: PathBuf) -> Self {
+        Self { root, paths: None, known: Mutex::default() }
+    }
+
+    fn holds(&self, path: &str) -> bool {
+        match &self.paths {
+            Some(paths) => paths.binary_search_by(|known| known.as_str().cmp(path)).is_ok(),
+            None => bundle::holds(&self.root, path),
+        }
     }
 }
 
@@ -60,13 +74,16 @@ impl FileLookup for FolderFiles {
         if metadata.len() > bundle::FILE_BYTES_MAX {
             return Err(FileProblem::Unreadable(over(metadata.len())));
         }
+        if !self.holds(path) {
+            return Err(FileProblem::LeftOut);
+        }
         let hash = hex::encode(Sha256::digest(std::fs::read(&full).map_err(unreadable)?));
         known.insert(path.to_owned(), hash.clone());
         Ok(hash)
     }
 
     fn paths(&self) -> Vec<String> {
-        self.paths.clone()
+        self.paths.clone().unwrap_or_else(|| bundle::paths(&self.root))
     }
 }
 

@@ -14,6 +14,7 @@ use dags::{
     catalog::Catalog,
     diagnostic::{Diagnostic, Severity, Source, code},
     ids::{BundleId, DagId, DagVersion, TenantId},
+    installation::Installation,
     model::Dag,
     time::Span,
 };
@@ -56,6 +57,8 @@ pub struct Settings {
     pub objects: Objects,
     /// The program that runs scripts, if there is one.
     pub script_program: Option<PathBuf>,
+    /// What DAGs may ask for; its routes are those of the tenant, whatever it says.
+    pub installation: Installation,
     /// Rings for the scheduler.
     pub wake: Arc<Notify>,
 }
@@ -127,6 +130,7 @@ impl FolderWatch {
         let scan = bundle::scan(&root)?;
         let mut found = Found::default();
         let (catalog, problems) = plugins::user::catalog(&scan.root);
+        let catalog = catalog.on(self.installation().await?);
         for problem in problems {
             let text = std::fs::read_to_string(scan.root.join(&problem.file)).unwrap_or_default();
             let source = Source::new(problem.file.clone(), text);
@@ -149,8 +153,20 @@ impl FolderWatch {
         Ok(found)
     }
 
+    /// What DAGs may ask for, with the routes that the tenant has now.
+    async fn installation(&self) -> Result<Installation, Error> {
+        let scope = TenantScope::new(self.options.tenant);
+        let failed = |source| Error::Db { doing: "read the connections", source };
+        let connections = store::connection::list(&self.options.db, scope).await.map_err(failed)?;
+        let routes = connections
+            .into_iter()
+            .filter(|connection| plugins::notify::TYPES.contains(&connection.address.conn_type.as_str()))
+            .map(|connection| connection.name);
+        Ok(Installation { routes: Some(routes.collect()), ..self.options.installation.clone() })
+    }
+
     fn use_catalog(&mut self, catalog: &Catalog) {
-        let text = serde_json::to_vec(catalog).unwrap_or_default();
+        let text = serde_json::to_vec(&(catalog, catalog.installation())).unwrap_or_default();
         let key: [u8; 32] = Sha256::digest(text).into();
         if key != self.catalog_key {
             self.catalog_key = key;
@@ -172,8 +188,7 @@ impl FolderWatch {
             }
             hash.finalize()
         };
-        let paths: Vec<String> = scan.files.iter().map(|file| file.path.clone()).collect();
-        let files = FolderFiles::new(scan.root.clone(), paths);
+        let files = FolderFiles::new(scan);
         let left_out = scan.left_out.iter().map(|(path, _)| path.as_str());
         let present: BTreeSet<&str> =
             hashes.keys().copied().chain(left_out).filter(|path| is_dag_file(path)).collect();

@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context as _;
 use dags::{
     ids::{ExecutorName, ShardId, TenantId},
+    installation::Installation,
     time::Span,
 };
 use engine::driver::Stop as Halt;
@@ -73,6 +74,8 @@ pub(super) struct Scheduling {
     pub(super) claim: Claim,
     pub(super) config: engine::Config,
     executors: BTreeMap<ExecutorName, Chosen>,
+    /// What DAGs may ask for.
+    installation: Installation,
     fleet: Option<FleetSettings>,
     /// Proves to workers and by them what was sent to whom.
     keys: Keys,
@@ -136,6 +139,7 @@ impl Scheduling {
             current: Current::default(),
             config: settings.scheduler.engine(),
             executors: settings.executors()?,
+            installation: settings.installation()?,
             fleet,
             supervisor: settings.data()?.join("supervisor"),
             dags: dags.transpose()?,
@@ -328,6 +332,7 @@ impl Scheduling {
             db: self.db.clone(),
             objects: self.objects.clone(),
             script_program: self.script_program.clone(),
+            installation: self.installation.clone(),
             wake: self.wake.clone(),
         });
         match watch.run(|found| tell(folder, found)).await {

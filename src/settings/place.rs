@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use dags::ids::ExecutorName;
+use dags::{
+    ids::ExecutorName,
+    installation::{Installation, Offer},
+};
 
 use crate::{
     fleet::FleetSettings,
@@ -127,6 +130,25 @@ impl Settings {
             bail!("`scheduler.default_executor` is `{default}`, but the executors are {names}");
         }
         Ok(chosen)
+    }
+
+    /// What DAGs may ask for, as far as settings say it.
+    pub(crate) fn installation(&self) -> anyhow::Result<Installation> {
+        let executors = self.executors()?.into_iter().map(|(name, Chosen { kind, slots })| {
+            let offer = Offer {
+                kind: kind.name().to_string(),
+                slots: (slots != u32::MAX).then_some(slots),
+                // What runs nothing lacks nothing. No worker can say yet that it has resources of other kinds.
+                gpus: kind != Kind::Local,
+                custom: kind == Kind::Noop,
+            };
+            (name, offer)
+        });
+        Ok(Installation {
+            default_executor: self.scheduler.default_executor.clone(),
+            executors: executors.collect(),
+            routes: None,
+        })
     }
 }
 

@@ -18,6 +18,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use dags::{
     ids::{DagId, ExecutorName, PoolName, RunName, ShardId, TenantId},
+    installation::{Installation, Offer},
     time::Span,
 };
 use engine::{
@@ -111,6 +112,12 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
     let wake = Arc::new(Notify::new());
     let journal = journal::acquire(&db, ShardId::DEFAULT, "bench", Span::seconds(3_600), &clock::now).await?;
     let name: ExecutorName = "noop".parse()?;
+    let offer = Offer { kind: "noop".to_owned(), slots: Some(SLOTS), gpus: true, custom: true };
+    let installation = Installation {
+        default_executor: name.clone(),
+        executors: BTreeMap::from([(name.clone(), offer)]),
+        routes: None,
+    };
     let (sender, reports) = mpsc::channel(16_384);
     let parts = Parts {
         journal,
@@ -141,6 +148,7 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
         db: db.clone(),
         objects,
         script_program: None,
+        installation,
         wake: wake.clone(),
     };
     let found = FolderWatch::new(settings).look().await?;

@@ -22,6 +22,9 @@ pub(crate) fn build(workspace: &Workspace) -> Result<bool> {
     Ok(true)
 }
 
+/// One example names an executor that a laptop doesn't have; here it only pretends to run things.
+const LAB: [&str; 4] = ["--set", "executors.local.slots=16", "--set", "executors.gpu-lab.kind=noop"];
+
 /// Builds what the service needs and becomes the service, so that signals reach it directly.
 ///
 /// A debug build, because the first run should not wait for the optimiser.
@@ -31,7 +34,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<bool> {
         return Ok(false);
     }
     let program = workspace.binary("updraft");
-    let default = ["standalone", "--dags", "dags/examples", "--data", "var"].map(str::to_owned);
+    let default = ["standalone", "--dags", "dags/examples", "--data", "var"].into_iter().chain(LAB);
+    let default: Vec<String> = default.map(str::to_owned).collect();
     let arguments = if arguments.is_empty() { &default[..] } else { arguments };
     say(&format!("starting: target/debug/updraft {}", arguments.join(" ")));
     say("to see its runs, in a second terminal: target/debug/updraft runs list");

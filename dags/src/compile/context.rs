@@ -1,6 +1,6 @@
 //! Readers for single values: each reports what it expected, what it found and where, and then yields nothing.
 
-use std::fmt::Display;
+use std::{collections::BTreeSet, fmt::Display};
 
 use super::FileLookup;
 use crate::{
@@ -18,6 +18,8 @@ pub(super) struct Context<'c, 's> {
     pub(super) reporter: Reporter<'s>,
     pub(super) catalog: &'c Catalog,
     pub(super) files: &'c dyn FileLookup,
+    /// Places that ask for what their executor hasn't and were reported.
+    pub(super) lacking: BTreeSet<usize>,
 }
 
 impl Context<'_, '_> {

@@ -18,6 +18,9 @@ pub enum FileProblem {
     /// A folder, a link, a device.
     #[error("isn't a regular file")]
     NotAFile,
+    /// It is there, but no bundle would hold it.
+    #[error("is left out of the bundle, by `.gitignore`, by `.updraftignore` or because it is hidden")]
+    LeftOut,
     /// It can't be read.
     #[error("can't be read: {0}")]
     Unreadable(String),
@@ -78,7 +81,8 @@ impl Context<'_, '_> {
         match self.files.sha256(&path) {
             Ok(digest) => Some((path, digest)),
             Err(problem) => {
-                let paths = self.files.paths();
+                let mut paths = self.files.paths();
+                paths.retain(|path| !path.ends_with(".yaml") && !path.ends_with(".yml"));
                 let meant =
                     self.reporter.did_you_mean(&path, paths.iter().map(String::as_str)).or_else(|| {
                         let name = path.rsplit('/').next()?;
@@ -87,9 +91,11 @@ impl Context<'_, '_> {
                     });
                 let help = meant.unwrap_or_else(|| match paths.as_slice() {
                     [] => "the path is relative to the folder of this file".to_owned(),
+                    [one] => format!("the path is relative to the folder of this file; there is `{one}`"),
                     some => format!(
-                        "the path is relative to the folder of this file; there are {}",
-                        suggest::list(some.iter().take(5).map(String::as_str), "and")
+                        "the path is relative to the folder of this file; there are {}{}",
+                        suggest::list(some.iter().take(5).map(String::as_str), "and"),
+                        if some.len() > 5 { " and more" } else { "" }
                     ),
                 });
                 self.push(error(format!("the file `{path}` {problem}")).help(help));

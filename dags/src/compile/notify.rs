@@ -85,6 +85,7 @@ impl Context<'_, '_> {
             self.refused(node, what, "must name a notification route");
             return None;
         }
+        self.check_route(text, node.span);
         Some(text.to_owned())
     }
 

@@ -8,7 +8,9 @@ use crate::{
     amount,
     catalog::Operator,
     diagnostic::{Draft, code},
-    json_schema, suggest, template,
+    json_schema,
+    model::Runner,
+    suggest, template,
     time::Span,
     tree::{Entry, Key, Kind, Node},
 };
@@ -23,6 +25,42 @@ pub(super) struct Args<'n> {
     pub(super) targets: Vec<(&'n str, crate::tree::ByteRange)>,
     /// Files that the parameters name: parameter, path as written, place.
     pub(super) files: Vec<(String, &'n Node)>,
+}
+
+/// What Airflow calls parameters: theirs and ours.
+const FOREIGN_PARAMETERS: &[(&str, &str)] = &[
+    ("bash_command", "command"),
+    ("conn_id", "connection"),
+    ("data", "body"),
+    ("database", "connection"),
+    ("endpoint", "path"),
+    ("execution_date", "logical_date"),
+    ("execution_delta", "offset"),
+    ("external_dag_id", "dag_id"),
+    ("external_task_id", "task_id"),
+    ("external_task_ids", "task_id"),
+    ("file_path", "path"),
+    ("filepath", "path"),
+    ("http_conn_id", "connection"),
+    ("poke_interval", "interval"),
+    ("postgres_conn_id", "connection"),
+    ("python_callable", "code"),
+    ("sql", "query"),
+    ("target_time", "at"),
+    ("trigger_dag_id", "dag_id"),
+    ("wait_for_completion", "wait"),
+];
+
+/// What to say to those who look for Airflow's `deferrable`.
+const DEFERRED: &str = "write `reschedule`, the default: it gives the slot back while it waits";
+
+/// What a parameter of another system is called here, if the operator has it.
+fn foreign_parameter(operator: &Operator, name: &str) -> Option<String> {
+    if name == "deferrable" || (name == "mode" && operator.runner == Runner::Engine) {
+        return Some("remove it: while it waits it takes no slot anyhow".to_owned());
+    }
+    let (_, ours) = FOREIGN_PARAMETERS.iter().find(|(theirs, _)| *theirs == name)?;
+    operator.parameter(ours).map(|_| format!("write `{ours}`"))
 }
 
 /// A parameter and its value.
@@ -86,7 +124,8 @@ impl Context<'_, '_> {
                 continue;
             }
             let names = || operator.parameters().map(|(name, _)| name);
-            let help = self.reporter.did_you_mean(name, names()).unwrap_or_else(|| {
+            let theirs = || foreign_parameter(operator, name);
+            let help = theirs().or_else(|| self.reporter.did_you_mean(name, names())).unwrap_or_else(|| {
                 if names().next().is_none() {
                     "it has no parameters".to_owned()
                 } else {
@@ -155,6 +194,9 @@ impl Context<'_, '_> {
             let at = node.map_or(entry.key.span, |node| node.span);
             let schema = path.first().filter(|_| path.len() == 1).and_then(|name| operator.parameter(name));
             let help = json_schema::help(&error, schema);
+            let waits =
+                path == ["mode"] && matches!(error.instance().as_str(), Some("deferred" | "deferrable"));
+            let help = waits.then(|| DEFERRED.to_owned()).or(help);
             self.push(Draft::error(code::DAG_PARAMETER, message).at(at, "this value").help(help));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, object::Object};
+use super::{Context, object::Object, offers::Wanted};
 use crate::{
     ids::{ExecutorName, PoolName},
     model::{Jitter, Resources, TaskNotify, TriggerRule, WeightRule},
@@ -36,6 +36,7 @@ pub(super) struct Policy {
     pub(super) executor: Option<ExecutorName>,
     pub(super) queue: Option<String>,
     pub(super) resources: Option<Resources>,
+    pub(super) wanted: Option<Wanted>,
     pub(super) preemptible: Option<bool>,
     pub(super) env: Option<BTreeMap<String, String>>,
     pub(super) notify: Option<Vec<TaskNotify>>,
@@ -74,6 +75,7 @@ impl Policy {
             executor: self.executor.or_else(|| defaults.executor.clone()),
             queue: self.queue.or_else(|| defaults.queue.clone()),
             resources: self.resources.or_else(|| defaults.resources.clone()),
+            wanted: self.wanted.or(defaults.wanted),
             preemptible: self.preemptible.or(defaults.preemptible),
             env,
             notify: self.notify.or_else(|| defaults.notify.clone()),
@@ -108,9 +110,10 @@ impl Context<'_, '_> {
             max_active: get("max_active").and_then(|n| self.count(n, "max_active", 1, u32::MAX)),
             max_active_per_run: get("max_active_per_run")
                 .and_then(|n| self.count(n, "max_active_per_run", 1, u32::MAX)),
-            executor: get("executor").and_then(|n| self.name(n, "executor")),
+            executor: get("executor").and_then(|n| self.executor(n)),
             queue: get("queue").and_then(|n| self.queue(n)),
             resources: get("resources").and_then(|n| self.resources(n)),
+            wanted: get("resources").map(Wanted::of),
             preemptible: get("preemptible").and_then(|n| self.flag(n, "preemptible")),
             env: get("env").map(|n| self.env(n)),
             notify: get("notify").map(|n| self.task_notifies(n)),

@@ -4,7 +4,7 @@ use super::Context;
 use crate::{
     diagnostic::{Draft, code},
     suggest,
-    template::{self, Reference},
+    template::{self, Reference, Word},
     tree::{ByteRange, Kind, Node},
 };
 
@@ -58,6 +58,9 @@ impl Context<'_, '_> {
                     .help(problem.help),
             );
         }
+        for word in scanned.words {
+            self.check_word(&word, Places::new(self.reporter.source().text.as_str(), node.span));
+        }
         for reference in scanned.references {
             let at = places.find(text.get(reference.at.clone()).unwrap_or_default());
             if early && reference.root == "conn" {
@@ -72,6 +75,20 @@ impl Context<'_, '_> {
                 self.unknown_name(&reference.root, at);
             }
         }
+    }
+
+    fn check_word(&mut self, word: &Word, mut places: Places<'_>) {
+        let (what, known) =
+            if word.is_test { ("test", template::TESTS) } else { ("filter", template::FILTERS) };
+        if known.contains(&word.name.as_str()) {
+            return;
+        }
+        let at = places.find(&word.name);
+        let message = format!("templates have no {what} `{}`", word.name);
+        let help = self.reporter.did_you_mean(&word.name, known.iter().copied());
+        let help =
+            help.unwrap_or_else(|| format!("there are {}", suggest::list(known.iter().copied(), "and")));
+        self.push(Draft::error(code::TEMPLATE_NAME, message).at(at, format!("unknown {what}")).help(help));
     }
 
     fn unknown_name(&mut self, name: &str, at: ByteRange) {

@@ -70,12 +70,14 @@ impl Context<'_, '_> {
             object.entry("map").filter(|_| object.get("map").is_some()).and_then(|entry| self.map(entry));
         let map_broken = self.reporter.errors() > errors;
 
+        let wanted = policy.wanted.or(defaults.wanted).unwrap_or_default();
         let task = self.assemble(id?, &object, policy, defaults, when, !teardown_of.is_empty());
         let (operator, args) = args?;
         let Args { args, templated, found: in_args, targets, files } = args;
         found.extend(in_args);
         let (runner, operator) = (self.catalog.get(operator)?.runner, operator.to_owned());
         let task = Task { operator, args, runner, templated, ..task };
+        self.check_offer(&task, &object, wanted);
         Some(TaskDraft {
             task,
             at: entry.key.span,
@@ -114,11 +116,16 @@ impl Context<'_, '_> {
                 unknown.push(entry);
             }
         }
-        // A task with one unknown key and no operator: that key was meant to be the operator.
-        let meant = found.is_empty() && unknown.len() == 1;
+        // A task with one unknown key and no operator, or with another system's operator: that key was meant.
+        let alone = found.is_empty() && unknown.len() == 1;
         for entry in &unknown {
-            self.unknown_task_key(entry, meant);
+            self.unknown_task_key(entry, alone);
         }
+        let theirs = |entry: &&Entry| {
+            let key = entry.key.text.as_str();
+            OPERATOR_WORDS.contains(&key) || FOREIGN_OPERATORS.iter().any(|(theirs, ..)| *theirs == key)
+        };
+        let meant = alone || unknown.iter().any(theirs);
         match found.as_slice() {
             [one] => return Some((one.key.text.as_str(), one)),
             [] if meant => {}
@@ -160,6 +167,20 @@ impl Context<'_, '_> {
                 Draft::error(code::DAG_OPERATOR, format!("there is no operator or key `{key}`"))
                     .at(entry.key.span, "unknown")
                     .help(format!("write `{operator}:`{parameter}")),
+            );
+            return;
+        }
+        if OPERATOR_WORDS.contains(&key) {
+            let value = entry.value.as_str().unwrap_or_default();
+            let ours =
+                FOREIGN_OPERATORS.iter().find(|(theirs, ..)| *theirs == value).map(|(_, ours, _)| *ours);
+            let ours = ours.or(self.catalog.get(value).map(|_| value)).unwrap_or("bash");
+            self.push(
+                Draft::error(code::DAG_OPERATOR, format!("a task has no key `{key}`"))
+                    .at(entry.key.span, "unknown")
+                    .help(format!(
+                        "what a task does is a key of its own: `{ours}: ...` instead of `{key}: ...`"
+                    )),
             );
             return;
         }
@@ -275,6 +296,9 @@ impl Context<'_, '_> {
 fn default_pool() -> PoolName {
     PoolName::parse("default_pool").expect("invariant: a constant that follows the grammar")
 }
+
+/// Keys under which other systems name an operator.
+const OPERATOR_WORDS: &[&str] = &["operator", "type", "kind", "uses", "action"];
 
 /// Other systems' ways to say what a task does: their key, our operator, and what else to know.
 const FOREIGN_OPERATORS: &[(&str, &str, &str)] = &[

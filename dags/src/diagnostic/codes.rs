@@ -50,6 +50,9 @@ codes! {
     SCHEDULE_CATCHUP = "schedule.catchup", "Airflow's `catchup`, which is written `missed` here.";
     SCHEDULE_INVALID = "schedule.invalid", "A schedule that can't be read, contradicts itself or never fires.";
     SCHEDULE_TIMEZONE = "schedule.timezone", "A time zone that doesn't exist.";
+    INSTALLATION_EXECUTOR = "installation.executor", "An executor that the installation hasn't.";
+    INSTALLATION_LACKS = "installation.lacks", "A task that needs what its executor can't give: GPUs, room for a gang.";
+    INSTALLATION_ROUTE = "installation.route", "A notification route whose connection nobody made yet.";
     TEMPLATE_SYNTAX = "template.syntax", "A template with unbalanced or unfinished delimiters.";
     TEMPLATE_NAME = "template.name", "A template that uses a name which doesn't exist.";
     TEMPLATE_NOT_RENDERED = "template.not-rendered", "An expression in a field that isn't a template.";

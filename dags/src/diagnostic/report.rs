@@ -2,21 +2,21 @@
 
 use std::fmt;
 
-use miette::{LabeledSpan, NamedSource, SourceCode};
+use miette::{LabeledSpan, SourceCode};
 
-use super::{Diagnostic, Severity, Source};
+use super::{Diagnostic, Severity, Source, excerpt::Excerpt};
 
 /// A diagnostic with the text it speaks about; printing tools draw it with the source line underlined.
 #[derive(Debug)]
 pub struct Report {
     diagnostic: Diagnostic,
-    source: NamedSource<String>,
+    source: Excerpt,
 }
 
 impl Report {
     /// Joins a diagnostic with its source.
     pub fn new(diagnostic: Diagnostic, source: &Source) -> Self {
-        Self { diagnostic, source: NamedSource::new(&source.path, source.text.clone()) }
+        Self { source: Excerpt::new(source, &diagnostic.labels), diagnostic }
     }
 }
 
@@ -49,13 +49,14 @@ impl miette::Diagnostic for Report {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let spans = self.diagnostic.labels.iter().enumerate().map(|(n, label)| {
+        let places = self.diagnostic.labels.iter().zip(&self.source.spans);
+        let spans = places.enumerate().map(|(n, (label, span))| {
             let text = (!label.text.is_empty()).then(|| label.text.clone());
-            let length = label.span.end - label.span.start;
+            let length = span.end - span.start;
             if n == 0 {
-                LabeledSpan::new_primary_with_span(text, (label.span.start, length))
+                LabeledSpan::new_primary_with_span(text, (span.start, length))
             } else {
-                LabeledSpan::new(text, label.span.start, length)
+                LabeledSpan::new(text, span.start, length)
             }
         });
         Some(Box::new(spans))

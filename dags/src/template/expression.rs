@@ -19,6 +19,17 @@ pub struct Reference {
     pub guarded: bool,
 }
 
+/// A filter (`| upper`) or a test (`is defined`) of an expression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a test.
+    pub is_test: bool,
+    /// The bytes of the template.
+    pub at: Range<usize>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token<'t> {
     Name(&'t str),
@@ -46,17 +57,20 @@ const WORDS: &[&str] = &[
     "scoped",
 ];
 
-/// The names that the expression at those bytes of the text uses.
-pub(super) fn references(text: &str, range: Range<usize>) -> Result<Vec<Reference>, Problem> {
+/// The names from outside and the filters and tests that the expression at those bytes of the text uses.
+pub(super) fn references(text: &str, range: Range<usize>) -> Result<(Vec<Reference>, Vec<Word>), Problem> {
     let tokens = tokens(text, range)?;
     let guarded = tokens.iter().any(|(token, _)| matches!(token, Token::Name("default" | "d" | "defined")));
-    let mut found = Vec::new();
+    let (mut found, mut words) = (Vec::new(), Vec::new());
     let mut previous: Option<Token<'_>> = None;
     for (n, (token, at)) in tokens.iter().enumerate() {
         if let Token::Name(name) = token
+            && let Some(is_test) = is_word(&tokens, n)
+        {
+            words.push(Word { name: (*name).to_owned(), is_test, at: at.clone() });
+        } else if let Token::Name(name) = token
             && !WORDS.contains(name)
-            && !matches!(previous, Some(Token::Sign(b'.' | b'|') | Token::Name("is")))
-            && !is_test(&tokens, n)
+            && previous != Some(Token::Sign(b'.'))
             && !is_keyword_argument(&tokens, n)
         {
             let (member, end) = member(&tokens, n);
@@ -70,18 +84,22 @@ pub(super) fn references(text: &str, range: Range<usize>) -> Result<Vec<Referenc
         }
         previous = Some(*token);
     }
-    Ok(found)
+    Ok((found, words))
 }
 
 fn token<'t>(tokens: &[(Token<'t>, Range<usize>)], n: usize) -> Option<Token<'t>> {
     tokens.get(n).map(|(token, _)| *token)
 }
 
-/// `x is not name`: a test, no value.
-fn is_test(tokens: &[(Token<'_>, Range<usize>)], n: usize) -> bool {
-    n >= 2
-        && token(tokens, n - 1) == Some(Token::Name("not"))
-        && token(tokens, n - 2) == Some(Token::Name("is"))
+/// Whether a name is a filter (`x | name`, false) or a test (`x is name`, `x is not name`, true) and no value.
+fn is_word(tokens: &[(Token<'_>, Range<usize>)], n: usize) -> Option<bool> {
+    let before = |distance: usize| n.checked_sub(distance).and_then(|n| token(tokens, n));
+    match before(1)? {
+        Token::Sign(b'|') => Some(false),
+        Token::Name("is") if token(tokens, n) != Some(Token::Name("not")) => Some(true),
+        Token::Name("not") if before(2) == Some(Token::Name("is")) => Some(true),
+        Token::Name(_) | Token::Text(_) | Token::Number | Token::Sign(_) => None,
+    }
 }
 
 /// `call(name=value)`: a name of the callee.
@@ -217,6 +235,25 @@ mod tests {
         assert_eq!(roots("{% for x in params.list %}{{ x.y }}{{ loop.index }}{% endfor %}"), ["params.list"]);
         assert_eq!(roots("{% set a = ds %}{{ a }}{# {{ nope }} #}{% raw %}{{ no }}{% endraw %}"), ["ds"]);
         assert_eq!(roots("{%- if a == ts and not b -%}x{%- else -%}y{%- endif -%}"), ["a", "ts", "b"]);
+    }
+
+    #[test]
+    fn filters_and_tests_are_found() {
+        let text =
+            "{{ a | upper | default('x') if b is not defined and c is even else d.is.x | join(e | sh) }}";
+        let template = scan(text);
+        let words: Vec<_> = template.words.iter().map(|word| (word.name.as_str(), word.is_test)).collect();
+        let expected = [
+            ("upper", false),
+            ("default", false),
+            ("defined", true),
+            ("even", true),
+            ("join", false),
+            ("sh", false),
+        ];
+        assert_eq!(words, expected);
+        assert!(template.words.iter().all(|word| text[word.at.clone()] == word.name));
+        assert_eq!(roots(text), ["a", "b", "c", "d.is", "e"]);
     }
 
     #[test]

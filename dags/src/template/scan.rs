@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeSet, ops::Range};
 
-use super::expression::{self, Reference};
+use super::expression::{self, Reference, Word};
 
 /// What a template uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Template {
     /// The names from outside that its expressions use, in order.
     pub references: Vec<Reference>,
+    /// The filters and tests that they use, in order.
+    pub words: Vec<Word>,
     /// What is decidably wrong with it.
     pub problems: Vec<Problem>,
 }
@@ -112,7 +114,10 @@ impl<'t> Scanner<'t> {
 
     fn read(&mut self, inner: Range<usize>) {
         match expression::references(self.text, inner) {
-            Ok(references) => self.found.references.extend(references),
+            Ok((references, words)) => {
+                self.found.references.extend(references);
+                self.found.words.extend(words);
+            }
             Err(problem) => self.found.problems.push(problem),
         }
     }

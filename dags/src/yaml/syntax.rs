@@ -19,6 +19,9 @@ pub(super) fn explain(error: &ScanError, text: &str) -> Draft {
         ErrorKind::RecursionLimitExceeded => {
             (code::YAML_LIMIT, format!("values are nested more than {DEPTH_MAX} deep"))
         }
+        _ if starred(at, text).is_some() => {
+            (code::YAML_SYNTAX, "a value can't start with `*` unless it is in quotes".to_owned())
+        }
         kind => (code::YAML_SYNTAX, message(kind, &text[at..end])),
     };
     Draft::error(code, message).at(ByteRange::new(at, end), "here").help(help(error.kind(), at, text))
@@ -56,9 +59,23 @@ fn message(kind: &ErrorKind, here: &str) -> String {
     text.to_owned()
 }
 
+/// Where the line of a byte starts, and the line.
+fn line_of(at: usize, text: &str) -> (usize, &str) {
+    let start = text[..at].rfind('\n').map_or(0, |n| n + 1);
+    (start, text[start..].lines().next().unwrap_or_default())
+}
+
+/// The key and the value of a line such as `schedule: */5 * * * *`, which YAML takes for a reference.
+fn starred(at: usize, text: &str) -> Option<(&str, &str)> {
+    let line = line_of(at, text).1;
+    let colon = line.find(": *")?;
+    let key = line[..colon].rsplit(['{', ',', ' ']).next()?;
+    let value = line[colon + 2..].split(['}', '#']).next()?.trim();
+    value.contains(' ').then_some((key, value))
+}
+
 fn help(kind: &ErrorKind, at: usize, text: &str) -> Option<String> {
-    let line_start = text[..at].rfind('\n').map_or(0, |n| n + 1);
-    let line = text[line_start..].lines().next().unwrap_or_default();
+    let (line_start, line) = line_of(at, text);
     if line[..line.floor_char_boundary(at - line_start)].trim_start_matches([' ', '\t', '-']).contains('\t')
         || line.trim_start_matches(' ').starts_with('\t')
     {
@@ -69,6 +86,9 @@ fn help(kind: &ErrorKind, at: usize, text: &str) -> Option<String> {
     {
         let (key, value) = (key.trim(), value.trim());
         return Some(format!("a value that starts with `{{{{` must be in quotes: `{key}: \"{value}\"`"));
+    }
+    if let Some((key, value)) = starred(at, text) {
+        return Some(format!("write `{key}: \"{value}\"`"));
     }
     let help = match kind {
         ErrorKind::TabNotAllowed

@@ -295,7 +295,7 @@ fn waits(session: &mut Session<'_>, found: &WaitingAnswer) -> Result<(), Error> 
     Ok(())
 }
 
-fn why(task: &TaskInstance) -> Option<String> {
+pub(super) fn why(task: &TaskInstance) -> Option<String> {
     let wakes = task.wake_at.map(|at| format!("until {at}"));
     match (&task.reason, wakes) {
         (Some(reason), Some(wakes)) => Some(format!("{reason}, {wakes}")),

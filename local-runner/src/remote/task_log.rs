@@ -1,13 +1,17 @@
 //! `updraft tasks logs`: the log of a try, to its end or as it grows.
 
-use api::v2::task_instances::{Log, LogEvent};
+use api::{
+    Stream,
+    client::ClientError,
+    v2::task_instances::{Log, LogEvent, TaskInstance},
+};
 use clap::Args;
 use dags::time::Span;
+use engine::state::TaskState;
 use scheduler::clock;
 
-use super::{Error, Session, values::TaskArg};
+use super::{Error, Session, task_list::why, values::TaskArg};
 use crate::terminal::{Tone, paint};
-use api::Stream;
 
 /// The pause after a look that found something; doubled up to [`LOOK_MAX`].
 const LOOK_MIN: Span = Span::millis(100);
@@ -44,25 +48,68 @@ pub(super) async fn run(session: &mut Session<'_>, args: LogArgs) -> Result<(), 
     };
     let mut token: Option<String> = None;
     let mut pause = LOOK_MIN;
+    let mut silent = true;
     loop {
-        let piece = session.client.log(&dag, &run, (&task.task, index), number, token.as_deref()).await?;
-        let Log { content, continuation_token } = piece;
+        let piece = session.client.log(&dag, &run, (&task.task, index), number, token.as_deref()).await;
+        let Log { content, continuation_token } = match piece {
+            Ok(piece) => piece,
+            // What the engine does itself, or what never started, has no log.
+            Err(error @ ClientError::Refused { status: 404, .. }) if silent => {
+                let tries = session.client.tries(&dag, &run, &task.task, index).await?.task_instances;
+                let Some(tried) = tries.iter().find(|tried| tried.try_number == number) else {
+                    return Err(error.into());
+                };
+                return say_silent(session, tried);
+            }
+            Err(error) => return Err(error.into()),
+        };
         for event in &content {
+            silent = false;
             show(session, event, timestamps)?;
         }
         let moved = continuation_token != token;
-        match continuation_token {
-            None => return Ok(()),
-            // What is there was shown.
-            Some(_) if !follow && !moved => return Ok(()),
-            next => token = next,
+        let over = continuation_token.is_none();
+        // Without `--follow` what is there is enough.
+        if over || (!follow && !moved) {
+            if silent {
+                let tries = session.client.tries(&dag, &run, &task.task, index).await?.task_instances;
+                if let Some(tried) = tries.iter().find(|tried| tried.try_number == number) {
+                    return say_silent(session, tried);
+                }
+            }
+            return Ok(());
         }
+        token = continuation_token;
         if follow && content.is_empty() && !moved {
             clock::sleep(pause).await;
             pause = Span((pause.0 * 2).min(LOOK_MAX.0));
         } else {
             pause = LOOK_MIN;
         }
+    }
+}
+
+/// What there is to say of a try that wrote nothing.
+fn say_silent(session: &mut Session<'_>, tried: &TaskInstance) -> Result<(), Error> {
+    let screen = &mut session.screen;
+    // Programs read lines of the log, and there are none.
+    if screen.json {
+        return Ok(());
+    }
+    let TaskInstance { task_id, try_number, state, operator, .. } = tried;
+    let state = state.map_or("none", TaskState::as_str);
+    let why = why(tried).map_or_else(String::new, |why| format!(": {why}"));
+    let wrote = if tried.state.is_some_and(TaskState::is_finished) {
+        "wrote nothing"
+    } else {
+        "has written nothing yet"
+    };
+    screen.line(&format!("try {try_number} of `{task_id}` {wrote}; it is `{state}`{why}"))?;
+    match operator {
+        Some(operator) if tried.executor.is_none() && tried.start_date.is_some() => {
+            screen.line(&format!("`{operator}` is carried out by the engine, which writes no log"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -76,14 +123,21 @@ async fn newest(
     let mut pause = LOOK_MIN;
     loop {
         let found = session.client.task_instance(dag, run, task, index).await?;
-        let over = found.state.is_some_and(engine::state::TaskState::is_finished);
+        let over = found.state.is_some_and(TaskState::is_finished);
         if found.try_number > 0 {
             return Ok(found.try_number);
         }
         if over || !follow {
-            let state = found.state.map_or("none", engine::state::TaskState::as_str);
-            let help = if over { "it ended without a try" } else { "wait for it with `-f`" };
-            return Err(Error::usage(format!("`{task}` has no log: it is `{state}` and never ran"), help));
+            let state = found.state.map_or("none", TaskState::as_str);
+            let why = why(&found).map_or_else(String::new, |why| format!(" ({why})"));
+            let help = match over {
+                true => "it ended without a try".to_owned(),
+                false => format!("wait for it with `-f`, or ask `updraft tasks why {dag} {run} {task}`"),
+            };
+            return Err(Error::usage(
+                format!("`{task}` has no log: it is `{state}`{why} and never ran"),
+                help,
+            ));
         }
         clock::sleep(pause).await;
         pause = Span((pause.0 * 2).min(LOOK_MAX.0));

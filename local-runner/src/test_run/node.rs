@@ -75,7 +75,9 @@ impl Node {
         let (reports, received) = mpsc::channel(REPORTS_MAX);
         let mut options = local::Options::new(self.place.join("s"), &self.objects.results())
             .map_err(Error::path("find this program in", "/proc"))?;
-        options.slots = SLOTS;
+        // A gang runs whole or not at all, so there must be room for the largest.
+        let slots = prepared.dag.tasks.iter().map(|task| task.gang).fold(SLOTS, u32::max);
+        options.slots = slots;
         options.arguments.push("--with-parent".into());
         let (local, service) = local::open(options, reports.clone());
         let executor = if prepared.mocks.is_empty() {
@@ -92,7 +94,7 @@ impl Node {
             executors: Executors::from([(name.clone(), executor.clone())]),
             reports: received,
             fleet: None,
-            slots: BTreeMap::from([(name.clone(), SLOTS)]),
+            slots: BTreeMap::from([(name.clone(), slots)]),
             objects: self.objects.clone(),
             scripts: self.scripts.clone(),
             policy: self.policy.clone(),

@@ -7,6 +7,8 @@ mod catalog;
 #[cfg(test)]
 mod email;
 #[cfg(test)]
+mod files;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod programs;

@@ -213,6 +213,12 @@ fn a_sensor_waits_for_its_row() {
     let there =
         attempt("sql_sensor", &json!({"connection": "w", "query": "select 5 as n", "expect": ">= 5"})).run();
     assert_eq!((there.outcome, there.result), (Outcome::Success, Some(json!({"n": 5}))));
+    // Each look counts itself, so that the third one finds what is expected.
+    let look =
+        "create table if not exists looks (n); insert into looks values (1); select count(*) as n from looks";
+    let args = json!({"connection": "w", "query": look, "expect": "= 3", "mode": "poke", "interval": "10ms"});
+    let poked = attempt("sql_sensor", &args).run();
+    assert_eq!((poked.outcome, poked.result), (Outcome::Success, Some(json!({"n": 3}))));
     let wrong = attempt("sql_sensor", &json!({"connection": "w", "query": "select nonsense"})).run();
     assert!(matches!(wrong.outcome, Outcome::FailedForGood { .. }));
 }

@@ -23,7 +23,8 @@ fn a_broken_file_is_explained_and_fails() {
 
 #[test]
 fn a_folder_is_searched_but_for_its_plugins_and_modules() {
-    let said = run(["validate", "dags/examples"]);
+    let lab = ["--set", "executors.local.slots=16", "--set", "executors.gpu-lab.kind=workers"];
+    let said = run(["validate", "dags/examples"].iter().chain(&lab));
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
     assert!(said.out.ends_with(": 0 errors, 0 warnings\n"), "{}", said.out);
 
@@ -32,6 +33,62 @@ fn a_folder_is_searched_but_for_its_plugins_and_modules() {
     let said = run(["validate", written.folder.path().to_str().unwrap()]);
     assert_eq!(said.code, Some(1));
     assert!(said.out.contains("defines a DAG named `same` already"), "{}", said.out);
+}
+
+#[test]
+fn what_the_installation_lacks_is_an_error_of_the_file() {
+    let written = write("a.yaml", "dag: a\ntasks:\n  x:\n    executor: lab\n    gang: 20\n    bash: echo\n");
+    let file = written.file.to_str().unwrap();
+    let said = run(["validate", file]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.contains("no executor `lab`") && said.out.contains("a.yaml:4:15"), "{}", said.out);
+    assert!(said.out.ends_with("`--config FILE` names the settings of another.\n"), "{}", said.out);
+
+    // The settings of another installation, in which the gang is too large, and of a third, which has all of it.
+    let settings = written.folder.path().join("other.toml");
+    let lab = "[executors.local]\nslots = 16\n[executors.lab]\nkind = \"workers\"\n";
+    fs::write(&settings, format!("{lab}slots = 8\n")).unwrap();
+    let said = run(["validate", file, "--config", settings.to_str().unwrap()]);
+    assert!(said.out.contains("20 members") && said.out.contains("a.yaml:5:11"), "{}", said.out);
+    fs::write(&settings, lab).unwrap();
+    let said = run(["validate", file, "--config", settings.to_str().unwrap()]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+
+    let said = run(["validate", file, "--set", "executors.lab.kind=workers"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("`scheduler.default_executor` is `local`"), "{}", said.err);
+    // Everything runs on this machine in a test, whatever a DAG asks for.
+    let said = run(["show", file]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+#[test]
+fn of_one_file_only_what_it_names_is_looked_at() {
+    let dag = "dag: a\ntasks:\n  x: { bash: { command: cat x.sql } }\n  y: { sql: { connection: w, file: x.sql } }\n";
+    let written = write("a.yaml", dag);
+    let folder = written.folder.path();
+    fs::write(folder.join("x.sql"), "select 1").unwrap();
+    fs::write(folder.join("broken.yaml"), "dag: [\n").unwrap();
+    // More than a bundle may hold, and what can't be read at all.
+    for n in 0..5 {
+        fs::File::create(folder.join(format!("{n}.bin"))).unwrap().set_len(31 << 20).unwrap();
+    }
+    let said = run(["validate", written.file.to_str().unwrap()]);
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (Some(0), "1 DAG in 1 file: 0 errors, 0 warnings\n"),
+        "{said:?}"
+    );
+    assert_eq!(run(["validate", folder.to_str().unwrap()]).code, Some(1));
+
+    fs::write(folder.join(".updraftignore"), "*.sql\n").unwrap();
+    let said = run(["validate", written.file.to_str().unwrap()]);
+    assert!(said.out.contains("the file `x.sql` is left out of the bundle"), "{}", said.out);
+    fs::remove_file(folder.join("x.sql")).unwrap();
+    fs::remove_file(folder.join(".updraftignore")).unwrap();
+    fs::write(folder.join("y.sql"), "select 1").unwrap();
+    let said = run(["validate", written.file.to_str().unwrap()]);
+    assert!(said.out.contains("did you mean `y.sql`?"), "{}", said.out);
 }
 
 #[test]

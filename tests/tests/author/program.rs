@@ -20,6 +20,7 @@ pub(crate) fn updraft() -> Command {
     assert!(program.is_file(), "{} isn't built: run `cargo build` first", program.display());
     let mut command = Command::new(program);
     command.current_dir(root()).stdin(Stdio::null()).env_remove("RUST_LOG").env_remove("NO_COLOR");
+    command.env_remove("UPDRAFT_CONFIG");
     command
 }
 

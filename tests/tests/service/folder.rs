@@ -7,7 +7,11 @@ use crate::{
     site::{SOON, Site},
 };
 
-on_both!(a_changed_file_is_live_in_about_a_second, a_broken_file_leaves_the_others_and_its_own_last_version,);
+on_both!(
+    a_changed_file_is_live_in_about_a_second,
+    a_broken_file_leaves_the_others_and_its_own_last_version,
+    what_the_service_lacks_is_told_when_a_file_is_loaded,
+);
 
 /// How long a change may take on a machine that is busy with other tests; alone it takes a tenth of it.
 const LIVE: Duration = Duration::from_secs(10);
@@ -71,6 +75,21 @@ async fn a_broken_file_leaves_the_others_and_its_own_last_version(site: Site) {
     let _service = site.start();
     live(&site, "b", "3", Instant::now()).await;
     still_good(&site, &good, "second").await;
+}
+
+async fn what_the_service_lacks_is_told_when_a_file_is_loaded(site: Site) {
+    site.write_dag("lab.yaml", "dag: lab\ntasks:\n  only: { bash: echo, executor: lab }\n");
+    site.write_dag("gpu.yaml", "dag: gpu\ntasks:\n  only: { bash: echo, resources: { gpu: 1 } }\n");
+    site.write_dag("told.yaml", &format!("{}on_failure: nobody\n", dag("told", "1")));
+    let service = site.start();
+    site.dag_is_there("told").await;
+    site.until(SOON, "the log says what is lacking", async || {
+        let log = service.log();
+        let said = ["no executor `lab`", "`local` has none", "no notification route `nobody` yet"];
+        if said.iter().all(|said| log.contains(said)) { Ok(()) } else { Err(log) }
+    })
+    .await;
+    assert!(site.dag("lab").await.is_none() && site.dag("gpu").await.is_none());
 }
 
 async fn still_good(site: &Site, good: &engine::rows::DagRow, run: &str) {
