@@ -20,6 +20,7 @@ mod quarantine;
 mod roles;
 mod secrets;
 mod site;
+mod split;
 mod workers;
 mod works;
 
