@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use engine::state::{RunState, TaskState};
+use tests::random::Random;
 
 use crate::{
     history, on_both,
@@ -41,20 +42,13 @@ fn chains(site: &Site) -> String {
     text
 }
 
-/// SplitMix64.
-fn random(seed: &mut u64) -> u64 {
-    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (*seed ^ (*seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 async fn a_service_that_is_killed_at_any_moment_forgets_and_repeats_nothing(site: Site) {
-    let mut seed = match std::env::var("UPDRAFT_TEST_SEED") {
+    let seed = match std::env::var("UPDRAFT_TEST_SEED") {
         Ok(seed) => seed.parse().expect("UPDRAFT_TEST_SEED is a number"),
         Err(_) => uuid::Uuid::now_v7().as_u128() as u64,
     };
     println!("UPDRAFT_TEST_SEED={seed}");
+    let mut random = Random::new(seed);
     site.write_dag("chains.yaml", &chains(&site));
     let service = site.start();
     site.dag_is_there("chains").await;
@@ -64,7 +58,7 @@ async fn a_service_that_is_killed_at_any_moment_forgets_and_repeats_nothing(site
     for _ in 0..ROUNDS {
         let service = site.start();
         let before = site.lines().len();
-        tokio::time::sleep(Duration::from_millis(50 + random(&mut seed) % 750)).await;
+        tokio::time::sleep(Duration::from_millis(random.within(50, 800))).await;
         service.kill();
         rounds_with_work += u32::from(site.lines().len() > before);
     }

@@ -22,6 +22,7 @@ mod quarantine;
 mod roles;
 mod secrets;
 mod site;
+mod split;
 mod workers;
 mod works;
 

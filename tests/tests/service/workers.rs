@@ -48,35 +48,40 @@ impl Fleet {
 
     /// Starts a worker in a folder of that name, which is enrolled if it isn't yet.
     fn worker(&self, name: &str, more: &[&str]) -> Worker {
-        let data = self.site.path(name);
-        let token = self.site.path(&format!("{name}.token"));
-        if !data.join("worker.credential").exists() {
-            let made = Command::new(program())
-                .args(["workers", "enrol"])
-                .env("UPDRAFT__DATABASE__URL", self.site.url().unwrap())
-                .output()
-                .unwrap();
-            assert!(made.status.success(), "{made:?}");
-            fs::write(&token, made.stdout).unwrap();
-        }
-        let log = self.site.path(&format!("{name}.log"));
-        let stderr = fs::File::options().append(true).create(true).open(&log).unwrap();
-        let child = Command::new(program())
-            .args(["worker", "--api", &format!("http://{}", self.listen)])
-            .env("UPDRAFT__BROKER__URL", self.vhost.url())
-            .arg("--data")
-            .arg(&data)
-            .arg("--enrolment-token-file")
-            .arg(&token)
-            .args(["--name", name])
-            .args(more)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
-        Worker { child, log }
+        start_worker(&self.site, name, &self.listen, &self.vhost.url(), more)
     }
+}
+
+/// Starts a worker in a folder of that name, which is enrolled if it isn't yet.
+pub(crate) fn start_worker(site: &Site, name: &str, api: &str, broker: &str, more: &[&str]) -> Worker {
+    let data = site.path(name);
+    let token = site.path(&format!("{name}.token"));
+    if !data.join("worker.credential").exists() {
+        let made = Command::new(program())
+            .args(["workers", "enrol"])
+            .env("UPDRAFT__DATABASE__URL", site.url().unwrap())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        fs::write(&token, made.stdout).unwrap();
+    }
+    let log = site.path(&format!("{name}.log"));
+    let stderr = fs::File::options().append(true).create(true).open(&log).unwrap();
+    let child = Command::new(program())
+        .args(["worker", "--api", &format!("http://{api}")])
+        .env("UPDRAFT__BROKER__URL", broker)
+        .arg("--data")
+        .arg(&data)
+        .arg("--enrolment-token-file")
+        .arg(&token)
+        .args(["--name", name])
+        .args(more)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .spawn()
+        .unwrap();
+    Worker { child, log }
 }
 
 impl Drop for Fleet {
@@ -92,17 +97,17 @@ impl Drop for Fleet {
     }
 }
 
-struct Worker {
+pub(crate) struct Worker {
     child: Child,
     log: std::path::PathBuf,
 }
 
 impl Worker {
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    async fn exit(mut self, site: &Site) -> std::process::ExitStatus {
+    pub(crate) async fn exit(mut self, site: &Site) -> std::process::ExitStatus {
         let log = self.log.clone();
         site.until(SOON, "the worker ends", async || {
             self.child.try_wait().unwrap().ok_or_else(|| fs::read_to_string(&log).unwrap())
