@@ -722,8 +722,11 @@ impl Pool for Plain {
     }
 
     fn next_starving(&self, now: i64) -> Option<i64> {
-        let pending = self.works.values().filter(|work| work.state == State::Pending);
-        pending
+        // Who has a reservation gets no hold.
+        let waits = |work: &&Work| work.state == State::Pending && self.reservation(work.id).is_none();
+        self.works
+            .values()
+            .filter(waits)
             .filter_map(|work| {
                 let after = self.nodes[work.tenant].tenant.as_ref().unwrap().hold_after?;
                 Some(work.pending_since + after)

@@ -249,7 +249,7 @@ impl Plain {
         let created = self.created;
         let taken: Vec<(u64, Vec<At>)> = victims
             .iter()
-            .filter(|victim| victim.n == 0)
+            .filter(|victim| victim.n == 0 && self.works[&victim.id].units.len() == 1)
             .map(|victim| (victim.id, self.works[&victim.id].units[0].places.clone()))
             .collect();
         self.reservations.push(Reservation { id, hold: false, created, assignment, places, class_g: false });
