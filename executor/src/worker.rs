@@ -132,7 +132,7 @@ pub async fn run(options: Options, drain: CancellationToken, cancel: Cancellatio
             None => end.cancelled().await,
         }
     };
-    let (link, orders) = Link::new(options.broker.clone(), worker, registered.shard);
+    let (link, orders) = Link::new(options.broker.clone(), worker, &registered);
     let runtime = Runtime::new(&options, worker, runner, link.sender());
     let work = async {
         runtime.work(orders, received, drain, cancel.clone()).await;

@@ -53,6 +53,8 @@ pub(super) struct Runtime {
     held: BTreeMap<DispatchId, Dispatched>,
     /// The newest orders that are known.
     seen: Mark,
+    /// Heartbeats so far.
+    beats: u64,
     to_ask: VecDeque<Ticket>,
     asking: usize,
     tasks: JoinSet<Done>,
@@ -97,6 +99,7 @@ impl Runtime {
             drain_max: options.drain_max,
             held: BTreeMap::new(),
             seen: Mark::default(),
+            beats: 0,
             to_ask: VecDeque::new(),
             asking: 0,
             tasks: JoinSet::new(),
@@ -224,7 +227,9 @@ impl Runtime {
         // A newer one says more than one that waits.
         self.outbox.retain(|out| !matches!(out, Out::Beat(_)));
         let (draining, leaving) = (self.draining, self.leaving);
-        self.outbox.push_back(Out::Beat(Beat { seen: self.seen, held: list(&self.held), draining, leaving }));
+        self.beats += 1;
+        let (n, seen, held) = (self.beats, self.seen, list(&self.held));
+        self.outbox.push_back(Out::Beat(Beat { n, seen, held, draining, leaving }));
     }
 
     fn obey(&mut self, Down { mark, orders, .. }: Down) {
