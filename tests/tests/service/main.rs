@@ -16,6 +16,8 @@ mod failover;
 mod folder;
 mod history;
 mod lifecycle;
+mod outages;
+mod proxy;
 mod quarantine;
 mod roles;
 mod secrets;
