@@ -233,7 +233,7 @@ impl<F: Facts> Shell<F> {
         drain: CancellationToken,
         cancel: CancellationToken,
     ) -> Ended {
-        if let Some(ended) = self.introduce_executors().await {
+        if let Some(ended) = self.introduce_executors() {
             return ended;
         }
         let mut looked_around = clock::now();
@@ -256,7 +256,7 @@ impl<F: Facts> Shell<F> {
                         self.inbox_asked = false;
                         let full = inbox.len() >= REQUESTS_AT_ONCE;
                         inbox.refuse(&self.refuse);
-                        if let Some(ended) = self.feed(Input::Inbox(inbox)).await {
+                        if let Some(ended) = self.feed(Input::Inbox(inbox)) {
                             return ended;
                         }
                         if full {
@@ -270,7 +270,7 @@ impl<F: Facts> Shell<F> {
                 // Before reports, so that nobody seems silent because much is going on here. What is unacknowledged bounds it.
                 Some(event) = fleet::next(&mut self.fleet) => {
                     for input in self.hear(event) {
-                        if let Some(ended) = self.feed(input).await {
+                        if let Some(ended) = self.feed(input) {
                             return ended;
                         }
                     }
@@ -289,7 +289,7 @@ impl<F: Facts> Shell<F> {
                 () = drain.cancelled(), if !draining => {
                     draining = true;
                     for name in self.executors.clone().keys() {
-                        if let Some(ended) = self.feed(Input::Executor(name.clone(), Some(0))).await {
+                        if let Some(ended) = self.feed(Input::Executor(name.clone(), Some(0))) {
                             return ended;
                         }
                     }
@@ -300,14 +300,14 @@ impl<F: Facts> Shell<F> {
                     Input::Tick
                 }
             };
-            if let Some(ended) = self.feed(input).await {
+            if let Some(ended) = self.feed(input) {
                 return ended;
             }
             let now = clock::now();
             if now.since(looked_around) >= LOOK_AROUND || now < looked_around {
                 looked_around = now;
                 self.look_around();
-                if let Some(ended) = self.feed(Input::Overdue).await {
+                if let Some(ended) = self.feed(Input::Overdue) {
                     return ended;
                 }
             }
@@ -345,7 +345,7 @@ impl<F: Facts> Shell<F> {
         }
     }
 
-    async fn feed(&mut self, input: Input) -> Option<Ended> {
+    fn feed(&mut self, input: Input) -> Option<Ended> {
         if let Some(fleet) = &self.fleet {
             fleet.tick(self.driver.engine().now());
         }
@@ -356,7 +356,7 @@ impl<F: Facts> Shell<F> {
         // Work that needs no outside event goes on at once, unless a commit is awaited.
         loop {
             for action in actions {
-                if let Some(ended) = self.act(action).await {
+                if let Some(ended) = self.act(action) {
                     return Some(ended);
                 }
             }
@@ -374,7 +374,7 @@ impl<F: Facts> Shell<F> {
         }
     }
 
-    async fn act(&mut self, action: Action) -> Option<Ended> {
+    fn act(&mut self, action: Action) -> Option<Ended> {
         match action {
             Action::Commit(batch) => self.errand(Errand::Commit(batch)),
             Action::ReadPosition => self.errand(Errand::Position),

@@ -8,11 +8,11 @@ use crate::{errands::Event, facts::Facts};
 
 impl<F: Facts> Shell<F> {
     /// Says how much each executor may run. Before that, which one has workers: nothing must go to none of them.
-    pub(super) async fn introduce_executors(&mut self) -> Option<Ended> {
+    pub(super) fn introduce_executors(&mut self) -> Option<Ended> {
         let fleet = self.fleet.as_ref().map(|fleet| Input::Worker(fleet.name().clone(), WorkerNews::Deaf));
         let slots = self.slots.clone().into_iter().map(|(name, slots)| Input::Executor(name, Some(slots)));
         for input in fleet.into_iter().chain(slots) {
-            if let Some(ended) = self.feed(input).await {
+            if let Some(ended) = self.feed(input) {
                 return Some(ended);
             }
         }
