@@ -46,7 +46,11 @@ pub(crate) async fn answer(settings: Settings, ask: Ask) -> anyhow::Result<Strin
             for worker in store::worker::list(&db, all, LIST_MAX).await? {
                 let queues: Vec<&str> = worker.spec.queues.iter().map(String::as_str).collect();
                 let queues = if queues.is_empty() { "default".to_owned() } else { queues.join(",") };
-                let ended = worker.ended_at.map(|at| format!("  ended {at}")).unwrap_or_default();
+                let ended = match (worker.ended_at, worker.lost_at) {
+                    (Some(at), _) => format!("  ended {at}"),
+                    (None, Some(at)) => format!("  lost {at}"),
+                    (None, None) => String::new(),
+                };
                 let (id, slots, since) = (worker.spec.worker, worker.spec.slots, worker.registered_at);
                 writeln!(text, "{id}  {}  {slots} slots  {queues}  since {since}{ended}", worker.name)?;
             }

@@ -6,8 +6,9 @@
 //! | `updraft.shard.<shard>` | quorum | the owner of the shard |
 //! | `updraft.dead` | classic, durable, bounded | people: what could not be parsed |
 //!
-//! A connection that breaks recovers with its queues and consumers; what can't be recovered ends the session, and its
-//! owner opens the next one.
+//! A connection that breaks ends the session, and its owner opens the next one, with queues and consumers. The library's
+//! own recovery is left off: it tells nobody when a connection is lost, and who waits for it waits for ever once it gives
+//! up. So it is always known whether anything can be heard, and what isn't acknowledged is numbered anew.
 
 use std::{str::FromStr as _, time::Duration};
 
@@ -22,6 +23,8 @@ use lapin::{
     uri::AMQPUri,
 };
 
+use crate::clock;
+
 /// Where what can't be parsed goes.
 const DEAD: &str = "updraft.dead";
 /// The most messages that are kept there; older ones make room.
@@ -34,10 +37,11 @@ const DELIVERIES_MAX: i64 = 50;
 const HEARTBEAT_S: u16 = 5;
 /// Milliseconds that a connection may take to be made.
 const CONNECT_MS: u64 = 5_000;
-
-/// Waits between two tries to connect again, and how many tries there are before the session ends.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-const RECONNECT_TRIES: usize = 30;
+/// How long a session may take to be opened, and to be closed: whoever is silent isn't waited for.
+const OPEN_MAX: Duration = Duration::from_secs(10);
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+/// How often it is looked whether the session is whole.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Why a session with the broker ended.
 #[derive(Debug, thiserror::Error)]
@@ -48,9 +52,12 @@ pub enum Error {
     /// The broker, or the way to it.
     #[error("the broker: {0}")]
     Amqp(#[from] lapin::Error),
-    /// The consumer was cancelled, or the connection closed.
-    #[error("the broker ended the session")]
+    /// The consumer was cancelled, or a connection or channel closed.
+    #[error("the session with the broker broke off")]
     Closed,
+    /// Nobody answers.
+    #[error("the broker didn't answer within {} s", OPEN_MAX.as_secs())]
+    Silent,
 }
 
 /// What is in the broker's queues.
@@ -114,6 +121,11 @@ pub(crate) struct Session {
 impl Session {
     /// Connects twice: a consumer must not stop because the broker holds up a publisher.
     pub(crate) async fn open(url: &str, name: &str) -> Result<Self, Error> {
+        let opening = tokio::time::timeout(OPEN_MAX, Self::open_whole(url, name));
+        opening.await.unwrap_or(Err(Error::Silent))
+    }
+
+    async fn open_whole(url: &str, name: &str) -> Result<Self, Error> {
         let uri = uri(url)?;
         let incoming = connect(uri.clone(), &format!("{name} in")).await?;
         let outgoing = connect(uri, &format!("{name} out")).await?;
@@ -138,14 +150,23 @@ impl Session {
         arguments.insert("x-expires".into(), AMQPValue::LongLongInt(life));
         arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(DEAD.into()));
         self.consume.queue_declare(queue.as_str().into(), QueueDeclareOptions::default(), arguments).await?;
-        self.read(&queue, prefetch).await
+        self.read(&queue, prefetch, FieldTable::default()).await
     }
 
-    /// Reads a shard's queue, which is made if it isn't there.
-    pub(crate) async fn read_shard(&self, shard: ShardId, prefetch: u16) -> Result<Consumer, Error> {
+    /// Reads a shard's queue, which is made if it isn't there. Whoever has the highest epoch gets all of it: a former
+    /// owner that is paused would keep its share until the broker gives it up.
+    pub(crate) async fn read_shard(
+        &self,
+        shard: ShardId,
+        epoch: u64,
+        prefetch: u16,
+    ) -> Result<Consumer, Error> {
         let queue = shard_queue(shard);
         declare_shard(&self.consume, &queue).await?;
-        self.read(&queue, prefetch).await
+        let mut arguments = FieldTable::default();
+        let priority = i32::try_from(epoch).unwrap_or(i32::MAX);
+        arguments.insert("x-priority".into(), AMQPValue::LongInt(priority));
+        self.read(&queue, prefetch, arguments).await
     }
 
     /// Makes a shard's queue if it isn't there, so that what is sent there arrives.
@@ -153,30 +174,46 @@ impl Session {
         declare_shard(&self.consume, &shard_queue(shard)).await
     }
 
-    async fn read(&self, queue: &str, prefetch: u16) -> Result<Consumer, Error> {
+    async fn read(&self, queue: &str, prefetch: u16, arguments: FieldTable) -> Result<Consumer, Error> {
         self.consume.basic_qos(prefetch, BasicQosOptions::default()).await?;
         let options = BasicConsumeOptions::default();
-        let table = FieldTable::default();
-        Ok(self.consume.basic_consume(queue.into(), "".into(), options, table).await?)
+        Ok(self.consume.basic_consume(queue.into(), "".into(), options, arguments).await?)
     }
 
-    /// Ends the session in order.
-    pub(crate) async fn close(self) {
-        for connection in [self.incoming, self.outgoing] {
-            if let Err(error) = connection.close(200, "bye".into()).await {
-                tracing::debug!(%error, "the broker's connection was gone before it was closed");
+    /// Waits until a part of the session is broken: whoever waits for the broker then waits for nothing.
+    pub(crate) async fn broken(&self) -> Error {
+        loop {
+            let connections =
+                [&self.incoming, &self.outgoing].map(|connection| connection.status().connected());
+            let channels = [&self.consume, &self.publish].map(|channel| channel.status().connected());
+            if connections.into_iter().chain(channels).any(|whole| !whole) {
+                return Error::Closed;
             }
+            clock::sleep(LOOK).await;
         }
+    }
+
+    /// Ends the session in order, if the broker listens.
+    pub(crate) async fn close(self) {
+        let close = |connection: Connection| async move {
+            if !connection.status().connected() {
+                return;
+            }
+            match tokio::time::timeout(CLOSE_MAX, connection.close(200, "bye".into())).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "the broker's connection was gone before it was closed");
+                }
+                Err(_) => tracing::debug!("the broker doesn't say goodbye"),
+            }
+        };
+        tokio::join!(close(self.incoming), close(self.outgoing));
     }
 }
 
 async fn connect(uri: AMQPUri, name: &str) -> Result<Connection, Error> {
-    let properties = ConnectionProperties::default()
-        .with_connection_name(name.into())
-        .configure_backoff(|backoff| {
-            backoff.with_min_delay(RECONNECT.0).with_max_delay(RECONNECT.1).with_max_times(RECONNECT_TRIES)
-        })
-        .enable_auto_recover();
+    // Without tries of its own: whoever opens the session tries again.
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
     Ok(Connection::connect_uri(uri, properties).await?)
 }
 

@@ -27,6 +27,7 @@ use crate::{
     log::LogChunk,
 };
 
+mod hearing;
 pub(crate) mod receipts;
 mod service;
 pub(crate) mod wire;
@@ -71,10 +72,15 @@ impl std::fmt::Debug for Options {
 pub enum Event {
     /// Workers can be heard.
     Hearing,
-    /// They can't.
+    /// They can't. That is so at the start.
     Deaf,
     /// Reports; they come again until they are settled.
-    Reports(Vec<Report>),
+    Reports {
+        /// The worker that sent them.
+        worker: WorkerId,
+        /// The reports.
+        reports: Vec<Report>,
+    },
     /// A worker's heartbeat.
     Beat(Beat),
 }
@@ -103,7 +109,7 @@ pub struct Counts {
     pub unroutable: u64,
     /// Messages that could not be parsed and went to the dead-letter queue.
     pub dead: u64,
-    /// Reports without a proof that their dispatch was the worker's.
+    /// Messages without a proof that the worker is the one it says, and reports without one that their dispatch was its.
     pub unproved: u64,
 }
 
@@ -114,6 +120,7 @@ enum Command {
     Settle(Vec<Receipt>),
     Confirm { dispatch: DispatchId, member: u32 },
     Joined(WorkerSpec),
+    Lost(WorkerId),
     List(oneshot::Sender<Result<Vec<Held>, Error>>),
 }
 
@@ -214,6 +221,11 @@ impl FleetExecutor {
     /// A worker is there, with what it offers.
     pub async fn joined(&self, spec: WorkerSpec) -> Result<(), Error> {
         self.send(Command::Joined(spec)).await
+    }
+
+    /// A worker is lost: nothing is expected of it any more. It may come back.
+    pub async fn lost(&self, worker: WorkerId) -> Result<(), Error> {
+        self.send(Command::Lost(worker)).await
     }
 
     fn give(&self, command: Command) -> Result<(), Error> {

@@ -139,7 +139,7 @@ pub async fn run(options: Options, drain: CancellationToken, cancel: Cancellatio
             None => end.cancelled().await,
         }
     };
-    let (link, orders) = Link::new(options.broker.clone(), worker, registered.shard, options.watch.clone());
+    let (link, orders) = Link::new(options.broker.clone(), worker, &registered, options.watch.clone());
     let runtime = Runtime::new(&options, worker, runner, link.sender());
     let work = async {
         runtime.work(orders, received, drain, cancel.clone()).await;

@@ -74,6 +74,7 @@ pub fn stored(kind: Kind, token: &str) -> Option<([u8; 32], String)> {
 pub struct Keys {
     ticket: hmac::Key,
     attempt: hmac::Key,
+    worker: hmac::Key,
 }
 
 impl std::fmt::Debug for Keys {
@@ -87,7 +88,7 @@ impl Keys {
     pub fn new(secret: &[u8; 32]) -> Self {
         let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let key = |label: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&root, label).as_ref());
-        Self { ticket: key(b"ticket 1"), attempt: key(b"attempt 1") }
+        Self { ticket: key(b"ticket 1"), attempt: key(b"attempt 1"), worker: key(b"worker 1") }
     }
 
     /// That a dispatch was sent to a worker.
@@ -99,6 +100,17 @@ impl Keys {
     pub fn is_proof(&self, dispatch: DispatchId, worker: WorkerId, proof: &str) -> bool {
         let Some(bytes) = bytes_of(proof) else { return false };
         hmac::verify(&self.ticket, &message(dispatch, worker), &bytes).is_ok()
+    }
+
+    /// That a worker has registered under this id: it shows this with all that it says through the broker.
+    pub fn worker(&self, worker: WorkerId) -> String {
+        text_of(hmac::sign(&self.worker, worker.0.as_bytes()).as_ref())
+    }
+
+    /// Whether that is a worker's own proof.
+    pub fn is_worker(&self, worker: WorkerId, proof: &str) -> bool {
+        let Some(bytes) = bytes_of(proof) else { return false };
+        hmac::verify(&self.worker, worker.0.as_bytes(), &bytes).is_ok()
     }
 
     /// The token with which a worker asks for what belongs to a dispatch.
@@ -177,6 +189,17 @@ mod tests {
         assert_eq!(Keys::new(&[8; 32]).open_attempt(&token), None);
         assert_eq!(keys.open_attempt(&sealed(Kind::Attempt, &format!("{one}.{worker}.{proof}"))), None);
         assert!(!format!("{keys:?}").contains('7'));
+    }
+
+    #[test]
+    fn a_worker_speaks_for_itself_only() {
+        let keys = Keys::new(&[7; 32]);
+        let ((dispatch, worker), (_, other)) = (ids(1), ids(2));
+        let proof = keys.worker(worker);
+        assert!(keys.is_worker(worker, &proof));
+        assert!(!keys.is_worker(other, &proof) && !keys.is_worker(worker, ""));
+        assert!(!keys.is_worker(worker, &keys.proof(dispatch, worker)));
+        assert!(!Keys::new(&[8; 32]).is_worker(worker, &proof));
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dags::time::Span;
+use dags::{ids::WorkerId, time::Span};
 use engine::{
     driver::Input,
     journal::{Inbox, Journal, Load},
@@ -31,6 +31,7 @@ pub(crate) enum Errand {
 pub(crate) enum Event {
     Input(Input),
     Inbox(Inbox),
+    LookedUp(WorkerId, Option<Input>),
 }
 
 /// Reads until it works: a database that is away comes back, or the lease runs out and the shell is cancelled.
@@ -54,7 +55,7 @@ macro_rules! until_ok {
 /// Does the journal's errands one after the other, since each commit follows the one before.
 pub(crate) async fn run_errands<J: Journal>(
     mut journal: J,
-    mut errands: mpsc::Receiver<Errand>,
+    mut errands: mpsc::UnboundedReceiver<Errand>,
     events: mpsc::Sender<Event>,
 ) {
     let meters = CommitMeters::new();

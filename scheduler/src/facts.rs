@@ -131,6 +131,9 @@ pub trait Facts: Clone + Send + Sync + 'static {
 
     /// What a worker that is registered offers; none if it isn't, or not any more.
     fn worker(&self, worker: WorkerId) -> impl Future<Output = Result<Option<WorkerSpec>, Error>> + Send;
+
+    /// A worker is lost or has left. It may come back, unless it said goodbye.
+    fn worker_lost(&self, worker: WorkerId) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// Facts from the database.
@@ -326,7 +329,14 @@ impl Facts for DbFacts {
 
     async fn worker(&self, worker: WorkerId) -> Result<Option<WorkerSpec>, Error> {
         let found = store::worker::present(&self.db, worker).await.map_err(Error::new("read a worker"))?;
+        if found.as_ref().is_some_and(|worker| worker.lost_at.is_some()) {
+            store::worker::returned(&self.db, worker).await.map_err(Error::new("store a worker's return"))?;
+        }
         Ok(found.map(|worker| worker.spec))
+    }
+
+    async fn worker_lost(&self, worker: WorkerId) -> Result<(), Error> {
+        store::worker::lost(&self.db, worker).await.map_err(Error::new("store a worker's loss"))
     }
 }
 
@@ -505,5 +515,9 @@ impl Facts for MemoryFacts {
 
     async fn worker(&self, _worker: WorkerId) -> Result<Option<WorkerSpec>, Error> {
         Ok(None)
+    }
+
+    async fn worker_lost(&self, _worker: WorkerId) -> Result<(), Error> {
+        Ok(())
     }
 }

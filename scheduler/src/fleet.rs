@@ -1,6 +1,6 @@
 //! The shell's side of a fleet: what workers say becomes inputs of the driver, what the driver wants goes to workers.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use dags::{
     ids::{DispatchId, ExecutorName, WorkerId},
@@ -17,8 +17,12 @@ use tokio::sync::mpsc;
 
 use crate::{clock, desk::chain, facts::Facts};
 
-/// The longest wait before a worker is looked up again.
+/// The longest wait before something that failed is tried again.
 const WAIT_MAX: Span = Span::seconds(5);
+/// How long a worker that isn't registered is ignored before it is looked up again.
+const IGNORED: Span = Span::seconds(60);
+/// Workers that are looked up or ignored at most; a further one is when it is heard again.
+const STRANGERS_MAX: usize = 1_024;
 
 /// A fleet and what it says.
 #[derive(Debug)]
@@ -37,9 +41,19 @@ pub(crate) struct Fleet {
     executor: FleetExecutor,
     events: mpsc::Receiver<Event>,
     /// Dispatches that workers reported and whose end isn't settled.
-    reported: BTreeSet<DispatchId>,
-    /// Workers that are being looked up.
-    strangers: BTreeSet<WorkerId>,
+    reported: BTreeMap<DispatchId, Reported>,
+    /// Workers that are being looked up, or that aren't registered and are ignored until then.
+    strangers: BTreeMap<WorkerId, Option<Timestamp>>,
+}
+
+/// A dispatch that a worker reported.
+#[derive(Debug)]
+struct Reported {
+    worker: WorkerId,
+    /// Reports that aren't settled.
+    open: usize,
+    /// Its worker is gone: no end may ever come.
+    gone: bool,
 }
 
 /// What comes next; never, if there is no fleet.
@@ -52,7 +66,11 @@ pub(crate) async fn next(fleet: &mut Option<Fleet>) -> Option<Event> {
 
 impl Fleet {
     pub(crate) fn new(FleetParts { name, executor, events }: FleetParts) -> Self {
-        Self { name, executor, events, reported: BTreeSet::new(), strangers: BTreeSet::new() }
+        Self { name, executor, events, reported: BTreeMap::new(), strangers: BTreeMap::new() }
+    }
+
+    pub(crate) fn name(&self) -> &ExecutorName {
+        &self.name
     }
 
     /// Tells the engine's clock before anything is let out.
@@ -74,8 +92,12 @@ impl Fleet {
         match event {
             Event::Hearing => (vec![news(WorkerNews::Hearing)], None),
             Event::Deaf => (vec![news(WorkerNews::Deaf)], None),
-            Event::Reports(reports) => {
-                self.reported.extend(reports.iter().map(|report| report.dispatch));
+            Event::Reports { worker, reports } => {
+                for report in &reports {
+                    let new = Reported { worker, open: 0, gone: false };
+                    let reported = self.reported.entry(report.dispatch).or_insert(new);
+                    (reported.worker, reported.open) = (worker, reported.open + 1);
+                }
                 (vec![Input::Reports(reports)], None)
             }
             Event::Beat(beat) => {
@@ -84,13 +106,47 @@ impl Fleet {
                     return (vec![news(WorkerNews::Left(worker))], None);
                 }
                 if known {
-                    self.strangers.remove(&worker);
                     let (held, as_of, draining) = (beat.held, beat.as_of, beat.draining);
                     return (vec![news(WorkerNews::Heard { worker, held, as_of, draining })], None);
                 }
-                (Vec::new(), self.strangers.insert(worker).then_some(worker))
+                (Vec::new(), self.is_to_be_looked_up(worker, engine.now()).then_some(worker))
             }
         }
+    }
+
+    fn is_to_be_looked_up(&mut self, worker: WorkerId, now: Timestamp) -> bool {
+        let waits = |until: &Option<Timestamp>| until.is_none_or(|until| now < until);
+        if self.strangers.get(&worker).is_some_and(waits) {
+            return false;
+        }
+        if self.strangers.len() >= STRANGERS_MAX {
+            self.strangers.retain(|_, until| waits(until));
+        }
+        let room = self.strangers.len() < STRANGERS_MAX;
+        if room {
+            self.strangers.insert(worker, None);
+        }
+        room
+    }
+
+    /// A look-up has ended: whoever is heard and isn't known is looked up anew, unless it isn't registered.
+    pub(crate) fn looked_up(&mut self, worker: WorkerId, found: bool, now: Timestamp) {
+        if found {
+            self.strangers.remove(&worker);
+        } else {
+            self.strangers.insert(worker, Some(now.after(IGNORED)));
+        }
+    }
+
+    /// Workers are gone: those of this fleet among them.
+    pub(crate) fn gone(&mut self, workers: &[(ExecutorName, WorkerId)]) -> Vec<WorkerId> {
+        let own = workers.iter().filter(|(name, _)| *name == self.name);
+        let own: Vec<WorkerId> = own.map(|(_, worker)| *worker).collect();
+        self.reported.retain(|_, reported| {
+            reported.gone |= own.contains(&reported.worker);
+            !(reported.gone && reported.open == 0)
+        });
+        own
     }
 
     /// Hands its dispatches over and gives back those of other executors.
@@ -108,9 +164,13 @@ impl Fleet {
     /// Settles receipts of its reports and gives back those of other executors.
     pub(crate) fn settle(&mut self, receipts: Vec<Receipt>) -> Vec<Receipt> {
         let (own, others): (Vec<_>, _) =
-            receipts.into_iter().partition(|receipt| self.reported.contains(&receipt.dispatch));
-        for receipt in own.iter().filter(|receipt| receipt.ended) {
-            self.reported.remove(&receipt.dispatch);
+            receipts.into_iter().partition(|receipt| self.reported.contains_key(&receipt.dispatch));
+        for receipt in &own {
+            let Some(reported) = self.reported.get_mut(&receipt.dispatch) else { continue };
+            reported.open = reported.open.saturating_sub(1);
+            if receipt.ended || reported.gone && reported.open == 0 {
+                self.reported.remove(&receipt.dispatch);
+            }
         }
         if !own.is_empty()
             && let Err(error) = self.executor.settle(own)
@@ -128,6 +188,19 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    /// A worker is gone: nothing is expected of it, and people see that it isn't there.
+    pub(crate) async fn forget<F: Facts>(&self, facts: &F, worker: WorkerId) {
+        if let Err(error) = self.executor.lost(worker).await {
+            tracing::warn!(%worker, %error, "a worker that is gone can't be forgotten");
+        }
+        let mut wait = Span::millis(100);
+        while let Err(error) = facts.worker_lost(worker).await {
+            tracing::warn!(%worker, error = %chain(&error), "that a worker is gone waits for the database");
+            clock::sleep(wait).await;
+            wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+        }
+    }
+
     /// What a worker offers that was heard and isn't known. None if it isn't registered: it is ignored.
     pub(crate) async fn look_up<F: Facts>(&self, facts: &F, worker: WorkerId) -> Option<Input> {
         let mut wait = Span::millis(100);
@@ -150,5 +223,88 @@ impl Handle {
             return None;
         }
         Some(Input::Worker(self.name.clone(), WorkerNews::Joined(spec)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use dags::ids::ShardId;
+    use engine::{
+        Config,
+        dispatch::{News, Report},
+    };
+    use executor::fleet::{Beat, Logs, Options};
+    use plugins::token::Keys;
+
+    use super::*;
+
+    struct NoLogs;
+
+    impl Logs for NoLogs {
+        fn read(&self, _: DispatchId, _: u32, _: u64) -> std::io::Result<Option<executor::log::LogChunk>> {
+            Ok(None)
+        }
+    }
+
+    fn fleet() -> (Fleet, Engine, executor::fleet::Service) {
+        let (sender, events) = mpsc::channel(8);
+        let (keys, logs) = (Keys::new(&[7; 32]), Arc::new(NoLogs));
+        let options = Options { url: String::new(), shard: ShardId::DEFAULT, epoch: 1, keys, logs };
+        let (executor, service) = executor::fleet::open(options, sender);
+        let name: ExecutorName = "workers".parse().unwrap();
+        let engine = Engine::new(Config::new(name.clone()));
+        (Fleet::new(FleetParts { name, executor, events }), engine, service)
+    }
+
+    fn worker(n: u32) -> WorkerId {
+        format!("00000000-0000-8000-8000-{n:012}").parse().unwrap()
+    }
+
+    fn looks_up(fleet: &mut Fleet, engine: &Engine, n: u32) -> bool {
+        let (worker, held, as_of) = (worker(n), Vec::new(), Timestamp(0));
+        let beat = Beat { worker, held, as_of, draining: false, leaving: false };
+        fleet.hear(Event::Beat(beat), engine).1 == Some(worker)
+    }
+
+    #[test]
+    fn a_worker_is_looked_up_as_often_as_it_is_heard_and_unknown() {
+        let (mut fleet, engine, _service) = fleet();
+        assert!(looks_up(&mut fleet, &engine, 1) && !looks_up(&mut fleet, &engine, 1));
+        // It joined, fell silent and was lost before it was heard again.
+        fleet.looked_up(worker(1), true, engine.now());
+        assert!(looks_up(&mut fleet, &engine, 1));
+        // It isn't registered.
+        fleet.looked_up(worker(1), false, engine.now());
+        assert!(!looks_up(&mut fleet, &engine, 1), "not with each heartbeat");
+        assert!(fleet.is_to_be_looked_up(worker(1), engine.now().after(IGNORED)));
+    }
+
+    #[test]
+    fn strangers_are_bounded() {
+        let (mut fleet, engine, _service) = fleet();
+        for n in 0..STRANGERS_MAX as u32 {
+            assert!(looks_up(&mut fleet, &engine, n));
+        }
+        assert!(!looks_up(&mut fleet, &engine, 5_000));
+        fleet.looked_up(worker(0), true, engine.now());
+        assert!(looks_up(&mut fleet, &engine, 5_000));
+    }
+
+    #[test]
+    fn what_a_lost_worker_reported_is_forgotten_once_it_is_settled() {
+        let (mut fleet, engine, _service) = fleet();
+        let id = DispatchId { attempt: worker(9).0.to_string().parse().unwrap(), n: 1 };
+        let news = News::Started { host: "h".to_owned(), pid: None };
+        let reports = vec![Report::new(id, 0, 1, news)];
+        fleet.hear(Event::Reports { worker: worker(1), reports }, &engine);
+        assert_eq!(
+            fleet.gone(&[(fleet.name.clone(), worker(1)), ("other".parse().unwrap(), worker(2))]),
+            [worker(1)]
+        );
+        let receipt = Receipt { dispatch: id, member: 0, seq: 1, ended: false };
+        assert_eq!(fleet.settle(vec![receipt]), [], "the broker still waits for it");
+        assert!(fleet.reported.is_empty());
     }
 }

@@ -40,6 +40,7 @@ use crate::{
 };
 
 mod carry;
+mod workers;
 
 /// Reports and other inputs that may wait.
 const INPUTS_MAX: usize = 16_384;
@@ -164,7 +165,9 @@ where
     } = parts;
     let driver = contain::build(&mut journal, &config, isolate).await?;
     let (events, inbound) = mpsc::channel(INPUTS_MAX);
-    let (errands, errands_in) = mpsc::channel(1_024);
+    // Without a bound: the shell must never wait for the journal's task, which waits for the shell. The engine holds what
+    // is asked for here anyway, and asks once.
+    let (errands, errands_in) = mpsc::unbounded_channel();
     let tasks = TaskTracker::new();
     let end = cancel.child_token();
     clock::spawn(&tasks, run_errands(journal, errands_in, events.clone()));
@@ -215,7 +218,7 @@ struct Shell<F> {
     executors: Arc<Executors>,
     slots: BTreeMap<ExecutorName, u32>,
     events: mpsc::Sender<Event>,
-    errands: mpsc::Sender<Errand>,
+    errands: mpsc::UnboundedSender<Errand>,
     tasks: TaskTracker,
     end: CancellationToken,
     /// Which executor has which member of a dispatch.
@@ -252,14 +255,12 @@ impl<F: Facts> Shell<F> {
         drain: CancellationToken,
         cancel: CancellationToken,
     ) -> Ended {
-        for (name, slots) in self.slots.clone() {
-            if let Some(ended) = self.feed(Input::Executor(name, Some(slots))).await {
-                return ended;
-            }
+        if let Some(ended) = self.introduce_executors() {
+            return ended;
         }
         let mut looked_around = clock::now();
         self.look_around();
-        self.ask_inbox().await;
+        self.ask_inbox();
         let mut batch = Vec::with_capacity(REPORTS_AT_ONCE);
         let mut draining = false;
         loop {
@@ -277,32 +278,34 @@ impl<F: Facts> Shell<F> {
                         self.inbox_asked = false;
                         let full = inbox.len() >= REQUESTS_AT_ONCE;
                         inbox.refuse(&self.refuse);
-                        if let Some(ended) = self.feed(Input::Inbox(inbox)).await {
+                        if let Some(ended) = self.feed(Input::Inbox(inbox)) {
                             return ended;
                         }
                         if full {
-                            self.ask_inbox().await;
+                            self.ask_inbox();
                         }
                         Input::Tick
                     }
+                    Some(Event::LookedUp(worker, found)) => self.looked_up(worker, found),
                     None => return Ended::Asked,
                 },
+                // Before reports, so that nobody seems silent because much is going on here. What is unacknowledged bounds it.
+                Some(event) = fleet::next(&mut self.fleet) => {
+                    for input in self.hear(event) {
+                        if let Some(ended) = self.feed(input) {
+                            return ended;
+                        }
+                    }
+                    Input::Tick
+                }
                 n = reports.recv_many(&mut batch, REPORTS_AT_ONCE) => {
                     if n == 0 {
                         return Ended::Asked;
                     }
                     Input::Reports(std::mem::take(&mut batch))
                 }
-                Some(event) = fleet::next(&mut self.fleet) => {
-                    for input in self.hear(event) {
-                        if let Some(ended) = self.feed(input).await {
-                            return ended;
-                        }
-                    }
-                    Input::Tick
-                }
                 () = wake.notified() => {
-                    self.ask_inbox().await;
+                    self.ask_inbox();
                     Input::Tick
                 }
                 Some(look) = next(looks) => {
@@ -315,25 +318,25 @@ impl<F: Facts> Shell<F> {
                 () = drain.cancelled(), if !draining => {
                     draining = true;
                     for name in self.executors.clone().keys() {
-                        if let Some(ended) = self.feed(Input::Executor(name.clone(), Some(0))).await {
+                        if let Some(ended) = self.feed(Input::Executor(name.clone(), Some(0))) {
                             return ended;
                         }
                     }
                     Input::Tick
                 }
                 () = clock::sleep(nap) => {
-                    self.ask_inbox().await;
+                    self.ask_inbox();
                     Input::Tick
                 }
             };
-            if let Some(ended) = self.feed(input).await {
+            if let Some(ended) = self.feed(input) {
                 return ended;
             }
             let now = clock::now();
             if now.since(looked_around) >= LOOK_AROUND || now < looked_around {
                 looked_around = now;
                 self.look_around();
-                if let Some(ended) = self.feed(Input::Overdue).await {
+                if let Some(ended) = self.feed(Input::Overdue) {
                     return ended;
                 }
             }
@@ -370,35 +373,20 @@ impl<F: Facts> Shell<F> {
         self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn ask_inbox(&mut self) {
+    fn ask_inbox(&mut self) {
         if !self.inbox_asked {
             self.inbox_asked = true;
-            self.errand(Errand::Inbox(self.driver.taken())).await;
+            self.errand(Errand::Inbox(self.driver.taken()));
         }
     }
 
-    async fn errand(&self, errand: Errand) {
-        if self.errands.send(errand).await.is_err() {
+    fn errand(&self, errand: Errand) {
+        if self.errands.send(errand).is_err() {
             tracing::error!("the journal's task has ended before the shell");
         }
     }
 
-    /// What the fleet says, as inputs of the driver.
-    fn hear(&mut self, event: executor::fleet::Event) -> Vec<Input> {
-        let Some(fleet) = &mut self.fleet else { return Vec::new() };
-        let (inputs, stranger) = fleet.hear(event, self.driver.engine());
-        if let Some(worker) = stranger {
-            let (desk, events, handle) = (self.desk.clone(), self.events.clone(), fleet.handle());
-            self.start(async move {
-                if let Some(input) = handle.look_up(&desk.facts, worker).await {
-                    drop(events.send(Event::Input(input)).await);
-                }
-            });
-        }
-        inputs
-    }
-
-    async fn feed(&mut self, input: Input) -> Option<Ended> {
+    fn feed(&mut self, input: Input) -> Option<Ended> {
         if let Some(fleet) = &self.fleet {
             fleet.tick(self.driver.engine().now());
         }
@@ -409,7 +397,7 @@ impl<F: Facts> Shell<F> {
         // Work that needs no outside event goes on at once, unless a commit is awaited.
         loop {
             for action in actions {
-                if let Some(ended) = self.act(action).await {
+                if let Some(ended) = self.act(action) {
                     return Some(ended);
                 }
             }
@@ -427,14 +415,14 @@ impl<F: Facts> Shell<F> {
         }
     }
 
-    async fn act(&mut self, action: Action) -> Option<Ended> {
+    fn act(&mut self, action: Action) -> Option<Ended> {
         match action {
             Action::Commit(batch) => {
                 self.admitted = batch.now;
-                self.errand(Errand::Commit(batch)).await;
+                self.errand(Errand::Commit(batch));
             }
-            Action::ReadPosition => self.errand(Errand::Position).await,
-            Action::Load(load) => self.errand(Errand::Load(load)).await,
+            Action::ReadPosition => self.errand(Errand::Position),
+            Action::Load(load) => self.errand(Errand::Load(load)),
             Action::Dispatch(dispatches) => self.dispatch(dispatches),
             Action::Kill(kills) => self.kill(kills),
             Action::Ask(questions) => {
@@ -447,6 +435,7 @@ impl<F: Facts> Shell<F> {
                 }
             }
             Action::Confirm(receipts) => self.confirm(&receipts),
+            Action::Gone(workers) => self.gone(&workers),
             Action::Alert(_) => self.alerted.notify_one(),
             Action::Fault(faults) => {
                 for fault in faults {

@@ -56,7 +56,7 @@ use crate::{
 
 /// Reports that may wait for the scheduler.
 const REPORTS_MAX: usize = 16_384;
-/// The pause after another owner was met.
+/// The pause after another owner was met, or an executor was lost.
 const FENCED: Span = Span::seconds(1);
 /// How long the supervisor may take to say whether it ends.
 const RETIRE_MAX: Span = Span::seconds(3);
@@ -215,14 +215,16 @@ impl Scheduling {
             alerted,
             wake: self.wake.clone(),
         };
+        // In this order: executors' services end when the shell has.
         let over = tokio::select! {
+            biased;
             ended = Box::pin(shell::run(parts, status.clone(), stop.drain.clone(), end.clone())) => match ended? {
                 Ended::Asked => Over::Asked,
                 Ended::Stopped(why) => Over::Stopped(again(why, conflicts)),
                 Ended::Panicked(panic) => Over::Stopped(after_panic(&panic, conflicts)?),
             },
             lost = lease.renew() => Over::Lost(lost),
-            Some(_) = services.join_next() => Over::Asked,
+            Some(ended) = services.join_next() => over_with_service(ended, stop.cancel.is_cancelled()),
             () = self.overdue(stop) => Over::Asked,
             never = hints::hear(&self.db, Topic::Inbox, || self.wake.notify_one()) => match never {},
             never = hints::pass_on(&self.db, Topic::Outcomes, &self.settled) => match never {},
@@ -374,6 +376,18 @@ fn after_panic(panic: &Panic, conflicts: &mut Conflicts) -> anyhow::Result<Span>
     )
 }
 
+/// What follows when an executor's service has ended before the shell: without it nothing can be handed over.
+fn over_with_service(ended: Result<(), tokio::task::JoinError>, asked: bool) -> Over {
+    match ended {
+        Ok(()) if asked => return Over::Asked,
+        Ok(()) => tracing::error!("an executor's service ended by itself; the scheduler is built again"),
+        Err(error) => {
+            tracing::error!(%error, "an executor's service broke off; the scheduler is built again");
+        }
+    }
+    Over::Stopped(FENCED)
+}
+
 /// Says what was found in the folder.
 fn tell(folder: &Path, found: Result<Found, scheduler::watch::Error>) {
     match found {
@@ -389,5 +403,20 @@ fn tell(folder: &Path, found: Result<Found, scheduler::watch::Error>) {
         Err(error) => {
             tracing::error!(folder = %folder.display(), error = error.explain(), "failed to take over the folder of DAGs");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_executors_service_that_breaks_off_is_no_reason_to_end_in_silence() {
+        let mut services = JoinSet::new();
+        services.spawn(async { panic!("as a bug would") });
+        let broken = services.join_next().await.unwrap();
+        assert_eq!(over_with_service(broken, false), Over::Stopped(FENCED));
+        assert_eq!(over_with_service(Ok(()), false), Over::Stopped(FENCED));
+        assert_eq!(over_with_service(Ok(()), true), Over::Asked);
     }
 }

@@ -61,11 +61,11 @@ pub(super) async fn register<A: Attempts>(
     let Register { format, spec, labels, release } = read(&body)?;
     known(format)?;
     let spec = credential.limits.cut(spec);
-    let shard = state.shard;
+    let (shard, proof) = (state.shard, state.keys.worker(spec.worker));
     let known = worker::present(&state.db, spec.worker).await?;
     match known.map(|known| known.credential) {
         // The answer to the first request was lost.
-        Some(own) if own == credential.id => return Ok(Json(Registered { spec, shard })),
+        Some(own) if own == credential.id => return Ok(Json(Registered { spec, shard, proof })),
         Some(_) => return Err(Error::Unauthorized),
         None => {}
     }
@@ -78,10 +78,11 @@ pub(super) async fn register<A: Attempts>(
         release,
         registered_at: dags::time::Timestamp(0),
         ended_at: None,
+        lost_at: None,
     };
     worker::register(&state.db, &new).await?;
     tracing::info!(worker = %spec.worker, name = new.name, slots = spec.slots, "a worker is registered");
-    Ok(Json(Registered { spec, shard }))
+    Ok(Json(Registered { spec, shard, proof }))
 }
 
 pub(super) async fn leave<A: Attempts>(

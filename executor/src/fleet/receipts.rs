@@ -33,6 +33,11 @@ pub(crate) struct Deliveries {
 }
 
 impl Deliveries {
+    /// A delivery came without a report.
+    pub(crate) fn came_empty(&mut self, tag: u64) {
+        self.open.insert(tag, 0);
+    }
+
     /// A delivery came with these reports, perhaps none.
     pub(crate) fn came(&mut self, tag: u64, worker: WorkerId, reports: &[Key]) {
         self.open.insert(tag, reports.len() as u32);

@@ -29,9 +29,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Beat, Command, Event, Options, Sharing, lock,
+    Beat, Command, Event, Options, Sharing,
+    hearing::Hearing,
+    lock,
     receipts::{Ack, Deliveries},
-    wire::{self, Down, Mark, News, Order, Proved, Up},
+    wire::{self, Down, Echo, Incoming, Mark, News, Order, Proved, Up},
 };
 use crate::{
     broker::{self, Sent, Session},
@@ -53,6 +55,11 @@ const LIST_MAX: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(500);
 /// Commands that are taken before something else gets its turn.
 const COMMANDS_AT_ONCE: usize = 256;
+/// Workers that said goodbye and are remembered: what they said before may come again, and they never return.
+const LEFT_MAX: usize = 1_000;
+/// How long the numbers of a worker are kept that isn't one of ours, or no longer is: longer than the broker keeps
+/// a message from being delivered again.
+const SILENT_MAX: Duration = Duration::from_hours(1);
 
 /// Carries commands, reports and heartbeats.
 #[derive(Debug)]
@@ -66,6 +73,11 @@ pub struct Service {
     /// Which worker reported a member last, for confirmations that name no report.
     origins: BTreeMap<(DispatchId, u32), WorkerId>,
     lists: Vec<Listing>,
+    hearing: Hearing,
+    /// Workers that said goodbye, oldest first.
+    left: VecDeque<WorkerId>,
+    /// The highest number of a message to a worker that was forgotten: should it return, none is used twice.
+    numbers: u64,
 }
 
 /// What we know of a worker.
@@ -73,6 +85,9 @@ pub struct Service {
 struct Peer {
     /// The number of the newest message to it.
     n: u64,
+    /// The number of its newest heartbeat, and when it came.
+    beat: u64,
+    heard: Option<Instant>,
     /// What goes with the next message, and when the oldest dispatch in it was let out.
     orders: Vec<Order>,
     oldest: Option<Timestamp>,
@@ -81,6 +96,13 @@ struct Peer {
     unseen: VecDeque<Unseen>,
     /// Its newest heartbeat that answers to us.
     held: Option<(u64, Vec<HeldThere>)>,
+}
+
+impl Peer {
+    /// One whose messages are numbered from there.
+    fn new(n: u64) -> Self {
+        Self { n, ..Self::default() }
+    }
 }
 
 #[derive(Debug)]
@@ -99,15 +121,19 @@ struct Listing {
     reply: oneshot::Sender<Result<Vec<Held>, Error>>,
 }
 
+/// Messages under way: to a worker, or to ourselves.
 type Publishing =
-    FuturesUnordered<Pin<Box<dyn Future<Output = (WorkerId, Result<Sent, lapin::Error>)> + Send>>>;
+    FuturesUnordered<Pin<Box<dyn Future<Output = (Option<WorkerId>, Result<Sent, lapin::Error>)> + Send>>>;
 
 enum Turn {
     Commands(usize),
     Delivery(Option<Result<Box<Delivery>, lapin::Error>>),
-    Published(WorkerId, Result<Sent, lapin::Error>),
+    Published(Option<WorkerId>, Result<Sent, lapin::Error>),
     Look,
 }
+
+/// Nobody receives events any more.
+struct Unheard;
 
 impl Service {
     pub(super) fn new(
@@ -117,6 +143,7 @@ impl Service {
         events: mpsc::Sender<Event>,
     ) -> Self {
         Self {
+            hearing: Hearing::new(options.epoch),
             options,
             shared,
             commands,
@@ -125,6 +152,8 @@ impl Service {
             deliveries: Deliveries::default(),
             origins: BTreeMap::new(),
             lists: Vec::new(),
+            left: VecDeque::new(),
+            numbers: 0,
         }
     }
 
@@ -137,29 +166,35 @@ impl Service {
                 () = cancel.cancelled() => return,
                 opened = Session::open(&self.options.url, &name) => opened,
             };
-            let ended = match opened {
+            let (session, error) = match opened {
                 Ok(session) => {
                     failures = 0;
-                    // A recovery that is waited for must not hold up the end.
+                    // Whatever is waited for must hold up neither the end nor the next session.
                     let ended = tokio::select! {
                         () = cancel.cancelled() => Ok(()),
+                        error = session.broken() => Err(error),
                         ended = Box::pin(self.converse(&session)) => ended,
                     };
-                    session.close().await;
-                    ended
+                    let Err(error) = ended else {
+                        session.close().await;
+                        return;
+                    };
+                    (Some(session), error)
                 }
-                Err(error) => Err(error),
+                Err(error) => (None, error),
             };
-            if ended.is_ok() {
+            let error = error.to_string();
+            tracing::warn!(error, failures, "the session with the broker ended; trying again");
+            let told = tokio::select! {
+                () = cancel.cancelled() => return,
+                told = self.lose_session() => told,
+            };
+            if told.is_err() {
                 return;
             }
-            if let Err(error) = ended {
-                lock(&self.shared).hearing = Err(error.to_string());
-                tracing::warn!(%error, failures, "the session with the broker ended; trying again");
-            }
-            self.lose_session();
-            if self.events.send(Event::Deaf).await.is_err() {
-                return;
+            lock(&self.shared).hearing = Err(error);
+            if let Some(session) = session {
+                session.close().await;
             }
             let wait = BACKOFF.1.min(BACKOFF.0 * 2_u32.pow(failures.min(8)));
             failures += 1;
@@ -170,11 +205,8 @@ impl Service {
     }
 
     async fn converse(&mut self, session: &Session) -> Result<(), broker::Error> {
-        let mut consumer = session.read_shard(self.options.shard, PREFETCH).await?;
-        lock(&self.shared).hearing = Ok(());
-        if self.events.send(Event::Hearing).await.is_err() {
-            return Ok(());
-        }
+        let (shard, epoch) = (self.options.shard, self.options.epoch);
+        let mut consumer = session.read_shard(shard, epoch, PREFETCH).await?;
         let mut publishing = Publishing::new();
         let mut batch = Vec::with_capacity(COMMANDS_AT_ONCE);
         let mut look = tokio::time::interval(LOOK);
@@ -183,7 +215,7 @@ impl Service {
             self.publish(&session.publish, &mut publishing);
             let turn = tokio::select! {
                 n = self.commands.recv_many(&mut batch, COMMANDS_AT_ONCE) => Turn::Commands(n),
-                Some((worker, sent)) = publishing.next(), if !publishing.is_empty() => Turn::Published(worker, sent),
+                Some((to, sent)) = publishing.next(), if !publishing.is_empty() => Turn::Published(to, sent),
                 delivery = consumer.next() => Turn::Delivery(delivery.map(|delivery| delivery.map(Box::new))),
                 _ = look.tick() => Turn::Look,
             };
@@ -196,36 +228,41 @@ impl Service {
                     self.acknowledge(&session.consume).await?;
                 }
                 Turn::Delivery(Some(Ok(delivery))) => {
-                    if self.deliver(&delivery).await? {
+                    if self.deliver(&delivery).await?.is_err() {
                         return Ok(());
                     }
                     self.acknowledge(&session.consume).await?;
                 }
-                Turn::Delivery(Some(Err(error))) => {
-                    lock(&self.shared).hearing = Err(error.to_string());
-                    if self.events.send(Event::Deaf).await.is_err() {
-                        return Ok(());
-                    }
-                    session.consume.wait_for_recovery(error).await?;
-                    // What wasn't acknowledged comes again under other numbers.
-                    self.deliveries.forget();
-                    lock(&self.shared).hearing = Ok(());
-                    if self.events.send(Event::Hearing).await.is_err() {
+                Turn::Delivery(Some(Err(error))) => return Err(error.into()),
+                Turn::Delivery(None) => return Err(broker::Error::Closed),
+                Turn::Published(to, sent) => self.published(to, sent)?,
+                Turn::Look => {
+                    if self.look().await.is_err() {
                         return Ok(());
                     }
                 }
-                Turn::Delivery(None) => return Err(broker::Error::Closed),
-                Turn::Published(worker, sent) => self.published(session, worker, sent).await?,
-                Turn::Look => self.look(),
             }
         }
     }
 
-    fn lose_session(&mut self) {
+    /// What wasn't acknowledged comes again under other numbers, and nobody can be heard.
+    async fn lose_session(&mut self) -> Result<(), Unheard> {
         self.deliveries.forget();
         for peer in self.peers.values_mut() {
             peer.busy = false;
         }
+        if self.hearing.lose() { self.tell(Event::Deaf).await } else { Ok(()) }
+    }
+
+    async fn tell(&self, event: Event) -> Result<(), Unheard> {
+        match event {
+            Event::Hearing => lock(&self.shared).hearing = Ok(()),
+            Event::Deaf => {
+                lock(&self.shared).hearing = Err("the broker doesn't pass on what was sent to it".to_owned());
+            }
+            _ => {}
+        }
+        self.events.send(event).await.map_err(|_| Unheard)
     }
 
     fn command(&mut self, command: Command) {
@@ -268,15 +305,16 @@ impl Service {
                 self.confirm(dispatch, member, from);
             }
             Command::Joined(spec) => {
-                self.peers.entry(spec.worker).or_default();
+                self.peer(spec.worker);
                 lock(&self.shared).workers.insert(spec.worker, spec);
             }
+            Command::Lost(worker) => self.forget(worker),
             Command::List(reply) => {
                 let workers: Vec<WorkerId> = lock(&self.shared).workers.keys().copied().collect();
                 let mut until = BTreeMap::new();
                 for worker in workers {
                     // Its number is that of the next message, behind all orders that wait.
-                    let peer = self.peers.entry(worker).or_default();
+                    let peer = self.peer(worker);
                     peer.orders.push(Order::Sync);
                     let further = peer.orders.len().div_ceil(ORDERS_MAX) as u64;
                     until.insert(worker, peer.n + further);
@@ -285,6 +323,11 @@ impl Service {
                 self.answer_lists();
             }
         }
+    }
+
+    fn peer(&mut self, worker: WorkerId) -> &mut Peer {
+        let numbers = self.numbers;
+        self.peers.entry(worker).or_insert_with(|| Peer::new(numbers))
     }
 
     fn start(&mut self, dispatch: Dispatch, since: Option<Timestamp>) {
@@ -307,13 +350,13 @@ impl Service {
             try_number: dispatch.try_number,
             proof: self.options.keys.proof(dispatch.id, worker),
         };
-        let peer = self.peers.entry(worker).or_default();
+        let peer = self.peer(worker);
         peer.oldest = peer.oldest.into_iter().chain(since).min();
         peer.orders.push(Order::Start(ticket));
     }
 
     fn order(&mut self, worker: WorkerId, order: Order) {
-        self.peers.entry(worker).or_default().orders.push(order);
+        self.peer(worker).orders.push(order);
     }
 
     fn confirm(&mut self, dispatch: DispatchId, member: u32, from: Option<WorkerId>) {
@@ -323,9 +366,31 @@ impl Service {
         self.origins.remove(&(dispatch, member));
     }
 
-    /// Sends to every worker for which something waits and nothing is under way.
+    /// A worker isn't one of ours any more. Its numbers are kept: it may return.
+    fn forget(&mut self, worker: WorkerId) {
+        lock(&self.shared).workers.remove(&worker);
+        if let Some(peer) = self.peers.get_mut(&worker) {
+            peer.orders.clear();
+            peer.unseen.clear();
+            (peer.oldest, peer.held) = (None, None);
+        }
+        self.origins.retain(|_, from| *from != worker);
+        for listing in &mut self.lists {
+            listing.until.remove(&worker);
+        }
+        self.answer_lists();
+    }
+
+    /// Sends to every worker for which something waits and nothing is under way, and to ourselves.
     fn publish(&mut self, channel: &Channel, publishing: &mut Publishing) {
         let epoch = self.options.epoch;
+        if let Some(echo) = self.hearing.due(clock::monotonic()) {
+            let (channel, queue) = (channel.clone(), broker::shard_queue(self.options.shard));
+            publishing.push(Box::pin(async move {
+                let payload = wire::write(&Echo { format: wire::FORMAT, echo });
+                (None, broker::publish(&channel, &queue, &payload, false).await)
+            }));
+        }
         for (worker, peer) in &mut self.peers {
             if peer.busy || peer.orders.is_empty() {
                 continue;
@@ -340,58 +405,68 @@ impl Service {
             let (channel, queue, worker) = (channel.clone(), broker::worker_queue(*worker), *worker);
             publishing.push(Box::pin(async move {
                 let payload = wire::write(&down);
-                (worker, broker::publish(&channel, &queue, &payload, false).await)
+                (Some(worker), broker::publish(&channel, &queue, &payload, false).await)
             }));
         }
     }
 
-    async fn published(
+    fn published(
         &mut self,
-        session: &Session,
-        worker: WorkerId,
+        to: Option<WorkerId>,
         sent: Result<Sent, lapin::Error>,
     ) -> Result<(), broker::Error> {
-        if let Some(peer) = self.peers.get_mut(&worker) {
+        if let Some(peer) = to.and_then(|worker| self.peers.get_mut(&worker)) {
             peer.busy = false;
         }
-        match sent {
-            Ok(Sent::Stored) => lock(&self.shared).counts.published += 1,
+        match (sent?, to) {
+            (Sent::Stored, Some(_)) => lock(&self.shared).counts.published += 1,
+            (Sent::Stored, None) => {}
             // The worker's queue is gone, or the message with its connection: heartbeats will tell what is missing.
-            Ok(Sent::Nowhere) => lock(&self.shared).counts.unroutable += 1,
-            Err(error) => {
-                tracing::warn!(%error, "a message to a worker may be lost");
-                session.publish.wait_for_recovery(error).await?;
-            }
+            (Sent::Nowhere, Some(_)) => lock(&self.shared).counts.unroutable += 1,
+            // The shard's queue is gone.
+            (Sent::Nowhere, None) => return Err(broker::Error::Closed),
         }
         Ok(())
     }
 
-    /// Takes a delivery. True if nobody receives events any more.
-    async fn deliver(&mut self, delivery: &Delivery) -> Result<bool, broker::Error> {
+    /// Takes a delivery.
+    async fn deliver(&mut self, delivery: &Delivery) -> Result<Result<(), Unheard>, broker::Error> {
         let tag = delivery.delivery_tag;
-        let Up { worker, news, .. } = match wire::read(&delivery.data) {
-            Ok(up) => up,
+        let Up { worker, proof, news, .. } = match wire::read_incoming(&delivery.data) {
+            Ok(Incoming::Up(up)) => up,
+            Ok(Incoming::Echo(mark)) => {
+                self.deliveries.came_empty(tag);
+                let hearing = self.hearing.came(mark);
+                return Ok(if hearing { self.tell(Event::Hearing).await } else { Ok(()) });
+            }
             Err(error) => {
                 tracing::error!(%error, "a message to the scheduler goes to the dead-letter queue");
                 lock(&self.shared).counts.dead += 1;
                 delivery.acker.reject(BasicRejectOptions { requeue: false }).await?;
-                return Ok(false);
+                return Ok(Ok(()));
             }
         };
+        if !self.options.keys.is_worker(worker, &proof) {
+            tracing::error!(%worker, "a message in a worker's name that isn't its own goes to the dead-letter queue");
+            lock(&self.shared).counts.unproved += 1;
+            delivery.acker.reject(BasicRejectOptions { requeue: false }).await?;
+            return Ok(Ok(()));
+        }
         let event = match news {
             News::Reports(reports) => {
                 let reports = self.proved(worker, reports);
                 let keys: Vec<_> = reports.iter().map(|r| (r.dispatch, r.member, r.seq)).collect();
                 self.deliveries.came(tag, worker, &keys);
                 self.origins.extend(keys.iter().map(|(dispatch, member, _)| ((*dispatch, *member), worker)));
-                Event::Reports(reports)
+                Event::Reports { worker, reports }
             }
             News::Beat(beat) => {
-                self.deliveries.came(tag, worker, &[]);
-                Event::Beat(self.beat(worker, beat))
+                self.deliveries.came_empty(tag);
+                let Some(beat) = self.beat(worker, beat) else { return Ok(Ok(())) };
+                Event::Beat(beat)
             }
         };
-        Ok(self.events.send(event).await.is_err())
+        Ok(self.tell(event).await)
     }
 
     fn proved(&mut self, worker: WorkerId, reports: Vec<Proved>) -> Vec<engine::dispatch::Report> {
@@ -409,9 +484,19 @@ impl Service {
         proved
     }
 
-    fn beat(&mut self, worker: WorkerId, beat: wire::Beat) -> Beat {
-        let wire::Beat { seen, held, draining, leaving } = beat;
-        let peer = self.peers.entry(worker).or_default();
+    /// Takes a heartbeat. None if a newer one was here, or the worker's last word: it was delayed or delivered again, and
+    /// says nothing about what the worker holds now.
+    fn beat(&mut self, worker: WorkerId, beat: wire::Beat) -> Option<Beat> {
+        let wire::Beat { n, seen, held, draining, leaving } = beat;
+        if self.left.contains(&worker) {
+            return None;
+        }
+        let numbers = self.numbers;
+        let peer = self.peers.entry(worker).or_insert_with(|| Peer::new(numbers));
+        if n <= peer.beat {
+            return None;
+        }
+        (peer.beat, peer.heard) = (n, Some(clock::monotonic()));
         let as_of = if seen.epoch == self.options.epoch {
             peer.unseen.retain(|unseen| unseen.n > seen.n);
             peer.held = Some((seen.n, held.clone()));
@@ -431,20 +516,46 @@ impl Service {
             Timestamp::MIN
         };
         if leaving {
-            self.peers.remove(&worker);
-            lock(&self.shared).workers.remove(&worker);
+            self.forget(worker);
+            if let Some(peer) = self.peers.remove(&worker) {
+                self.numbers = self.numbers.max(peer.n);
+            }
+            self.left.push_back(worker);
+            if self.left.len() > LEFT_MAX {
+                self.left.pop_front();
+            }
         }
         self.answer_lists();
-        Beat { worker, held, as_of, draining, leaving }
+        Some(Beat { worker, held, as_of, draining, leaving })
     }
 
-    fn look(&mut self) {
+    fn forget_silent(&mut self, now: Instant) {
+        let shared = lock(&self.shared);
+        let numbers = &mut self.numbers;
+        self.peers.retain(|worker, peer| {
+            let idle = peer.orders.is_empty() && !peer.busy;
+            let silent = peer.heard.is_none_or(|heard| now.duration_since(heard) > SILENT_MAX);
+            let kept = !(idle && silent) || shared.workers.contains_key(worker);
+            if !kept {
+                *numbers = (*numbers).max(peer.n);
+            }
+            kept
+        });
+    }
+
+    async fn look(&mut self) -> Result<(), Unheard> {
         let now = clock::monotonic();
+        self.forget_silent(now);
         for listing in self.lists.extract_if(.., |listing| listing.deadline <= now) {
             let error = Error::Unavailable("not all workers say what they hold".to_owned());
             // Nobody waits any more if the caller was cancelled.
             let _ = listing.reply.send(Err(error));
         }
+        if self.hearing.look(now) {
+            tracing::warn!("nothing comes back from the broker: no worker counts as silent meanwhile");
+            return self.tell(Event::Deaf).await;
+        }
+        Ok(())
     }
 
     fn answer_lists(&mut self) {
@@ -478,14 +589,75 @@ impl Service {
                 Ack::Until(tag) => (tag, true),
                 Ack::One(tag) => (tag, false),
             };
-            if let Err(error) = channel.basic_ack(tag, BasicAckOptions { multiple }).await {
-                // Whatever isn't acknowledged comes again, and is known then.
-                tracing::debug!(%error, "a delivery could not be acknowledged");
-                channel.wait_for_recovery(error).await?;
-                self.deliveries.forget();
-                return Ok(());
-            }
+            channel.basic_ack(tag, BasicAckOptions { multiple }).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use dags::ids::ShardId;
+    use plugins::token::Keys;
+
+    use super::*;
+    use crate::log::LogChunk;
+
+    struct NoLogs;
+
+    impl super::super::Logs for NoLogs {
+        fn read(&self, _: DispatchId, _: u32, _: u64) -> std::io::Result<Option<LogChunk>> {
+            Ok(None)
+        }
+    }
+
+    fn service() -> Service {
+        let (keys, logs) = (Keys::new(&[7; 32]), Arc::new(NoLogs));
+        let options = Options { url: String::new(), shard: ShardId::DEFAULT, epoch: 3, keys, logs };
+        let ((_, commands), (events, _)) = (mpsc::channel(1), mpsc::channel(1));
+        let shared = Sharing::default();
+        lock(&shared).now = Timestamp(100);
+        Service::new(options, shared, commands, events)
+    }
+
+    fn worker() -> WorkerId {
+        "00000000-0000-8000-8000-000000000001".parse().unwrap()
+    }
+
+    fn beat(n: u64, seen: u64) -> wire::Beat {
+        let seen = Mark { epoch: 3, n: seen };
+        wire::Beat { n, seen, held: Vec::new(), draining: false, leaving: false }
+    }
+
+    #[test]
+    fn a_heartbeat_that_comes_late_or_again_says_nothing() {
+        let mut service = service();
+        assert_eq!(service.beat(worker(), beat(6, 0)).unwrap().as_of, Timestamp(100));
+        assert!(service.beat(worker(), beat(8, 0)).is_some());
+        assert_eq!(service.beat(worker(), beat(7, 0)), None, "it was on its way for longer");
+        assert_eq!(service.beat(worker(), beat(8, 0)), None, "it was delivered again");
+        assert!(service.beat(worker(), wire::Beat { leaving: true, ..beat(9, 0) }).unwrap().leaving);
+        assert_eq!(service.beat(worker(), beat(10, 0)), None, "it said that it ends");
+        assert!(service.peers.is_empty() && service.origins.is_empty());
+    }
+
+    #[test]
+    fn a_worker_that_returns_gets_no_number_twice() {
+        let mut service = service();
+        let number = |service: &mut Service| {
+            let peer = service.peer(worker());
+            peer.n += 1;
+            peer.n
+        };
+        assert_eq!((number(&mut service), number(&mut service)), (1, 2));
+        service.forget(worker());
+        service.forget_silent(clock::monotonic());
+        assert!(service.peers.is_empty(), "it was never heard and isn't ours");
+        assert_eq!(number(&mut service), 3);
+        service.beat(worker(), beat(1, 3));
+        service.forget_silent(clock::monotonic());
+        assert_eq!(service.beat(worker(), beat(1, 3)), None, "what was heard isn't forgotten at once");
     }
 }

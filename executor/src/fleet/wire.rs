@@ -11,7 +11,7 @@ use engine::{dispatch::Report, execution::Ticket, fleet::HeldThere};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The number of this protocol.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// The longest message that is read.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -53,7 +53,24 @@ pub(crate) enum Order {
 pub(crate) struct Up {
     pub(crate) format: u32,
     pub(crate) worker: WorkerId,
+    /// What the worker got when it registered: that it is this one.
+    pub(crate) proof: String,
     pub(crate) news: News,
+}
+
+/// A message of a shard's owner to itself: when it comes back, everything that was sent before has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Echo {
+    pub(crate) format: u32,
+    pub(crate) echo: Mark,
+}
+
+/// What lies in a shard's queue.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Incoming {
+    Up(Up),
+    Echo(Mark),
 }
 
 /// What a worker has to say.
@@ -76,6 +93,8 @@ pub(crate) struct Proved {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Beat {
+    /// Its number: one that isn't newer than another that was seen says nothing, it was delayed or came again.
+    pub(crate) n: u64,
     /// The newest orders that it knows.
     pub(crate) seen: Mark,
     /// Everything that isn't confirmed.
@@ -113,6 +132,18 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes).map_err(Error::Syntax)
 }
 
+/// Reads a message of a shard's queue.
+pub(crate) fn read_incoming(bytes: &[u8]) -> Result<Incoming, Error> {
+    match read::<Up>(bytes) {
+        Ok(up) => Ok(Incoming::Up(up)),
+        Err(error @ (Error::TooLong(_) | Error::Format(_))) => Err(error),
+        Err(error @ Error::Syntax(_)) => match serde_json::from_slice(bytes) {
+            Ok(Echo { echo, .. }) => Ok(Incoming::Echo(echo)),
+            Err(_) => Err(error),
+        },
+    }
+}
+
 /// A message as it is sent.
 pub(crate) fn write(message: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(message).expect("invariant: our messages have text keys and no failing Serialize")
@@ -128,8 +159,22 @@ mod tests {
         assert_eq!(read::<Down>(&write(&down)).unwrap(), down);
         let later = write(&serde_json::json!({ "format": 9, "more": true }));
         assert!(matches!(read::<Down>(&later), Err(Error::Format(9))));
-        for nonsense in [&b""[..], b"{}", b"[1]", b"\xff\x00", b"{\"format\":1,\"mark\":3}"] {
+        for nonsense in [&b""[..], b"{}", b"[2]", b"\xff\x00", b"{\"format\":2,\"mark\":3}"] {
             assert!(matches!(read::<Down>(nonsense), Err(Error::Syntax(_))));
+            assert!(matches!(read_incoming(nonsense), Err(Error::Syntax(_))));
         }
+    }
+
+    #[test]
+    fn an_echo_and_a_workers_message_are_told_apart() {
+        let mark = Mark { epoch: 3, n: 9 };
+        let echo = write(&Echo { format: FORMAT, echo: mark });
+        assert_eq!(read_incoming(&echo).unwrap(), Incoming::Echo(mark));
+        let worker = "00000000-0000-8000-8000-000000000001".parse().unwrap();
+        let beat = Beat { n: 1, seen: mark, held: Vec::new(), draining: false, leaving: false };
+        let up = Up { format: FORMAT, worker, proof: "p".to_owned(), news: News::Beat(beat) };
+        assert_eq!(read_incoming(&write(&up)).unwrap(), Incoming::Up(up));
+        let later = write(&Echo { format: 9, echo: mark });
+        assert!(matches!(read_incoming(&later), Err(Error::Format(9))));
     }
 }

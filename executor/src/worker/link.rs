@@ -1,8 +1,13 @@
 //! The worker's way to the broker: orders in, reports and heartbeats out, in their order.
 
-use std::{collections::VecDeque, pin::Pin, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    pin::Pin,
+    time::Duration,
+};
 
 use dags::ids::{ShardId, WorkerId};
+use engine::execution::Registered;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use lapin::{
     Channel,
@@ -42,6 +47,8 @@ pub(super) struct Link {
     url: String,
     worker: WorkerId,
     shard: ShardId,
+    /// That the worker is this one.
+    proof: String,
     sender: mpsc::Sender<Out>,
     outgoing: mpsc::Receiver<Out>,
     orders: mpsc::Sender<Down>,
@@ -50,10 +57,13 @@ pub(super) struct Link {
     /// Reports that the broker didn't take.
     again: VecDeque<Vec<Proved>>,
     watch: Watch,
+    /// Reports that are on their way to it, by number.
+    under_way: BTreeMap<u64, Vec<Proved>>,
+    sent: u64,
 }
 
-/// A message on its way, and what became of it.
-type Publish = Pin<Box<dyn Future<Output = (Out, Result<Sent, lapin::Error>)> + Send>>;
+/// A message on its way, by its number if it holds reports, and what became of it.
+type Publish = Pin<Box<dyn Future<Output = (u64, Result<Sent, lapin::Error>)> + Send>>;
 type Publishing = FuturesUnordered<Publish>;
 
 enum Turn {
@@ -61,20 +71,33 @@ enum Turn {
     Out(Out),
     Room,
     Delivery(Option<Result<Box<Delivery>, lapin::Error>>),
-    Published(Out, Result<Sent, lapin::Error>),
+    Published(u64, Result<Sent, lapin::Error>),
 }
 
 impl Link {
     pub(super) fn new(
         url: String,
         worker: WorkerId,
-        shard: ShardId,
+        registered: &Registered,
         watch: Watch,
     ) -> (Self, mpsc::Receiver<Down>) {
         let (sender, outgoing) = mpsc::channel(WAITING_MAX);
         let (orders, received) = mpsc::channel(WAITING_MAX);
-        let (read, again) = (VecDeque::new(), VecDeque::new());
-        (Self { url, worker, shard, sender, outgoing, orders, read, again, watch }, received)
+        let link = Self {
+            url,
+            worker,
+            shard: registered.shard,
+            proof: registered.proof.clone(),
+            sender,
+            outgoing,
+            orders,
+            read: VecDeque::new(),
+            again: VecDeque::new(),
+            watch,
+            under_way: BTreeMap::new(),
+            sent: 0,
+        };
+        (link, received)
     }
 
     pub(super) fn sender(&self) -> mpsc::Sender<Out> {
@@ -93,11 +116,15 @@ impl Link {
             let ended = match opened {
                 Ok(session) => {
                     failures = 0;
+                    // Whatever is waited for must hold up neither the end nor the next session.
                     let ended = tokio::select! {
                         () = cancel.cancelled() => Ok(()),
+                        error = session.broken() => Err(error),
                         ended = Box::pin(self.converse(&session)) => ended,
                     };
                     session.close().await;
+                    // Nobody knows whether the broker has these.
+                    self.again.extend(std::mem::take(&mut self.under_way).into_values());
                     ended
                 }
                 Err(error) => Err(error),
@@ -122,12 +149,13 @@ impl Link {
             while publishing.len() < UNCONFIRMED_MAX
                 && let Some(reports) = self.again.pop_front()
             {
-                publishing.push(self.publish(&session.publish, Out::Reports(reports)));
+                let publish = self.publish(&session.publish, Out::Reports(reports));
+                publishing.push(publish);
             }
             let room = publishing.len() < UNCONFIRMED_MAX;
             let turn = tokio::select! {
                 out = self.outgoing.recv(), if room => out.map_or(Turn::Stop, Turn::Out),
-                Some((out, sent)) = publishing.next(), if !publishing.is_empty() => Turn::Published(out, sent),
+                Some((n, sent)) = publishing.next(), if !publishing.is_empty() => Turn::Published(n, sent),
                 given = give(&self.orders, &mut self.read), if !self.read.is_empty() =>
                     if given { Turn::Room } else { Turn::Stop },
                 delivery = consumer.next(), if self.read.is_empty() => Turn::Delivery(delivery.map(|delivery| delivery.map(Box::new))),
@@ -135,42 +163,42 @@ impl Link {
             match turn {
                 Turn::Stop => return Ok(()),
                 Turn::Room => {}
-                Turn::Out(out) => publishing.push(self.publish(&session.publish, out)),
+                Turn::Out(out) => {
+                    let publish = self.publish(&session.publish, out);
+                    publishing.push(publish);
+                }
                 Turn::Delivery(Some(Ok(delivery))) => self.take(&delivery).await?,
-                Turn::Delivery(Some(Err(error))) => {
-                    self.watch.say(|glance| glance.broker = Err(error.to_string()));
-                    session.consume.wait_for_recovery(error).await?;
-                    self.watch.say(|glance| glance.broker = Ok(true));
-                }
+                Turn::Delivery(Some(Err(error))) => return Err(error.into()),
                 Turn::Delivery(None) => return Err(broker::Error::Closed),
-                Turn::Published(_, Ok(Sent::Stored)) => {}
-                Turn::Published(out, failed) => {
-                    if let Out::Reports(reports) = out {
-                        self.again.push_back(reports);
-                    }
-                    match failed {
-                        Err(error) => session.publish.wait_for_recovery(error).await?,
-                        Ok(_) => {
-                            // The shard's queue is gone, or the broker is full.
-                            session.ensure_shard(self.shard).await?;
-                            clock::sleep(BACKOFF.0).await;
-                        }
-                    }
+                Turn::Published(n, Ok(Sent::Stored)) => {
+                    self.under_way.remove(&n);
                 }
+                Turn::Published(n, Ok(Sent::Nowhere)) => {
+                    self.again.extend(self.under_way.remove(&n));
+                    // The shard's queue is gone, or the broker is full.
+                    session.ensure_shard(self.shard).await?;
+                    clock::sleep(BACKOFF.0).await;
+                }
+                Turn::Published(_, Err(error)) => return Err(error.into()),
             }
         }
     }
 
-    fn publish(&self, channel: &Channel, out: Out) -> Publish {
-        let (channel, queue, worker) = (channel.clone(), broker::shard_queue(self.shard), self.worker);
+    fn publish(&mut self, channel: &Channel, out: Out) -> Publish {
+        let (channel, queue) = (channel.clone(), broker::shard_queue(self.shard));
+        self.sent += 1;
+        let n = self.sent;
+        let news = match out {
+            Out::Reports(reports) => {
+                self.under_way.insert(n, reports.clone());
+                News::Reports(reports)
+            }
+            Out::Beat(beat) => News::Beat(beat),
+        };
+        let up = Up { format: wire::FORMAT, worker: self.worker, proof: self.proof.clone(), news };
         Box::pin(async move {
-            let news = match out.clone() {
-                Out::Reports(reports) => News::Reports(reports),
-                Out::Beat(beat) => News::Beat(beat),
-            };
-            let payload = wire::write(&Up { format: wire::FORMAT, worker, news });
-            let sent = broker::publish(&channel, &queue, &payload, true).await;
-            (out, sent)
+            let payload = wire::write(&up);
+            (n, broker::publish(&channel, &queue, &payload, true).await)
         })
     }
 

@@ -54,6 +54,8 @@ pub(super) struct Runtime {
     held: BTreeMap<DispatchId, Dispatched>,
     /// The newest orders that are known.
     seen: Mark,
+    /// Heartbeats so far.
+    beats: u64,
     to_ask: VecDeque<Ticket>,
     asking: usize,
     tasks: JoinSet<Done>,
@@ -99,6 +101,7 @@ impl Runtime {
             drain_max: options.drain_max,
             held: BTreeMap::new(),
             seen: Mark::default(),
+            beats: 0,
             to_ask: VecDeque::new(),
             asking: 0,
             tasks: JoinSet::new(),
@@ -227,14 +230,15 @@ impl Runtime {
         // A newer one says more than one that waits.
         self.outbox.retain(|out| !matches!(out, Out::Beat(_)));
         let (draining, leaving) = (self.draining, self.leaving);
-        let held = list(&self.held);
+        self.beats += 1;
+        let (n, seen, held) = (self.beats, self.seen, list(&self.held));
         let of = |stage| held.iter().filter(|held| held.stage == stage).count();
         self.watch.say(|glance| {
             glance.draining = draining;
             (glance.taken, glance.started, glance.ended) =
                 (of(Stage::Taken), of(Stage::Started), of(Stage::Ended));
         });
-        self.outbox.push_back(Out::Beat(Beat { seen: self.seen, held, draining, leaving }));
+        self.outbox.push_back(Out::Beat(Beat { n, seen, held, draining, leaving }));
     }
 
     fn obey(&mut self, Down { mark, orders, .. }: Down) {

@@ -15,6 +15,7 @@ pub(crate) struct Model {
     pub(crate) release: String,
     pub(crate) registered_at: i64,
     pub(crate) ended_at: Option<i64>,
+    pub(crate) lost_at: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

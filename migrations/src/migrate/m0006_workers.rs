@@ -43,7 +43,8 @@ pub(super) const STEP: Texts = Texts {
           labels text COLLATE "C" NOT NULL,
           release text COLLATE "C" NOT NULL,
           registered_at bigint NOT NULL,
-          ended_at bigint
+          ended_at bigint,
+          lost_at bigint
         );
         CREATE INDEX worker_present ON worker (registered_at) WHERE ended_at IS NULL;"#,
     sqlite: "
@@ -85,7 +86,8 @@ pub(super) const STEP: Texts = Texts {
           labels TEXT NOT NULL,
           release TEXT NOT NULL,
           registered_at INTEGER NOT NULL,
-          ended_at INTEGER
+          ended_at INTEGER,
+          lost_at INTEGER
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX worker_present ON worker (registered_at) WHERE ended_at IS NULL;",
     down: "

@@ -193,6 +193,8 @@ pub struct Worker {
     pub registered_at: Timestamp,
     /// When it said goodbye.
     pub ended_at: Option<Timestamp>,
+    /// Since when it isn't heard any more.
+    pub lost_at: Option<Timestamp>,
 }
 
 /// Stores a worker that has just started. `registered_at` is taken from the database's clock.
@@ -207,6 +209,7 @@ pub async fn register(db: &Db, new: &Worker) -> Result<(), Error> {
         release: Set(without_nul(&new.release).into_owned()),
         registered_at: Set(db.now().await?.0),
         ended_at: Set(None),
+        lost_at: Set(None),
     })
     .exec_without_returning(db.write())
     .await
@@ -227,18 +230,39 @@ pub async fn present(db: &Db, worker: WorkerId) -> Result<Option<Worker>, Error>
     read(row).map(Some)
 }
 
-/// Workers, newest first: those that haven't ended, and with `all` the others as well.
+/// Workers, newest first: those that are there, and with `all` also those that have ended or are lost.
 pub async fn list(db: &Db, all: bool, limit: u64) -> Result<Vec<Worker>, Error> {
     let mut query =
         worker::Entity::find().order_by_desc(worker::Column::RegisteredAt).order_by_desc(worker::Column::Id);
     if !all {
-        query = query.filter(worker::Column::EndedAt.is_null());
+        query = query.filter(worker::Column::EndedAt.is_null()).filter(worker::Column::LostAt.is_null());
     }
     let rows = query.limit(limit).all(db.read()).await.doing("list workers")?;
     rows.into_iter().map(read).collect()
 }
 
-/// A worker said goodbye, or was lost: it can't come back under this id.
+/// A worker isn't heard any more.
+pub async fn lost(db: &Db, worker: WorkerId) -> Result<(), Error> {
+    let now = db.now().await?;
+    set_lost(db, worker, Some(now.0), "store a worker's loss").await
+}
+
+/// A worker that was lost is heard again.
+pub async fn returned(db: &Db, worker: WorkerId) -> Result<(), Error> {
+    set_lost(db, worker, None, "store a worker's return").await
+}
+
+async fn set_lost(db: &Db, worker: WorkerId, at: Option<i64>, doing: &'static str) -> Result<(), Error> {
+    worker::Entity::update_many()
+        .set(worker::ActiveModel { lost_at: Set(at), ..Default::default() })
+        .filter(worker::Column::Id.eq(worker.0))
+        .exec(db.write())
+        .await
+        .doing(doing)?;
+    Ok(())
+}
+
+/// A worker said goodbye: it can't come back under this id.
 pub async fn end(db: &Db, worker: WorkerId) -> Result<(), Error> {
     let now = db.now().await?;
     worker::Entity::update_many()
@@ -261,5 +285,6 @@ fn read(row: worker::Model) -> Result<Worker, Error> {
         release: row.release,
         registered_at: Timestamp(row.registered_at),
         ended_at: row.ended_at.map(Timestamp),
+        lost_at: row.lost_at.map(Timestamp),
     })
 }

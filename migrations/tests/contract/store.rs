@@ -283,6 +283,7 @@ async fn a_worker_enrols_once_and_registers_at_each_start(test: TestDb) {
         release: "0".to_owned(),
         registered_at: Timestamp(0),
         ended_at: None,
+        lost_at: None,
     };
     assert_eq!((new.spec.slots, new.spec.queues.len(), &new.spec.tenants), (4, 1, &limits.tenants));
     assert_eq!(limits.cut(WorkerSpec { queues: BTreeSet::new(), ..spec.clone() }).slots, 0);
@@ -290,6 +291,12 @@ async fn a_worker_enrols_once_and_registers_at_each_start(test: TestDb) {
     let present = worker::present(db, spec.worker).await.unwrap().unwrap();
     assert!(present.registered_at.0 > 0);
     assert_eq!(worker::Worker { registered_at: Timestamp(0), ..present }, new);
+    assert_eq!(worker::list(db, false, 10).await.unwrap().len(), 1);
+    worker::lost(db, spec.worker).await.unwrap();
+    assert!(worker::list(db, false, 10).await.unwrap().is_empty());
+    let lost = worker::present(db, spec.worker).await.unwrap().unwrap();
+    assert!(lost.lost_at.is_some(), "it may come back");
+    worker::returned(db, spec.worker).await.unwrap();
     assert_eq!(worker::list(db, false, 10).await.unwrap().len(), 1);
     assert_eq!(worker::revoke(db, "m").await.unwrap(), 1);
     assert_eq!(worker::present(db, spec.worker).await.unwrap(), None, "its credential was revoked");

@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use dags::{
-    ids::{DagId, DispatchId, ExecutorName, RunId, TenantId},
+    ids::{DagId, DispatchId, ExecutorName, RunId, TenantId, WorkerId},
     time::{Span, Timestamp},
 };
 
@@ -83,8 +83,10 @@ pub enum Action {
     Kill(Vec<Kill>),
     /// Find answers and hand them in.
     Ask(Vec<Question>),
-    /// These reports are durable: their senders may forget them.
+    /// These reports are durable: their senders may forget them, and executors the ends among them.
     Confirm(Vec<Receipt>),
+    /// These workers are lost or said goodbye: nothing is expected of them any more.
+    Gone(Vec<(ExecutorName, WorkerId)>),
     /// These alerts are stored and wait to be delivered.
     Alert(Vec<AlertRow>),
     /// Log bugs.
@@ -281,7 +283,11 @@ impl Driver {
             Fate::Taken => self.counts.reports += 1,
             Fate::Stale => self.counts.stale += 1,
             Fate::Repeat => self.counts.repeats += 1,
-            Fate::Held => return,
+            // The message may go: its executor keeps what the gang needs, until it is over.
+            Fate::Held => {
+                self.receipts.push(Receipt { dispatch, member, seq, ended: false });
+                return;
+            }
         }
         self.receipts.push(Receipt { dispatch, member, seq, ended });
     }
@@ -344,7 +350,8 @@ impl Driver {
     }
 
     fn let_out(effects: Effects, mut receipts: Vec<Receipt>, actions: &mut Vec<Action>) {
-        let Effects { dispatches, kills, confirms, questions, faults, quarantined, rebuild: _ } = effects;
+        let Effects { dispatches, kills, confirms, gone, questions, faults, quarantined, rebuild: _ } =
+            effects;
         if !dispatches.is_empty() {
             actions.push(Action::Dispatch(dispatches));
         }
@@ -357,6 +364,9 @@ impl Driver {
         receipts.extend(confirms);
         if !receipts.is_empty() {
             actions.push(Action::Confirm(receipts));
+        }
+        if !gone.is_empty() {
+            actions.push(Action::Gone(gone));
         }
         if !faults.is_empty() {
             actions.push(Action::Fault(faults));

@@ -86,6 +86,8 @@ pub struct Effects {
     pub kills: Vec<Kill>,
     /// Members of gangs whose end their executor may forget.
     pub confirms: Vec<Receipt>,
+    /// Workers that are lost or said goodbye.
+    pub gone: Vec<(ExecutorName, dags::ids::WorkerId)>,
     /// Questions to answer.
     pub questions: Vec<Question>,
     /// Pairs of state and event that must not happen: bugs, to be logged. Nothing was written for them.

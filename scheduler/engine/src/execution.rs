@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{dispatch::Dispatch, fleet::WorkerSpec};
 
 /// The number of this protocol.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The most tickets of one [`Run`].
 pub const TICKETS_MAX: usize = 256;
@@ -55,13 +55,15 @@ pub struct Register {
 }
 
 /// It is known now.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Registered {
     /// What it offers, cut to what it may.
     pub spec: WorkerSpec,
     /// Whose queue its reports go to.
     pub shard: ShardId,
+    /// What it shows with all that it says through the broker: that it is this worker.
+    pub proof: String,
 }
 
 /// A dispatch that was sent to a worker. It names a place and proves that the worker may ask for it.

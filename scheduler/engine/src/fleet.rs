@@ -198,13 +198,42 @@ impl Worker {
         if !whole {
             return None;
         }
-        let Some((count, wanted)) = &needs.gpu else { return Some(Fit { gpu_model: None }) };
+        if needs.gpu.is_none() {
+            return Some(Fit { gpu_model: None });
+        }
+        self.gpu_for(needs, members, used).map(|model| Fit { gpu_model: Some(model) })
+    }
+
+    /// The model of GPUs that the request would get.
+    fn gpu_for(&self, needs: &Needs, members: u32, used: &Used) -> Option<String> {
+        let (count, wanted) = needs.gpu.as_ref()?;
+        let asked = u64::from(*count).saturating_mul(u64::from(members));
         let has = |(model, total): &(&String, &u32)| {
             let taken = used.gpus.get(*model).copied().unwrap_or(0);
             wanted.as_ref().is_none_or(|wanted| wanted == *model)
-                && room(u64::from(**total), u64::from(taken), u64::from(*count))
+                && u64::from(total.saturating_sub(taken)) >= asked
         };
-        spec.gpus.iter().find(has).map(|(model, _)| Fit { gpu_model: Some(model.clone()) })
+        self.spec.as_ref()?.gpus.iter().find(has).map(|(model, _)| model.clone())
+    }
+
+    /// GPUs of what was placed before it was known what the worker has: those that must be of a model first.
+    fn count_gpus(&mut self) {
+        for named in [true, false] {
+            let open = |share: &Share| {
+                share.gpu_model.is_none()
+                    && share.needs.gpu.as_ref().is_some_and(|(_, model)| model.is_some() == named)
+            };
+            let ids: Vec<DispatchId> =
+                self.placed.iter().filter(|(_, share)| open(share)).map(|(id, _)| *id).collect();
+            for id in ids {
+                // It is given back and taken again, now with a model. It may have none if the worker offers less now.
+                let Some(mut share) = self.placed.remove(&id) else { continue };
+                self.count(&share, false);
+                share.gpu_model = self.gpu_for(&share.needs, share.members, &self.used);
+                self.count(&share, true);
+                self.placed.insert(id, share);
+            }
+        }
     }
 
     fn take(&mut self, id: DispatchId, needs: Needs, members: u32) {
@@ -247,6 +276,8 @@ pub(crate) struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
     /// Where every dispatch is, also those of workers that are lost.
     places: BTreeMap<DispatchId, WorkerId>,
+    /// Whether there was news of it: until then the executor may as well be one without workers.
+    known: bool,
     /// Whether workers can be heard, and since when.
     hearing: bool,
     counting_from: Timestamp,
@@ -365,6 +396,7 @@ impl Fleet {
     fn join(&mut self, spec: WorkerSpec, now: Timestamp) {
         let worker = self.workers.entry(spec.worker).or_insert_with(|| Worker::new(now));
         (worker.heard, worker.spec) = (now, Some(spec));
+        worker.count_gpus();
         self.generation += 1;
     }
 

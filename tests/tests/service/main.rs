@@ -18,6 +18,8 @@ mod history;
 mod keeping;
 mod lifecycle;
 mod monitoring;
+mod outages;
+mod proxy;
 mod quarantine;
 mod roles;
 mod secrets;

@@ -22,33 +22,36 @@ use crate::{
 };
 
 /// A service with a broker, and its workers.
-struct Fleet {
-    site: Site,
-    vhost: Vhost,
+pub(crate) struct Fleet {
+    pub(crate) site: Site,
+    pub(crate) vhost: Vhost,
+    /// The way to the broker.
+    pub(crate) broker: String,
     listen: String,
 }
 
 impl Fleet {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let site = Site::postgres().await;
         // Free now, and nobody else's business in the moment until the service has it.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { site, vhost: Vhost::new(), listen: format!("127.0.0.1:{port}") }
+        let vhost = Vhost::new();
+        Self { site, broker: vhost.url(), vhost, listen: format!("127.0.0.1:{port}") }
     }
 
-    fn start(&self) -> Service {
+    pub(crate) fn start(&self) -> Service {
         let settings = [
             "executors.local.slots=16".to_owned(),
             "executors.workers.kind=workers".to_owned(),
-            format!("broker.url={}", self.vhost.url()),
+            format!("broker.url={}", self.broker),
             format!("task_api.listen={}", self.listen),
         ];
         self.site.start_with(&settings.each_ref().map(|setting| ["--set", setting]).concat())
     }
 
     /// Starts a worker in a folder of that name, which is enrolled if it isn't yet.
-    fn worker(&self, name: &str, more: &[&str]) -> Worker {
-        start_worker(&self.site, name, &self.listen, &self.vhost.url(), more)
+    pub(crate) fn worker(&self, name: &str, more: &[&str]) -> Worker {
+        start_worker(&self.site, name, &self.listen, &self.broker, more)
     }
 }
 
@@ -264,7 +267,7 @@ async fn what_is_no_message_goes_to_the_dead_letter_queue() {
     let queue = format!("updraft.shard.{}", dags::ids::ShardId::DEFAULT);
     site.until(SOON, "the queue is there", async || fleet.vhost.messages(&queue).ok_or_else(String::new))
         .await;
-    for nonsense in ["", "{}", "{\"format\":1,\"worker\":7}", "\u{0}"] {
+    for nonsense in ["", "{}", "{\"format\":2,\"worker\":7}", "\u{0}"] {
         fleet.vhost.publish(&queue, nonsense);
     }
     site.until(SOON, "they are dead letters", async || match fleet.vhost.messages("updraft.dead") {

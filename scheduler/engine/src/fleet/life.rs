@@ -23,12 +23,13 @@ use crate::{
 /// A longer time without a look at the clock means that we were away. Shells look every second.
 const AWAY: Span = Span::seconds(3);
 
-/// A dispatch whose worker is lost.
+/// A dispatch whose worker is lost, or that has none.
 #[derive(Debug)]
 pub(crate) struct Lost {
     id: DispatchId,
     executor: u32,
-    worker: WorkerId,
+    /// None if it was never on one.
+    worker: Option<WorkerId>,
     why: Arc<str>,
 }
 
@@ -49,10 +50,15 @@ impl Engine {
         workers.map(shown).collect()
     }
 
-    /// Something happened to a fleet. The first news makes an executor one.
+    /// Something happened to a fleet. The first news makes an executor one: it comes before the executor gets slots.
     pub fn worker_news(&mut self, name: &ExecutorName, news: WorkerNews) {
         let (now, lease) = (self.now, self.config.worker_lease);
         let index = self.queue.executor(name);
+        let executor = &mut self.queue.executors[index as usize];
+        let fleet = executor.fleet.get_or_insert_default();
+        if !std::mem::replace(&mut fleet.known, true) {
+            self.lose_unplaced(index);
+        }
         let executor = &mut self.queue.executors[index as usize];
         let fleet = executor.fleet.get_or_insert_default();
         match news {
@@ -109,8 +115,10 @@ impl Engine {
     fn lose(&mut self, executor: u32, worker: WorkerId, why: &str) {
         let Some(fleet) = &mut self.queue.executors[executor as usize].fleet else { return };
         let Some(gone) = fleet.workers.remove(&worker) else { return };
+        let name = self.queue.executors[executor as usize].name.clone();
+        self.out.effects.gone.push((name, worker));
         let why: Arc<str> = why.into();
-        let of = |id| Lost { id, executor, worker, why: why.clone() };
+        let of = |id| Lost { id, executor, worker: Some(worker), why: why.clone() };
         self.lost.extend(gone.placed.into_keys().map(of));
     }
 
@@ -118,7 +126,7 @@ impl Engine {
     pub(crate) fn let_one_be_lost(&mut self) {
         let Some(Lost { id, executor, worker, why }) = self.lost.pop_front() else { return };
         let fleet = self.queue.executors[executor as usize].fleet.as_ref();
-        if fleet.and_then(|fleet| fleet.place_of(id)) != Some(worker) {
+        if fleet.and_then(|fleet| fleet.place_of(id)) != worker {
             return;
         }
         if self.ending.contains_key(&id) {
@@ -134,6 +142,24 @@ impl Engine {
     fn current(&self, id: DispatchId) -> Option<TiRef> {
         let Holder { at, n, .. } = *self.attempts.get(&id.attempt)?;
         (n == id.n && self.run(at.run).tis[at.ti as usize].state.holds_slots()).then_some(at)
+    }
+
+    /// What was let out to an executor while it wasn't known that it has workers is on none of them: nobody will say
+    /// how it ended.
+    fn lose_unplaced(&mut self, index: u32) {
+        let name = &self.queue.executors[index as usize].name;
+        let current = self.attempts.iter().filter_map(|(attempt, Holder { at, n, .. })| {
+            let ti = &self.run(at.run).tis[at.ti as usize];
+            let live = ti.live.as_deref().filter(|_| ti.state.holds_slots())?;
+            let here = live.ticket.is_some() && live.executor.as_ref() == Some(name);
+            here.then_some(DispatchId { attempt: *attempt, n: *n })
+        });
+        let ending = self.ending.iter().filter(|(_, ending)| ending.executor == *name).map(|(id, _)| *id);
+        let why: Arc<str> = "it was on none of its executor's workers".into();
+        let unplaced = current.chain(ending).filter(|id| self.queue.place_of(name, *id).is_none());
+        let lost: Vec<Lost> =
+            unplaced.map(|id| Lost { id, executor: index, worker: None, why: why.clone() }).collect();
+        self.lost.extend(lost);
     }
 
     /// Whether a member of its gang is known to have started or ended.

@@ -166,7 +166,9 @@ fn a_silent_worker_is_lost_and_its_result_is_refused() {
     lab.run("a").starts();
     live(&mut lab, 14, &[]);
     assert_eq!(lab.states(&run), "a=running b=queued");
+    assert!(lab.gone.is_empty());
     live(&mut lab, 2, &[]);
+    assert_eq!(lab.gone, [(fleet(), worker(1))]);
     // What ran is a lost try, what had not started goes back to the queue in the same try.
     assert_eq!(lab.states(&run), "a=up_for_retry b=scheduled");
     assert!(lab.task_row(&run, "a").reason.as_deref().unwrap().contains("silent for 15s"));
@@ -304,4 +306,106 @@ fn what_is_ended_by_hand_holds_its_room_until_it_has_ended() {
     live(&mut lab, 1, &[1]);
     assert_eq!(places(&lab), "a@1");
     lab.driver.engine().check().unwrap();
+}
+
+/// The state of the only executor before anything is known of its workers: the shell says how much it may run first.
+fn before_any_news() -> (Lab, String) {
+    let mut lab = Lab::with(|config| config.default_executor = fleet());
+    lab.executor("fleet", u32::MAX);
+    lab.activate(dag("d").task(bash("a")));
+    let run = lab.trigger("d");
+    (lab, run)
+}
+
+#[test]
+fn what_was_let_out_to_no_worker_goes_back_to_the_queue() {
+    let (mut lab, run) = before_any_news();
+    let first = lab.run("a").dispatch();
+    assert_eq!((lab.states(&run), first.worker), ("a=queued".to_owned(), None));
+    lab.held.clear();
+    news(&mut lab, WorkerNews::Deaf);
+    assert_eq!(lab.states(&run), "a=scheduled", "nobody can have it");
+    news(&mut lab, WorkerNews::Joined(spec(1, 1)));
+    assert_eq!(places(&lab), "a@1");
+    let again = lab.run("a").dispatch();
+    assert_eq!((again.id.n, again.try_number), (first.id.n + 1, 1), "the same try");
+    lab.driver.engine().check().unwrap();
+}
+
+#[test]
+fn a_stored_dispatch_without_a_worker_leaves_its_state_after_a_restart() {
+    let (mut lab, run) = before_any_news();
+    lab.crash();
+    assert_eq!(lab.states(&run), "a=queued");
+    lab.held.clear();
+    news(&mut lab, WorkerNews::Deaf);
+    news(&mut lab, WorkerNews::Joined(spec(1, 1)));
+    assert_eq!(places(&lab), "a@1");
+    lab.run("a").succeeds();
+    assert_eq!(lab.state(&run), RunState::Success);
+}
+
+#[test]
+fn what_no_worker_has_can_be_cleared_and_ended() {
+    for cleared in [true, false] {
+        let (mut lab, run) = before_any_news();
+        if cleared {
+            lab.clear(&run, ["a"]);
+        } else {
+            lab.mark(&run, ["a"], TaskState::Success);
+        }
+        lab.held.clear();
+        lab.crash();
+        news(&mut lab, WorkerNews::Deaf);
+        let usage = lab.driver.engine().usage();
+        let held = usage.iter().filter(|usage| !usage.what.starts_with("runs")).any(|usage| usage.used > 0);
+        assert!(!held, "nothing is held for it: {usage:?}");
+        news(&mut lab, WorkerNews::Joined(spec(1, 1)));
+        assert_eq!(places(&lab), if cleared { "a@1" } else { "" });
+        lab.driver.engine().check().unwrap();
+    }
+}
+
+#[test]
+fn an_executor_that_is_a_fleet_admits_nothing_before_a_worker_is_there() {
+    let mut lab = Lab::with(|config| config.default_executor = fleet());
+    news(&mut lab, WorkerNews::Deaf);
+    lab.executor("fleet", u32::MAX);
+    lab.activate(dag("d").task(bash("a")));
+    let run = lab.trigger("d");
+    assert_eq!(lab.states(&run), "a=scheduled");
+    assert!(why(&lab, &run, "a").starts_with("executor `fleet` has no worker"));
+}
+
+#[test]
+fn gpus_stay_taken_over_a_restart() {
+    let gpus = |models: &[(&str, u32)]| WorkerSpec {
+        gpus: models.iter().map(|(model, n)| ((*model).to_owned(), *n)).collect(),
+        ..spec(1, 10)
+    };
+    let gpu = |model: Option<&str>| Resources {
+        gpu: Some(Gpu { count: 1, model: model.map(str::to_owned) }),
+        ..needs(0, 0)
+    };
+    let mut lab = lab([gpus(&[("a100", 1), ("h100", 1)])]);
+    lab.activate(
+        dag("d")
+            .task(bash("any").priority(2).with(|task| task.resources = gpu(None)))
+            .task(bash("named").priority(1).with(|task| task.resources = gpu(Some("a100"))))
+            .task(bash("other").with(|task| task.resources = gpu(Some("h100")))),
+    );
+    let run = lab.trigger("d");
+    assert_eq!(places(&lab), "any@1 other@1");
+    for _ in 0..2 {
+        lab.crash();
+        news(&mut lab, WorkerNews::Hearing);
+        news(&mut lab, WorkerNews::Joined(gpus(&[("a100", 1), ("h100", 1)])));
+        assert_eq!(places(&lab), "any@1 other@1", "both GPUs are taken");
+        lab.driver.engine().check().unwrap();
+    }
+    lab.run("other").succeeds();
+    assert_eq!(places(&lab), "any@1", "the one that is free is another");
+    lab.run("any").succeeds();
+    lab.run("named").succeeds();
+    assert_eq!(lab.state(&run), RunState::Success);
 }

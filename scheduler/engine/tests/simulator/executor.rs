@@ -71,7 +71,9 @@ impl Executor {
     pub(crate) fn confirmed(&mut self, receipt: &Receipt) {
         let Some(job) = self.jobs.get_mut(&receipt.dispatch) else { return };
         if let Some(member) = job.members.get_mut(&receipt.member) {
-            member.unconfirmed.retain(|report| !receipt.ended && report.seq != receipt.seq);
+            // A gang's member keeps its end, and says it to a new owner, until that is confirmed as one.
+            let kept = |report: &Report| matches!(report.news, News::Ended(_)) && !receipt.ended;
+            member.unconfirmed.retain(|report| !receipt.ended && (report.seq != receipt.seq || kept(report)));
             if member.ended && member.unconfirmed.is_empty() {
                 job.members.remove(&receipt.member);
             }

@@ -663,6 +663,7 @@ impl World {
                     }
                 }
             }
+            Action::Gone(workers) => self.tally.count("workers gone", workers.len() as u64),
             Action::Alert(alerts) => self.tally.count("alerts", alerts.len() as u64),
             Action::Fault(faults) => return Err(format!("#{owner} faults: {faults:?}")),
             Action::Answered(ids) => {

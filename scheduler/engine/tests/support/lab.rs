@@ -8,7 +8,9 @@ use std::{
 
 use dags::{
     canonical,
-    ids::{BundleId, DagId, DagVersion, DispatchId, ExecutorName, PoolName, RunName, TaskId, TenantId},
+    ids::{
+        BundleId, DagId, DagVersion, DispatchId, ExecutorName, PoolName, RunName, TaskId, TenantId, WorkerId,
+    },
     model::Dag,
     time::{Span, Timestamp},
 };
@@ -50,7 +52,11 @@ pub(crate) struct Lab {
     pub(crate) quarantined: Vec<Broken>,
     /// Whether a batch may be refused.
     pub(crate) conflicts_expected: bool,
+    /// Reports that are stored, and ends among them that executors may forget.
     pub(crate) confirmed: usize,
+    pub(crate) forgotten: usize,
+    /// Workers that were lost or left.
+    pub(crate) gone: Vec<(ExecutorName, WorkerId)>,
     pub(crate) stopped: Option<Stop>,
     /// The most rows of task instances in a batch.
     pub(crate) largest_batch: usize,
@@ -92,6 +98,8 @@ impl Lab {
             quarantined: Vec::new(),
             conflicts_expected: false,
             confirmed: 0,
+            forgotten: 0,
+            gone: Vec::new(),
             stopped: None,
             largest_batch: 0,
             commits_left: None,
@@ -169,7 +177,11 @@ impl Lab {
                     self.questions.push(question);
                 }
             }
-            Action::Confirm(receipts) => self.confirmed += receipts.len(),
+            Action::Confirm(receipts) => {
+                self.confirmed += receipts.len();
+                self.forgotten += receipts.iter().filter(|receipt| receipt.ended).count();
+            }
+            Action::Gone(workers) => self.gone.extend(workers),
             Action::Alert(alerts) => self.alerts.extend(alerts),
             Action::Fault(faults) => panic!("faults: {faults:?}"),
             Action::Quarantined(broken) => self.quarantined.extend(broken),

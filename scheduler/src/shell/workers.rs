@@ -1,0 +1,55 @@
+//! The shell's dealings with its fleet.
+
+use dags::ids::{ExecutorName, WorkerId};
+use engine::{driver::Input, fleet::WorkerNews};
+
+use super::{Ended, Shell};
+use crate::{errands::Event, facts::Facts};
+
+impl<F: Facts> Shell<F> {
+    /// Says how much each executor may run. Before that, which one has workers: nothing must go to none of them.
+    pub(super) fn introduce_executors(&mut self) -> Option<Ended> {
+        let fleet = self.fleet.as_ref().map(|fleet| Input::Worker(fleet.name().clone(), WorkerNews::Deaf));
+        let slots = self.slots.clone().into_iter().map(|(name, slots)| Input::Executor(name, Some(slots)));
+        for input in fleet.into_iter().chain(slots) {
+            if let Some(ended) = self.feed(input) {
+                return Some(ended);
+            }
+        }
+        None
+    }
+
+    /// What the fleet says, as inputs of the driver.
+    pub(super) fn hear(&mut self, event: executor::fleet::Event) -> Vec<Input> {
+        let Some(fleet) = &mut self.fleet else { return Vec::new() };
+        let (inputs, stranger) = fleet.hear(event, self.driver.engine());
+        if let Some(worker) = stranger {
+            let (desk, events, handle) = (self.desk.clone(), self.events.clone(), fleet.handle());
+            self.start(async move {
+                let found = handle.look_up(&desk.facts, worker).await;
+                drop(events.send(Event::LookedUp(worker, found)).await);
+            });
+        }
+        inputs
+    }
+
+    /// A worker was looked up.
+    pub(super) fn looked_up(&mut self, worker: WorkerId, found: Option<Input>) -> Input {
+        if let Some(fleet) = &mut self.fleet {
+            fleet.looked_up(worker, found.is_some(), self.driver.engine().now());
+        }
+        found.unwrap_or(Input::Tick)
+    }
+
+    /// Workers are lost or have left.
+    pub(super) fn gone(&mut self, workers: &[(ExecutorName, WorkerId)]) {
+        let Some(fleet) = &mut self.fleet else { return };
+        let workers = fleet.gone(workers);
+        let (desk, handle) = (self.desk.clone(), fleet.handle());
+        self.start(async move {
+            for worker in workers {
+                handle.forget(&desk.facts, worker).await;
+            }
+        });
+    }
+}
