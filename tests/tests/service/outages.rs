@@ -109,7 +109,12 @@ async fn tasks_wait_for_a_worker_however_late_the_broker_and_the_worker_come() {
     };
     site.until(SOON, "it waits for a worker", waits).await;
     service.kill();
-    let _service = fleet.start();
+    let service = fleet.start();
+    site.until(SOON, "workers may ask", async || {
+        let log = service.log();
+        if log.contains("workers may ask") { Ok(()) } else { Err(log) }
+    })
+    .await;
     site.until(SOON, "it still waits after a restart", waits).await;
     proxy.set(Flow::Open);
     let _worker = fleet.worker("worker1", &[]);
