@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::process::{self, Ending};
-use crate::services::{self, Durability, Service};
+use crate::services::{self, Purpose, Service};
 use crate::workspace::{Metadata, Workspace};
 
 const LIMIT: Duration = Duration::from_hours(2);
@@ -17,7 +17,7 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
     ensure!(!names.is_empty(), "no package of the workspace has a benchmark");
     let folder = workspace.path("target/gate");
     std::fs::create_dir_all(&folder).context("failed to make target/gate")?;
-    let variables = services::up(workspace, Service::Postgres, Durability::Durable)?;
+    let variables = services::up(workspace, Service::Postgres, Purpose::Benches)?;
     let mut command = workspace.cargo(&["bench", "--workspace", "--locked"]);
     for name in &names {
         command.args(["--bench", name]);
@@ -27,7 +27,7 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<bool> {
     }
     command.envs(variables);
     let ending = process::stream(&mut command, &folder.join("bench.log"), None, LIMIT);
-    services::down(workspace, Service::Postgres, Durability::Durable)?;
+    services::down(workspace, Service::Postgres, Purpose::Benches)?;
     Ok(ending? == Ending::Success)
 }
 

@@ -23,7 +23,7 @@ use crate::check;
 use crate::gate::programs::{Program, TestKind};
 pub(crate) use crate::gate::tally::Tally;
 use crate::process::{self, Ending, say};
-use crate::services::{self, Durability, Service, Variable};
+use crate::services::{self, Purpose, Service, Variable};
 use crate::tools;
 use crate::workspace::{FUZZ, OWN_WORKSPACES, SCRIPT_HOST, Workspace};
 
@@ -44,12 +44,17 @@ pub(crate) enum Suite {
     Examples,
     /// What crosses packages: the package `tests`.
     Service,
+    /// Thousands of tasks while every process and server is killed, paused and cut off. Only when it is named.
+    Chaos,
     /// Each benchmark once, without measuring.
     Benches,
 }
 
 const BUILD_LIMIT: Duration = Duration::from_mins(40);
 const TEST_LIMIT: Duration = Duration::from_mins(20);
+
+/// The test program that has servers of its own.
+const CHAOS: &str = "chaos";
 
 struct Outcome {
     suite: Suite,
@@ -58,7 +63,7 @@ struct Outcome {
     log: PathBuf,
 }
 
-/// Runs the named suites, or all; `false` when anything failed.
+/// Runs the named suites, or the gate's; `false` when anything failed.
 pub(crate) fn run(workspace: &Workspace, chosen: &[Suite]) -> Result<bool> {
     let suites = order(chosen);
     let logs = workspace.path("target/gate");
@@ -73,11 +78,11 @@ pub(crate) fn run(workspace: &Workspace, chosen: &[Suite]) -> Result<bool> {
         for service in Service::value_variants() {
             if failed {
                 let log = logs.join(format!("{service:?}.log").to_lowercase());
-                if let Err(error) = services::keep_log(workspace, *service, Durability::Volatile, &log) {
+                if let Err(error) = services::keep_log(workspace, *service, Purpose::Tests, &log) {
                     say(&format!("note: {error:#}"));
                 }
             }
-            services::down(workspace, *service, Durability::Volatile)?;
+            services::down(workspace, *service, Purpose::Tests)?;
         }
     }
     let outcomes = outcomes?;
@@ -89,7 +94,7 @@ pub(crate) fn run(workspace: &Workspace, chosen: &[Suite]) -> Result<bool> {
 fn up(workspace: &Workspace) -> Result<Vec<Variable>> {
     let mut variables = Vec::new();
     for service in Service::value_variants() {
-        variables.extend(services::up(workspace, *service, Durability::Volatile)?);
+        variables.extend(services::up(workspace, *service, Purpose::Tests)?);
     }
     variables.push((services::AIRFLOW_CLIENTS, tools::airflow_clients()?.display().to_string()));
     Ok(variables)
@@ -102,14 +107,21 @@ fn order(chosen: &[Suite]) -> Vec<Suite> {
         .iter()
         .copied()
         .filter(|suite| {
-            chosen.is_empty() || chosen.contains(suite) || (*suite == Suite::Build && needs_build)
+            chosen.contains(suite)
+                || (chosen.is_empty() && suite.is_of_the_gate())
+                || (*suite == Suite::Build && needs_build)
         })
         .collect()
 }
 
 impl Suite {
+    /// Whether it runs when none is named. What was seen of the chaos test so far is in `docs/plans/workers.md`.
+    fn is_of_the_gate(self) -> bool {
+        self != Self::Chaos
+    }
+
     fn needs_build(self) -> bool {
-        matches!(self, Self::Unit | Self::Examples | Self::Service | Self::Benches)
+        matches!(self, Self::Unit | Self::Examples | Self::Service | Self::Chaos | Self::Benches)
     }
 
     fn needs_servers(self) -> bool {
@@ -155,8 +167,18 @@ impl Gate<'_, '_> {
             Suite::Fuzz => self.run_workspace(FUZZ, &mut tally, &log)?,
             Suite::Examples => examples::run(self.workspace, &mut tally, &log)?,
             Suite::Service => self.run_programs(&mut tally, &log, |program| {
-                program.kind == TestKind::Test && program.package == "tests"
+                program.kind == TestKind::Test && program.package == "tests" && program.target != CHAOS
             })?,
+            Suite::Chaos => {
+                let ran = self.run_programs(&mut tally, &log, |program| {
+                    program.package == "tests" && program.target == CHAOS
+                });
+                // The test stops its servers itself, unless it was stopped.
+                for service in Service::value_variants() {
+                    services::down(self.workspace, *service, Purpose::Chaos)?;
+                }
+                ran?;
+            }
             Suite::Benches => {
                 self.run_programs(&mut tally, &log, |program| program.kind == TestKind::Bench)?;
             }
@@ -284,8 +306,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_suites_run_in_order_when_none_is_chosen() {
-        assert_eq!(order(&[]), Suite::value_variants());
+    fn all_suites_but_chaos_run_in_order_when_none_is_chosen() {
+        let suites = order(&[]);
+        let gate: Vec<_> =
+            Suite::value_variants().iter().copied().filter(|suite| *suite != Suite::Chaos).collect();
+        assert_eq!(suites, gate);
+        assert_eq!(order(&[Suite::Chaos]), [Suite::Build, Suite::Chaos]);
     }
 
     #[test]

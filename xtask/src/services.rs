@@ -29,13 +29,41 @@ pub(crate) enum Service {
     Rabbitmq,
 }
 
-/// What a server promises about data that it has acknowledged.
+/// Whom a server is for. Each has servers of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Durability {
-    /// Nothing is forced to disk: quick, right for tests.
-    Volatile,
-    /// The server's own defaults: right for benchmarks.
-    Durable,
+pub(crate) enum Purpose {
+    /// Tests: nothing is forced to disk, which is quick.
+    Tests,
+    /// Benchmarks: the server's own defaults.
+    Benches,
+    /// The chaos test, which kills and pauses them: what was acknowledged must survive that.
+    Chaos,
+}
+
+impl Purpose {
+    const ALL: [Self; 3] = [Self::Tests, Self::Benches, Self::Chaos];
+}
+
+/// What is done to all processes of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Hit {
+    /// `kill -9`.
+    Kill,
+    /// Pause them.
+    Stop,
+    /// Let them go on.
+    Cont,
+}
+
+impl Hit {
+    fn signal(self) -> rustix::process::Signal {
+        use rustix::process::Signal;
+        match self {
+            Self::Kill => Signal::KILL,
+            Self::Stop => Signal::STOP,
+            Self::Cont => Signal::CONT,
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -48,6 +76,21 @@ pub(crate) enum Command {
         /// Keep what is acknowledged through a power cut, as a benchmark must.
         #[arg(long)]
         durable: bool,
+        /// Those of the chaos test.
+        #[arg(long, conflicts_with = "durable")]
+        chaos: bool,
+    },
+    /// Kill, pause or go on with all processes of a server of the chaos test.
+    Hit {
+        /// The server.
+        name: Service,
+        /// What is done.
+        hit: Hit,
+    },
+    /// Start a server of the chaos test again that was killed, with its data and at its ports.
+    Revive {
+        /// The server.
+        name: Service,
     },
     /// Install Airflow's clients for the tests and print where.
     AirflowClients,
@@ -55,6 +98,9 @@ pub(crate) enum Command {
     Down {
         /// Servers to stop; all when none is named.
         names: Vec<Service>,
+        /// Only those of the chaos test.
+        #[arg(long)]
+        chaos: bool,
     },
 }
 
@@ -75,22 +121,41 @@ pub(crate) const AIRFLOW_CLIENTS: &str = "UPDRAFT_TEST_AIRFLOW";
 
 pub(crate) fn run(workspace: &Workspace, command: Command) -> Result<bool> {
     match command {
-        Command::Up { names, durable } => {
-            let durability = if durable { Durability::Durable } else { Durability::Volatile };
+        Command::Up { names, durable, chaos } => {
+            let purpose = match (durable, chaos) {
+                (_, true) => Purpose::Chaos,
+                (true, false) => Purpose::Benches,
+                (false, false) => Purpose::Tests,
+            };
             for name in names {
-                for (variable, value) in up(workspace, name, durability)? {
+                for (variable, value) in up(workspace, name, purpose)? {
                     say(&format!("export {variable}='{value}'"));
                 }
+            }
+        }
+        Command::Hit { name, hit } => {
+            let place = place(workspace, name, Purpose::Chaos)?;
+            match name {
+                Service::Postgres => postgres::hit(&place, hit.signal())?,
+                Service::Rabbitmq => rabbitmq::hit(&place, hit.signal())?,
+            }
+        }
+        Command::Revive { name } => {
+            let place = place(workspace, name, Purpose::Chaos)?;
+            match name {
+                Service::Postgres => postgres::revive(&place, Purpose::Chaos)?,
+                Service::Rabbitmq => rabbitmq::revive(&place)?,
             }
         }
         Command::AirflowClients => {
             say(&format!("export {AIRFLOW_CLIENTS}='{}'", tools::airflow_clients()?.display()));
         }
-        Command::Down { names } => {
+        Command::Down { names, chaos } => {
+            let purposes = if chaos { vec![Purpose::Chaos] } else { Purpose::ALL.to_vec() };
             let names = if names.is_empty() { Service::value_variants().to_vec() } else { names };
             for name in names {
-                for durability in [Durability::Volatile, Durability::Durable] {
-                    down(workspace, name, durability)?;
+                for purpose in &purposes {
+                    down(workspace, name, *purpose)?;
                 }
             }
         }
@@ -99,10 +164,10 @@ pub(crate) fn run(workspace: &Workspace, command: Command) -> Result<bool> {
 }
 
 /// Starts a server unless it runs already, and returns what the tests need to find it.
-pub(crate) fn up(workspace: &Workspace, service: Service, durability: Durability) -> Result<Vec<Variable>> {
-    let place = Place::open(workspace, &folder_name(service, durability))?;
+pub(crate) fn up(workspace: &Workspace, service: Service, purpose: Purpose) -> Result<Vec<Variable>> {
+    let place = place(workspace, service, purpose)?;
     match service {
-        Service::Postgres => Ok(vec![(POSTGRES_URL, postgres::up(&place, durability)?)]),
+        Service::Postgres => Ok(vec![(POSTGRES_URL, postgres::up(&place, purpose)?)]),
         Service::Rabbitmq => {
             let urls = rabbitmq::up(&place)?;
             Ok(vec![(AMQP_URL, urls.amqp), (RABBITMQ_URL, urls.management)])
@@ -111,8 +176,8 @@ pub(crate) fn up(workspace: &Workspace, service: Service, durability: Durability
 }
 
 /// Stops a server, if it runs, and removes its folder.
-pub(crate) fn down(workspace: &Workspace, service: Service, durability: Durability) -> Result<()> {
-    let place = Place::open(workspace, &folder_name(service, durability))?;
+pub(crate) fn down(workspace: &Workspace, service: Service, purpose: Purpose) -> Result<()> {
+    let place = place(workspace, service, purpose)?;
     match service {
         Service::Postgres => postgres::down(&place)?,
         Service::Rabbitmq => rabbitmq::down(&place)?,
@@ -124,10 +189,10 @@ pub(crate) fn down(workspace: &Workspace, service: Service, durability: Durabili
 pub(crate) fn keep_log(
     workspace: &Workspace,
     service: Service,
-    durability: Durability,
+    purpose: Purpose,
     target: &std::path::Path,
 ) -> Result<()> {
-    let place = Place::open(workspace, &folder_name(service, durability))?;
+    let place = place(workspace, service, purpose)?;
     let log = place.log();
     if !log.is_file() {
         bail!("{service:?} left no log at {}", log.display());
@@ -136,13 +201,15 @@ pub(crate) fn keep_log(
     Ok(())
 }
 
-fn folder_name(service: Service, durability: Durability) -> String {
+fn place(workspace: &Workspace, service: Service, purpose: Purpose) -> Result<Place> {
     let name = match service {
         Service::Postgres => "postgres",
         Service::Rabbitmq => "rabbitmq",
     };
-    match durability {
-        Durability::Volatile => name.to_owned(),
-        Durability::Durable => format!("{name}-durable"),
-    }
+    let suffix = match purpose {
+        Purpose::Tests => "",
+        Purpose::Benches => "-durable",
+        Purpose::Chaos => "-chaos",
+    };
+    Place::open(workspace, &format!("{name}{suffix}"))
 }

@@ -6,10 +6,15 @@ use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal};
 
 use crate::process::say;
+
+/// How often processes that are killed are looked for again.
+const KILL_TRIES: u32 = 250;
 
 /// Who runs a server.
 pub(crate) struct User {
@@ -74,6 +79,40 @@ pub(crate) fn free_port() -> Result<u16> {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("failed to find a free loopback port")?;
     Ok(listener.local_addr().context("failed to read the port that was bound")?.port())
+}
+
+/// Sends a signal to a process; one that has ended is fine.
+pub(crate) fn signal(pid: Pid, signal: Signal) -> Result<()> {
+    match rustix::process::kill_process(pid, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("failed to send {signal:?} to process {pid}")),
+    }
+}
+
+/// Sends a signal to whatever `find` finds; those that are to be killed are waited for.
+pub(crate) fn signal_all(sent: Signal, find: impl Fn() -> Result<Vec<Pid>>) -> Result<()> {
+    for _ in 0..KILL_TRIES {
+        let found = find()?;
+        for pid in &found {
+            signal(*pid, sent)?;
+        }
+        if sent != Signal::KILL || found.is_empty() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bail!("processes of a server don't end")
+}
+
+/// The processes for which `ours` holds. What has just ended can't be asked.
+pub(crate) fn processes(ours: impl Fn(Pid) -> bool) -> Result<Vec<Pid>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").context("failed to read /proc")? {
+        let name = entry.context("failed to read /proc")?.file_name();
+        let pid = name.to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+        found.extend(pid.filter(|pid| ours(*pid)));
+    }
+    Ok(found)
 }
 
 /// A password that nobody guesses.

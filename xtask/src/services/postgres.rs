@@ -7,9 +7,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal};
 
-use crate::services::Durability;
-use crate::services::machine::{User, free_port, install, random_password, text_of};
+use crate::services::Purpose;
+use crate::services::machine::{User, free_port, install, processes, random_password, signal_all, text_of};
 use crate::services::place::Place;
 
 /// How long the server may take until it answers.
@@ -19,7 +20,7 @@ const READY_SECONDS: &str = "60";
 const START_TRIES: usize = 5;
 
 /// Starts the server unless it runs, and returns the URL of its superuser.
-pub(crate) fn up(place: &Place, durability: Durability) -> Result<String> {
+pub(crate) fn up(place: &Place, purpose: Purpose) -> Result<String> {
     let programs = find_or_install()?;
     if let Ok(url) = std::fs::read_to_string(place.url_file())
         && is_running(&programs, place)?
@@ -31,7 +32,7 @@ pub(crate) fn up(place: &Place, durability: Durability) -> Result<String> {
     place.make_for(user.id)?;
     let password = random_password()?;
     initialize(&programs, place, &user, &password)?;
-    let port = start(&programs, place, &user, durability)?;
+    let port = start(&programs, place, &user, None, purpose)?;
     let url = format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres");
     Place::write_secret(&place.url_file(), &url)?;
     Ok(url)
@@ -44,6 +45,31 @@ pub(crate) fn down(place: &Place) -> Result<()> {
         stop_if_running(&programs, place)?;
     }
     Ok(())
+}
+
+/// Sends a signal to the server and all of its processes.
+pub(crate) fn hit(place: &Place, signal: Signal) -> Result<()> {
+    let data = place.data();
+    // Every process of the server works in the folder of its data.
+    let at_home = |pid: Pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data);
+    signal_all(signal, || processes(at_home))
+}
+
+/// Starts the server that was killed again, with its data and at its port.
+pub(crate) fn revive(place: &Place, purpose: Purpose) -> Result<()> {
+    let url =
+        std::fs::read_to_string(place.url_file()).context("there is no PostgreSQL to be started again")?;
+    let port =
+        url.rsplit(':').next().and_then(|rest| rest.split('/').next()).and_then(|port| port.parse().ok());
+    let port: u16 = port.context("the file with PostgreSQL's URL is damaged")?;
+    hit(place, Signal::KILL)?;
+    // It names a process that is dead and perhaps not waited for yet, which PostgreSQL takes for one that runs.
+    let lock = place.data().join("postmaster.pid");
+    if lock.exists() {
+        std::fs::remove_file(&lock).with_context(|| format!("failed to remove {}", lock.display()))?;
+    }
+    let programs = find()?.context("PostgreSQL was uninstalled")?;
+    start(&programs, place, &User::named("postgres")?, Some(port), purpose).map(drop)
 }
 
 fn initialize(programs: &Path, place: &Place, user: &User, password: &str) -> Result<()> {
@@ -65,17 +91,18 @@ fn initialize(programs: &Path, place: &Place, user: &User, password: &str) -> Re
     Ok(())
 }
 
-fn start(programs: &Path, place: &Place, user: &User, durability: Durability) -> Result<u16> {
+/// Starts the server at that port, or at a free one.
+fn start(programs: &Path, place: &Place, user: &User, port: Option<u16>, purpose: Purpose) -> Result<u16> {
     let mut last = String::new();
     for _ in 0..START_TRIES {
-        let port = free_port()?;
+        let port = port.map_or_else(free_port, Ok)?;
         let output = user
             .command(&programs.join("pg_ctl"))
             .args(["start", "--wait", "--timeout", READY_SECONDS, "--pgdata"])
             .arg(place.data())
             .arg("--log")
             .arg(place.log())
-            .args(["--options", &settings(port, durability)])
+            .args(["--options", &settings(port, purpose)])
             .current_dir(place.folder())
             .output()
             .context("failed to start pg_ctl")?;
@@ -91,12 +118,15 @@ fn start(programs: &Path, place: &Place, user: &User, durability: Durability) ->
     bail!("PostgreSQL did not start:\n{last}")
 }
 
-fn settings(port: u16, durability: Durability) -> String {
+fn settings(port: u16, purpose: Purpose) -> String {
     let mut settings =
         format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200");
-    if durability == Durability::Volatile {
-        settings.push_str(" -c fsync=off -c full_page_writes=off -c synchronous_commit=off");
-    }
+    settings.push_str(match purpose {
+        Purpose::Tests => " -c fsync=off -c full_page_writes=off -c synchronous_commit=off",
+        Purpose::Benches => "",
+        // Processes are killed, never the machine: what was handed to the kernel is safe.
+        Purpose::Chaos => " -c fsync=off -c full_page_writes=off",
+    });
     settings
 }
 
@@ -163,8 +193,9 @@ mod tests {
 
     #[test]
     fn only_the_volatile_server_gives_up_durability() {
-        assert!(settings(5000, Durability::Volatile).contains("fsync=off"));
-        let durable = settings(5000, Durability::Durable);
+        assert!(settings(5000, Purpose::Tests).contains("fsync=off"));
+        assert!(!settings(5000, Purpose::Chaos).contains("synchronous_commit"));
+        let durable = settings(5000, Purpose::Benches);
         assert!(!durable.contains("fsync") && !durable.contains("synchronous_commit"), "{durable}");
     }
 }

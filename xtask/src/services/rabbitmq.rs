@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal};
 
-use crate::process::say;
-use crate::services::machine::{User, free_port, install, random_password, text_of};
+use crate::services::machine::{User, free_port, install, processes, random_password, signal_all, text_of};
 use crate::services::place::Place;
 
 /// How long the server may take until it answers.
@@ -60,6 +60,24 @@ pub(crate) fn up(place: &Place) -> Result<Urls> {
 /// Stops the server and its epmd if they run. Data is not kept, so they need not shut down in order.
 pub(crate) fn down(place: &Place) -> Result<()> {
     stop(place)
+}
+
+/// Sends a signal to the server and all of its helpers.
+pub(crate) fn hit(place: &Place, signal: Signal) -> Result<()> {
+    signal_all(signal, || running(place))
+}
+
+/// Starts the server that was killed again, with its data and at its ports.
+pub(crate) fn revive(place: &Place) -> Result<()> {
+    ensure!(place.url_file().is_file(), "there is no RabbitMQ to be started again");
+    stop(place)?;
+    match std::fs::remove_file(pid_file(place)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).context("failed to remove RabbitMQ's pid file");
+        }
+        _ => {}
+    }
+    start(place, &User::named("rabbitmq")?)
 }
 
 struct Ports {
@@ -170,22 +188,12 @@ fn start(place: &Place, user: &User) -> Result<()> {
 }
 
 /// Processes that were started with our folder as their home: the server, its helpers, its epmd.
-fn running(place: &Place) -> Result<Vec<rustix::process::Pid>> {
+fn running(place: &Place) -> Result<Vec<Pid>> {
     let mark = format!("HOME={}", place.folder().display());
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").context("failed to read /proc")? {
-        let name = entry.context("failed to read /proc")?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| rustix::process::Pid::from_raw(name.parse().ok()?))
-        else {
-            continue;
-        };
-        // What has just ended can't be read.
+    processes(|pid| {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
-            found.push(pid);
-        }
-    }
-    Ok(found)
+        environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+    })
 }
 
 fn is_running(place: &Place) -> Result<bool> {
@@ -195,23 +203,5 @@ fn is_running(place: &Place) -> Result<bool> {
 }
 
 fn stop(place: &Place) -> Result<()> {
-    if !place.folder().is_dir() {
-        return Ok(());
-    }
-    for _ in 0..100 {
-        let running = running(place)?;
-        if running.is_empty() {
-            return Ok(());
-        }
-        for pid in running {
-            match rustix::process::kill_process(pid, rustix::process::Signal::KILL) {
-                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-                Err(error) => return Err(error).context("failed to end a process of RabbitMQ"),
-            }
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    say("RabbitMQ's processes do not end");
-    ensure!(running(place)?.is_empty(), "RabbitMQ does not stop");
-    Ok(())
+    if place.folder().is_dir() { hit(place, Signal::KILL) } else { Ok(()) }
 }
