@@ -195,8 +195,13 @@ pub(crate) struct WorkersArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkersCommand {
     /// Make a token with which one machine becomes a worker, within an hour
-    #[command(after_help = "Example:\n  updraft workers enrol --slots 8 --queue default > token")]
+    #[command(
+        after_help = "Example:\n  updraft workers enrol --tenant data --slots 8 --queue default > token"
+    )]
     Enrol {
+        /// The tenant whose attempts its workers run; may be left out as long as there is one only
+        #[arg(long, value_name = "NAME")]
+        tenant: Option<String>,
         /// The most attempts at once that its workers may take
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
         slots: Option<u32>,

@@ -1,9 +1,12 @@
 //! A service with workers on other machines: the executor that reaches them, and the API that they ask.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{fs::File, sync::Arc};
 
 use anyhow::Context as _;
-use api::execution::{AttemptError, Attempts, Current, Listener, Parts};
+use api::{
+    Tcp, TcpSettings,
+    execution::{AttemptError, Attempts, Current, Parts},
+};
 use bytes::Bytes;
 use dags::ids::{BundleId, DispatchId, ExecutorName, ShardId, WorkerId};
 use engine::{
@@ -20,7 +23,7 @@ use scheduler::{
     attempts::{self, DbAttempts},
     facts::DbFacts,
     fleet::FleetParts,
-    objects::Objects,
+    objects::{Objects, PutError},
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -35,8 +38,8 @@ pub(crate) struct FleetSettings {
     pub(crate) name: ExecutorName,
     /// The broker's URL. Secret.
     pub(crate) broker: String,
-    /// Where the task-facing API listens.
-    pub(crate) listen: SocketAddr,
+    /// Where the task-facing API listens, and for whom.
+    pub(crate) task_api: TcpSettings,
 }
 
 /// What proves tickets and tokens, from the master key that all processes of the service have.
@@ -57,7 +60,7 @@ pub(crate) fn open(
         shard: fence.shard,
         epoch: fence.epoch as u64,
         keys: keys.clone(),
-        logs: Arc::new(objects.clone()),
+        kept: Arc::new(objects.clone()),
     };
     let (executor, service) = fleet::open(options, events);
     (FleetParts { name: settings.name.clone(), executor, events: received }, service)
@@ -83,16 +86,18 @@ pub(crate) async fn answer(api: Option<TaskApi>, cancel: CancellationToken) -> a
 
 async fn serve(api: TaskApi, cancel: CancellationToken) -> anyhow::Result<()> {
     let TaskApi { fleet, db, keys, sealer, objects } = api;
-    let listener = Listener::bind(fleet.listen)
-        .await
-        .context("failed to open the port for workers (`task_api.listen`)")?;
-    tracing::info!(address = %listener.address(), "workers may ask");
+    let tcp = Tcp::bind(fleet.task_api).await.context(
+        "failed to open the port for workers: see `listen`, `tls_certificate`, `tls_key`, `trusted_proxies` and `hosts` in \
+         the section `task_api`",
+    )?;
+    tracing::info!(address = %tcp.address(), "workers may ask");
     let facts = DbFacts::new(db.clone(), sealer);
     let attempts =
         DbAttempts::new(db.clone(), facts, objects, plugins::policy::Policy::default(), keys.clone());
     let executor = fleet.name;
     let parts = Parts { db, keys, executor, shard: ShardId::DEFAULT, attempts: Stored(attempts) };
-    api::execution::serve(listener, parts, cancel).await.context("the task-facing API stopped")
+    api::execution::serve(tcp, parts, cancel).await;
+    Ok(())
 }
 
 /// Attempts by what is stored, as the API wants them.
@@ -115,8 +120,8 @@ impl Attempts for Stored {
     }
 
     async fn current(&self, dispatch: DispatchId, worker: WorkerId) -> Result<Current, AttemptError> {
-        let bundle = self.0.current(dispatch, worker).await.map_err(said)?;
-        Ok(Current { dispatch, bundle })
+        let attempts::Current { bundle, members } = self.0.current(dispatch, worker).await.map_err(said)?;
+        Ok(Current { dispatch, bundle, members })
     }
 
     async fn put_log(
@@ -126,15 +131,27 @@ impl Attempts for Stored {
         offset: u64,
         lines: Bytes,
         last: bool,
-    ) -> std::io::Result<()> {
-        self.0.put_log(dispatch, member, offset, lines, last).await
+    ) -> Result<(), AttemptError> {
+        self.0.put_log(dispatch, member, offset, lines, last).await.map_err(|error| match error {
+            PutError::Refused(why) => AttemptError::Refused(why),
+            PutError::Io(error) => AttemptError::Unavailable(format!("a log can't be stored: {error}")),
+        })
     }
 
-    async fn put_result(&self, text: Bytes) -> std::io::Result<String> {
-        self.0.put_result(text).await
+    async fn put_result(
+        &self,
+        dispatch: DispatchId,
+        members: u32,
+        text: Bytes,
+    ) -> Result<String, AttemptError> {
+        match self.0.put_result(dispatch, members, text).await {
+            Ok(Some(digest)) => Ok(digest),
+            Ok(None) => Err(AttemptError::Refused("the attempt has stored too many results".to_owned())),
+            Err(error) => Err(AttemptError::Unavailable(format!("a result can't be stored: {error}"))),
+        }
     }
 
-    fn bundle(&self, bundle: BundleId) -> mpsc::Receiver<std::io::Result<Bytes>> {
-        self.0.bundle(bundle)
+    async fn bundle(&self, bundle: BundleId) -> std::io::Result<Option<File>> {
+        self.0.bundle(bundle).await
     }
 }

@@ -39,7 +39,9 @@ pub(crate) fn worker(args: WorkerArgs, console: Console) -> ExitCode {
 
 pub(crate) fn workers(args: WorkersArgs, console: Console) -> ExitCode {
     let (ask, settings) = match args.command {
-        WorkersCommand::Enrol { slots, queues, settings } => (Ask::Enrol { slots, queues }, settings),
+        WorkersCommand::Enrol { tenant, slots, queues, settings } => {
+            (Ask::Enrol { tenant, slots, queues }, settings)
+        }
         WorkersCommand::List { all, settings } => (Ask::List { all }, settings),
         WorkersCommand::Revoke { name, settings } => (Ask::Revoke { name }, settings),
     };

@@ -4,7 +4,12 @@
 //! puts the layers together and checks them against [`keys`], the list of keys that is made from these structs, as
 //! `docs/configuration.md` is by [`page`]. To add a setting, add a field here: everything else follows.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use dags::{ids::ExecutorName, time::Span};
 use schemars::JsonSchema;
@@ -227,7 +232,7 @@ impl Default for Api {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Broker {
-    /// RabbitMQ, `amqp://user:password@host/vhost`; the same for the schedulers and the workers.
+    /// RabbitMQ, `amqps://user:password@host/vhost`, or `amqp` on this machine; the same for the schedulers and the workers.
     #[schemars(extend("x-secret" = "url"))]
     pub(crate) url: Option<Secret>,
 }
@@ -236,14 +241,29 @@ pub(crate) struct Broker {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct TaskApi {
-    /// The address that workers ask. It has no TLS: beyond this machine put it behind a proxy that has it.
+    /// The address that workers ask; beyond this machine only with a certificate, or behind a trusted proxy.
     #[schemars(with = "String")]
     pub(crate) listen: SocketAddr,
+    /// The certificate for TLS, a PEM file.
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// The certificate's key, a PEM file of mode 0600.
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Proxies that end TLS and say where requests come from.
+    #[schemars(with = "Vec<String>")]
+    pub(crate) trusted_proxies: Vec<IpAddr>,
+    /// The names under which workers reach the address; on loopback `localhost` and the addresses come on top.
+    pub(crate) hosts: Vec<String>,
 }
 
 impl Default for TaskApi {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8480)) }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8480)),
+            tls_certificate: None,
+            tls_key: None,
+            trusted_proxies: Vec::new(),
+            hosts: Vec::new(),
+        }
     }
 }
 

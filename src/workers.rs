@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, bail};
-use dags::time::Span;
-use migrations::{Db, Role, migrate, store};
+use dags::{ids::TenantId, time::Span};
+use migrations::{
+    Db, Role, migrate,
+    store::{self, tenant::TenantState},
+};
 use plugins::token::{self, Kind};
 
 use crate::settings::Settings;
@@ -18,7 +21,7 @@ const LIST_MAX: u64 = 1_000;
 #[derive(Debug)]
 pub(crate) enum Ask {
     /// A token with which one machine becomes a worker, with limits on what its workers may offer.
-    Enrol { slots: Option<u32>, queues: Vec<String> },
+    Enrol { tenant: Option<String>, slots: Option<u32>, queues: Vec<String> },
     /// The workers, those that have ended as well.
     List { all: bool },
     /// The end of a machine's credentials.
@@ -31,9 +34,10 @@ pub(crate) async fn answer(settings: Settings, ask: Ask) -> anyhow::Result<Strin
         Db::connect(&settings.own_database()?, Role::Service).await.context("failed to open the database")?;
     migrate::check(&db).await?;
     match ask {
-        Ask::Enrol { slots, queues } => {
+        Ask::Enrol { tenant, slots, queues } => {
+            let tenant = tenant_of(&db, tenant.as_deref()).await?;
             let queues = (!queues.is_empty()).then(|| queues.into_iter().collect());
-            let limits = store::worker::Limits { tenants: None, queues, slots };
+            let limits = store::worker::Limits { tenants: Some([tenant].into()), queues, slots };
             let token = token::random(Kind::Enrolment)?;
             let (hash, prefix) =
                 token::stored(Kind::Enrolment, &token).context("invariant: a token that was just made")?;
@@ -60,5 +64,23 @@ pub(crate) async fn answer(settings: Settings, ask: Ask) -> anyhow::Result<Strin
             0 => bail!("no machine called `{name}` may be a worker"),
             n => Ok(format!("{n} credentials of `{name}` are taken back\n")),
         },
+    }
+}
+
+/// Whose attempts a machine may run: one tenant's, because all attempts of a machine run as the same user.
+async fn tenant_of(db: &Db, wanted: Option<&str>) -> anyhow::Result<TenantId> {
+    let tenants = store::tenant::list(db).await?;
+    let there: Vec<_> = tenants.iter().filter(|tenant| tenant.state != TenantState::Deleted).collect();
+    let names = || there.iter().map(|tenant| tenant.name.as_str()).collect::<Vec<_>>().join(", ");
+    match (wanted, &there[..]) {
+        (Some(name), _) => match there.iter().find(|tenant| tenant.name == name) {
+            Some(tenant) => Ok(tenant.id),
+            None => bail!("there is no tenant `{name}`; there are: {}", names()),
+        },
+        (None, [only]) => Ok(only.id),
+        (None, _) => bail!(
+            "say whose attempts the machine may run, with `--tenant NAME`: a machine runs those of one tenant, and there are: {}",
+            names()
+        ),
     }
 }

@@ -5,6 +5,7 @@
 //! | --- | --- | --- |
 //! | `POST /execution/workers/enrol` | enrolment token, in the body | makes a machine a worker; the token is used up |
 //! | `POST /execution/workers` | worker's credential | registers a worker that has started |
+//! | `GET /execution/workers/{id}` | worker's credential | whether it still may be a worker |
 //! | `DELETE /execution/workers/{id}` | worker's credential | the worker has ended |
 //! | `POST /execution/workers/{id}/run` | worker's credential and tickets | claims dispatches and gives what they are made of |
 //! | `PUT /execution/attempt/log/{member}` | attempt token | stores a piece of a log at an offset |
@@ -12,30 +13,29 @@
 //! | `GET /execution/attempt/bundle/{id}` | attempt token | the bundle of the attempt's run |
 //! | `GET /execution/health/ping` | nothing | says that it answers |
 //!
-//! A token of an attempt is good for exactly as long as its dispatch is current and this worker's.
+//! A token of an attempt is good for exactly as long as its dispatch is current and this worker's, and the worker may be one.
+//! Who asks is known before a body is read.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fs::File, io, sync::Arc};
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
-    routing::{delete, get, post, put},
+    routing::{get, post, put},
 };
 use bytes::Bytes;
 use dags::ids::{BundleId, DispatchId, ExecutorName, ShardId, WorkerId};
 use engine::execution::{Answer, Ticket};
 use migrations::Db;
 use plugins::{context::AttemptContext, token::Keys};
-use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
+
+use crate::tcp::{self, Tcp};
 
 mod attempts;
 mod auth;
+mod body;
 mod error;
 mod workers;
-
-/// How long answers under way may take after the service was told to stop.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// A current dispatch and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Current {
     pub dispatch: DispatchId,
     /// The bundle of its run.
     pub bundle: BundleId,
+    /// How many members it has.
+    pub members: u32,
 }
 
 /// Why something about an attempt couldn't be done.
@@ -55,6 +57,9 @@ pub enum AttemptError {
     /// Not now; trying again may help.
     #[error("{0}")]
     Unavailable(String),
+    /// What was sent can't be taken, now or later.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// What the task-facing API knows of attempts. Whoever starts it says where that is.
@@ -81,13 +86,18 @@ pub trait Attempts: Send + Sync + 'static {
         offset: u64,
         lines: Bytes,
         last: bool,
-    ) -> impl Future<Output = io::Result<()>> + Send;
+    ) -> impl Future<Output = Result<(), AttemptError>> + Send;
 
-    /// Stores a result and gives its SHA-256, hexadecimal.
-    fn put_result(&self, text: Bytes) -> impl Future<Output = io::Result<String>> + Send;
+    /// Stores a result of the dispatch and gives its SHA-256, hexadecimal.
+    fn put_result(
+        &self,
+        dispatch: DispatchId,
+        members: u32,
+        text: Bytes,
+    ) -> impl Future<Output = Result<String, AttemptError>> + Send;
 
-    /// The packed bundle, piece by piece.
-    fn bundle(&self, bundle: BundleId) -> mpsc::Receiver<io::Result<Bytes>>;
+    /// The packed bundle; none if it isn't there.
+    fn bundle(&self, bundle: BundleId) -> impl Future<Output = io::Result<Option<File>>> + Send;
 }
 
 /// What the task-facing API is made of.
@@ -114,62 +124,9 @@ struct State<A> {
 
 type Shared<A> = Arc<State<A>>;
 
-/// Why it doesn't answer.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to {doing} on {address}")]
-pub struct ServeError {
-    doing: &'static str,
-    address: SocketAddr,
-    #[source]
-    source: io::Error,
-}
-
-/// A port that is ours.
-#[derive(Debug)]
-pub struct Listener {
-    address: SocketAddr,
-    listener: TcpListener,
-}
-
-impl Listener {
-    /// Takes a port; 0 for any that is free.
-    pub async fn bind(address: SocketAddr) -> Result<Self, ServeError> {
-        let failed = |source| ServeError { doing: "listen", address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { address, listener })
-    }
-
-    /// Where it listens.
-    pub const fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
 /// Answers requests until `cancel`, then lets those under way end.
-pub async fn serve<A: Attempts>(
-    listener: Listener,
-    parts: Parts<A>,
-    cancel: CancellationToken,
-) -> Result<(), ServeError> {
-    let Listener { address, listener } = listener;
-    let told = cancel.clone();
-    let answering =
-        axum::serve(listener, router(parts)).with_graceful_shutdown(async move { told.cancelled().await });
-    let answering = answering.into_future();
-    tokio::pin!(answering);
-    let ended = tokio::select! {
-        ended = &mut answering => Some(ended),
-        () = cancel.cancelled() => tokio::time::timeout(DRAIN, answering).await.ok(),
-    };
-    match ended {
-        Some(Err(source)) => Err(ServeError { doing: "answer", address, source }),
-        Some(Ok(())) => Ok(()),
-        None => {
-            tracing::warn!(%address, "answers to workers were under way when the service stopped");
-            Ok(())
-        }
-    }
+pub async fn serve<A: Attempts>(tcp: Tcp, parts: Parts<A>, cancel: CancellationToken) {
+    tcp::answer(tcp, router(parts), CancellationToken::new(), cancel).await;
 }
 
 fn router<A: Attempts>(parts: Parts<A>) -> Router {
@@ -179,7 +136,7 @@ fn router<A: Attempts>(parts: Parts<A>) -> Router {
         .route("/health/ping", get(|| async { "pong" }))
         .route("/workers/enrol", post(workers::enrol::<A>))
         .route("/workers", post(workers::register::<A>))
-        .route("/workers/{worker}", delete(workers::leave::<A>))
+        .route("/workers/{worker}", get(workers::look::<A>).delete(workers::leave::<A>))
         .route("/workers/{worker}/run", post(workers::run::<A>))
         .route("/attempt/log/{member}", put(attempts::put_log::<A>))
         .route("/attempt/result", put(attempts::put_result::<A>))
@@ -187,7 +144,6 @@ fn router<A: Attempts>(parts: Parts<A>) -> Router {
     Router::new()
         .nest("/execution", routes)
         .fallback(|| async { error::Error::NotFound })
-        .layer(DefaultBodyLimit::max(engine::execution::LOG_BYTES_MAX))
         .layer(axum::middleware::from_fn(crate::measure::measured))
         .with_state(state)
 }

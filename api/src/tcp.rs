@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     fs, io,
     net::{IpAddr, SocketAddr},
     os::unix::fs::PermissionsExt as _,
@@ -26,11 +27,11 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
+use tower::{Service, ServiceExt as _};
 
 use crate::{
     peer::Peer,
-    router::{self, App},
+    router,
     serve::{DRAIN, ServeError},
     state::Api,
 };
@@ -192,10 +193,31 @@ fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TcpError> {
 
 /// Answers requests on the port until `cancel`, then lets those under way end.
 pub async fn serve_tcp(tcp: Tcp, api: Api, cancel: CancellationToken) -> Result<(), ServeError> {
-    let Tcp { listener, tls, rules, .. } = tcp;
     let closing = api.0.closing.clone();
-    let app = router::app(api);
     telemetry::gauge(telemetry::Metric::Connections, &[]).set(0.0);
+    answer(tcp, router::app(api), closing, cancel).await;
+    Ok(())
+}
+
+/// Whatever answers requests.
+pub(crate) trait Answers:
+    Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Answers for S where
+    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+/// Has requests answered by `app` until `cancel`. Then `closing` tells streams to end, and answers under way may end.
+pub(crate) async fn answer(
+    tcp: Tcp,
+    app: impl Answers,
+    closing: CancellationToken,
+    cancel: CancellationToken,
+) {
+    let Tcp { listener, tls, rules, .. } = tcp;
     let mut connections: JoinSet<()> = JoinSet::new();
     let open = Arc::new(Mutex::new(BTreeMap::new()));
     loop {
@@ -236,7 +258,6 @@ pub async fn serve_tcp(tcp: Tcp, api: Api, cancel: CancellationToken) -> Result<
     if drained.await.is_err() {
         tracing::warn!("answers were under way when the service stopped");
     }
-    Ok(())
 }
 
 type Open = Arc<Mutex<BTreeMap<IpAddr, usize>>>;
@@ -274,13 +295,13 @@ impl Drop for Place {
     }
 }
 
-struct Connection {
-    app: App,
+struct Connection<S> {
+    app: S,
     rules: Arc<Rules>,
     from: IpAddr,
 }
 
-impl Connection {
+impl<S: Answers> Connection<S> {
     async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>, cancel: CancellationToken) {
         let _ = stream.set_nodelay(true);
         match tls {
@@ -306,8 +327,7 @@ impl Connection {
                 }
                 let peer = rules.peer(from, request.headers());
                 request.extensions_mut().insert(ConnectInfo(peer));
-                let answered: Result<Response, std::convert::Infallible> = app.oneshot(request).await;
-                answered
+                app.oneshot(request).await
             }
         });
         let connection = http1::Builder::new()

@@ -10,7 +10,7 @@
 //! own recovery is left off: it tells nobody when a connection is lost, and who waits for it waits for ever once it gives
 //! up. So it is always known whether anything can be heard, and what isn't acknowledged is numbered anew.
 
-use std::{str::FromStr as _, time::Duration};
+use std::{net::IpAddr, str::FromStr as _, time::Duration};
 
 use dags::ids::{ShardId, WorkerId};
 use lapin::{
@@ -20,7 +20,7 @@ use lapin::{
         ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
     },
     types::{AMQPValue, FieldTable},
-    uri::AMQPUri,
+    uri::{AMQPScheme, AMQPUri},
 };
 
 use crate::clock;
@@ -49,6 +49,11 @@ pub enum Error {
     /// The URL.
     #[error("can't use the broker's URL: write `amqp://USER:PASSWORD@HOST:PORT/VHOST`, or `amqps` for TLS")]
     Url,
+    /// What is sent could be read on the way.
+    #[error(
+        "the broker is on another machine, so its URL must begin with `amqps://`: ids and proofs would be in the clear"
+    )]
+    Plain,
     /// The broker, or the way to it.
     #[error("the broker: {0}")]
     Amqp(#[from] lapin::Error),
@@ -102,9 +107,18 @@ pub fn check_url(url: &str) -> Result<(), Error> {
 
 fn uri(url: &str) -> Result<AMQPUri, Error> {
     let mut uri = AMQPUri::from_str(url).map_err(|_| Error::Url)?;
+    if uri.scheme == AMQPScheme::AMQP && !is_loopback(&uri.authority.host) {
+        return Err(Error::Plain);
+    }
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
     uri.query.connection_timeout.get_or_insert(CONNECT_MS);
     Ok(uri)
+}
+
+/// Whether a host of a URL is this machine, whatever a resolver says.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let address: Result<IpAddr, _> = host.trim_start_matches('[').trim_end_matches(']').parse();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// An open session.
@@ -263,8 +277,18 @@ mod tests {
 
     #[test]
     fn a_url_gets_short_heartbeats_unless_it_says_otherwise() {
-        assert_eq!(uri("amqp://u:p@h/v").unwrap().query.heartbeat, Some(HEARTBEAT_S));
-        assert_eq!(uri("amqp://u:p@h/v?heartbeat=9").unwrap().query.heartbeat, Some(9));
+        assert_eq!(uri("amqps://u:p@h/v").unwrap().query.heartbeat, Some(HEARTBEAT_S));
+        assert_eq!(uri("amqps://u:p@h/v?heartbeat=9").unwrap().query.heartbeat, Some(9));
         assert!(matches!(check_url("http://h"), Err(Error::Url)));
+    }
+
+    #[test]
+    fn beyond_this_machine_there_must_be_tls() {
+        for plain in ["amqp://u:p@h/v", "amqp://u:p@10.0.0.1:5672/v", "amqp://localhost.example"] {
+            assert!(matches!(check_url(plain), Err(Error::Plain)), "{plain}");
+        }
+        for fine in ["amqp://localhost/v", "amqp://u:p@127.0.0.1:5672/v", "amqps://u:p@h/v"] {
+            assert!(check_url(fine).is_ok(), "{fine}");
+        }
     }
 }

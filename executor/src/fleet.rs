@@ -19,6 +19,7 @@ use engine::{
     fleet::{HeldThere, WorkerSpec},
 };
 use plugins::token::Keys;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::service::Service;
@@ -27,6 +28,7 @@ use crate::{
     log::LogChunk,
 };
 
+mod believe;
 mod hearing;
 pub(crate) mod receipts;
 mod service;
@@ -37,10 +39,23 @@ const COMMANDS_MAX: usize = 16_384;
 /// Dispatches that were confirmed last: a repeat of one is refused without asking its worker.
 const CONFIRMED_REMEMBERED: usize = 10_000;
 
-/// Where the logs of attempts are, once a worker has sent them.
-pub trait Logs: Send + Sync + 'static {
+/// A result that a dispatch stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredResult {
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The number of its elements if it is a list or an object.
+    pub mapped_length: Option<u32>,
+}
+
+/// Where logs and results of attempts are, once a worker has sent them.
+pub trait Kept: Send + Sync + 'static {
     /// A piece of a log from `offset` on; none if there is nothing.
-    fn read(&self, dispatch: DispatchId, member: u32, offset: u64) -> std::io::Result<Option<LogChunk>>;
+    fn log(&self, dispatch: DispatchId, member: u32, offset: u64) -> std::io::Result<Option<LogChunk>>;
+
+    /// What is known of a result; none if this dispatch stored no such result.
+    fn result(&self, dispatch: DispatchId, digest: &str) -> std::io::Result<Option<StoredResult>>;
 }
 
 /// The settings of a fleet.
@@ -54,8 +69,8 @@ pub struct Options {
     pub epoch: u64,
     /// Proves what was sent to whom.
     pub keys: Keys,
-    /// The logs.
-    pub logs: Arc<dyn Logs>,
+    /// Logs and results.
+    pub kept: Arc<dyn Kept>,
 }
 
 impl std::fmt::Debug for Options {
@@ -178,7 +193,7 @@ fn lock(shared: &Sharing) -> MutexGuard<'_, Shared> {
 pub struct FleetExecutor {
     commands: mpsc::Sender<Command>,
     shared: Sharing,
-    logs: Arc<dyn Logs>,
+    kept: Arc<dyn Kept>,
 }
 
 impl std::fmt::Debug for FleetExecutor {
@@ -191,7 +206,7 @@ impl std::fmt::Debug for FleetExecutor {
 pub fn open(options: Options, events: mpsc::Sender<Event>) -> (FleetExecutor, Service) {
     let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
     let shared = Sharing::default();
-    let executor = FleetExecutor { commands, shared: shared.clone(), logs: options.logs.clone() };
+    let executor = FleetExecutor { commands, shared: shared.clone(), kept: options.kept.clone() };
     (executor, Service::new(options, shared, receiver, events))
 }
 
@@ -237,6 +252,11 @@ impl FleetExecutor {
         })
     }
 
+    /// The workers that are there.
+    pub fn workers(&self) -> BTreeSet<WorkerId> {
+        lock(&self.shared).workers.keys().copied().collect()
+    }
+
     /// Counts since it was opened.
     pub fn counts(&self) -> Counts {
         lock(&self.shared).counts
@@ -278,8 +298,8 @@ impl Executor for FleetExecutor {
     }
 
     async fn logs(&self, dispatch: DispatchId, member: u32, offset: u64) -> Result<LogChunk, Error> {
-        let logs = self.logs.clone();
-        let read = tokio::task::spawn_blocking(move || logs.read(dispatch, member, offset)).await;
+        let kept = self.kept.clone();
+        let read = tokio::task::spawn_blocking(move || kept.log(dispatch, member, offset)).await;
         match read.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
             Ok(Some(chunk)) => Ok(chunk),
             Ok(None) => Err(Error::Unknown { dispatch, member }),

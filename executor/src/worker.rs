@@ -17,12 +17,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use self::api::{Api, ApiError, enrol};
-use self::{link::Link, runner::Runner, runtime::Runtime};
-use crate::{archive, broker, local};
+use self::{home::Home, link::Link, runner::Runner, runtime::Runtime};
+use crate::{broker, local};
 
 mod api;
+mod bundles;
 mod detect;
 mod held;
+mod home;
 mod jobs;
 mod link;
 mod runner;
@@ -85,22 +87,17 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// A bundle.
-    #[error("a bundle can't be used")]
-    Bundle(#[source] archive::Error),
+    /// It had to stop by itself.
+    #[error("the worker can't go on: {0}")]
+    Unable(String),
 }
 
 /// Works until `drain` and then until what runs has ended, or until `cancel`, which ends attempts with the worker.
 pub async fn run(options: Options, drain: CancellationToken, cancel: CancellationToken) -> Result<(), Error> {
     broker::check_url(&options.broker)?;
     let worker = WorkerId(Uuid::now_v7());
-    let home = options.data.join("run").join(worker.to_string());
-    clean(&options.data.join("run"));
-    for path in [home.join("objects"), options.data.join("bundles")] {
-        std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
-            .create(&path)
-            .map_err(|source| Error::Folder { path, source })?;
-    }
+    let failed = |source| Error::Folder { path: options.data.clone(), source };
+    let home = Home::open(&options.data, worker).map_err(failed)?;
     let register = Register {
         format: FORMAT,
         spec: WorkerSpec { worker, ..options.spec.clone() },
@@ -117,13 +114,13 @@ pub async fn run(options: Options, drain: CancellationToken, cancel: Cancellatio
     let end = cancel.child_token();
     let (runner, service) = match &options.run {
         Run::Local { program, arguments } => {
-            let dir = home.join("supervisor");
+            let dir = home.path().join("supervisor");
             let mut arguments = arguments.clone();
             arguments.extend([
                 "--dir".into(),
                 dir.clone().into(),
                 "--objects".into(),
-                home.join("objects").into(),
+                home.path().join("objects").into(),
                 "--with-parent".into(),
             ]);
             let slots = registered.spec.slots;
@@ -142,24 +139,16 @@ pub async fn run(options: Options, drain: CancellationToken, cancel: Cancellatio
     let (link, orders) = Link::new(options.broker.clone(), worker, &registered, options.watch.clone());
     let runtime = Runtime::new(&options, worker, runner, link.sender());
     let work = async {
-        runtime.work(orders, received, drain, cancel.clone()).await;
+        let unable = runtime.work(orders, received, drain, cancel.clone()).await;
         end.cancel();
+        unable
     };
-    tokio::join!(Box::pin(service), Box::pin(link.run(end.clone())), Box::pin(work));
+    let ((), (), unable) = tokio::join!(Box::pin(service), Box::pin(link.run(end.clone())), Box::pin(work));
     if let Err(error) = options.api.leave(worker).await {
         tracing::warn!(%error, "the task API doesn't know that the worker has ended; its lease will tell");
     }
-    if let Err(error) = std::fs::remove_dir_all(&home) {
-        tracing::warn!(%error, path = %home.display(), "the worker's folder can't be removed");
+    if let Err(error) = home.remove() {
+        tracing::warn!(%error, "the worker's folder can't be removed");
     }
-    Ok(())
-}
-
-/// Removes what former workers of this folder left: their attempts died with them.
-fn clean(runs: &std::path::Path) {
-    for entry in std::fs::read_dir(runs).into_iter().flatten().flatten() {
-        if let Err(error) = std::fs::remove_dir_all(entry.path()) {
-            tracing::warn!(%error, path = %entry.path().display(), "what a former worker left can't be removed");
-        }
-    }
+    unable.map_or(Ok(()), |why| Err(Error::Unable(why)))
 }

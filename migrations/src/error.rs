@@ -119,6 +119,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same may work a little later, because the database or the way to it was at fault and not what is stored.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Open { .. } | Self::Owned { .. } | Self::Clock { .. } => true,
+            Self::Statement { source, .. } => !matches!(source, DbErr::Type(_) | DbErr::Json(_)),
+            Self::Url { .. }
+            | Self::BadUrl { .. }
+            | Self::File { .. }
+            | Self::Corrupt { .. }
+            | Self::SchemaTooNew { .. }
+            | Self::SchemaTooOld { .. }
+            | Self::NoShard { .. }
+            | Self::Fenced { .. }
+            | Self::Seal(_)
+            | Self::KeyReused { .. } => false,
+        }
+    }
+
     pub(crate) fn corrupt(table: &'static str, what: impl Into<String>) -> Self {
         Self::Corrupt { table, what: what.into() }
     }

@@ -1,6 +1,6 @@
 //! What the task-facing API gives to workers: claims, contexts, and the places of logs, results and bundles.
 
-use std::{io, path::PathBuf};
+use std::{fs::File, io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use dags::{
@@ -21,22 +21,23 @@ use migrations::{
     },
 };
 use plugins::{context::AttemptContext, policy::Policy, token::Keys};
-use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
+use tokio::sync::Semaphore;
 
 use crate::{
     context::{self, Wanted},
     desk::chain,
-    facts::{DbFacts, Facts as _},
-    objects::Objects,
+    facts::{self, DbFacts, Facts as _},
+    objects::{Objects, PutError},
 };
 
 /// Contexts that are built at once for one worker.
 const CONTEXTS_AT_ONCE: usize = 8;
 /// All members of a gang go to one worker, which claims the dispatch by this one.
 const SPEAKER: u32 = 0;
-/// Pieces of a bundle that may wait for whoever reads it.
-const PIECES_MAX: usize = 8;
+/// Bundles that are packed at once.
+const PACKED_AT_ONCE: usize = 2;
+/// Results that a dispatch may store for each of its members: an attempt has one, and may send it again after it was changed.
+const RESULTS_PER_MEMBER: usize = 4;
 
 /// Why something about an attempt couldn't be done.
 #[derive(Debug, thiserror::Error)]
@@ -61,12 +62,23 @@ pub struct DbAttempts {
     objects: Objects,
     policy: Policy,
     keys: Keys,
+    packing: Arc<Semaphore>,
+}
+
+/// A current dispatch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Current {
+    /// The bundle of its run.
+    pub bundle: BundleId,
+    /// How many members it has.
+    pub members: u32,
 }
 
 impl DbAttempts {
     /// Attempts of that database.
     pub fn new(db: Db, facts: DbFacts, objects: Objects, policy: Policy, keys: Keys) -> Self {
-        Self { db, facts, objects, policy, keys }
+        let packing = Arc::new(Semaphore::new(PACKED_AT_ONCE));
+        Self { db, facts, objects, policy, keys, packing }
     }
 
     /// Claims dispatches for a worker and gives what they are made of, in the order of the tickets.
@@ -93,16 +105,14 @@ impl DbAttempts {
             .map(|(ticket, claim)| async move {
                 match claim {
                     Claim::Yours(place) if place.worker == Some(worker) => {
-                        self.go(worker, &ticket, place).await
+                        self.go(worker, &ticket, place).await.unwrap_or_else(not_now)
                     }
-                    Claim::Yours(_) | Claim::Gone => Ok(Answer::Gone),
-                    Claim::Taken { .. } => Ok(Answer::Taken),
+                    Claim::Yours(_) | Claim::Gone => Answer::Gone,
+                    Claim::Taken { .. } => Answer::Taken,
                 }
             })
-            .buffered(CONTEXTS_AT_ONCE)
-            .collect::<Vec<_>>()
-            .await;
-        answers.into_iter().collect()
+            .buffered(CONTEXTS_AT_ONCE);
+        Ok(answers.collect::<Vec<_>>().await)
     }
 
     async fn go(
@@ -110,9 +120,9 @@ impl DbAttempts {
         worker: WorkerId,
         ticket: &Ticket,
         place: Place,
-    ) -> Result<Answer<AttemptContext>, Error> {
-        let found = self.facts.run(ticket.tenant, ticket.run, &ticket.version).await;
-        let Some((row, dag)) = found.map_err(|error| unavailable(&error))? else { return Ok(Answer::Gone) };
+    ) -> Result<Answer<AttemptContext>, facts::Error> {
+        let found = self.facts.run(ticket.tenant, ticket.run, &ticket.version).await?;
+        let Some((row, dag)) = found else { return Ok(Answer::Gone) };
         let since = place.started_at.zip(place.queued_at);
         let waited = since.map_or(Span::ZERO, |(started, queued): (Timestamp, _)| queued.since(started));
         let wanted = Wanted {
@@ -128,7 +138,7 @@ impl DbAttempts {
         let mut context = match context::build(&self.facts, &self.objects, &self.policy, wanted).await {
             Ok(context) => context,
             Err(context::Error::Missing(reason)) => return Ok(Answer::Missing { reason }),
-            Err(context::Error::Facts(error)) => return Err(unavailable(&error)),
+            Err(context::Error::Facts(error)) => return Err(error),
         };
         // The worker has a folder of its own for it.
         context.bundle_dir = PathBuf::new();
@@ -156,15 +166,15 @@ impl DbAttempts {
         Ok(Answer::Go(Box::new(Go { token, dispatch, context })))
     }
 
-    /// The bundle of a dispatch's run, if the dispatch is current and claimed by this worker.
-    pub async fn current(&self, dispatch: DispatchId, worker: WorkerId) -> Result<BundleId, Error> {
+    /// What is known of a dispatch, if it is current and claimed by this worker.
+    pub async fn current(&self, dispatch: DispatchId, worker: WorkerId) -> Result<Current, Error> {
         let found =
             attempt_claim::current(&self.db, dispatch, SPEAKER).await.map_err(|error| unavailable(&error))?;
         let claimed = found.filter(|claimed| claimed.claimant == worker.to_string()).ok_or(Error::Gone)?;
         let scope = TenantScope::new(claimed.tenant);
         let run =
             store::run::by_id(&self.db, scope, claimed.run).await.map_err(|error| unavailable(&error))?;
-        Ok(run.ok_or(Error::Gone)?.bundle)
+        Ok(Current { bundle: run.ok_or(Error::Gone)?.bundle, members: claimed.members })
     }
 
     /// Stores a piece of a log.
@@ -175,56 +185,48 @@ impl DbAttempts {
         offset: u64,
         lines: Bytes,
         last: bool,
-    ) -> io::Result<()> {
+    ) -> Result<(), PutError> {
         let objects = self.objects.clone();
         let put = move || objects.put_log(dispatch, member, offset, &lines, last);
-        tokio::task::spawn_blocking(put).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+        let put = tokio::task::spawn_blocking(put).await;
+        put.unwrap_or_else(|error| Err(PutError::Io(io::Error::other(error))))
     }
 
-    /// Stores a result and gives its SHA-256.
-    pub async fn put_result(&self, text: Bytes) -> io::Result<String> {
-        let results = self.objects.results();
-        let put = move || {
-            let digest = hex::encode(Sha256::digest(&text));
-            let path = results.join(&digest);
-            if path.exists() {
-                // Whoever deletes results of old runs leaves those that were written lately.
-                executor::touch(&path)?;
-            } else {
-                Objects::write(&path, &text)?;
-            }
-            Ok(digest)
-        };
-        tokio::task::spawn_blocking(put).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    /// Stores a result and gives its SHA-256. None if the dispatch has stored too many.
+    pub async fn put_result(
+        &self,
+        dispatch: DispatchId,
+        members: u32,
+        text: Bytes,
+    ) -> io::Result<Option<String>> {
+        let objects = self.objects.clone();
+        let most = RESULTS_PER_MEMBER.saturating_mul(members.max(1) as usize);
+        blocking(move || objects.put_result(dispatch, most, &text)).await
     }
 
-    /// The packed bundle, piece by piece.
-    pub fn bundle(&self, bundle: BundleId) -> mpsc::Receiver<io::Result<Bytes>> {
-        let (pieces, receiver) = mpsc::channel(PIECES_MAX);
-        let folder = self.objects.bundle(&bundle);
-        tokio::task::spawn_blocking(move || {
-            let out = io::BufWriter::with_capacity(64 * 1024, Pieces(pieces.clone()));
-            if let Err(error) = executor::archive::pack(&folder, out) {
-                tracing::error!(%bundle, error = chain(&error), "a bundle can't be packed");
-                // Whoever reads it may be gone.
-                let _ = pieces.blocking_send(Err(io::Error::other(error)));
-            }
-        });
-        receiver
+    /// The packed bundle. None if it isn't there.
+    pub async fn bundle(&self, bundle: BundleId) -> io::Result<Option<File>> {
+        let open = |bundle: BundleId, objects: Objects| blocking(move || objects.open_packed(&bundle));
+        if let Some(file) = open(bundle.clone(), self.objects.clone()).await? {
+            return Ok(Some(file));
+        }
+        let _turn = self.packing.acquire().await.map_err(io::Error::other)?;
+        if let Some(file) = open(bundle.clone(), self.objects.clone()).await? {
+            return Ok(Some(file));
+        }
+        let objects = self.objects.clone();
+        let packed = blocking(move || objects.pack(&bundle)).await;
+        packed.inspect_err(|error| tracing::error!(error = chain(error), "a bundle can't be packed"))
     }
 }
 
-/// Writes into a channel, in a thread that may block.
-struct Pieces(mpsc::Sender<io::Result<Bytes>>);
+/// What a worker is told about a ticket that can't be looked up. It says nothing about the others.
+fn not_now(error: facts::Error) -> Answer<AttemptContext> {
+    let reason = chain(&error);
+    tracing::warn!(error = reason, "what an attempt needs can't be looked up");
+    if error.may_pass() { Answer::Later { reason } } else { Answer::Missing { reason } }
+}
 
-impl io::Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
-        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

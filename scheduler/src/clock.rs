@@ -10,6 +10,12 @@ pub fn now() -> Timestamp {
     Timestamp(since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX)))
 }
 
+/// The time now as files have it.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub(crate) fn system() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
 /// An instant of the monotonic clock, which only counts durations within this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Monotonic(std::time::Instant);

@@ -25,7 +25,7 @@ use plugins::context::Connection;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-/// Why something couldn't be looked up; asking again may help.
+/// Why something couldn't be looked up.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {doing}")]
 pub struct Error {
@@ -35,6 +35,11 @@ pub struct Error {
 }
 
 impl Error {
+    /// Whether asking again may help: what is stored isn't at fault.
+    pub fn may_pass(&self) -> bool {
+        self.source.downcast_ref::<migrations::Error>().is_none_or(migrations::Error::may_pass)
+    }
+
     fn new(doing: &'static str) -> impl FnOnce(migrations::Error) -> Self {
         move |source| Self { doing, source: Box::new(source) }
     }
@@ -134,6 +139,12 @@ pub trait Facts: Clone + Send + Sync + 'static {
 
     /// A worker is lost or has left. It may come back, unless it said goodbye.
     fn worker_lost(&self, worker: WorkerId) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Those of some workers that have ended or may not be workers any more.
+    fn absent(
+        &self,
+        workers: &BTreeSet<WorkerId>,
+    ) -> impl Future<Output = Result<BTreeSet<WorkerId>, Error>> + Send;
 }
 
 /// Facts from the database.
@@ -338,6 +349,10 @@ impl Facts for DbFacts {
     async fn worker_lost(&self, worker: WorkerId) -> Result<(), Error> {
         store::worker::lost(&self.db, worker).await.map_err(Error::new("store a worker's loss"))
     }
+
+    async fn absent(&self, workers: &BTreeSet<WorkerId>) -> Result<BTreeSet<WorkerId>, Error> {
+        store::worker::absent(&self.db, workers).await.map_err(Error::new("look for workers"))
+    }
 }
 
 /// A connection, opened.
@@ -519,5 +534,9 @@ impl Facts for MemoryFacts {
 
     async fn worker_lost(&self, _worker: WorkerId) -> Result<(), Error> {
         Ok(())
+    }
+
+    async fn absent(&self, _workers: &BTreeSet<WorkerId>) -> Result<BTreeSet<WorkerId>, Error> {
+        Ok(BTreeSet::new())
     }
 }

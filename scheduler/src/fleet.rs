@@ -24,6 +24,9 @@ const IGNORED: Span = Span::seconds(60);
 /// Workers that are looked up or ignored at most; a further one is when it is heard again.
 const STRANGERS_MAX: usize = 1_024;
 
+/// How often the workers are looked at: one whose credential was taken back is given up after at most that long.
+const LOOK_AT_PRESENCE: Span = Span::seconds(3);
+
 /// A fleet and what it says.
 #[derive(Debug)]
 pub struct FleetParts {
@@ -201,6 +204,27 @@ impl Handle {
         }
     }
 
+    /// Workers that have ended or may not be workers any more, as soon as there are some: they have left, whatever they say.
+    pub(crate) async fn next_absent<F: Facts>(&self, facts: &F) -> Vec<Input> {
+        loop {
+            clock::sleep(LOOK_AT_PRESENCE).await;
+            let workers = self.executor.workers();
+            if workers.is_empty() {
+                continue;
+            }
+            match facts.absent(&workers).await {
+                Ok(absent) if absent.is_empty() => {}
+                Ok(absent) => {
+                    let left = |worker| Input::Worker(self.name.clone(), WorkerNews::Left(worker));
+                    return absent.into_iter().map(left).collect();
+                }
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "workers can't be looked at");
+                }
+            }
+        }
+    }
+
     /// What a worker offers that was heard and isn't known. None if it isn't registered: it is ignored.
     pub(crate) async fn look_up<F: Facts>(&self, facts: &F, worker: WorkerId) -> Option<Input> {
         let mut wait = Span::millis(100);
@@ -235,23 +259,27 @@ mod tests {
         Config,
         dispatch::{News, Report},
     };
-    use executor::fleet::{Beat, Logs, Options};
+    use executor::fleet::{Beat, Kept, Options, StoredResult};
     use plugins::token::Keys;
 
     use super::*;
 
-    struct NoLogs;
+    struct Nothing;
 
-    impl Logs for NoLogs {
-        fn read(&self, _: DispatchId, _: u32, _: u64) -> std::io::Result<Option<executor::log::LogChunk>> {
+    impl Kept for Nothing {
+        fn log(&self, _: DispatchId, _: u32, _: u64) -> std::io::Result<Option<executor::log::LogChunk>> {
+            Ok(None)
+        }
+
+        fn result(&self, _: DispatchId, _: &str) -> std::io::Result<Option<StoredResult>> {
             Ok(None)
         }
     }
 
     fn fleet() -> (Fleet, Engine, executor::fleet::Service) {
         let (sender, events) = mpsc::channel(8);
-        let (keys, logs) = (Keys::new(&[7; 32]), Arc::new(NoLogs));
-        let options = Options { url: String::new(), shard: ShardId::DEFAULT, epoch: 1, keys, logs };
+        let (keys, kept) = (Keys::new(&[7; 32]), Arc::new(Nothing));
+        let options = Options { url: String::new(), shard: ShardId::DEFAULT, epoch: 1, keys, kept };
         let (executor, service) = executor::fleet::open(options, sender);
         let name: ExecutorName = "workers".parse().unwrap();
         let engine = Engine::new(Config::new(name.clone()));

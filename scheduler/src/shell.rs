@@ -40,6 +40,7 @@ use crate::{
 };
 
 mod carry;
+mod presence;
 mod workers;
 
 /// Reports and other inputs that may wait.
@@ -192,6 +193,9 @@ where
         hand_overs: HandOverMeter::new(),
         admitted: Timestamp(0),
     };
+    if let Some(fleet) = &shell.fleet {
+        presence::watch(fleet.handle(), shell.desk.facts.clone(), shell.events.clone(), end.clone());
+    }
     let work =
         shell.work(inbound, reports, wake, status, (&mut looks, &mut retire), drain.clone(), cancel.clone());
     let ended = Box::pin(work).await;

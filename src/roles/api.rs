@@ -38,7 +38,9 @@ pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Resul
     let socket = Socket::bind(&settings.socket()?).context("failed to open the socket (`api.socket`)")?;
     let stop = Stop::on_signals()?;
     tracing::info!(socket = %socket.path().display(), "see the runs with `updraft runs list --socket {}`", socket.path().display());
-    let task_api = settings.fleet()?.map(|fleet| {
+    let fleet = settings.fleet()?;
+    let workers = fleet.as_ref().map(|fleet| fleet.name.clone());
+    let task_api = fleet.map(|fleet| {
         let (keys, sealer) = (fleet::keys(&key), Sealer::new(key.clone()));
         TaskApi { fleet, db: db.clone(), keys, sealer, objects: objects.clone() }
     });
@@ -54,16 +56,16 @@ pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Resul
             Arc::new(move || asked.notify_waiters())
         },
         settled: settled.clone(),
-        objects: NodeObjects { objects, executor: Current::default() },
+        objects: NodeObjects { objects, executor: Current::default(), workers },
         default_pool_slots: settings.scheduler.default_pool_slots,
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
         monitor: Some(monitor.clone()),
     });
     let monitoring = monitoring::serve(port, monitor, recorder, stop.cancel.clone());
-    let workers = fleet::answer(task_api, stop.drain.clone());
+    let answering = fleet::answer(task_api, stop.drain.clone());
     tokio::select! {
         served = api::serve(socket, api, stop.drain.clone()) => served.context("the API stopped"),
-        stopped = workers => Err(stopped),
+        stopped = answering => Err(stopped),
         stopped = monitoring => Err(stopped),
         () = stop.cancel.cancelled() => Ok(()),
         never = hints::pass_on(&db, Topic::Inbox, &asked) => match never {},

@@ -6,7 +6,7 @@ use std::{
 };
 
 use api::{LogChunk, LogLine, LogOf, ObjectsError, Stream};
-use dags::ids::TenantId;
+use dags::ids::{ExecutorName, TenantId};
 use executor::{Executor as _, local::LocalExecutor, log};
 use scheduler::objects::Objects;
 
@@ -18,14 +18,32 @@ pub(crate) type Current = Arc<Mutex<Option<LocalExecutor>>>;
 pub(crate) struct NodeObjects {
     pub(crate) objects: Objects,
     pub(crate) executor: Current,
+    /// The executor whose attempts run elsewhere and send their logs here.
+    pub(crate) workers: Option<ExecutorName>,
 }
 
 impl NodeObjects {
-    fn stored(&self, of: &LogOf, offset: u64) -> Result<LogChunk, ObjectsError> {
-        let found = self.objects.read_log(of.dispatch, of.member, offset);
+    async fn stored(&self, of: &LogOf, offset: u64) -> Result<LogChunk, ObjectsError> {
+        let (objects, dispatch, member) = (self.objects.clone(), of.dispatch, of.member);
+        let found = tokio::task::spawn_blocking(move || objects.read_log(dispatch, member, offset)).await;
+        let found = found.unwrap_or_else(|error| Err(io::Error::other(error)));
         let found = found.map_err(|error| ObjectsError::Unavailable(error.to_string()))?;
         let log::LogChunk { lines, next, complete } = found.ok_or(ObjectsError::Missing)?;
         Ok(LogChunk { lines: lines.into_iter().map(shown).collect(), next, complete })
+    }
+
+    /// What a worker has sent. When its attempt is over, nothing follows what is there: it sends the whole log before it tells
+    /// the end, and a worker that is lost sends nothing more.
+    async fn sent(&self, of: &LogOf, offset: u64) -> Result<LogChunk, ObjectsError> {
+        match self.stored(of, offset).await {
+            Ok(chunk) => {
+                Ok(LogChunk { complete: chunk.complete || of.over && chunk.lines.is_empty(), ..chunk })
+            }
+            Err(ObjectsError::Missing) => {
+                Ok(LogChunk { next: offset, complete: of.over, ..LogChunk::default() })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn held(&self, of: &LogOf, offset: u64) -> Result<LogChunk, ObjectsError> {
@@ -57,10 +75,13 @@ fn shown(line: log::LogLine) -> LogLine {
 
 impl api::Objects for NodeObjects {
     async fn log(&self, of: &LogOf, offset: u64) -> Result<LogChunk, ObjectsError> {
-        match self.stored(of, offset) {
+        if self.workers.is_some() && of.executor == self.workers {
+            return self.sent(of, offset).await;
+        }
+        match self.stored(of, offset).await {
             Err(ObjectsError::Missing) => match self.held(of, offset).await {
                 // It may have been stored just between the two looks.
-                Err(ObjectsError::Missing) if of.over => self.stored(of, offset),
+                Err(ObjectsError::Missing) if of.over => self.stored(of, offset).await,
                 // It hasn't been handed over yet.
                 Err(ObjectsError::Missing) => Ok(LogChunk { next: offset, ..LogChunk::default() }),
                 found => found,
@@ -74,5 +95,46 @@ impl api::Objects for NodeObjects {
             io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => ObjectsError::Missing,
             _ => ObjectsError::Unavailable(error.to_string()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api::Objects as _;
+    use dags::ids::{AttemptId, DispatchId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_log_of_a_worker_ends_with_its_attempt() {
+        let data = tempfile::tempdir().unwrap();
+        let objects = Objects::open(data.path()).unwrap();
+        let workers: ExecutorName = "workers".parse().unwrap();
+        let node = NodeObjects {
+            objects: objects.clone(),
+            executor: Current::default(),
+            workers: Some(workers.clone()),
+        };
+        let attempt: AttemptId = "00000000-0000-8000-8000-000000000001".parse().unwrap();
+        let dispatch = DispatchId { attempt, n: 1 };
+        let look = async |over, offset| {
+            let of = LogOf {
+                tenant: TenantId::DEFAULT,
+                dispatch,
+                member: 0,
+                executor: Some(workers.clone()),
+                over,
+            };
+            let chunk = node.log(&of, offset).await.unwrap();
+            (chunk.lines.len(), chunk.next, chunk.complete)
+        };
+        assert_eq!(look(false, 0).await, (0, 0, false), "it hasn't said anything yet");
+        assert_eq!(look(true, 0).await, (0, 0, true), "its worker is lost and never sent anything");
+        let line = "{\"offset\":0,\"at\":\"0s\",\"stream\":\"stdout\",\"text\":\"hi\",\"continues\":false}\n";
+        objects.put_log(dispatch, 0, 0, line.as_bytes(), false).unwrap();
+        assert_eq!(look(false, 0).await, (1, 1, false));
+        assert_eq!(look(false, 1).await, (0, 1, false), "more may come");
+        assert_eq!(look(true, 0).await, (1, 1, false));
+        assert_eq!(look(true, 1).await, (0, 1, true), "nothing more comes of a lost worker");
     }
 }

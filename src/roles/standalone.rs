@@ -59,7 +59,11 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs, recorder: Reco
             Arc::new(move || wake.notify_one())
         },
         settled: scheduling.settled.clone(),
-        objects: NodeObjects { objects: scheduling.objects.clone(), executor: scheduling.current.clone() },
+        objects: NodeObjects {
+            objects: scheduling.objects.clone(),
+            executor: scheduling.current.clone(),
+            workers: settings.fleet()?.map(|fleet| fleet.name),
+        },
         default_pool_slots: scheduling.config.default_pool_slots,
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
         monitor: Some(monitor.clone()),

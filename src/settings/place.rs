@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use api::{TcpSettings, TlsFiles};
 use dags::{
     ids::ExecutorName,
     installation::{Installation, Offer},
@@ -14,7 +15,7 @@ use dags::{
 
 use crate::{
     fleet::FleetSettings,
-    settings::{Kind, Monitoring, Settings},
+    settings::{Kind, Monitoring, Settings, TaskApi},
 };
 
 /// The shortest token that opens the monitoring port.
@@ -156,7 +157,7 @@ impl Settings {
     /// The broker's URL.
     pub(crate) fn broker(&self) -> anyhow::Result<&str> {
         let url = self.broker.url.as_ref().map(super::Secret::expose);
-        url.context("`broker.url` isn't set: name a RabbitMQ server, `amqp://user:password@host/vhost`")
+        url.context("`broker.url` isn't set: name a RabbitMQ server, `amqps://user:password@host/vhost`")
     }
 
     /// Workers on other machines, if there is an executor for them.
@@ -165,7 +166,19 @@ impl Settings {
         let Some((name, _)) = executors.into_iter().find(|(_, chosen)| chosen.kind == Kind::Workers) else {
             return Ok(None);
         };
-        Ok(Some(FleetSettings { name, broker: self.broker()?.to_owned(), listen: self.task_api.listen }))
+        Ok(Some(FleetSettings { name, broker: self.broker()?.to_owned(), task_api: self.task_api()? }))
+    }
+
+    /// Where workers ask.
+    fn task_api(&self) -> anyhow::Result<TcpSettings> {
+        let TaskApi { listen, tls_certificate, tls_key, trusted_proxies: proxies, hosts } =
+            self.task_api.clone();
+        let tls = match (tls_certificate, tls_key) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+            (None, None) => None,
+            _ => bail!("`task_api.tls_certificate` and `task_api.tls_key` need each other: set both or none"),
+        };
+        Ok(TcpSettings { listen, tls, proxies, hosts })
     }
 
     /// The database of `standalone`, which may be a file of this machine, and of commands beside it.

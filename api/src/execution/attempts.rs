@@ -7,13 +7,17 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use bytes::Bytes;
+use bytes::BytesMut;
 use dags::ids::BundleId;
-use engine::execution::{RESULT_BYTES_MAX, Stored};
+use engine::execution::{LOG_BYTES_MAX, RESULT_BYTES_MAX, Stored};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::io::AsyncReadExt as _;
 
-use super::{Attempts, Shared, auth, error::Error};
+use super::{Attempts, Current, Shared, auth, body, error::Error};
+
+/// What is read of a bundle at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,28 +31,28 @@ pub(super) async fn put_log<A: Attempts>(
     headers: HeaderMap,
     Path(member): Path<u32>,
     Query(Piece { offset, last }): Query<Piece>,
-    body: Bytes,
+    body: Body,
 ) -> Result<StatusCode, Error> {
     let current = auth::attempt(&state, &headers).await?;
-    let stored = state.attempts.put_log(current.dispatch, member, offset, body, last).await;
-    stored.map_err(|error| Error::Unavailable(format!("a log can't be stored: {error}")))?;
+    if member >= current.members {
+        return Err(Error::BadRequest(format!("the dispatch has {} members", current.members)));
+    }
+    let lines = body::read(body, LOG_BYTES_MAX).await?;
+    state.attempts.put_log(current.dispatch, member, offset, lines, last).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn put_result<A: Attempts>(
     State(state): State<Shared<A>>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Stored>, Error> {
-    auth::attempt(&state, &headers).await?;
-    if body.len() > RESULT_BYTES_MAX {
-        return Err(Error::BadRequest(format!("a result may have at most {RESULT_BYTES_MAX} bytes")));
-    }
-    if let Err(error) = serde_json::from_slice::<&RawValue>(&body) {
+    let Current { dispatch, members, .. } = auth::attempt(&state, &headers).await?;
+    let text = body::read(body, RESULT_BYTES_MAX).await?;
+    if let Err(error) = serde_json::from_slice::<&RawValue>(&text) {
         return Err(Error::BadRequest(format!("the result is no JSON: {error}")));
     }
-    let stored = state.attempts.put_result(body).await;
-    let digest = stored.map_err(|error| Error::Unavailable(format!("a result can't be stored: {error}")))?;
+    let digest = state.attempts.put_result(dispatch, members, text).await?;
     Ok(Json(Stored { digest }))
 }
 
@@ -61,9 +65,13 @@ pub(super) async fn bundle<A: Attempts>(
     if *current.bundle.0 != *bundle {
         return Err(Error::NotFound);
     }
-    let pieces = state.attempts.bundle(BundleId(bundle.into()));
-    let pieces = futures::stream::unfold(pieces, |mut pieces| async move {
-        pieces.recv().await.map(|piece| (piece, pieces))
+    let found = state.attempts.bundle(BundleId(bundle.into())).await;
+    let found = found.map_err(|error| Error::Unavailable(format!("a bundle can't be read: {error}")))?;
+    let file = tokio::fs::File::from_std(found.ok_or(Error::NotFound)?);
+    let pieces = futures::stream::try_unfold(file, |mut file| async move {
+        let mut piece = BytesMut::with_capacity(PIECE_BYTES);
+        let read = file.read_buf(&mut piece).await?;
+        Ok::<_, std::io::Error>((read > 0).then(|| (piece.freeze(), file)))
     });
     Ok(([(header::CONTENT_TYPE, "application/x-tar")], Body::from_stream(pieces)).into_response())
 }

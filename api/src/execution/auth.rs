@@ -32,9 +32,12 @@ pub(super) async fn worker<A: Attempts>(
     found.ok_or_else(|| Error::Gone("the worker isn't registered any more".to_owned()))
 }
 
-/// The dispatch that the request's token opens, as long as it is current.
+/// The dispatch that the request's token opens, as long as it is current and its worker may be one.
 pub(super) async fn attempt<A: Attempts>(state: &State<A>, headers: &HeaderMap) -> Result<Current, Error> {
     let opened: Option<(DispatchId, WorkerId)> = state.keys.open_attempt(bearer(headers)?);
     let (dispatch, worker) = opened.ok_or(Error::Unauthorized)?;
+    if worker::present(&state.db, worker).await?.is_none() {
+        return Err(Error::Gone("the worker isn't registered any more".to_owned()));
+    }
     Ok(state.attempts.current(dispatch, worker).await?)
 }

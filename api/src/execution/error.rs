@@ -16,8 +16,14 @@ pub(super) enum Error {
     NotFound,
     /// No credential, or one that isn't good here.
     Unauthorized,
+    /// The credential is good, but not for this.
+    Forbidden(String),
     /// The request isn't what it should be.
     BadRequest(String),
+    /// Its body has more bytes than this.
+    TooLarge(usize),
+    /// Its body didn't come in time.
+    Slow,
     /// It was, and isn't any more.
     Gone(String),
     /// Not now.
@@ -37,6 +43,7 @@ impl From<AttemptError> for Error {
         match error {
             AttemptError::Gone => Self::Gone(error.to_string()),
             AttemptError::Unavailable(why) => Self::Unavailable(why),
+            AttemptError::Refused(why) => Self::BadRequest(why),
         }
     }
 }
@@ -48,7 +55,12 @@ impl IntoResponse for Error {
             Self::Unauthorized => {
                 (StatusCode::UNAUTHORIZED, "the credential is missing or isn't good here".to_owned())
             }
+            Self::Forbidden(why) => (StatusCode::FORBIDDEN, why),
             Self::BadRequest(why) => (StatusCode::UNPROCESSABLE_ENTITY, why),
+            Self::TooLarge(most) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, format!("a body may have at most {most} bytes here"))
+            }
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "the body didn't come in time".to_owned()),
             Self::Gone(why) => (StatusCode::GONE, why),
             Self::Unavailable(why) => {
                 tracing::warn!(error = why, "failed to answer a worker");

@@ -2,6 +2,7 @@
 
 use axum::{
     Json,
+    body::Body,
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
 };
@@ -15,10 +16,14 @@ use plugins::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Attempts, Shared, auth, error::Error};
+use super::{Attempts, Shared, auth, body, error::Error};
 
 /// The longest name that a machine may give itself.
 const NAME_BYTES_MAX: usize = 250;
+/// The longest bodies. The first is read of anybody.
+const ENROL_BYTES_MAX: usize = 4 << 10;
+const REGISTER_BYTES_MAX: usize = 64 << 10;
+const RUN_BYTES_MAX: usize = 1 << 20;
 
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Error> {
     serde_json::from_slice(body)
@@ -35,9 +40,9 @@ fn known(format: u32) -> Result<(), Error> {
 
 pub(super) async fn enrol<A: Attempts>(
     State(state): State<Shared<A>>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Enrolled>, Error> {
-    let Enrol { token, name } = read(&body)?;
+    let Enrol { token, name } = read(&body::read(body, ENROL_BYTES_MAX).await?)?;
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return Err(Error::BadRequest(format!("`name` must have 1 to {NAME_BYTES_MAX} bytes")));
     }
@@ -55,12 +60,20 @@ pub(super) async fn enrol<A: Attempts>(
 pub(super) async fn register<A: Attempts>(
     State(state): State<Shared<A>>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Registered>, Error> {
     let credential = auth::machine(&state, &headers).await?;
-    let Register { format, spec, labels, release } = read(&body)?;
+    let Register { format, spec, labels, release } = read(&body::read(body, REGISTER_BYTES_MAX).await?)?;
     known(format)?;
     let spec = credential.limits.cut(spec);
+    if spec.tenants.as_ref().is_none_or(|tenants| tenants.len() != 1) {
+        // Attempts of two tenants would be the same user.
+        return Err(Error::Forbidden(
+            "this machine's enrolment doesn't say whose attempts it may run: enrol it anew with `updraft workers enrol \
+             --tenant NAME`"
+                .to_owned(),
+        ));
+    }
     let (shard, proof) = (state.shard, state.keys.worker(spec.worker));
     let known = worker::present(&state.db, spec.worker).await?;
     match known.map(|known| known.credential) {
@@ -85,6 +98,15 @@ pub(super) async fn register<A: Attempts>(
     Ok(Json(Registered { spec, shard, proof }))
 }
 
+pub(super) async fn look<A: Attempts>(
+    State(state): State<Shared<A>>,
+    headers: HeaderMap,
+    Path(id): Path<WorkerId>,
+) -> Result<StatusCode, Error> {
+    auth::worker(&state, &headers, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 pub(super) async fn leave<A: Attempts>(
     State(state): State<Shared<A>>,
     headers: HeaderMap,
@@ -101,10 +123,10 @@ pub(super) async fn run<A: Attempts>(
     State(state): State<Shared<A>>,
     headers: HeaderMap,
     Path(id): Path<WorkerId>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Ran<AttemptContext>>, Error> {
     auth::worker(&state, &headers, id).await?;
-    let Run { format, tickets } = read(&body)?;
+    let Run { format, tickets } = read(&body::read(body, RUN_BYTES_MAX).await?)?;
     known(format)?;
     if tickets.len() > TICKETS_MAX {
         return Err(Error::BadRequest(format!("at most {TICKETS_MAX} tickets are taken at once")));

@@ -149,7 +149,7 @@ impl SourceCode for Excerpt {
             (self.starts[first], to, first, 0)
         };
         let data = &self.text.as_bytes()[from..to];
-        let lines = data.iter().filter(|byte| **byte == b'\n').count();
+        let lines = self.text[from..to].matches('\n').count();
         let place = SourceSpan::from((from, to - from));
         let contents = MietteSpanContents::new_named(self.path.clone(), data, place, line, column, lines);
         Ok(Box::new(contents))

@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Beat, Command, Event, Options, Sharing,
+    Beat, Command, Event, Options, Sharing, believe,
     hearing::Hearing,
     lock,
     receipts::{Ack, Deliveries},
@@ -454,7 +454,7 @@ impl Service {
         }
         let event = match news {
             News::Reports(reports) => {
-                let reports = self.proved(worker, reports);
+                let reports = self.proved(worker, reports).await;
                 let keys: Vec<_> = reports.iter().map(|r| (r.dispatch, r.member, r.seq)).collect();
                 self.deliveries.came(tag, worker, &keys);
                 self.origins.extend(keys.iter().map(|(dispatch, member, _)| ((*dispatch, *member), worker)));
@@ -469,7 +469,8 @@ impl Service {
         Ok(self.tell(event).await)
     }
 
-    fn proved(&mut self, worker: WorkerId, reports: Vec<Proved>) -> Vec<engine::dispatch::Report> {
+    /// The reports that are about dispatches of the worker, as far as they are believed.
+    async fn proved(&mut self, worker: WorkerId, reports: Vec<Proved>) -> Vec<engine::dispatch::Report> {
         let keys = &self.options.keys;
         let all = reports.len();
         let proved: Vec<_> = reports
@@ -481,7 +482,25 @@ impl Service {
             tracing::error!(%worker, unproved = all - proved.len(), "a worker reported dispatches that aren't its own");
             lock(&self.shared).counts.unproved += (all - proved.len()) as u64;
         }
-        proved
+        let believe = |reports: Vec<_>, kept: &dyn super::Kept| {
+            let believed = |report: engine::dispatch::Report| {
+                let dispatch = report.dispatch;
+                believe::believed(report, kept)
+                    // The worker sends it again.
+                    .inspect_err(|error| tracing::warn!(%dispatch, %error, "a result can't be looked at"))
+                    .ok()
+            };
+            reports.into_iter().filter_map(believed).collect::<Vec<_>>()
+        };
+        let kept = self.options.kept.clone();
+        if !proved.iter().any(believe::needs_files) {
+            return believe(proved, &*kept);
+        }
+        let looked = tokio::task::spawn_blocking(move || believe(proved, &*kept)).await;
+        looked.unwrap_or_else(|error| {
+            tracing::error!(%error, "reports could not be looked at; their worker sends them again");
+            Vec::new()
+        })
     }
 
     /// Takes a heartbeat. None if a newer one was here, or the worker's last word: it was delayed or delivered again, and
@@ -605,17 +624,21 @@ mod tests {
     use super::*;
     use crate::log::LogChunk;
 
-    struct NoLogs;
+    struct Nothing;
 
-    impl super::super::Logs for NoLogs {
-        fn read(&self, _: DispatchId, _: u32, _: u64) -> std::io::Result<Option<LogChunk>> {
+    impl super::super::Kept for Nothing {
+        fn log(&self, _: DispatchId, _: u32, _: u64) -> std::io::Result<Option<LogChunk>> {
+            Ok(None)
+        }
+
+        fn result(&self, _: DispatchId, _: &str) -> std::io::Result<Option<super::super::StoredResult>> {
             Ok(None)
         }
     }
 
     fn service() -> Service {
-        let (keys, logs) = (Keys::new(&[7; 32]), Arc::new(NoLogs));
-        let options = Options { url: String::new(), shard: ShardId::DEFAULT, epoch: 3, keys, logs };
+        let (keys, kept) = (Keys::new(&[7; 32]), Arc::new(Nothing));
+        let options = Options { url: String::new(), shard: ShardId::DEFAULT, epoch: 3, keys, kept };
         let ((_, commands), (events, _)) = (mpsc::channel(1), mpsc::channel(1));
         let shared = Sharing::default();
         lock(&shared).now = Timestamp(100);

@@ -1,6 +1,10 @@
 //! The worker's client of the task API.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use dags::ids::{BundleId, WorkerId};
 use engine::execution::{Enrol, Enrolled, FORMAT, Ran, Register, Registered, Run, Stored, Ticket};
@@ -9,7 +13,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::{archive, log::LogLine};
+use crate::{archive, broker, clock};
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -17,6 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Waits between two tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// How often a bundle may break off on its way.
+const BROKEN_MAX: u32 = 5;
 /// The largest packed bundle.
 const BUNDLE_BYTES_MAX: usize = 128 << 20;
 
@@ -24,11 +30,16 @@ const BUNDLE_BYTES_MAX: usize = 128 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// The URL.
-    #[error("can't use {0:?} as the URL of the task API: write `https://HOST:PORT` or `http://HOST:PORT`")]
+    #[error(
+        "can't use {0:?} as the URL of the task API: write `https://HOST:PORT`, or `http://HOST:PORT` if the host is this machine"
+    )]
     Url(String),
     /// It can't be reached, or has no answer now; trying again may help.
     #[error("the task API can't be reached: {0}")]
     Unavailable(String),
+    /// It is there but can't do this now; trying again may help.
+    #[error("the task API fails: {0}")]
+    Failing(String),
     /// It refuses for good.
     #[error("the task API refused ({status}): {detail}")]
     Refused {
@@ -43,6 +54,9 @@ pub enum ApiError {
     /// What it sent is no bundle.
     #[error(transparent)]
     Bundle(#[from] archive::Error),
+    /// A bundle broke off again and again.
+    #[error("the bundle broke off {BROKEN_MAX} times, the last time because: {0}")]
+    BrokeOff(String),
 }
 
 impl ApiError {
@@ -51,8 +65,18 @@ impl ApiError {
         matches!(self, Self::Refused { status: 410, .. })
     }
 
+    /// Whether the worker's own credential is worth nothing any more, so that nothing that runs here can be told about.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Refused { status: 401 | 403 | 410, .. })
+    }
+
+    /// Whether it refuses what was sent to it.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+
     fn passes(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Failing(_))
     }
 }
 
@@ -87,6 +111,8 @@ impl Api {
         if !matches!(base.scheme(), "http" | "https")
             || base.host_str().is_none()
             || !base.username().is_empty()
+            // Credentials, and the secrets of connections, would be in the clear.
+            || base.scheme() == "http" && !broker::is_loopback(base.host_str().unwrap_or_default())
         {
             return Err(wrong());
         }
@@ -129,7 +155,7 @@ impl Api {
             .unwrap_or(body);
         let later = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         Err(if later {
-            ApiError::Unavailable(format!("it answers {status}: {detail}"))
+            ApiError::Failing(format!("it answers {status}: {detail}"))
         } else {
             ApiError::Refused { status: status.as_u16(), detail }
         })
@@ -156,6 +182,12 @@ impl Api {
         }
     }
 
+    /// Asks once whether the worker still may be one.
+    pub(crate) async fn look(&self, worker: WorkerId) -> Result<(), ApiError> {
+        let request = self.request(Method::GET, &format!("workers/{worker}"))?;
+        self.send(request.timeout(CONNECT_TIMEOUT)).await.map(drop)
+    }
+
     /// The worker ends.
     pub(crate) async fn leave(&self, worker: WorkerId) -> Result<(), ApiError> {
         self.send(self.request(Method::DELETE, &format!("workers/{worker}"))?).await.map(drop)
@@ -173,30 +205,31 @@ impl Api {
             .await
     }
 
-    /// Stores a piece of a member's log; repeating it changes nothing.
+    /// Stores a piece of a member's log, lines of JSON; repeating it changes nothing.
     pub(crate) async fn put_log(
         &self,
         token: &str,
         member: u32,
         offset: u64,
-        lines: &[LogLine],
+        lines: Vec<u8>,
         last: bool,
+        failing_max: Duration,
     ) -> Result<(), ApiError> {
-        let mut body = Vec::new();
-        for line in lines {
-            serde_json::to_writer(&mut body, line).map_err(|error| ApiError::Answer(error.to_string()))?;
-            body.push(b'\n');
-        }
         let path = format!("attempt/log/{member}?offset={offset}&last={last}");
-        retry("store a log", || async {
-            self.send(self.for_attempt(Method::PUT, &path, token)?.body(body.clone())).await.map(drop)
+        retry_for("store a log", failing_max, || async {
+            self.send(self.for_attempt(Method::PUT, &path, token)?.body(lines.clone())).await.map(drop)
         })
         .await
     }
 
     /// Stores a large result.
-    pub(crate) async fn put_result(&self, token: &str, text: Vec<u8>) -> Result<String, ApiError> {
-        let stored: Stored = retry("store a result", || async {
+    pub(crate) async fn put_result(
+        &self,
+        token: &str,
+        text: Vec<u8>,
+        failing_max: Duration,
+    ) -> Result<String, ApiError> {
+        let stored: Stored = retry_for("store a result", failing_max, || async {
             self.json(self.for_attempt(Method::PUT, "attempt/result", token)?.body(text.clone())).await
         })
         .await?;
@@ -205,19 +238,28 @@ impl Api {
 
     /// Fetches the bundle of an attempt's run into a folder.
     pub(crate) async fn bundle(&self, token: &str, bundle: &BundleId, folder: &Path) -> Result<(), ApiError> {
+        let broken = AtomicU32::new(0);
         let packed = retry("fetch a bundle", || async {
             let request = self.for_attempt(Method::GET, &format!("attempt/bundle/{bundle}"), token)?;
             let mut response = self.send(request.timeout(10 * TIMEOUT)).await?;
             let mut packed = Vec::new();
-            while let Some(chunk) =
-                response.chunk().await.map_err(|error| ApiError::Unavailable(chain(&error)))?
-            {
-                if packed.len() + chunk.len() > BUNDLE_BYTES_MAX {
-                    return Err(ApiError::Answer(format!("a bundle of more than {BUNDLE_BYTES_MAX} bytes")));
+            loop {
+                match response.chunk().await {
+                    Ok(Some(chunk)) if packed.len() + chunk.len() > BUNDLE_BYTES_MAX => {
+                        return Err(ApiError::Answer(format!(
+                            "a bundle of more than {BUNDLE_BYTES_MAX} bytes"
+                        )));
+                    }
+                    Ok(Some(chunk)) => packed.extend_from_slice(&chunk),
+                    Ok(None) => return Ok(packed),
+                    // It began to answer, so it's there: this may be a fault that stays.
+                    Err(error) => {
+                        let why = chain(&error);
+                        let again = broken.fetch_add(1, Ordering::Relaxed) + 1 < BROKEN_MAX;
+                        return Err(if again { ApiError::Unavailable(why) } else { ApiError::BrokeOff(why) });
+                    }
                 }
-                packed.extend_from_slice(&chunk);
             }
-            Ok(packed)
         })
         .await?;
         let (folder, bundle) = (folder.to_owned(), bundle.clone());
@@ -232,12 +274,28 @@ async fn retry<T, F: Future<Output = Result<T, ApiError>>>(
     doing: &str,
     ask: impl Fn() -> F,
 ) -> Result<T, ApiError> {
-    let mut wait = BACKOFF.0;
+    retry_for(doing, Duration::MAX, ask).await
+}
+
+/// Repeats what fails for now, as long as the API can't be reached, and so long after it first answered that it can't do it:
+/// while it is away everything waits, but what it can't do may be a fault of this one thing that stays.
+async fn retry_for<T, F: Future<Output = Result<T, ApiError>>>(
+    doing: &str,
+    failing_max: Duration,
+    ask: impl Fn() -> F,
+) -> Result<T, ApiError> {
+    let (mut wait, mut failing) = (BACKOFF.0, None);
     loop {
         match ask().await {
             Err(error) if error.passes() => {
+                if matches!(error, ApiError::Failing(_)) {
+                    let since = *failing.get_or_insert_with(clock::monotonic);
+                    if since.elapsed() >= failing_max {
+                        return Err(error);
+                    }
+                }
                 tracing::warn!(%error, "failed to {doing}; trying again");
-                crate::clock::sleep(wait).await;
+                clock::sleep(wait).await;
                 wait = BACKOFF.1.min(wait * 2);
             }
             outcome => return outcome,
@@ -261,8 +319,13 @@ mod tests {
 
     #[test]
     fn a_url_is_checked_and_a_credential_is_never_shown() {
-        for wrong in ["host:1", "ftp://h", "http://u:p@h", "unix:/x"] {
+        for wrong in
+            ["host:1", "ftp://h", "http://u:p@h", "unix:/x", "http://10.0.0.1:1", "http://127.0.0.1.example"]
+        {
             assert!(matches!(Api::new(wrong, String::new()), Err(ApiError::Url(_))), "{wrong}");
+        }
+        for right in ["https://updraft.example", "http://localhost:1", "http://[::1]:1"] {
+            assert!(Api::new(right, String::new()).is_ok(), "{right}");
         }
         let api = Api::new("http://127.0.0.1:1", "updraft_worker_x".to_owned()).unwrap();
         assert_eq!(format!("{api:?}"), "Api(http://127.0.0.1:1/execution/)");

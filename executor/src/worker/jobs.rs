@@ -1,43 +1,83 @@
-//! What a worker does beside its loop: asks for attempts, fetches bundles, starts, carries logs and results.
+//! What a worker does beside its loop: asks for attempts, starts them, carries logs and results.
 //!
-//! A job tries until it is done or refused, and is dropped with the worker.
+//! A job tries until it is done, refused or has tried for too long, and is dropped with the worker.
 
 use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
+    fs::File,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
-use dags::ids::{BundleId, DispatchId, WorkerId};
+use dags::ids::{DispatchId, WorkerId};
 use engine::{
-    dispatch::{News, Report, ResultRef},
+    dispatch::{News, Outcome, Report, ResultRef},
     execution::{Answer, Go, Ticket},
 };
 use plugins::context::AttemptContext;
-use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     api::{Api, ApiError},
+    bundles::Bundles,
     runner::Runner,
 };
-use crate::{Work, contract, log::LogLine};
+use crate::{Work, clock, contract, log::LogLine};
 
-/// How much of a log is sent at once.
-const LOG_BYTES: usize = 64 * 1024;
+/// How much of a log is sent at once, as JSON; the service takes four times as much.
+const LOG_BYTES: usize = 256 * 1024;
+/// How long the service may fail to store a piece of a log: of an attempt that runs, which is looked at again, and of one that
+/// has ended.
+const LOG_MAX: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(1));
+/// How long the service may fail to store a result. Its attempt can't be a success without it.
+const RESULT_MAX: Duration = Duration::from_mins(10);
+/// How long the supervisor may be away before the machine counts as unable to run anything.
+const SUPERVISOR_MAX: Duration = Duration::from_secs(30);
+/// Between two tries to reach it.
+const SUPERVISOR_AGAIN: Duration = Duration::from_millis(200);
 
 /// What came of a job.
 #[derive(Debug)]
 pub(super) enum Done {
     /// The answers about tickets.
     Asked(Vec<(DispatchId, Answer<AttemptContext>)>),
-    /// A dispatch was handed over, or can't be for that reason.
-    Started(DispatchId, Result<(), String>),
-    /// A running member's log was carried so far.
-    Logged(DispatchId, u32, u64),
+    /// The service doesn't answer about these tickets, nor about any others.
+    Refused(Vec<DispatchId>, ApiError),
+    /// The worker was looked at: why it may be one no more, if it was said so.
+    Looked(Option<ApiError>),
+    /// It is time to ask about a ticket again.
+    Again(DispatchId),
+    /// A dispatch was handed over, or wasn't; what keeps its bundle here.
+    Started(DispatchId, Option<Arc<File>>, Result<(), NotStarted>),
+    /// A running member's log was carried so far, and may go on.
+    Logged { dispatch: DispatchId, member: u32, next: u64, over: bool },
     /// Log and result of a member that has ended are stored; its report as it is to be told.
     Ended(Box<Report>),
+    /// This machine can't run anything.
+    Unable(String),
     /// Nothing follows.
     Nothing,
+}
+
+/// A dispatch of which not all members were handed over.
+#[derive(Debug)]
+pub(super) struct NotStarted {
+    /// So many may have been.
+    pub(super) handed: u32,
+    pub(super) why: Why,
+}
+
+#[derive(Debug)]
+pub(super) enum Why {
+    /// The start was ended.
+    Ended,
+    /// It can't be started, here or elsewhere.
+    Failed(String),
+    /// This machine can't start anything.
+    Unable(String),
 }
 
 /// What jobs work with.
@@ -46,99 +86,107 @@ pub(super) struct Jobs {
     pub(super) worker: WorkerId,
     pub(super) api: Api,
     pub(super) runner: Runner,
-    pub(super) bundles: PathBuf,
+    pub(super) bundles: Arc<Bundles>,
     pub(super) results: PathBuf,
-    /// One fetch at a time for each bundle.
-    pub(super) fetching: Arc<Mutex<BTreeMap<BundleId, Arc<Mutex<()>>>>>,
 }
 
 impl Jobs {
     pub(super) async fn ask(self, tickets: Vec<Ticket>) -> Done {
         let ids: Vec<DispatchId> = tickets.iter().map(|ticket| ticket.dispatch).collect();
-        let refused =
-            |reason: String| ids.iter().map(move |id| (*id, Answer::Missing { reason: reason.clone() }));
         match self.api.run(self.worker, tickets).await {
             Ok(ran) if ran.answers.len() == ids.len() => {
-                Done::Asked(ids.iter().copied().zip(ran.answers).collect())
+                Done::Asked(ids.into_iter().zip(ran.answers).collect())
             }
-            Ok(_) => {
-                Done::Asked(refused("the task API answered about other dispatches".to_owned()).collect())
-            }
-            // The worker isn't known any more: what it was sent goes to others.
-            Err(error) if error.is_gone() => Done::Asked(ids.iter().map(|id| (*id, Answer::Gone)).collect()),
-            Err(error) => Done::Asked(refused(error.to_string()).collect()),
+            Ok(_) => Done::Refused(ids, ApiError::Answer("about other dispatches".to_owned())),
+            Err(error) => Done::Refused(ids, error),
         }
     }
 
-    pub(super) async fn start(self, go: Go<AttemptContext>) -> Done {
-        let id = go.dispatch.id;
-        Done::Started(id, self.try_start(go).await)
+    pub(super) async fn look(self) -> Done {
+        Done::Looked(self.api.look(self.worker).await.err().filter(ApiError::is_final))
     }
 
-    async fn try_start(&self, go: Go<AttemptContext>) -> Result<(), String> {
+    pub(super) async fn wait(self, dispatch: DispatchId, wait: Duration) -> Done {
+        clock::sleep(wait).await;
+        Done::Again(dispatch)
+    }
+
+    /// Fetches the bundle and hands all members over, unless `end` comes first.
+    pub(super) async fn start(self, go: Go<AttemptContext>, end: CancellationToken) -> Done {
+        let (id, handed, mut lock) = (go.dispatch.id, AtomicU32::new(0), None);
+        let outcome = tokio::select! {
+            biased;
+            () = end.cancelled() => Err(Why::Ended),
+            outcome = self.try_start(go, &mut lock, &handed) => outcome,
+        };
+        let handed = handed.into_inner();
+        Done::Started(id, lock, outcome.map_err(|why| NotStarted { handed, why }))
+    }
+
+    async fn try_start(
+        &self,
+        go: Go<AttemptContext>,
+        lock: &mut Option<Arc<File>>,
+        handed: &AtomicU32,
+    ) -> Result<(), Why> {
         let Go { token, dispatch, context } = go;
         let bundle_dir = match self.runner {
             Runner::Local(_) => {
-                self.bundle(&token, &dispatch.bundle).await.map_err(|error| error.to_string())?
+                let found = self.bundles.get(&self.api, &token, &dispatch.bundle).await;
+                let used = found.map_err(|error| Why::Failed(format!("its bundle isn't here: {error}")))?;
+                *lock = Some(used.lock);
+                used.folder
             }
             Runner::Noop(_) => PathBuf::new(),
         };
         for member in 0..dispatch.members.max(1) {
             let context = AttemptContext { member, bundle_dir: bundle_dir.clone(), ..context.clone() };
             let work = Work { dispatch: dispatch.clone(), context };
+            let since = clock::monotonic();
             loop {
+                // From here on the supervisor may have it, also if this is dropped.
+                handed.store(member + 1, Ordering::Relaxed);
                 match self.runner.submit(work.clone()).await {
                     Ok(()) => break,
                     Err(contract::Error::Unavailable(reason)) => {
+                        handed.store(member, Ordering::Relaxed);
+                        if since.elapsed() >= SUPERVISOR_MAX {
+                            return Err(Why::Unable(format!("its supervisor can't be reached: {reason}")));
+                        }
                         tracing::warn!(
                             tenant.id = %dispatch.tenant, dag.id = %dispatch.dag_id, run.id = %dispatch.run,
                             task.id = %dispatch.task_id, attempt = %dispatch.id.attempt, dispatch = %dispatch.id,
                             reason, "an attempt waits for the supervisor"
                         );
-                        crate::clock::sleep(std::time::Duration::from_millis(200)).await;
+                        clock::sleep(SUPERVISOR_AGAIN).await;
                     }
-                    Err(error) => return Err(error.to_string()),
+                    Err(error) => {
+                        handed.store(member, Ordering::Relaxed);
+                        return Err(Why::Failed(error.to_string()));
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    /// The folder of a bundle, fetched if it isn't there.
-    async fn bundle(&self, token: &str, bundle: &BundleId) -> Result<PathBuf, ApiError> {
-        let plain = !bundle.0.is_empty() && bundle.0.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !plain {
-            return Err(ApiError::Answer(format!("{bundle:?} is no bundle's address")));
-        }
-        let folder = self.bundles.join(&*bundle.0);
-        if is_there(&folder).await {
-            return Ok(folder);
-        }
-        let turn = self.fetching.lock().await.entry(bundle.clone()).or_default().clone();
-        let _turn = turn.lock().await;
-        if !is_there(&folder).await {
-            let beside = folder.with_extension(format!("{}.part", self.worker));
-            let io = |error: std::io::Error| ApiError::Answer(format!("the bundle can't be stored: {error}"));
-            if is_there(&beside).await {
-                tokio::fs::remove_dir_all(&beside).await.map_err(io)?;
-            }
-            self.api.bundle(token, bundle, &beside).await?;
-            match tokio::fs::rename(&beside, &folder).await {
-                Ok(()) => {}
-                // Another worker of this folder was quicker, with the same content.
-                Err(_) if is_there(&folder).await => {}
-                Err(error) => return Err(io(error)),
-            }
-        }
-        self.fetching.lock().await.remove(bundle);
-        Ok(folder)
-    }
-
     pub(super) async fn kill(self, kill: engine::dispatch::Kill) -> Done {
-        if let Err(error) = self.runner.kill(kill).await {
-            tracing::warn!(%error, "a dispatch can't be ended now; its owner asks again");
+        let since = clock::monotonic();
+        loop {
+            match self.runner.kill(kill.clone()).await {
+                Ok(()) => return Done::Nothing,
+                Err(contract::Error::Unavailable(_)) if since.elapsed() < SUPERVISOR_MAX => {
+                    clock::sleep(SUPERVISOR_AGAIN).await;
+                }
+                Err(contract::Error::Unavailable(reason)) => {
+                    return Done::Unable(format!("its supervisor can't be reached: {reason}"));
+                }
+                Err(error) => {
+                    tracing::error!(dispatch = %kill.id, %error, "a dispatch can't be ended");
+                    return Done::Nothing;
+                }
+            }
         }
-        Done::Nothing
     }
 
     pub(super) async fn forget(self, dispatch: DispatchId, member: u32) -> Done {
@@ -150,29 +198,38 @@ impl Jobs {
 
     /// Carries what a running member has written since.
     pub(super) async fn log(self, token: String, dispatch: DispatchId, member: u32, from: u64) -> Done {
-        match self.carry_log(&token, dispatch, member, from, false).await {
-            Ok(next) => Done::Logged(dispatch, member, next),
-            Err(error) => {
-                tracing::warn!(attempt = %dispatch.attempt, %dispatch, member, %error, "a piece of a log can't be carried");
-                Done::Logged(dispatch, member, from)
-            }
+        let mut next = from;
+        let carried = self.carry_log(&token, dispatch, member, &mut next, false).await;
+        if let Err(error) = &carried {
+            tracing::warn!(attempt = %dispatch.attempt, %dispatch, member, %error, "a piece of a log can't be carried");
         }
+        let over = carried.is_err_and(|error| error.is_refusal());
+        Done::Logged { dispatch, member, next, over }
     }
 
-    /// Carries the rest of the log and the result of a member that has ended.
+    /// Carries the result and the rest of the log of a member that has ended. Neither holds up its end for ever.
     pub(super) async fn end(self, token: Option<String>, mut report: Report, from: u64) -> Done {
         if let Some(token) = token {
             let (dispatch, member) = (report.dispatch, report.member);
-            if let Err(error) = self.carry_log(&token, dispatch, member, from, true).await {
-                tracing::warn!(attempt = %dispatch.attempt, %dispatch, member, %error, "the rest of a log can't be carried");
-            }
-            if let Err(error) = self.carry_result(&token, &report).await
-                && let News::Ended(end) = &mut report.news
-                && !error.is_gone()
-            {
-                end.outcome = engine::dispatch::Outcome::Failed;
-                end.reason = Some(format!("its result can't be stored: {error}"));
-                (end.result, end.mapped_length) = (None, None);
+            let stored = self.carry_result(&token, &report).await;
+            let mut next = from;
+            let logged = self.carry_log(&token, dispatch, member, &mut next, true).await;
+            if let News::Ended(end) = &mut report.news {
+                if let Err(error) = stored
+                    && !error.is_gone()
+                {
+                    end.outcome = Outcome::Failed;
+                    end.reason = Some(format!("its result can't be stored: {error}"));
+                    (end.result, end.mapped_length) = (None, None);
+                }
+                if let Err(error) = logged
+                    && !error.is_gone()
+                {
+                    tracing::warn!(attempt = %dispatch.attempt, %dispatch, member, %error, "the rest of a log is lost");
+                    let note = format!("the rest of its log couldn't be stored: {error}");
+                    end.reason =
+                        Some(end.reason.take().map_or_else(|| note.clone(), |why| format!("{why}; {note}")));
+                }
             }
         }
         Done::Ended(Box::new(report))
@@ -183,7 +240,7 @@ impl Jobs {
         let Some(ResultRef::Stored { digest, .. }) = &end.result else { return Ok(()) };
         let text = tokio::fs::read(self.results.join(digest)).await;
         let text = text.map_err(|error| ApiError::Answer(format!("it can't be read: {error}")))?;
-        let stored = self.api.put_result(token, text).await?;
+        let stored = self.api.put_result(token, text, RESULT_MAX).await?;
         if stored == *digest {
             Ok(())
         } else {
@@ -191,28 +248,28 @@ impl Jobs {
         }
     }
 
+    /// Carries a log from `next` on, which grows as pieces of it are stored.
     async fn carry_log(
         &self,
         token: &str,
         dispatch: DispatchId,
         member: u32,
-        from: u64,
+        next: &mut u64,
         last: bool,
-    ) -> Result<u64, ApiError> {
-        let mut next = from;
+    ) -> Result<(), ApiError> {
         loop {
-            let chunk = match self.runner.logs(dispatch, member, next).await {
+            let chunk = match self.runner.logs(dispatch, member, *next).await {
                 Ok(Some(chunk)) => chunk,
-                Ok(None) => return Ok(next),
+                Ok(None) => return Ok(()),
                 Err(error) => return Err(ApiError::Answer(error.to_string())),
             };
-            let end = chunk.complete || chunk.next <= next;
+            let end = chunk.complete || chunk.next <= *next;
             if !chunk.lines.is_empty() || last && end {
                 self.put(token, member, next, &chunk.lines, last && end).await?;
             }
-            next = chunk.next.max(next);
+            *next = chunk.next.max(*next);
             if end {
-                return Ok(next);
+                return Ok(());
             }
         }
     }
@@ -222,22 +279,23 @@ impl Jobs {
         &self,
         token: &str,
         member: u32,
-        from: u64,
+        next: &mut u64,
         lines: &[LogLine],
         last: bool,
     ) -> Result<(), ApiError> {
-        let (mut first, mut bytes, mut offset) = (0, 0, from);
-        for (n, line) in lines.iter().enumerate() {
-            bytes += line.text.len();
-            if bytes >= LOG_BYTES && n + 1 < lines.len() {
-                self.api.put_log(token, member, offset, &lines[first..=n], false).await?;
-                (first, bytes, offset) = (n + 1, 0, lines[n + 1].offset);
+        let most = if last { LOG_MAX.1 } else { LOG_MAX.0 };
+        let mut piece = Vec::new();
+        for line in lines {
+            let before = piece.len();
+            serde_json::to_writer(&mut piece, line).map_err(|error| ApiError::Answer(error.to_string()))?;
+            piece.push(b'\n');
+            if piece.len() > LOG_BYTES && before > 0 {
+                let rest = piece.split_off(before);
+                let piece = std::mem::replace(&mut piece, rest);
+                self.api.put_log(token, member, *next, piece, false, most).await?;
+                *next = line.offset;
             }
         }
-        self.api.put_log(token, member, offset, &lines[first..], last).await
+        self.api.put_log(token, member, *next, piece, last, most).await
     }
-}
-
-async fn is_there(folder: &Path) -> bool {
-    tokio::fs::try_exists(folder).await.unwrap_or(false)
 }

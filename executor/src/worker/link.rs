@@ -17,11 +17,11 @@ use lapin::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::watch::Watch;
+use super::{held::Told, watch::Watch};
 use crate::{
     broker::{self, Sent, Session},
     clock,
-    fleet::wire::{self, Beat, Down, News, Proved, Up},
+    fleet::wire::{self, Beat, Down, News, Up},
 };
 
 /// Deliveries that may be unacknowledged.
@@ -37,7 +37,7 @@ const WAITING_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) enum Out {
     /// Sent until the broker has it.
-    Reports(Vec<Proved>),
+    Reports(Vec<Told>),
     /// Sent once: the next one says more.
     Beat(Beat),
 }
@@ -55,10 +55,10 @@ pub(super) struct Link {
     /// What was read and waits for room.
     read: VecDeque<Down>,
     /// Reports that the broker didn't take.
-    again: VecDeque<Vec<Proved>>,
+    again: VecDeque<Vec<Told>>,
     watch: Watch,
     /// Reports that are on their way to it, by number.
-    under_way: BTreeMap<u64, Vec<Proved>>,
+    under_way: BTreeMap<u64, Vec<Told>>,
     sent: u64,
 }
 
@@ -190,8 +190,9 @@ impl Link {
         let n = self.sent;
         let news = match out {
             Out::Reports(reports) => {
-                self.under_way.insert(n, reports.clone());
-                News::Reports(reports)
+                let proved = reports.iter().map(|told| told.proved.clone()).collect();
+                self.under_way.insert(n, reports);
+                News::Reports(proved)
             }
             Out::Beat(beat) => News::Beat(beat),
         };

@@ -21,27 +21,33 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Options,
-    held::{Dispatched, list},
-    jobs::{Done, Jobs},
+    bundles::Bundles,
+    held::{Dispatched, Told, list},
+    jobs::{Done, Jobs, NotStarted, Why},
     link::Out,
     runner::Runner,
     watch::Watch,
 };
 use crate::{
     clock,
-    fleet::wire::{Beat, Down, Mark, Order, Proved},
+    fleet::wire::{Beat, Down, Mark, Order},
 };
+
+mod leaving;
 
 /// The time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How often a worker makes sure that it still may be one, in heartbeats.
+const LOOKS_EACH: u32 = 2;
 /// How often running members' logs are looked at.
 const LOOK_AT_LOGS: Duration = Duration::from_secs(1);
 /// Tickets that are asked about at once, and how many such requests are under way.
 const TICKETS_AT_ONCE: usize = 64;
 const ASKS_AT_ONCE: usize = 4;
-/// Reports of one message.
+/// Reports of one message, and their bytes: one that is larger than that goes alone.
 const REPORTS_AT_ONCE: usize = 500;
-/// The grace of what is given back when a drain has taken too long.
+const MESSAGE_BYTES: usize = 1 << 20;
+/// The grace of what is given back when a drain has taken too long, or a gang couldn't be started whole.
 const DRAIN_GRACE: Span = Span::seconds(10);
 /// How long the end of what was given back may take to be confirmed.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(30);
@@ -57,15 +63,22 @@ pub(super) struct Runtime {
     /// Heartbeats so far.
     beats: u64,
     to_ask: VecDeque<Ticket>,
+    /// Tickets whose answer was "later": each is asked about alone, so that it holds up no other.
+    to_ask_alone: VecDeque<Ticket>,
     asking: usize,
     tasks: JoinSet<Done>,
     outbox: VecDeque<Out>,
     /// Reports that go with the next message.
-    reports: Vec<Proved>,
+    reports: Vec<Told>,
     draining: bool,
+    drain_over: Option<Instant>,
     leaving: bool,
     gave_back: bool,
     watch: Watch,
+    /// Why it can't do its work, if it can't.
+    unable: Option<String>,
+    /// Heartbeats until the worker is looked at; none while it is.
+    look_in: Option<u32>,
 }
 
 enum Turn {
@@ -91,9 +104,8 @@ impl Runtime {
             worker,
             api: options.api.clone(),
             runner,
-            bundles: options.data.join("bundles"),
+            bundles: Arc::new(Bundles::new(options.data.join("bundles"))),
             results: options.data.join("run").join(worker.to_string()).join("objects"),
-            fetching: Arc::default(),
         };
         Self {
             jobs,
@@ -103,37 +115,40 @@ impl Runtime {
             seen: Mark::default(),
             beats: 0,
             to_ask: VecDeque::new(),
+            to_ask_alone: VecDeque::new(),
             asking: 0,
             tasks: JoinSet::new(),
             outbox: VecDeque::new(),
             reports: Vec::new(),
             draining: false,
+            drain_over: None,
             leaving: false,
             gave_back: false,
             watch: options.watch.clone(),
+            unable: None,
+            look_in: Some(LOOKS_EACH),
         }
     }
 
-    /// Works until everything has ended after `drain`, or until `cancel`.
+    /// Works until everything has ended after `drain`, or until `cancel`. Returns why it stopped by itself, if it did.
     pub(super) async fn work(
         mut self,
         mut orders: mpsc::Receiver<Down>,
         mut reports: mpsc::Receiver<Report>,
         drain: CancellationToken,
         cancel: CancellationToken,
-    ) {
+    ) -> Option<String> {
         let mut beat = tokio::time::interval(HEARTBEAT);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut logs = tokio::time::interval(LOOK_AT_LOGS);
         logs.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut drain_over = None;
         loop {
             self.ask();
             self.pack();
             if self.is_over() {
-                return;
+                return self.unable;
             }
-            let give_back = drain_over;
+            let give_back = self.drain_over;
             let turn = tokio::select! {
                 () = cancel.cancelled() => Turn::Stop,
                 down = orders.recv() => down.map_or(Turn::Stop, Turn::Orders),
@@ -160,7 +175,7 @@ impl Runtime {
                 () = until(give_back), if give_back.is_some() => Turn::DrainOver,
             };
             match turn {
-                Turn::Stop => return,
+                Turn::Stop => return self.unable,
                 Turn::Orders(down) => self.obey(down),
                 Turn::Report(report) => {
                     self.report(report);
@@ -173,22 +188,21 @@ impl Runtime {
                 Turn::Done(done) => self.done(done),
                 Turn::Room => {}
                 Turn::Beat => {
+                    self.look();
                     self.repeat(false);
                     self.beat();
                 }
                 Turn::Logs => self.look_at_logs(),
                 Turn::Drain => {
                     tracing::info!(held = self.held.len(), "draining: nothing new is taken");
-                    self.draining = true;
-                    drain_over = Some(clock::monotonic() + self.drain_max);
-                    self.beat();
+                    self.drain(self.drain_max);
                 }
                 Turn::DrainOver if self.gave_back => {
                     tracing::warn!("nobody confirms what has ended: the worker leaves all the same");
-                    return;
+                    return self.unable;
                 }
                 Turn::DrainOver => {
-                    drain_over = Some(clock::monotonic() + LAST_WORDS_MAX);
+                    self.drain_over = Some(clock::monotonic() + LAST_WORDS_MAX);
                     self.give_back();
                 }
             }
@@ -197,21 +211,35 @@ impl Runtime {
 
     /// Asks about the next tickets, if there are any.
     fn ask(&mut self) {
-        while self.asking < ASKS_AT_ONCE && !self.to_ask.is_empty() {
+        while self.asking < ASKS_AT_ONCE {
             let n = self.to_ask.len().min(TICKETS_AT_ONCE);
-            let tickets: Vec<Ticket> = self.to_ask.drain(..n).collect();
+            let tickets: Vec<Ticket> = match n {
+                // Those that answer "later" leave room for the others.
+                0 if self.asking < ASKS_AT_ONCE / 2 => self.to_ask_alone.pop_front().into_iter().collect(),
+                _ => self.to_ask.drain(..n).collect(),
+            };
+            if tickets.is_empty() {
+                return;
+            }
             self.asking += 1;
             self.tasks.spawn(self.jobs.clone().ask(tickets));
         }
     }
 
-    /// Puts reports that have come together into one message.
+    /// Puts reports that have come together into one message, as far as it may be that long.
     fn pack(&mut self) {
-        if !self.reports.is_empty() {
-            let reports = std::mem::take(&mut self.reports);
-            for part in reports.chunks(REPORTS_AT_ONCE) {
-                self.outbox.push_back(Out::Reports(part.to_vec()));
+        let (mut part, mut bytes) = (Vec::new(), 0);
+        for report in std::mem::take(&mut self.reports) {
+            let more = report.bytes();
+            if !part.is_empty() && (bytes + more > MESSAGE_BYTES || part.len() >= REPORTS_AT_ONCE) {
+                self.outbox.push_back(Out::Reports(std::mem::take(&mut part)));
+                bytes = 0;
             }
+            bytes += more;
+            part.push(report);
+        }
+        if !part.is_empty() {
+            self.outbox.push_back(Out::Reports(part));
         }
     }
 
@@ -269,8 +297,13 @@ impl Runtime {
 
     fn start(&mut self, ticket: Ticket) {
         if let std::collections::btree_map::Entry::Vacant(free) = self.held.entry(ticket.dispatch) {
-            free.insert(Dispatched::new(&ticket));
-            self.to_ask.push_back(ticket);
+            let id = ticket.dispatch;
+            free.insert(Dispatched::new(ticket.clone()));
+            if self.unable.is_some() {
+                self.hand_back(id);
+            } else {
+                self.to_ask.push_back(ticket);
+            }
         }
     }
 
@@ -283,9 +316,13 @@ impl Runtime {
         if dispatched.submitted {
             let members = dispatched.members.len() as u32;
             self.end_submitted(id, members, grace, reason);
-        } else if dispatched.token.is_none() {
+        } else if let Some(starting) = &dispatched.starting {
+            // What comes of the start says what there is to end.
+            starting.cancel();
+        } else {
             // It is still to be claimed, or never came: it will never start.
             self.to_ask.retain(|ticket| ticket.dispatch != id);
+            self.to_ask_alone.retain(|ticket| ticket.dispatch != id);
             let reports = dispatched.end_all(id, &Outcome::Killed, &reason);
             self.reports.extend(reports);
         }
@@ -323,14 +360,13 @@ impl Runtime {
             }
             return;
         };
-        let proof = dispatched.proof.clone();
         let token = dispatched.token.clone();
         let Some(member) = dispatched.members.get_mut(&number) else { return };
         match &report.news {
             News::Started { .. } => {
                 if member.started.is_none() {
                     member.started = Some(report.clone());
-                    self.reports.push(Proved { report, proof });
+                    self.reports.push(member.say(report, &dispatched.proof));
                 }
             }
             News::Ended(_) => {
@@ -355,13 +391,39 @@ impl Runtime {
                     self.answer(id, answer);
                 }
             }
-            Done::Started(id, outcome) => self.started(id, outcome),
-            Done::Logged(id, number, next) => {
+            Done::Refused(ids, error) => {
+                self.asking -= 1;
+                self.refused(&ids, &error);
+            }
+            Done::Again(id) => {
+                let Some(known) = self.held.get(&id).filter(|known| known.stage() == Stage::Taken) else {
+                    return;
+                };
+                if self.unable.is_some() {
+                    self.hand_back(id);
+                } else {
+                    self.to_ask_alone.extend(known.ticket.clone());
+                }
+            }
+            Done::Started(id, bundle, outcome) => {
+                if let Some(dispatched) = self.held.get_mut(&id) {
+                    dispatched.bundle = bundle;
+                }
+                self.started(id, outcome);
+            }
+            Done::Unable(why) => self.give_up(why, true),
+            Done::Looked(refused) => {
+                self.look_in = Some(LOOKS_EACH);
+                if let Some(error) = refused {
+                    self.refused(&[], &error);
+                }
+            }
+            Done::Logged { dispatch: id, member: number, next, over } => {
                 let Some(dispatched) = self.held.get_mut(&id) else { return };
                 let token = dispatched.token.clone();
                 let Some(member) = dispatched.members.get_mut(&number) else { return };
                 member.log_next = member.log_next.max(next);
-                member.logging = false;
+                (member.logging, member.log_over) = (false, over);
                 if let Some(report) = member.ended.clone().filter(|_| !member.told) {
                     member.logging = true;
                     let from = member.log_next;
@@ -371,12 +433,11 @@ impl Runtime {
             Done::Ended(report) => {
                 let now = clock::monotonic();
                 let Some(dispatched) = self.held.get_mut(&report.dispatch) else { return };
-                let proof = dispatched.proof.clone();
                 if let Some(member) = dispatched.members.get_mut(&report.member) {
                     member.ended = Some((*report).clone());
                     member.logging = false;
                     member.tell(now);
-                    self.reports.push(Proved { report: *report, proof });
+                    self.reports.push(member.say(*report, &dispatched.proof));
                 }
             }
         }
@@ -388,12 +449,19 @@ impl Runtime {
         };
         match answer {
             Answer::Go(go) => {
+                let end = CancellationToken::new();
                 dispatched.token = Some(go.token.clone());
-                self.tasks.spawn(self.jobs.clone().start(*go));
+                dispatched.starting = Some(end.clone());
+                self.tasks.spawn(self.jobs.clone().start(*go, end));
             }
             Answer::Taken | Answer::Gone => {
                 tracing::debug!(attempt = %id.attempt, dispatch = %id, "a dispatch is no longer ours to run");
                 self.held.remove(&id);
+            }
+            Answer::Later { reason } => {
+                let wait = dispatched.wait();
+                tracing::warn!(dispatch = %id, reason, "a dispatch can't be looked up now; asking again");
+                self.tasks.spawn(self.jobs.clone().wait(id, wait));
             }
             Answer::Missing { reason } => {
                 let reports = dispatched.end_all(id, &Outcome::NotStarted, &reason);
@@ -402,21 +470,38 @@ impl Runtime {
         }
     }
 
-    fn started(&mut self, id: DispatchId, outcome: Result<(), String>) {
+    fn started(&mut self, id: DispatchId, outcome: Result<(), NotStarted>) {
         let Some(dispatched) = self.held.get_mut(&id) else { return };
-        match outcome {
-            Ok(()) => {
-                dispatched.submitted = true;
-                if let Some((grace, reason)) = dispatched.killed.clone() {
-                    let members = dispatched.members.len() as u32;
-                    self.end_submitted(id, members, grace, reason);
-                }
+        dispatched.starting = None;
+        let killed = dispatched.killed.clone();
+        let Err(NotStarted { handed, why }) = outcome else {
+            dispatched.submitted = true;
+            if let Some((grace, reason)) = killed {
+                let members = dispatched.members.len() as u32;
+                self.end_submitted(id, members, grace, reason);
             }
-            Err(reason) => {
-                let outcome = if dispatched.killed.is_some() { Outcome::Killed } else { Outcome::NotStarted };
-                let reports = dispatched.end_all(id, &outcome, &reason);
-                self.reports.extend(reports);
-            }
+            return;
+        };
+        let unable = match &why {
+            Why::Unable(why) => Some(why.clone()),
+            Why::Ended | Why::Failed(_) => None,
+        };
+        if let Some(why) = unable {
+            self.give_up(why, true);
+        }
+        let Some(dispatched) = self.held.get_mut(&id) else { return };
+        let (outcome, reason) = match (&killed, why) {
+            (Some((_, reason)), _) => (Outcome::Killed, reason.clone()),
+            (None, Why::Ended) => (Outcome::Killed, "its start was ended".to_owned()),
+            (None, Why::Unable(reason)) => (Outcome::Killed, reason),
+            (None, Why::Failed(reason)) => (Outcome::NotStarted, reason),
+        };
+        let reports = dispatched.end_from(handed, id, &outcome, &reason);
+        self.reports.extend(reports);
+        if handed > 0 {
+            dispatched.submitted = true;
+            let grace = killed.map_or(DRAIN_GRACE, |(grace, _)| grace);
+            self.end_submitted(id, handed, grace, reason);
         }
     }
 
@@ -431,32 +516,12 @@ impl Runtime {
         for (id, dispatched) in &mut self.held {
             let Some(token) = dispatched.token.clone().filter(|_| dispatched.submitted) else { continue };
             for (number, member) in &mut dispatched.members {
-                if member.started.is_some() && member.ended.is_none() && !member.logging {
+                if member.started.is_some() && member.ended.is_none() && !member.logging && !member.log_over {
                     member.logging = true;
                     let (jobs, token, from) = (self.jobs.clone(), token.clone(), member.log_next);
                     self.tasks.spawn(jobs.log(token, *id, *number, from));
                 }
             }
-        }
-    }
-
-    /// A drain has taken too long: what still runs goes back to the queue.
-    fn give_back(&mut self) {
-        self.gave_back = true;
-        let running: Vec<DispatchId> = self
-            .held
-            .iter()
-            .filter(|(_, dispatched)| dispatched.stage() != Stage::Ended)
-            .map(|(id, _)| *id)
-            .collect();
-        tracing::warn!(
-            attempts = running.len(),
-            "the drain has taken too long: attempts are ended and given back"
-        );
-        for id in running {
-            let Some(known) = self.held.get(&id) else { continue };
-            let (members, proof) = (known.members.len() as u32, known.proof.clone());
-            self.kill(id, members, DRAIN_GRACE, "its worker is being stopped".to_owned(), proof);
         }
     }
 }

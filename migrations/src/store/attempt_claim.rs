@@ -219,20 +219,22 @@ pub struct Claimed {
     pub task: TaskId,
     /// Its map index.
     pub map_index: i32,
+    /// How many members it has.
+    pub members: u32,
     /// Who claimed it.
     pub claimant: String,
 }
 
 /// The place of a dispatch whose member was claimed, as long as the dispatch is current. The caller has proof that the dispatch is the asker's.
 pub async fn current(db: &Db, dispatch: DispatchId, member: u32) -> Result<Option<Claimed>, Error> {
-    type Row = (Uuid, Uuid, String, i32, String, i32);
+    type Row = (Uuid, Uuid, String, i32, String, i32, i32);
     let doing = "read whether a dispatch is current";
     let text = db.pick(
-        "SELECT c.tenant_id, c.run_id, c.task_id, c.map_index, c.claimant, t.try_number
+        "SELECT c.tenant_id, c.run_id, c.task_id, c.map_index, c.claimant, t.try_number, t.members
          FROM attempt_claim AS c JOIN task_instance AS t
            ON t.tenant_id = c.tenant_id AND t.run_id = c.run_id AND t.task_id = c.task_id AND t.map_index = c.map_index
          WHERE c.attempt_id = ?1 AND c.n = ?2 AND c.member = ?3 AND t.dispatch_n = c.n AND t.state IN ('queued', 'running', 'restarting')",
-        "SELECT c.tenant_id, c.run_id, c.task_id, c.map_index, c.claimant, t.try_number
+        "SELECT c.tenant_id, c.run_id, c.task_id, c.map_index, c.claimant, t.try_number, t.members
          FROM attempt_claim AS c JOIN task_instance AS t
            ON t.tenant_id = c.tenant_id AND t.run_id = c.run_id AND t.task_id = c.task_id AND t.map_index = c.map_index
          WHERE c.attempt_id = $1 AND c.n = $2 AND c.member = $3 AND t.dispatch_n = c.n AND t.state IN ('queued', 'running', 'restarting')",
@@ -248,8 +250,9 @@ pub async fn current(db: &Db, dispatch: DispatchId, member: u32) -> Result<Optio
             query.fetch_optional(&postgres.pool).await.doing(doing)?
         }
     };
-    let Some((tenant, run, task, map_index, claimant, try_number)) = row else { return Ok(None) };
+    let Some((tenant, run, task, map_index, claimant, try_number, members)) = row else { return Ok(None) };
     let (run, task): (_, TaskId) = (RunId(run), name("attempt_claim", &task)?);
     let is_current = AttemptId::derive(run, &task, map_index, try_number as u32) == dispatch.attempt;
-    Ok(is_current.then_some(Claimed { tenant: TenantId(tenant), run, task, map_index, claimant }))
+    let members = u32::try_from(members).unwrap_or(1);
+    Ok(is_current.then_some(Claimed { tenant: TenantId(tenant), run, task, map_index, members, claimant }))
 }

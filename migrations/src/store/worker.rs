@@ -11,7 +11,8 @@ use dags::{
 };
 use engine::fleet::WorkerSpec;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _, Select,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -23,6 +24,9 @@ use crate::{
     error::{Doing as _, Error},
     rows::{json, name, to_json},
 };
+
+/// Workers that are looked up by one statement.
+const LOOKED_UP_MAX: usize = 500;
 
 /// What workers of an enrolment may be at most. None stands for no limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,15 +223,34 @@ pub async fn register(db: &Db, new: &Worker) -> Result<(), Error> {
 
 /// A worker that hasn't ended and whose credential is good.
 pub async fn present(db: &Db, worker: WorkerId) -> Result<Option<Worker>, Error> {
-    let doing = "read a worker";
-    let found = worker::Entity::find_by_id(worker.0).one(db.read()).await.doing(doing)?;
-    let Some(row) = found.filter(|row| row.ended_at.is_none()) else { return Ok(None) };
-    let credential =
-        worker_credential::Entity::find_by_id(row.credential_id).one(db.read()).await.doing(doing)?;
-    if credential.is_none_or(|credential| credential.revoked_at.is_some()) {
-        return Ok(None);
+    let found = there(&[worker]).one(db.read()).await.doing("read a worker")?;
+    found.map(read).transpose()
+}
+
+/// Those of some workers that have ended, or whose credential was taken back.
+pub async fn absent(db: &Db, workers: &BTreeSet<WorkerId>) -> Result<BTreeSet<WorkerId>, Error> {
+    let ids: Vec<WorkerId> = workers.iter().copied().collect();
+    let mut absent = workers.clone();
+    for some in ids.chunks(LOOKED_UP_MAX) {
+        let query = there(some).select_only().column(worker::Column::Id).into_tuple::<Uuid>();
+        for id in query.all(db.read()).await.doing("look for workers")? {
+            absent.remove(&WorkerId(id));
+        }
     }
-    read(row).map(Some)
+    Ok(absent)
+}
+
+/// Those of some workers that are there.
+fn there(workers: &[WorkerId]) -> Select<worker::Entity> {
+    let good = worker_credential::Entity::find()
+        .select_only()
+        .column(worker_credential::Column::Id)
+        .filter(worker_credential::Column::RevokedAt.is_null())
+        .into_query();
+    worker::Entity::find()
+        .filter(worker::Column::Id.is_in(workers.iter().map(|worker| worker.0)))
+        .filter(worker::Column::EndedAt.is_null())
+        .filter(worker::Column::CredentialId.in_subquery(good))
 }
 
 /// Workers, newest first: those that are there, and with `all` also those that have ended or are lost.

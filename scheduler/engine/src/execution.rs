@@ -118,6 +118,11 @@ pub enum Answer<C> {
     Taken,
     /// It isn't current any more.
     Gone,
+    /// Something that it needs can't be looked up now: ask again about this one.
+    Later {
+        /// Why, for people.
+        reason: String,
+    },
     /// What it needs isn't there: the attempt fails for this reason.
     Missing {
         /// The reason, for people.

@@ -25,6 +25,7 @@ mod roles;
 mod secrets;
 mod site;
 mod split;
+mod task_api;
 mod workers;
 mod works;
 

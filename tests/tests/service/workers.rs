@@ -27,7 +27,7 @@ pub(crate) struct Fleet {
     pub(crate) vhost: Vhost,
     /// The way to the broker.
     pub(crate) broker: String,
-    listen: String,
+    pub(crate) listen: String,
 }
 
 impl Fleet {
@@ -55,11 +55,11 @@ impl Fleet {
     }
 }
 
-/// Starts a worker in a folder of that name, which is enrolled if it isn't yet.
+/// Starts a worker in a folder of that name, which is enrolled if it isn't yet, with the token that lies beside it or a new one.
 pub(crate) fn start_worker(site: &Site, name: &str, api: &str, broker: &str, more: &[&str]) -> Worker {
     let data = site.path(name);
     let token = site.path(&format!("{name}.token"));
-    if !data.join("worker.credential").exists() {
+    if !data.join("worker.credential").exists() && !token.exists() {
         let made = Command::new(program())
             .args(["workers", "enrol"])
             .env("UPDRAFT__DATABASE__URL", site.url().unwrap())
@@ -102,7 +102,7 @@ impl Drop for Fleet {
 
 pub(crate) struct Worker {
     child: Child,
-    log: std::path::PathBuf,
+    pub(crate) log: std::path::PathBuf,
 }
 
 impl Worker {
