@@ -2,4 +2,5 @@
 
 pub mod history;
 pub mod management;
+pub mod proxy;
 pub mod random;

@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tests::random::Random;
+use tests::{proxy::Flow, random::Random};
 
 use crate::{
-    proxy::Flow,
     servers::Server,
     world::{Kind, Way, World},
 };

@@ -11,7 +11,6 @@
 
 mod faults;
 mod load;
-mod proxy;
 mod servers;
 mod timeline;
 mod verdict;

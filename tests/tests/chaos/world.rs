@@ -15,9 +15,9 @@ use dags::ids::TenantId;
 use migrations::{Db, Role, TenantScope};
 use rustix::process::{Pid, Signal};
 use sqlx::{Connection as _, Executor as _};
+use tests::proxy::{Flow, Proxy};
 
 use crate::{
-    proxy::{Flow, Proxy},
     servers::{Server, Servers, address, beside, through},
     timeline::Timeline,
 };
@@ -121,10 +121,10 @@ impl World {
                 }
                 .to_owned(),
             ];
-            let to_broker = Proxy::open(vec![amqp]).await;
+            let to_broker = Proxy::open(vec![amqp]).await.unwrap();
             let broker = format!("{}/%2f", through(&self.servers.amqp, to_broker.port()));
             if role == Kind::Worker {
-                let api = Proxy::open(task_apis.to_vec()).await;
+                let api = Proxy::open(task_apis.to_vec()).await.unwrap();
                 fs::create_dir(self.path(name)).unwrap();
                 let token = run(&["workers", "enrol", "--config", &settings.to_string_lossy()]).unwrap();
                 fs::write(self.path(&format!("{name}.token")), token).unwrap();
@@ -144,7 +144,7 @@ impl World {
                 ways.insert(Way::To(Server::Rabbitmq), to_broker);
                 ways.insert(Way::TaskApi, api);
             } else {
-                let to_database = Proxy::open(vec![postgres]).await;
+                let to_database = Proxy::open(vec![postgres]).await.unwrap();
                 let listen = if role == Kind::Api {
                     let which = usize::from(name.ends_with('2'));
                     format!("[task_api]\nlisten = '{}'\n", task_apis[which])

@@ -19,7 +19,6 @@ mod keeping;
 mod lifecycle;
 mod monitoring;
 mod outages;
-mod proxy;
 mod quarantine;
 mod roles;
 mod secrets;

@@ -5,10 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 use engine::state::{RunState, TaskState};
 use migrations::store;
 use rustix::process::Signal;
+use tests::proxy::{Flow, Proxy};
 
 use crate::{
     broker::Vhost,
-    proxy::{Flow, Proxy},
     site::{LATE, SOON, Site},
     workers::Fleet,
 };
@@ -22,7 +22,7 @@ async fn with_a_way() -> (Fleet, Proxy) {
     let (before, rest) = fleet.broker.rsplit_once('@').unwrap();
     let (address, vhost) = rest.split_once('/').unwrap();
     let target: SocketAddr = address.parse().unwrap();
-    let proxy = Proxy::open(target).await;
+    let proxy = Proxy::open(vec![target]).await.unwrap();
     fleet.broker = format!("{before}@127.0.0.1:{}/{vhost}", proxy.port());
     (fleet, proxy)
 }

@@ -187,12 +187,15 @@ fn start(place: &Place, user: &User) -> Result<()> {
     Ok(())
 }
 
-/// Processes that were started with our folder as their home: the server, its helpers, its epmd.
+/// Processes that were started with our folder as their home: the server, its helpers, its epmd. Whoever switched users for them
+/// has it among its arguments only; it stops itself when they are paused.
 fn running(place: &Place) -> Result<Vec<Pid>> {
     let mark = format!("HOME={}", place.folder().display());
     processes(|pid| {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+        ["environ", "cmdline"].iter().any(|of| {
+            let words = std::fs::read(format!("/proc/{pid}/{of}")).unwrap_or_default();
+            words.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
+        })
     })
 }
 

@@ -1,6 +1,12 @@
 //! A way between two processes that can be cut and held up.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -13,7 +19,7 @@ use tokio::{
 
 /// What becomes of what is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub enum Flow {
     /// It arrives.
     Open,
     /// It arrives once the way is open again: nobody is told.
@@ -22,45 +28,54 @@ pub(crate) enum Flow {
     Cut,
 }
 
-/// Forwards connections.
+/// Forwards connections to the first of its targets that answers, beginning with another one each time.
 #[derive(Debug)]
-pub(crate) struct Proxy {
+pub struct Proxy {
     port: u16,
     flow: watch::Sender<Flow>,
     _accepting: tokio::task::JoinSet<()>,
 }
 
 impl Proxy {
-    pub(crate) async fn open(target: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+    /// Listens at a free port; must be called within a runtime.
+    pub async fn open(targets: Vec<SocketAddr>) -> std::io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
         let (flow, state) = watch::channel(Flow::Open);
         let mut accepting = tokio::task::JoinSet::new();
-        accepting.spawn(accept(listener, target, state));
-        Self { port, flow, _accepting: accepting }
+        accepting.spawn(accept(listener, targets, state));
+        Ok(Self { port, flow, _accepting: accepting })
     }
 
-    pub(crate) const fn port(&self) -> u16 {
+    /// Where it listens on 127.0.0.1.
+    pub const fn port(&self) -> u16 {
         self.port
     }
 
-    pub(crate) fn set(&self, flow: Flow) {
+    /// What becomes of what is sent from now on.
+    pub fn set(&self, flow: Flow) {
         self.flow.send_replace(flow);
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Receiver<Flow>) {
+async fn accept(listener: TcpListener, targets: Vec<SocketAddr>, state: watch::Receiver<Flow>) {
     let mut connections = tokio::task::JoinSet::new();
+    let first = Arc::new(AtomicUsize::new(0));
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
         while connections.try_join_next().is_some() {}
         if *state.borrow() == Flow::Cut {
             continue;
         }
-        let state = state.clone();
+        let (targets, first, state) = (targets.clone(), first.clone(), state.clone());
         connections.spawn(async move {
-            if let Ok(server) = TcpStream::connect(target).await {
-                carry(client, server, state).await;
+            let first = first.fetch_add(1, Ordering::Relaxed);
+            for n in 0..targets.len() {
+                let target = targets[(first + n) % targets.len()];
+                if let Ok(server) = TcpStream::connect(target).await {
+                    carry(client, server, state).await;
+                    return;
+                }
             }
         });
     }
