@@ -54,11 +54,14 @@ pub trait Monitored: Send + Sync + 'static {
     fn metrics(&self) -> BoxFuture<'_, String>;
 }
 
+/// What was found last, and when.
+type Checked = Option<(Instant, Vec<Check>)>;
+
 /// A process that can be asked how it is.
 #[derive(Clone)]
 pub struct Monitor {
     process: Arc<dyn Monitored>,
-    checked: Arc<Mutex<Option<(Instant, Vec<Check>)>>>,
+    checked: Arc<Mutex<Checked>>,
 }
 
 impl std::fmt::Debug for Monitor {

@@ -196,8 +196,14 @@ where
     if let Some(fleet) = &shell.fleet {
         presence::watch(fleet.handle(), shell.desk.facts.clone(), shell.events.clone(), end.clone());
     }
-    let work =
-        shell.work(inbound, reports, wake, status, (&mut looks, &mut retire), drain.clone(), cancel.clone());
+    let work = shell.work(
+        inbound,
+        reports,
+        wake,
+        status,
+        (&mut looks, &mut retire),
+        (drain.clone(), cancel.clone()),
+    );
     let ended = Box::pin(work).await;
     tasks.close();
     if ended == Ended::Asked && drain.is_cancelled() && !cancel.is_cancelled() {
@@ -256,8 +262,7 @@ impl<F: Facts> Shell<F> {
         wake: Arc<Notify>,
         status: watch::Sender<Status>,
         (looks, retire): (&mut Option<mpsc::Receiver<Look>>, &mut Option<mpsc::Receiver<Vec<Old>>>),
-        drain: CancellationToken,
-        cancel: CancellationToken,
+        (drain, cancel): (CancellationToken, CancellationToken),
     ) -> Ended {
         if let Some(ended) = self.introduce_executors() {
             return ended;

@@ -19,7 +19,7 @@ pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, Error> {
     }
     match tokio::time::timeout(TIME_MAX, axum::body::to_bytes(body, most)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => {
+        Ok(Err(error)) if error.source().is_some_and(<dyn std::error::Error>::is::<LengthLimitError>) => {
             Err(Error::TooLarge(most))
         }
         Ok(Err(error)) => Err(Error::BadRequest(format!("the body can't be read: {error}"))),

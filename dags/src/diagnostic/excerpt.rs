@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn labels_far_from_each_other_are_drawn_apart() {
-        let text: String = (0..500).map(|n| format!("line_{n}: 1\n")).collect();
+        let text: String = (0..500).map(|n| format!("line_{n}: 1")).collect::<Vec<_>>().join("\n");
         let (one, other) = (text.find("line_100").unwrap(), text.find("line_400").unwrap());
         let drawn = drawn(&text, &[(other, other + 8), (one, one + 8)]);
         assert!(drawn.lines().count() < 20, "{drawn}");

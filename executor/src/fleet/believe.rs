@@ -1,5 +1,7 @@
 //! What of a worker's report is believed: a worker of one tenant must not learn, spend or break what belongs to others.
 
+use std::sync::Arc;
+
 use engine::dispatch::{End, News, Outcome, Report, ResultRef};
 
 use super::Kept;
@@ -8,8 +10,30 @@ use crate::result::{INLINE_BYTES_MAX, RESULT_BYTES_MAX};
 /// The longest reason and the longest name of a host that are kept, in bytes.
 const TEXT_BYTES_MAX: usize = 4 * 1024;
 
+/// Those of the reports that can be looked at, as they count.
+pub(super) async fn all(reports: Vec<Report>, kept: Arc<dyn Kept>) -> Vec<Report> {
+    let look = |reports: Vec<Report>, kept: &dyn Kept| {
+        let look = |report: Report| {
+            let dispatch = report.dispatch;
+            believed(report, kept)
+                // The worker sends it again.
+                .inspect_err(|error| tracing::warn!(%dispatch, %error, "a result can't be looked at"))
+                .ok()
+        };
+        reports.into_iter().filter_map(look).collect::<Vec<_>>()
+    };
+    if !reports.iter().any(needs_files) {
+        return look(reports, &*kept);
+    }
+    let looked = tokio::task::spawn_blocking(move || look(reports, &*kept)).await;
+    looked.unwrap_or_else(|error| {
+        tracing::error!(%error, "reports could not be looked at; their worker sends them again");
+        Vec::new()
+    })
+}
+
 /// The report as it counts. Sizes and numbers of elements are found here, not taken from it.
-pub(super) fn believed(mut report: Report, kept: &dyn Kept) -> std::io::Result<Report> {
+fn believed(mut report: Report, kept: &dyn Kept) -> std::io::Result<Report> {
     let dispatch = report.dispatch;
     match &mut report.news {
         News::Started { host, .. } => cut(host),
@@ -45,7 +69,7 @@ pub(super) fn believed(mut report: Report, kept: &dyn Kept) -> std::io::Result<R
 }
 
 /// Whether looking at it means looking at files.
-pub(super) fn needs_files(report: &Report) -> bool {
+fn needs_files(report: &Report) -> bool {
     matches!(&report.news, News::Ended(End { result: Some(ResultRef::Stored { .. }), .. }))
 }
 

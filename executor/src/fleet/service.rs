@@ -482,25 +482,7 @@ impl Service {
             tracing::error!(%worker, unproved = all - proved.len(), "a worker reported dispatches that aren't its own");
             lock(&self.shared).counts.unproved += (all - proved.len()) as u64;
         }
-        let believe = |reports: Vec<_>, kept: &dyn super::Kept| {
-            let believed = |report: engine::dispatch::Report| {
-                let dispatch = report.dispatch;
-                believe::believed(report, kept)
-                    // The worker sends it again.
-                    .inspect_err(|error| tracing::warn!(%dispatch, %error, "a result can't be looked at"))
-                    .ok()
-            };
-            reports.into_iter().filter_map(believed).collect::<Vec<_>>()
-        };
-        let kept = self.options.kept.clone();
-        if !proved.iter().any(believe::needs_files) {
-            return believe(proved, &*kept);
-        }
-        let looked = tokio::task::spawn_blocking(move || believe(proved, &*kept)).await;
-        looked.unwrap_or_else(|error| {
-            tracing::error!(%error, "reports could not be looked at; their worker sends them again");
-            Vec::new()
-        })
+        believe::all(proved, self.options.kept.clone()).await
     }
 
     /// Takes a heartbeat. None if a newer one was here, or the worker's last word: it was delayed or delivered again, and

@@ -57,6 +57,7 @@ impl Objects {
 }
 
 /// The number of elements of a list or an object, counted without keeping them.
+#[expect(clippy::zero_sized_map_values, reason = "serde reads an object as a map")]
 fn length(text: &[u8]) -> io::Result<Option<u32>> {
     let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
     let count = match first {

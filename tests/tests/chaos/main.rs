@@ -25,9 +25,9 @@ const LASTING: Duration = Duration::from_secs(75);
 /// The fewest task instances.
 const TASKS_MIN: u64 = 2_500;
 /// How long the last runs may take to be asked for.
-const ASKING_MAX: Duration = Duration::from_secs(120);
+const ASKING_MAX: Duration = Duration::from_mins(2);
 /// Between two runs of the same DAG.
-const PAUSE: Duration = Duration::from_millis(2_000);
+const PAUSE: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_and_nothing_happens_twice() {

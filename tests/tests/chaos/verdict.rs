@@ -20,7 +20,7 @@ use crate::world::{SCOPE, World};
 /// No run that ends for this long means that something hangs.
 const PROGRESS_MAX: Duration = Duration::from_secs(100);
 /// How long the last messages and processes may take.
-const SETTLE_MAX: Duration = Duration::from_secs(60);
+const SETTLE_MAX: Duration = Duration::from_mins(1);
 
 const EVERYTHING: Window = Window { limit: 1_000_000, offset: 0 };
 

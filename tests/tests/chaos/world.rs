@@ -26,7 +26,7 @@ pub(crate) const SCOPE: TenantScope = TenantScope::new(TenantId::DEFAULT);
 /// A process that ended by itself is started again after this.
 const RESTART: Duration = Duration::from_secs(1);
 /// How long the first start may take.
-const BEGIN_MAX: Duration = Duration::from_secs(60);
+const BEGIN_MAX: Duration = Duration::from_mins(1);
 /// The queue of the worker that runs nothing.
 pub(crate) const NOOP_QUEUE: &str = "noop";
 

@@ -101,7 +101,10 @@ async fn a_machine_runs_attempts_of_one_tenant() {
     let _worker = fleet.worker("worker1", &[]);
     site.until(SOON, "the worker is registered", async || {
         match &store::worker::list(&site.db, false, 10).await.unwrap()[..] {
-            [worker] => Ok(assert_eq!(worker.spec.tenants, Some([other].into()))),
+            [worker] => {
+                assert_eq!(worker.spec.tenants, Some([other].into()));
+                Ok(())
+            }
             others => Err(format!("{others:?}")),
         }
     })

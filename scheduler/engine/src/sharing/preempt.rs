@@ -336,7 +336,7 @@ impl Pool {
             if tenant == quest.tenant || self.side_inside(quest, tenant) {
                 return true;
             }
-            let mut others = victims.to_vec();
+            let mut others = victims.clone();
             others.remove(index);
             self.set_back(*victim, &others, true);
             let unit = self.work(victim.slot).units.iter().find(|unit| unit.n == victim.n);

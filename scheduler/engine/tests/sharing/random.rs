@@ -323,7 +323,7 @@ proptest! {
 #[test]
 fn old_faults() {
     // An extra whose core is taken counted as a victim of its own.
-    check(691270599901396551, scenario(691270599901396551), false);
+    check(691_270_599_901_396_551, scenario(691_270_599_901_396_551), false);
 }
 
 /// Small tasks, all borrowed, and late comers: borrowed shares end in proportion to the weights.
