@@ -122,11 +122,12 @@ impl Supervisor {
     /// Answers what a client asks.
     pub(super) fn serve(&mut self, id: u64, flags: EventFlags) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+        if self.retired || !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             return;
         }
         let mut outcome = client.read();
-        while outcome.is_ok() {
+        // Once it has retired, nobody is there for what it would start: what isn't answered is asked of the next supervisor.
+        while outcome.is_ok() && !self.retired {
             let Some(client) = self.clients.get_mut(&id) else { return };
             match client.frames.next::<Request>() {
                 Ok(Some(request)) => {

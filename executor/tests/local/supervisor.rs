@@ -32,6 +32,7 @@ macro_rules! cases {
 
 cases!(
     a_supervisor_retires_when_nothing_runs,
+    what_comes_behind_a_retirement_is_for_the_next_supervisor,
     a_closed_executor_leaves_no_process,
     only_one_supervisor_holds_a_folder,
     attempts_die_with_the_supervisor_before_there_is_another,
@@ -57,6 +58,20 @@ async fn a_supervisor_retires_when_nothing_runs(mut bench: Bench<Local>) {
     bench.restart_client().await;
     assert_eq!(bench.ended(id).await, end);
     assert_eq!(bench.texts(id).await, ["done"]);
+}
+
+async fn what_comes_behind_a_retirement_is_for_the_next_supervisor(mut bench: Bench<Local>) {
+    let executor = bench.harness.executor();
+    for _ in 0..20 {
+        let work = bench.bash("true");
+        let id = work.dispatch.id;
+        // Both are on their way before either is answered.
+        let (retired, submitted) = tokio::join!(executor.retire(), executor.submit(work));
+        retired.unwrap();
+        submitted.unwrap();
+        assert_eq!(bench.ended(id).await.outcome, Outcome::Success);
+        executor.confirm(id, 0).await.unwrap();
+    }
 }
 
 async fn a_closed_executor_leaves_no_process(mut bench: Bench<Local>) {
