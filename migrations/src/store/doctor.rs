@@ -34,56 +34,29 @@ const RESTORE: &str = "restore the database from a backup of before, or ask for 
     makes such rows";
 const DELETE_RUN: &str = "nobody can reach these rows: delete them by their run, once a backup is made";
 
+/// Rows of a table that belong to no run; the column names a row best.
+macro_rules! of_no_run {
+    ($what:literal, $table:literal, $column:literal) => {
+        Question {
+            check: "references",
+            what: concat!($what, " belong to no run"),
+            todo: DELETE_RUN,
+            text: concat!(
+                "SELECT t.tenant_id AS tenant, t.run_id AS id, t.", $column, " AS name FROM ", $table, " AS t
+                WHERE NOT EXISTS (SELECT 1 FROM run AS r WHERE r.run_id = t.run_id AND r.tenant_id = t.tenant_id) LIMIT 11"
+            ),
+        }
+    };
+}
+
 const QUESTIONS: &[Question] = &[
-    Question {
-        check: "references",
-        what: "task instances belong to no run",
-        todo: DELETE_RUN,
-        text: "SELECT t.tenant_id AS tenant, t.run_id AS id, t.task_id AS name FROM task_instance AS t
-            WHERE NOT EXISTS (SELECT 1 FROM run AS r WHERE r.run_id = t.run_id AND r.tenant_id = t.tenant_id) LIMIT 11",
-    },
-    Question {
-        check: "references",
-        what: "earlier tries belong to no run",
-        todo: DELETE_RUN,
-        text: "SELECT t.tenant_id AS tenant, t.run_id AS id, t.task_id AS name FROM attempt AS t
-            WHERE NOT EXISTS (SELECT 1 FROM run AS r WHERE r.run_id = t.run_id AND r.tenant_id = t.tenant_id) LIMIT 11",
-    },
-    Question {
-        check: "references",
-        what: "members of gangs belong to no run",
-        todo: DELETE_RUN,
-        text: "SELECT t.tenant_id AS tenant, t.run_id AS id, t.task_id AS name FROM member AS t
-            WHERE NOT EXISTS (SELECT 1 FROM run AS r WHERE r.run_id = t.run_id AND r.tenant_id = t.tenant_id) LIMIT 11",
-    },
-    Question {
-        check: "references",
-        what: "claims of attempts belong to no run",
-        todo: DELETE_RUN,
-        text: "SELECT t.tenant_id AS tenant, t.run_id AS id, t.task_id AS name FROM attempt_claim AS t
-            WHERE NOT EXISTS (SELECT 1 FROM run AS r WHERE r.run_id = t.run_id AND r.tenant_id = t.tenant_id) LIMIT 11",
-    },
-    Question {
-        check: "references",
-        what: "results belong to no run",
-        todo: DELETE_RUN,
-        text: "SELECT t.tenant_id AS tenant, t.run_id AS id, t.task_id AS name FROM result AS t
-            WHERE NOT EXISTS (SELECT 1 FROM run AS r WHERE r.run_id = t.run_id AND r.tenant_id = t.tenant_id) LIMIT 11",
-    },
-    Question {
-        check: "references",
-        what: "questions to people belong to no run",
-        todo: DELETE_RUN,
-        text: "SELECT t.tenant_id AS tenant, t.run_id AS id, t.task_id AS name FROM input_request AS t
-            WHERE NOT EXISTS (SELECT 1 FROM run AS r WHERE r.run_id = t.run_id AND r.tenant_id = t.tenant_id) LIMIT 11",
-    },
-    Question {
-        check: "references",
-        what: "entries of the history belong to no run",
-        todo: DELETE_RUN,
-        text: "SELECT t.tenant_id AS tenant, t.run_id AS id, t.dag_id AS name FROM event AS t
-            WHERE NOT EXISTS (SELECT 1 FROM run AS r WHERE r.run_id = t.run_id AND r.tenant_id = t.tenant_id) LIMIT 11",
-    },
+    of_no_run!("task instances", "task_instance", "task_id"),
+    of_no_run!("earlier tries", "attempt", "task_id"),
+    of_no_run!("members of gangs", "member", "task_id"),
+    of_no_run!("claims of attempts", "attempt_claim", "task_id"),
+    of_no_run!("results", "result", "task_id"),
+    of_no_run!("questions to people", "input_request", "task_id"),
+    of_no_run!("entries of the history", "event", "dag_id"),
     Question {
         check: "references",
         what: "results belong to no task instance",

@@ -68,80 +68,44 @@ pub struct Tried {
     pub members: u32,
 }
 
-/// The tables that hold rows of a run, in the order in which they are emptied; the run itself comes last.
-const CHILDREN: [(&str, &str, &str); 8] = [
-    (
-        "task_instance",
-        "DELETE FROM task_instance WHERE (tenant_id, run_id, task_id, map_index) IN (
-            SELECT tenant_id, run_id, task_id, map_index FROM task_instance WHERE tenant_id = ?1 AND run_id = ?2 LIMIT ?3)
-            AND EXISTS (SELECT 1 FROM shard WHERE id = ?4 AND epoch = ?5)",
-        "DELETE FROM task_instance WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM task_instance WHERE tenant_id = $1 AND run_id = $2 LIMIT $3))
-            AND EXISTS (SELECT 1 FROM shard WHERE id = $4 AND epoch = $5)",
-    ),
-    (
-        "attempt",
-        "DELETE FROM attempt WHERE (tenant_id, run_id, task_id, map_index, try_number) IN (
-            SELECT tenant_id, run_id, task_id, map_index, try_number FROM attempt
-            WHERE tenant_id = ?1 AND run_id = ?2 LIMIT ?3) AND EXISTS (SELECT 1 FROM shard WHERE id = ?4 AND epoch = ?5)",
-        "DELETE FROM attempt WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM attempt WHERE tenant_id = $1 AND run_id = $2 LIMIT $3))
-            AND EXISTS (SELECT 1 FROM shard WHERE id = $4 AND epoch = $5)",
-    ),
-    (
-        "member",
-        "DELETE FROM member WHERE (tenant_id, run_id, task_id, map_index, try_number, dispatch_n, member) IN (
-            SELECT tenant_id, run_id, task_id, map_index, try_number, dispatch_n, member FROM member
-            WHERE tenant_id = ?1 AND run_id = ?2 LIMIT ?3) AND EXISTS (SELECT 1 FROM shard WHERE id = ?4 AND epoch = ?5)",
-        "DELETE FROM member WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM member WHERE tenant_id = $1 AND run_id = $2 LIMIT $3))
-            AND EXISTS (SELECT 1 FROM shard WHERE id = $4 AND epoch = $5)",
-    ),
-    (
-        "attempt_claim",
-        "DELETE FROM attempt_claim WHERE (attempt_id, n, member) IN (
-            SELECT attempt_id, n, member FROM attempt_claim WHERE tenant_id = ?1 AND run_id = ?2 LIMIT ?3)
-            AND EXISTS (SELECT 1 FROM shard WHERE id = ?4 AND epoch = ?5)",
-        "DELETE FROM attempt_claim WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM attempt_claim WHERE tenant_id = $1 AND run_id = $2 LIMIT $3))
-            AND EXISTS (SELECT 1 FROM shard WHERE id = $4 AND epoch = $5)",
-    ),
-    (
-        "result",
-        "DELETE FROM result WHERE (tenant_id, run_id, task_id, map_index) IN (
-            SELECT tenant_id, run_id, task_id, map_index FROM result WHERE tenant_id = ?1 AND run_id = ?2 LIMIT ?3)
-            AND EXISTS (SELECT 1 FROM shard WHERE id = ?4 AND epoch = ?5)",
-        "DELETE FROM result WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM result WHERE tenant_id = $1 AND run_id = $2 LIMIT $3))
-            AND EXISTS (SELECT 1 FROM shard WHERE id = $4 AND epoch = $5)",
-    ),
-    (
-        "input_request",
-        "DELETE FROM input_request WHERE (tenant_id, attempt_id) IN (
-            SELECT tenant_id, attempt_id FROM input_request WHERE tenant_id = ?1 AND run_id = ?2 LIMIT ?3)
-            AND EXISTS (SELECT 1 FROM shard WHERE id = ?4 AND epoch = ?5)",
-        "DELETE FROM input_request WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM input_request WHERE tenant_id = $1 AND run_id = $2 LIMIT $3))
-            AND EXISTS (SELECT 1 FROM shard WHERE id = $4 AND epoch = $5)",
-    ),
-    (
-        "event",
-        "DELETE FROM event WHERE (shard_id, batch, n) IN (
-            SELECT shard_id, batch, n FROM event WHERE tenant_id = ?1 AND run_id = ?2 LIMIT ?3)
-            AND EXISTS (SELECT 1 FROM shard WHERE id = ?4 AND epoch = ?5)",
-        "DELETE FROM event WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM event WHERE tenant_id = $1 AND run_id = $2 LIMIT $3))
-            AND EXISTS (SELECT 1 FROM shard WHERE id = $4 AND epoch = $5)",
-    ),
-    (
-        "alert",
-        "DELETE FROM alert WHERE (tenant_id, id) IN (
-            SELECT tenant_id, id FROM alert WHERE tenant_id = ?1 AND run_id = ?2 LIMIT ?3)
-            AND EXISTS (SELECT 1 FROM shard WHERE id = ?4 AND epoch = ?5)",
-        "DELETE FROM alert WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM alert WHERE tenant_id = $1 AND run_id = $2 LIMIT $3))
-            AND EXISTS (SELECT 1 FROM shard WHERE id = $4 AND epoch = $5)",
-    ),
+/// Deletes some rows of a run from a table with that key, for SQLite and for PostgreSQL.
+macro_rules! delete_some {
+    ($table:literal, $key:literal) => {
+        (
+            concat!(
+                "DELETE FROM ",
+                $table,
+                " WHERE (",
+                $key,
+                ") IN (SELECT ",
+                $key,
+                " FROM ",
+                $table,
+                " WHERE tenant_id = ?1 AND run_id = ?2 LIMIT ?3)
+                AND EXISTS (SELECT 1 FROM shard WHERE id = ?4 AND epoch = ?5)"
+            ),
+            concat!(
+                "DELETE FROM ",
+                $table,
+                " WHERE ctid = ANY (ARRAY(SELECT ctid FROM ",
+                $table,
+                " WHERE tenant_id = $1 AND run_id = $2 LIMIT $3))
+                AND EXISTS (SELECT 1 FROM shard WHERE id = $4 AND epoch = $5)"
+            ),
+        )
+    };
+}
+
+/// Empties the tables that hold rows of a run, in this order; the run itself comes last.
+const CHILDREN: [(&str, &str); 8] = [
+    delete_some!("task_instance", "tenant_id, run_id, task_id, map_index"),
+    delete_some!("attempt", "tenant_id, run_id, task_id, map_index, try_number"),
+    delete_some!("member", "tenant_id, run_id, task_id, map_index, try_number, dispatch_n, member"),
+    delete_some!("attempt_claim", "attempt_id, n, member"),
+    delete_some!("result", "tenant_id, run_id, task_id, map_index"),
+    delete_some!("input_request", "tenant_id, attempt_id"),
+    delete_some!("event", "shard_id, batch, n"),
+    delete_some!("alert", "tenant_id, id"),
 ];
 
 async fn rows<const N: usize>(
@@ -343,7 +307,7 @@ pub async fn delete_some(
     limit: u32,
 ) -> Result<u64, Error> {
     let doing = "delete a run that isn't kept any more";
-    for (_, sqlite, postgres) in CHILDREN {
+    for sql in CHILDREN {
         let values = [
             tenant.0.into(),
             run.0.into(),
@@ -351,7 +315,7 @@ pub async fn delete_some(
             fence.shard.0.into(),
             fence.epoch.into(),
         ];
-        let deleted = change(db, doing, (sqlite, postgres), values).await?;
+        let deleted = change(db, doing, sql, values).await?;
         if deleted > 0 {
             return Ok(deleted);
         }

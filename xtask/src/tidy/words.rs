@@ -13,7 +13,7 @@ const BANNED: &[(&str, &str)] = &[
     (concat!("registry.npm", "js.org"), "a registry's host"),
     (concat!("pypi", ".org"), "a registry's host"),
     (concat!("files.python", "hosted.org"), "a registry's host"),
-    (concat!("repo.maven.", "apache.org"), "a registry's host"),
+    (concat!("repo.ma", "ven.apache.org"), "a registry's host"),
     (concat!("repo1.", "maven.org"), "a registry's host"),
     (concat!("proxy.", "golang.org"), "a registry's host"),
     (concat!("deb.de", "bian.org"), "a registry's host"),
