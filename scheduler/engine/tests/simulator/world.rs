@@ -481,6 +481,10 @@ impl World {
             Event::Up { executor } => {
                 self.executors[executor].up = true;
                 for (owner, dispatch, member) in std::mem::take(&mut self.executors[executor].waiting) {
+                    if self.owner(owner).is_some_and(|known| known.called_off.contains_key(&dispatch.id)) {
+                        self.delivered(owner, dispatch.id);
+                        continue;
+                    }
                     let delay = self.soon();
                     self.after(delay, Event::Deliver { owner, dispatch: Box::new(dispatch), member });
                 }
@@ -892,7 +896,6 @@ impl World {
     fn delivered(&mut self, owner: u64, id: DispatchId) {
         if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
             known.undelivered.remove(&id);
-            known.called_off.remove(&id);
         }
     }
 
