@@ -7,7 +7,7 @@ use super::{
     hosts::At,
     pool::{Invalid, Pool, Reservation, Reserved, State, Unit, Work},
     shape::ShapeKey,
-    spec::{Cap, Cohort, Flavor, Name, Tenant, Workload},
+    spec::{Age, Cap, Cohort, Flavor, Name, Tenant, Workload},
 };
 
 /// How far a workload is.
@@ -26,6 +26,8 @@ pub enum Stage {
 pub struct WorkFact {
     /// Its number.
     pub id: u64,
+    /// By what it is ordered.
+    pub age: Age,
     /// What it asks for.
     pub workload: Workload,
     /// How far it is.
@@ -102,6 +104,7 @@ impl Pool {
         };
         WorkFact {
             id: work.id,
+            age: work.age,
             workload: self.workload(&self.shape(work.shape).key),
             stage: match work.state {
                 State::Pending => Stage::Pending,
@@ -208,6 +211,7 @@ impl Pool {
         self.slot_of.insert(fact.id, self.works.len() as u32);
         self.works.push(Some(Work {
             id: fact.id,
+            age: fact.age,
             shape,
             state: match fact.stage {
                 Stage::Pending => State::Pending,

@@ -138,6 +138,17 @@ pub struct Labels {
     pub groups: Vec<Name>,
 }
 
+/// By what workloads of one tenant and priority are ordered: the smallest goes first. Equal ones go by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Age {
+    /// The date that it stands for.
+    pub date: i64,
+    /// The number of its run.
+    pub run: u64,
+    /// Its place there.
+    pub index: i32,
+}
+
 /// What wants to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
