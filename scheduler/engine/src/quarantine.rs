@@ -142,6 +142,10 @@ impl Engine {
                 | Command::PauseDag { .. }
                 | Command::SetPool { .. }
                 | Command::DeletePool { .. }
+                | Command::SetQuota { .. }
+                | Command::DeleteQuota {}
+                | Command::SetCohort { .. }
+                | Command::DeleteCohort { .. }
                 | Command::AssetEvent { .. }
                 | Command::Backfill(_)
                 | Command::ChangeBackfill { .. }

@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 use crate::{
     command::{Backfill, Refusal},
     dispatch::{End, ResultRef},
+    sharing::{Quotas, Weight},
     state::{RunState, TaskState},
 };
 
@@ -78,6 +79,29 @@ pub struct RunRow {
     pub triggered_by: Option<Arc<str>>,
     /// How many runs started each other by `trigger_dag` before it; 0 if no task did.
     pub chain_depth: u32,
+}
+
+/// Who has a quota.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuotaNode {
+    /// A group of tenants, by name.
+    Cohort(Arc<str>),
+    /// A tenant.
+    Tenant(TenantId),
+}
+
+/// A tenant's or cohort's place in the tree of quotas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaRow {
+    /// Whose it is.
+    pub node: QuotaNode,
+    /// The cohort that it belongs to; none for the one above all.
+    pub parent: Option<Arc<str>>,
+    /// Its weight among its siblings.
+    pub weight: Weight,
+    /// By executor and resource.
+    pub quotas: Quotas,
 }
 
 /// A task instance with its current attempt.

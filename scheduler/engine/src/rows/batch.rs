@@ -13,8 +13,8 @@ use dags::{
 
 use super::{
     AlertRow, AssetEventRow, AttemptRow, BackfillRow, Broken, ContinuationRow, DagRow, EventRow,
-    InboxOutcome, InputRow, MemberRow, PendingAssetRow, PoolRow, QuarantineRow, ResultRow, RunRow, Subject,
-    TaskRow,
+    InboxOutcome, InputRow, MemberRow, PendingAssetRow, PoolRow, QuarantineRow, QuotaNode, QuotaRow, ResultRow,
+    RunRow, Subject, TaskRow,
 };
 use crate::state::{RunState, TaskState};
 
@@ -59,6 +59,8 @@ pub struct Batch {
     pub deleted_dags: Vec<(TenantId, DagId)>,
     /// Pools, new or changed.
     pub pools: Vec<PoolRow>,
+    /// Quotas that are set, or, without a row, are no more.
+    pub quotas: Vec<(QuotaNode, Option<QuotaRow>)>,
     /// Pools that are deleted.
     pub deleted_pools: Vec<(TenantId, PoolName)>,
     /// Asset events.
@@ -118,6 +120,8 @@ pub struct Snapshot {
     pub members: Vec<MemberRow>,
     /// All pools.
     pub pools: Vec<PoolRow>,
+    /// All quotas.
+    pub quotas: Vec<QuotaRow>,
     /// All pending asset events.
     pub pending_assets: Vec<PendingAssetRow>,
     /// Unfinished backfills.

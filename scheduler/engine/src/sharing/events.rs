@@ -259,6 +259,11 @@ impl Pool {
         true
     }
 
+    /// Whether there is such a cap.
+    pub fn has_cap(&self, kind: CapKind, tenant: &Name, key: &Name) -> bool {
+        self.cap_of.contains_key(&(kind, tenant.clone(), key.clone()))
+    }
+
     /// Adds a cap that counts workloads that come from now on.
     pub fn add_cap(&mut self, cap: super::spec::Cap) {
         let index = self.caps.len() as u32;

@@ -28,13 +28,17 @@ pub struct Flavor {
 }
 
 /// A quota of one node for one flavor and resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Quota {
     /// What is guaranteed.
+    #[serde(default)]
     pub nominal: i64,
     /// The most that may be used beyond the subtree's quota; none for no limit. Ignored at the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub borrow: Option<i64>,
     /// The most of the subtree's quota that others may use; none for no limit. Ignored at the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lend: Option<i64>,
 }
 
