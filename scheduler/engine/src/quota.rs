@@ -19,6 +19,7 @@ use crate::{
     sharing::{Age, Decision, Gate, Name, Pool, Rule, Vector, Workload, spec::AMOUNT_MAX},
 };
 
+mod describe;
 mod engine;
 mod tree;
 
@@ -180,7 +181,8 @@ impl Sharing {
 }
 
 pub(crate) fn age(pending: &Pending) -> Age {
-    Age { date: pending.date.0, run: pending.run_seq, index: pending.map_index }
+    let index = (i64::from(pending.map_index) << 32) + i64::from(pending.at.ti);
+    Age { date: pending.date.0, run: pending.run_seq, index }
 }
 
 /// What a member needs, of those resources.

@@ -38,6 +38,8 @@ mod quarantine;
 mod repairs;
 #[path = "rules/retirement.rs"]
 mod retirement;
+#[path = "rules/quotas.rs"]
+mod quotas;
 #[path = "rules/retries.rs"]
 mod retries;
 #[path = "rules/runs.rs"]

@@ -67,6 +67,7 @@ impl Engine {
             dag: model.max_active.map(|_| format!("{}/{}", run.row.dag_id, model.task_id).into()),
             pool: Some(model.pool.as_str().into()),
             slots: i64::from(model.pool_slots),
+            gate: lane,
             user: None,
             groups: Vec::new(),
         };
@@ -124,6 +125,9 @@ impl Engine {
             let told = self.queue.tell_pools();
             if !told || self.queue.sharing.as_ref().is_none_or(|sharing| sharing.stale) {
                 self.build_sharing(None);
+                if self.queue.sharing.is_none() {
+                    return;
+                }
             }
             self.queue.changed = false;
             let victims = self.queue.settle(self.now);

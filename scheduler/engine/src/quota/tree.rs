@@ -98,7 +98,7 @@ impl Queue {
         for flavor in &flavors {
             for (resource, all) in &flavor.hosts[ANY_HOST] {
                 // What nobody is guaranteed is for everybody.
-                let given: i64 = below(rows, ROOT, &flavor.id, resource);
+                let given = given(rows, &flavor.id, resource);
                 let of = quotas.entry(flavor.id.clone()).or_default().entry(resource.clone());
                 of.or_insert(Quota { nominal: (all - given).max(0), ..Quota::default() });
             }
@@ -159,21 +159,11 @@ impl Queue {
     }
 }
 
-/// What the children of a cohort are guaranteed, as far as others see it.
-fn below(rows: &Rows, cohort: &str, executor: &Name, resource: &Name) -> i64 {
-    let is_child = |row: &&QuotaRow| match (&row.node, &row.parent) {
-        (QuotaNode::Cohort(name), None) => cohort == ROOT && &**name != ROOT,
-        (QuotaNode::Tenant(_), None) => cohort == ROOT,
-        (_, Some(parent)) => &**parent == cohort,
+/// What is guaranteed to tenants and cohorts.
+fn given(rows: &Rows, executor: &Name, resource: &Name) -> i64 {
+    let nominal = |row: &QuotaRow| {
+        row.quotas.get(executor).and_then(|of| of.get(resource)).map_or(0, |quota| quota.nominal)
     };
-    let of = |row: &QuotaRow| {
-        let quota = row.quotas.get(executor).and_then(|of| of.get(resource)).copied().unwrap_or_default();
-        let deeper = match &row.node {
-            QuotaNode::Cohort(name) => below(rows, name, executor, resource),
-            QuotaNode::Tenant(_) => 0,
-        };
-        let all = quota.nominal.saturating_add(deeper);
-        quota.lend.map_or(all, |lend| all.min(lend))
-    };
-    rows.values().filter(is_child).map(of).fold(0, i64::saturating_add)
+    let below = rows.values().filter(|row| row.node != QuotaNode::Cohort(ROOT.into()));
+    below.map(nominal).fold(0, i64::saturating_add)
 }

@@ -140,6 +140,8 @@ pub struct Labels {
     pub user: Option<Name>,
     /// Groups of who started it.
     pub groups: Vec<Name>,
+    /// What a gate goes by: those of one number are alike to it.
+    pub gate: u32,
 }
 
 /// By what workloads of one tenant and priority are ordered: the smallest goes first. Equal ones go by their numbers.
@@ -150,7 +152,7 @@ pub struct Age {
     /// The number of its run.
     pub run: u64,
     /// Its place there.
-    pub index: i32,
+    pub index: i64,
 }
 
 /// What wants to run.
