@@ -22,6 +22,7 @@ mod m0004_alert;
 mod m0005_input_request;
 mod m0006_workers;
 mod m0007_retention;
+mod m0008_quota;
 
 /// How long a second process waits for the one that is migrating.
 const WAIT_FOR_OTHER: &str = "SET lock_timeout = '60s'";
@@ -38,6 +39,7 @@ impl MigratorTrait for Steps {
             Box::new(m0005_input_request::STEP),
             Box::new(m0006_workers::STEP),
             Box::new(m0007_retention::STEP),
+            Box::new(m0008_quota::STEP),
         ]
     }
 }

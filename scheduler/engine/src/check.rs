@@ -237,7 +237,10 @@ impl Engine {
         if let Some(sharing) = queue.sharing.as_deref().filter(|sharing| !sharing.stale) {
             sharing.pool.check();
             let waits: BTreeSet<TiRef> = lanes.values().flatten().map(|pending| pending.at).collect();
-            ensure!(sharing.waiting.keys().copied().collect::<BTreeSet<_>>() == waits, "the pool knows of others that wait");
+            ensure!(
+                sharing.waiting.keys().copied().collect::<BTreeSet<_>>() == waits,
+                "the pool knows of others that wait"
+            );
             let known = tickets.iter().all(|ticket| sharing.pool.is_held(ticket.work));
             ensure!(known, "something is held that the pool doesn't know");
             let all = waits.len() + tickets.len();

@@ -23,6 +23,8 @@ mod describe;
 mod engine;
 mod tree;
 
+pub use tree::mend;
+
 pub(crate) use engine::StoredSharing;
 
 /// The resource that counts members.

@@ -34,12 +34,12 @@ mod past;
 mod pools;
 #[path = "rules/quarantine.rs"]
 mod quarantine;
+#[path = "rules/quotas.rs"]
+mod quotas;
 #[path = "rules/repairs.rs"]
 mod repairs;
 #[path = "rules/retirement.rs"]
 mod retirement;
-#[path = "rules/quotas.rs"]
-mod quotas;
 #[path = "rules/retries.rs"]
 mod retries;
 #[path = "rules/runs.rs"]

@@ -91,11 +91,16 @@ impl Engine {
             }
         }
         let says = if never {
-            format!("it asks for {wanted} `{resource}` of `{flavor}`, and {whose} may never use more than {limit}")
+            format!(
+                "it asks for {wanted} `{resource}` of `{flavor}`, and {whose} may never use more than {limit}"
+            )
         } else {
-            format!("{whose} uses {used} of at most {limit} `{resource}` of `{flavor}`, and it asks for {wanted}")
+            format!(
+                "{whose} uses {used} of at most {limit} `{resource}` of `{flavor}`, and it asks for {wanted}"
+            )
         };
-        let frees = if never { "the quota is raised" } else { "tasks that use it end, or the quota is raised" };
+        let frees =
+            if never { "the quota is raised" } else { "tasks that use it end, or the quota is raised" };
         Hold {
             limit: Limit::Quota {
                 node: node.to_string(),

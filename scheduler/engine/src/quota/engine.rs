@@ -213,17 +213,26 @@ impl Engine {
             self.next_continuation += 1;
         }
         let row = sharing.row;
-        let work = json!({ "sharing": &stored });
+        let written = if stored == StoredSharing::default() {
+            // Nothing is promised any more; what is promised next gets a row of its own.
+            sharing.row = 0;
+            ContinuationRow::done(row)
+        } else {
+            ContinuationRow::new(row, json!({ "sharing": &stored }))
+        };
         sharing.stored = stored;
-        self.out.continuations.insert(row, ContinuationRow::new(row, work));
+        self.out.continuations.insert(row, written);
     }
 
     /// Builds the pool from everything that waits and everything that is held; without quotas there is none.
     pub(crate) fn build_sharing(&mut self, stored: Option<(i64, StoredSharing)>) {
         let old = self.queue.sharing.take();
-        let (row, stored) = stored.unwrap_or_else(|| {
-            old.as_ref().map_or_else(Default::default, |old| (old.row, old.to_store()))
-        });
+        // What is promised now, and what of it the store has already.
+        let (row, stored, written) = match (stored, &old) {
+            (Some((row, stored)), _) => (row, stored.clone(), stored),
+            (None, Some(old)) => (old.row, old.to_store(), old.stored.clone()),
+            (None, None) => Default::default(),
+        };
         self.queue.changed = true;
         if self.queue.quotas.is_empty() {
             if row != 0 {
@@ -324,7 +333,7 @@ impl Engine {
             .expect("invariant: tenants and executors of what waits and is held are known");
         if let Some(sharing) = &mut self.queue.sharing {
             (sharing.pool, sharing.works, sharing.waiting) = (pool, works, waiting);
-            sharing.stored = stored;
+            sharing.stored = written;
             sharing.moved = true;
         }
     }
@@ -372,12 +381,7 @@ impl Engine {
         self.runs.iter().flatten().flat_map(|run| run.window.iter().copied()).collect()
     }
 
-    fn note_own_caps(
-        &self,
-        workload: &Workload,
-        at: TiRef,
-        caps: &mut BTreeMap<(CapKind, Name, Name), Cap>,
-    ) {
+    fn note_own_caps(&self, workload: &Workload, at: TiRef, caps: &mut BTreeMap<(CapKind, Name, Name), Cap>) {
         let run = self.run(at.run);
         let model = run.plan.model(run.tis[at.ti as usize].task);
         let of = [
@@ -423,6 +427,16 @@ impl Engine {
             Some(row) => rows.insert(node.clone(), row.clone()),
             None => rows.remove(&node),
         };
+        if let (QuotaNode::Cohort(name), None) = (&node, &row)
+            && let Some(member) = rows.values().find(|row| row.parent.as_ref() == Some(name))
+        {
+            let who = match &member.node {
+                QuotaNode::Cohort(name) => format!("cohort `{name}`"),
+                QuotaNode::Tenant(id) => format!("tenant {id}"),
+            };
+            let message = format!("{who} belongs to cohort `{name}`; move it to another one first");
+            return Err(Refusal::new("cohort.in_use", message));
+        }
         tree::validate(&rows)?;
         self.queue.quotas = rows;
         self.out.quotas.insert(node, row.clone());

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dags::ids::PoolName;
+
 use super::{MEMBERS, ROOT, tenant_name};
 use crate::{
     command::Refusal,
@@ -27,27 +29,68 @@ type Rows = BTreeMap<QuotaNode, QuotaRow>;
 
 /// Refused if the rows, with one of them changed, are no tree, or an amount is none.
 pub(super) fn validate(rows: &Rows) -> Result<(), Refusal> {
-    for row in rows.values() {
-        for (executor, resource, quota) in entries(&row.quotas) {
-            let amounts = [Some(quota.nominal), quota.borrow, quota.lend];
-            if amounts.into_iter().flatten().any(|amount| !(0..=AMOUNT_MAX).contains(&amount)) {
-                let message =
-                    format!("amounts of `{resource}` on `{executor}` must be from 0 to {AMOUNT_MAX}");
-                return Err(Refusal::new("quota.amount", message));
-            }
+    rows.values().try_for_each(|row| fits(row).and_then(|()| hangs(rows, row)))
+}
+
+/// Makes stored rows that somebody has damaged ones that hold, and says what is different: a row that can't hold is left
+/// out, one whose cohort isn't there belongs to the cohort above all.
+pub fn mend(found: Vec<QuotaRow>) -> (Vec<QuotaRow>, Vec<Refusal>) {
+    let mut changed = Vec::new();
+    let mut rows = Rows::new();
+    for row in found {
+        match fits(&row) {
+            Ok(()) => drop(rows.insert(row.node.clone(), row)),
+            Err(why) => changed.push(why),
         }
-        let mut above = row.parent.clone();
-        let mut steps = 0;
-        while let Some(name) = above.filter(|name| &**name != ROOT) {
-            let Some(parent) = rows.get(&QuotaNode::Cohort(name.clone())) else {
-                return Err(Refusal::new("cohort.not_found", format!("there is no cohort `{name}`")));
-            };
-            steps += 1;
-            if steps > rows.len() {
-                return Err(Refusal::new("cohort.cycle", format!("cohort `{name}` would lie below itself")));
-            }
-            above = parent.parent.clone();
+    }
+    for node in rows.keys().cloned().collect::<Vec<_>>() {
+        if let Err(why) = hangs(&rows, &rows[&node]) {
+            changed.push(why);
+            rows.entry(node).and_modify(|row| row.parent = None);
         }
+    }
+    (rows.into_values().collect(), changed)
+}
+
+/// Whether the row by itself can hold.
+fn fits(row: &QuotaRow) -> Result<(), Refusal> {
+    if let QuotaNode::Cohort(name) = &row.node {
+        // A tenant is known to the pool by its id.
+        let refused =
+            |why: String| Err(Refusal::new("cohort.name", format!("the cohort's name {name:?} {why}")));
+        if let Err(why) = PoolName::parse(name) {
+            return refused(why.to_string());
+        }
+        if name.parse::<uuid::Uuid>().is_ok() {
+            return refused("looks like a tenant's id; choose another".to_owned());
+        }
+        if &**name == ROOT && row.parent.is_some() {
+            return Err(Refusal::new("cohort.root", "`root` is above all others and has no parent"));
+        }
+    }
+    for (executor, resource, quota) in entries(&row.quotas) {
+        let amounts = [Some(quota.nominal), quota.borrow, quota.lend];
+        if amounts.into_iter().flatten().any(|amount| !(0..=AMOUNT_MAX).contains(&amount)) {
+            let message = format!("amounts of `{resource}` on `{executor}` must be from 0 to {AMOUNT_MAX}");
+            return Err(Refusal::new("quota.amount", message));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the row's way up leads to the cohort above all.
+fn hangs(rows: &Rows, row: &QuotaRow) -> Result<(), Refusal> {
+    let mut above = row.parent.clone();
+    let mut steps = 0;
+    while let Some(name) = above.filter(|name| &**name != ROOT) {
+        let Some(parent) = rows.get(&QuotaNode::Cohort(name.clone())) else {
+            return Err(Refusal::new("cohort.not_found", format!("there is no cohort `{name}`")));
+        };
+        steps += 1;
+        if steps > rows.len() {
+            return Err(Refusal::new("cohort.cycle", format!("cohort `{name}` would lie below itself")));
+        }
+        above = parent.parent.clone();
     }
     Ok(())
 }
@@ -88,8 +131,7 @@ impl Queue {
         resources.extend(rows.values().flat_map(|row| entries(&row.quotas)).map(|(_, name, _)| name.clone()));
         let flavor = |executor: &ExecutorState| {
             let id: Name = executor.name.as_str().into();
-            let all: Vector =
-                resources.iter().map(|name| (name.clone(), capacity(executor, name))).collect();
+            let all: Vector = resources.iter().map(|name| (name.clone(), capacity(executor, name))).collect();
             Flavor { cluster: id.clone(), id, hosts: BTreeMap::from([(ANY_HOST.into(), all)]) }
         };
         let flavors: Vec<Flavor> = self.executors.iter().map(flavor).collect();

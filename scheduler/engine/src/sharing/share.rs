@@ -143,8 +143,11 @@ impl FromStr for Weight {
         if !digits(whole) || !digits(places) || places.len() > 6 || whole.len() > 7 {
             return Err(NoWeight);
         }
+        // Equal weights look alike.
+        let places = places.trim_end_matches('0');
         let denominator = 10_u64.pow(places.len() as u32);
-        let part = |text: &str| text.parse::<u64>().map_err(|_| NoWeight);
+        let part =
+            |text: &str| if text.is_empty() { Ok(0) } else { text.parse::<u64>().map_err(|_| NoWeight) };
         let numerator = part(whole)? * denominator + part(places)?;
         if numerator > 1_000_000 * denominator {
             return Err(NoWeight);
@@ -196,6 +199,8 @@ mod tests {
             assert_eq!(text.parse::<Weight>().unwrap().to_string(), text);
         }
         assert_eq!("1.50".parse::<Weight>().unwrap().to_string(), "1.5");
+        assert_eq!(["1", "1.0", "1.00"].map(|text| text.parse()), [Ok(Weight::ONE); 3]);
+        assert_eq!("0.0".parse(), Ok(Weight::whole(0)));
         for text in ["", ".5", "1.", "-1", "1e3", "0.0000001", "1000001", "1000000.1", "x"] {
             assert_eq!(text.parse::<Weight>(), Err(NoWeight), "{text}");
         }

@@ -152,7 +152,11 @@ fn giving_way_survives_a_crash() {
     assert_eq!(lab.kills.len(), 1);
     lab.kills.clear();
     lab.crash();
-    assert_eq!(lab.kills.iter().map(|kill| kill.id).collect::<Vec<_>>(), [victim], "the same one is told again");
+    assert_eq!(
+        lab.kills.iter().map(|kill| kill.id).collect::<Vec<_>>(),
+        [victim],
+        "the same one is told again"
+    );
     lab.confirm_kills();
     assert_eq!((held(&lab, TENANT), held(&lab, OTHER)), (1, 1));
     let row = lab.journal.tasks.values().find(|row| row.attempt() == victim.attempt).unwrap();
@@ -215,7 +219,10 @@ fn quotas_that_make_no_sense_are_refused() {
     lab.request(cohort("a", None)).unwrap();
     lab.request(cohort("b", Some("a"))).unwrap();
     assert_eq!(code(&mut lab, cohort("a", Some("b"))), "cohort.cycle");
-    assert_eq!(code(&mut lab, Command::DeleteCohort { name: "a".into() }), "cohort.not_found");
+    assert_eq!(code(&mut lab, Command::DeleteCohort { name: "a".into() }), "cohort.in_use");
+    assert_eq!(code(&mut lab, cohort("root", Some("a"))), "cohort.root");
+    assert_eq!(code(&mut lab, cohort("a b", None)), "cohort.name");
+    assert_eq!(code(&mut lab, cohort("6f9619ff-8b86-d011-b42d-00c04fc964ff", None)), "cohort.name");
     assert!(lab.journal.quotas.contains_key(&QuotaNode::Cohort("a".into())));
     lab.request(Command::DeleteCohort { name: "b".into() }).unwrap();
     lab.request(Command::DeleteCohort { name: "a".into() }).unwrap();

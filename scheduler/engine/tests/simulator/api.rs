@@ -8,10 +8,10 @@ use dags::{
     time::{Span, Timestamp},
 };
 use engine::{
-    rows::QuotaNode,
     command::{
         ActivatedDag, Backfill, BackfillChange, Clear, Command, Reprocess, Response, Selection, Trigger,
     },
+    rows::QuotaNode,
     sharing::{Quota, Quotas, Weight},
     state::{RunState, TaskState},
 };

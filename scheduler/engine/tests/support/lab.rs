@@ -111,11 +111,6 @@ impl Lab {
             triggers: 0,
         };
         lab.executor("local", 1_000);
-        if std::env::var_os("LAB_QUOTAS").is_some() {
-            let name = "root".into();
-            let quotas = engine::sharing::Quotas::new();
-            lab.request(Command::SetCohort { name, parent: None, weight: engine::sharing::Weight::ONE, quotas }).unwrap();
-        }
         lab
     }
 
