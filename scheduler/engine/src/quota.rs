@@ -138,6 +138,8 @@ impl Queue {
         let Self { sharing, lanes, executors, now, .. } = self;
         let Some(sharing) = sharing.as_deref_mut() else { return };
         let Some(known) = sharing.works.remove(&id) else { return };
+        // What was promised to it is void.
+        sharing.moved |= !sharing.stored.is_empty();
         if sharing.pool.is_held(id) {
             // It was admitted, and is let go before anybody was told: a worker was chosen.
             let executor = lanes[known.lane as usize].key.executor;

@@ -33,6 +33,12 @@ pub(crate) struct StoredSharing {
     protected: Vec<AttemptId>,
 }
 
+impl StoredSharing {
+    pub(super) fn is_empty(&self) -> bool {
+        self.reservations.is_empty() && self.ending.is_empty() && self.protected.is_empty()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct StoredReservation {
     attempt: AttemptId,
@@ -213,7 +219,7 @@ impl Engine {
             self.next_continuation += 1;
         }
         let row = sharing.row;
-        let written = if stored == StoredSharing::default() {
+        let written = if stored.is_empty() {
             // Nothing is promised any more; what is promised next gets a row of its own.
             sharing.row = 0;
             ContinuationRow::done(row)
