@@ -74,8 +74,7 @@ impl Engine {
             pool: Some(model.pool.as_str().into()),
             slots: i64::from(model.pool_slots),
             gate: lane,
-            user: None,
-            groups: Vec::new(),
+            ..Labels::default()
         };
         let dispatch = DispatchId { attempt, n: ti.dispatch_n + 1 };
         let (priority, preemptible) = (pending.weight.0, model.preemptible);
@@ -85,6 +84,8 @@ impl Engine {
 
     fn workload(&self, lane: u32, priority: i32, labels: Labels, preemptible: bool) -> Workload {
         let key = &self.queue.lanes[lane as usize].key;
+        // Limits of tasks and pools count an instance once, however many members it has.
+        let labels = Labels { together: key.members, ..labels };
         let sharing = self.queue.sharing.as_ref();
         let request = sharing.map(|sharing| request(&key.needs, &sharing.resources)).unwrap_or_default();
         Workload {

@@ -405,7 +405,7 @@ pub(super) fn count(caps: &[Cap], held: &mut [(i64, Vec<i64>)], shape: &Shape, p
     for index in &shape.caps {
         let (members, sums) = &mut held[*index as usize];
         let slots = if caps[*index as usize].kind == CapKind::Pool { shape.key.labels.slots } else { 1 };
-        *members += sign * slots * places.len() as i64;
+        *members += sign * slots * shape.key.labels.counted(places.len());
         for at in places {
             for (r, amount) in &shape.requests[usize::from(at.group)] {
                 sums[*r] += sign * amount;

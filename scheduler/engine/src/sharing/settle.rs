@@ -111,7 +111,7 @@ impl Pool {
                     sums.iter_mut().zip(of).for_each(|(sum, x)| *sum += x);
                 }
             }
-            used += slots * already.len() as i64;
+            used += slots * shape.key.labels.counted(already.len());
             let blocked = |used: i64, wanted: i64, limit: i64, resource| {
                 (used + wanted > limit).then(|| Blocker::Cap {
                     never: wanted > limit,
@@ -123,7 +123,7 @@ impl Pool {
                     limit,
                 })
             };
-            let wanted = slots * groups.len() as i64;
+            let wanted = slots * shape.key.labels.counted(groups.len());
             if let Some(max) = cap.max
                 && let Some(blocker) = blocked(used, wanted, max, None)
             {

@@ -142,6 +142,15 @@ pub struct Labels {
     pub groups: Vec<Name>,
     /// What a gate goes by: those of one number are alike to it.
     pub gate: u32,
+    /// How many members count as one against caps; one by one if 0.
+    pub together: u32,
+}
+
+impl Labels {
+    /// What so many members count against a cap on members.
+    pub(super) fn counted(&self, members: usize) -> i64 {
+        members.div_ceil(self.together.max(1) as usize) as i64
+    }
 }
 
 /// By what workloads of one tenant and priority are ordered: the smallest goes first. Equal ones go by their numbers.

@@ -211,6 +211,7 @@ fn workload(submit: &Submit) -> Workload {
             user: submit.user.clone(),
             groups: submit.groups.clone(),
             gate: 0,
+            together: 0,
         },
         preemptible: submit.preemptible.unwrap_or(true),
         may_preempt: submit.may_preempt.unwrap_or(true),
