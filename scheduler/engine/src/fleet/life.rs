@@ -73,7 +73,8 @@ impl Engine {
                     return;
                 };
                 known.heard = now;
-                known.draining = draining;
+                // What is kept for who could run there only is free for others.
+                self.queue.changed |= std::mem::replace(&mut known.draining, draining) != draining;
                 self.compare(index, worker, &held, as_of);
             }
             WorkerNews::Left(worker) => self.lose(index, worker, "its worker ended"),

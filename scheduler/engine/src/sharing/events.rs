@@ -236,12 +236,6 @@ impl Pool {
         work.is_some_and(|work| work.units.iter().any(|unit| unit.ending_for.is_some()))
     }
 
-    /// Something outside of the pool made room: whom its gate turned away may be let in now.
-    pub fn nudge(&mut self) {
-        self.loosened += 1;
-        self.changed += 1;
-    }
-
     /// The numbers of workloads that are pending with a reservation.
     pub fn reserved(&self) -> impl Iterator<Item = u64> {
         self.reservations.iter().map(|reservation| self.work(reservation.slot).id)

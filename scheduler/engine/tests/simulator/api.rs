@@ -45,14 +45,15 @@ impl World {
             let name = PoolName::parse(name).unwrap();
             self.request(tenant, Command::SetPool { name, slots: 12, include_deferred: false });
         }
-        if self.store.quotas.contains_key(&QuotaNode::Tenant(tenant)) {
+        // Also what is asked for and not set yet keeps somebody out.
+        let mut waits = self.store.waiting.values().filter(|row| row.tenant == tenant);
+        let will_be_set = waits.any(|row| matches!(row.command, Command::SetQuota { .. }));
+        if will_be_set || self.store.quotas.contains_key(&QuotaNode::Tenant(tenant)) {
             // The pool goes on to decide, and keeps nobody out for ever.
             let quotas = Quotas::new();
             self.request(tenant, Command::SetQuota { cohort: None, weight: Weight::ONE, quotas });
         }
-        if self.store.quotas.contains_key(&QuotaNode::Cohort("team".into())) {
-            self.request(tenant, Command::DeleteCohort { name: "team".into() });
-        }
+        self.request(tenant, Command::DeleteCohort { name: "team".into() });
         for id in 1..=self.store.backfills.keys().filter(|(owner, _)| *owner == tenant).count() as i64 {
             self.request(tenant, Command::ChangeBackfill { id, change: BackfillChange::Unpause });
         }
