@@ -150,6 +150,9 @@ pub enum Command {
         /// The DAG.
         dag_id: DagId,
     },
+    /// Say what quotas are set and how much of them is used: `{ "quotas": [...] }` with
+    /// [`crate::quota::figures::QuotaFigures`]. Changes nothing.
+    ReadQuotas {},
     /// Say what holds a task instance: `{ "waiting": ... }` with a [`crate::explain::Waiting`], or null if nothing does.
     /// Changes nothing.
     Explain {

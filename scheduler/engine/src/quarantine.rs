@@ -146,6 +146,7 @@ impl Engine {
                 | Command::DeleteQuota {}
                 | Command::SetCohort { .. }
                 | Command::DeleteCohort { .. }
+                | Command::ReadQuotas {}
                 | Command::AssetEvent { .. }
                 | Command::Backfill(_)
                 | Command::ChangeBackfill { .. }

@@ -21,6 +21,7 @@ use crate::{
 
 mod describe;
 mod engine;
+pub mod figures;
 mod tree;
 
 pub use tree::mend;

@@ -166,6 +166,7 @@ impl Engine {
             | Command::DeleteQuota {}
             | Command::SetCohort { .. }
             | Command::DeleteCohort { .. }
+            | Command::ReadQuotas {}
             | Command::AssetEvent { .. }
             | Command::Backfill(_)
             | Command::ChangeBackfill { .. }
@@ -266,6 +267,7 @@ impl Engine {
                 let (parent, weight, quotas) = (parent.clone(), *weight, quotas.clone());
                 self.set_quota(node.clone(), Some(QuotaRow { node, parent, weight, quotas })).into()
             }
+            Command::ReadQuotas {} => Ok(json!({ "quotas": self.quota_figures() })).into(),
             Command::DeleteCohort { name } => self.set_quota(QuotaNode::Cohort(name.clone()), None).into(),
             Command::AssetEvent { asset, extra } => {
                 self.asset_event(tenant, asset, None, extra.clone());

@@ -10,6 +10,7 @@ mod check;
 pub mod decision;
 mod events;
 pub mod facts;
+pub mod figures;
 mod gate;
 mod hosts;
 mod order;

@@ -430,10 +430,14 @@ impl Engine {
     /// Sets or removes the quota of a tenant or cohort.
     pub(crate) fn set_quota(&mut self, node: QuotaNode, row: Option<QuotaRow>) -> Result<Value, Refusal> {
         let mut rows = self.queue.quotas.clone();
-        match &row {
+        let before = match &row {
             Some(row) => rows.insert(node.clone(), row.clone()),
             None => rows.remove(&node),
         };
+        let answer = json!({ "set": row.is_some(), "was_set": before.is_some() });
+        if before == row {
+            return Ok(answer);
+        }
         if let (QuotaNode::Cohort(name), None) = (&node, &row)
             && let Some(member) = rows.values().find(|row| row.parent.as_ref() == Some(name))
         {
@@ -452,7 +456,7 @@ impl Engine {
             Some(sharing) => sharing.stale = true,
             None => self.build_sharing(None),
         }
-        Ok(json!({ "set": row.is_some() }))
+        Ok(answer)
     }
 
     /// The quotas that are set.

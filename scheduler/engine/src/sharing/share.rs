@@ -82,6 +82,17 @@ pub enum Share {
 }
 
 impl Share {
+    /// In thousandths of the whole, rounded down; none for one that is worse than every number.
+    pub fn per_mille(&self) -> Option<u64> {
+        match self {
+            Self::Nothing => Some(0),
+            Self::Weighted(part) => {
+                u64::try_from(part.numerator.saturating_mul(1000) / part.denominator).ok()
+            }
+            Self::Weightless(_) | Self::Baseless(_) => None,
+        }
+    }
+
     /// The share of a node with that weight that borrows, per resource, `(borrowed, total nominal in the tree)`.
     pub fn of(weight: Weight, borrowed: impl Iterator<Item = (i128, i128)>) -> Self {
         let mut share = Self::Nothing;
@@ -213,5 +224,7 @@ mod tests {
         let baseless = Share::of(Weight::ONE, [(1, 0)].into_iter());
         assert!(Share::Nothing < heavy && heavy < weightless && weightless < baseless);
         assert_eq!(Share::of(Weight::whole(0), [(0, 5)].into_iter()), Share::Nothing);
+        let shown = [Share::Nothing, heavy, weightless, baseless].map(|share| share.per_mille());
+        assert_eq!(shown, [Some(0), Some(990), None, None]);
     }
 }

@@ -7,6 +7,7 @@ use engine::{
     command::{Command, Trigger},
     dispatch::{News, Outcome},
     explain::Limit,
+    quota::figures::{AmountFigures, QuotaFigures},
     rows::QuotaNode,
     sharing::{Quota, Quotas, Weight},
 };
@@ -198,6 +199,85 @@ fn who_waits_for_a_quota_is_told_so() {
     let Limit::Quota { used, wanted, limit, held_by, .. } = &quota.limit else { unreachable!() };
     assert_eq!((*used, *wanted, *limit), (1, 1, 1));
     assert_eq!(held_by.iter().map(|by| by.task_id.as_str()).collect::<Vec<_>>(), ["a"]);
+}
+
+#[test]
+fn a_gang_that_no_quota_will_ever_hold_is_told_so() {
+    let mut lab = Lab::new();
+    lab.executor("local", 8);
+    set(&mut lab, TENANT, Quota { nominal: 0, borrow: Some(1), lend: None });
+    lab.activate(dag("d").task(bash("a").with(|task| task.gang = 2)));
+    let run = lab.trigger("d");
+    lab.advance(mins(10));
+    assert_eq!(lab.states(&run), "a=scheduled");
+    let row = lab.run_row(&run);
+    let engine = lab.driver.engine();
+    let waiting = engine.explain(TENANT, &row.dag_id, &row.run_name, &task_id("a"), -1).unwrap();
+    let quota = waiting.holds.iter().find(|hold| matches!(hold.limit, Limit::Quota { .. })).unwrap();
+    let says = "it asks for 2 `members` of `local`, and the tenant may never use more than 1";
+    assert_eq!((quota.says.as_str(), quota.frees.as_str()), (says, "the quota is raised"));
+    // It keeps nothing from others while it waits.
+    many(&mut lab, OTHER, 8, |task| task);
+    assert_eq!(held(&lab, OTHER), 8);
+    set(&mut lab, TENANT, Quota { nominal: 0, borrow: Some(2), lend: None });
+    one_succeeds(&mut lab, OTHER);
+    one_succeeds(&mut lab, OTHER);
+    assert_eq!(lab.states(&run), "a=queued");
+}
+
+#[test]
+fn quotas_are_shown_with_their_use() {
+    let mut lab = Lab::new();
+    assert_eq!(lab.request(Command::ReadQuotas {}).unwrap()["quotas"], serde_json::json!([]));
+    lab.executor("local", 6);
+    let quotas = members(Quota { nominal: 4, borrow: Some(0), lend: None });
+    let team = || Some(Arc::from("team"));
+    let (weight, parent) = (Weight::ONE, None);
+    lab.request(Command::SetCohort { name: "team".into(), parent, weight, quotas }).unwrap();
+    let quotas = members(Quota { nominal: 0, borrow: Some(3), lend: None });
+    lab.request(Command::SetQuota { cohort: team(), weight: Weight::whole(2), quotas }).unwrap();
+    let quotas = Quotas::from([(Arc::from("far"), [(Arc::from("members"), nominal(7))].into())]);
+    lab.request_as(OTHER, Command::SetQuota { cohort: team(), weight: Weight::ONE, quotas }).unwrap();
+    many(&mut lab, TENANT, 5, |task| task);
+    let answer = lab.request(Command::ReadQuotas {}).unwrap();
+    let found: Vec<QuotaFigures> = serde_json::from_value(answer["quotas"].clone()).unwrap();
+    let shown: Vec<String> = found
+        .iter()
+        .map(|it| {
+            let amounts: Vec<String> = it
+                .amounts
+                .iter()
+                .map(|of| {
+                    let AmountFigures {
+                        executor, guaranteed, used, borrowed, limit, available, quota, ..
+                    } = of;
+                    let nominal = quota.map(|quota| quota.nominal);
+                    format!("{executor} {nominal:?} {guaranteed} {used} {borrowed} {limit:?} {available}")
+                })
+                .collect();
+            let of = match &it.node {
+                QuotaNode::Cohort(name) => name.to_string(),
+                QuotaNode::Tenant(tenant) => if *tenant == OTHER { "other" } else { "own" }.to_owned(),
+            };
+            let share = it.share_per_mille;
+            format!(
+                "{of} in {:?} x{} {share:?} {} waiting: {}",
+                it.cohort,
+                it.weight,
+                it.waiting,
+                amounts.join(", ")
+            )
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "root in None x1 Some(0) 2 waiting: local None 6 3 0 Some(6) 3",
+            "team in Some(\"root\") x1 Some(0) 2 waiting: local Some(4) 4 3 0 Some(4) 1",
+            "other in Some(\"team\") x1 Some(0) 0 waiting: far Some(7) 0 0 0 None 0",
+            "own in Some(\"team\") x2 Some(250) 2 waiting: local Some(0) 0 3 3 Some(3) 0",
+        ]
+    );
 }
 
 #[test]
