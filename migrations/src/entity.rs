@@ -19,6 +19,7 @@ pub(crate) mod input_request;
 pub(crate) mod member;
 pub(crate) mod pending_asset;
 pub(crate) mod pool;
+pub(crate) mod quota;
 pub(crate) mod result;
 pub(crate) mod role;
 pub(crate) mod role_grant;

@@ -22,6 +22,7 @@ mod m0004_alert;
 mod m0005_input_request;
 mod m0006_workers;
 mod m0007_retention;
+mod m0008_quota;
 mod m0010_asset_window;
 mod m0011_import_error;
 
@@ -40,6 +41,7 @@ impl MigratorTrait for Steps {
             Box::new(m0005_input_request::STEP),
             Box::new(m0006_workers::STEP),
             Box::new(m0007_retention::STEP),
+            Box::new(m0008_quota::STEP),
             Box::new(m0010_asset_window::STEP),
             Box::new(m0011_import_error::STEP),
         ]

@@ -12,7 +12,7 @@ use engine::{
     dispatch::{Contract, ResultRef},
     rows::{
         AssetEventRow, AttemptRow, BackfillRow, Cursor, DagRow, EventRow, MemberRow, PendingAssetRow,
-        PoolRow, ResultRow, RunRow, RunType, TaskRow,
+        PoolRow, QuotaNode, QuotaRow, ResultRow, RunRow, RunType, TaskRow,
     },
     state::{RunState, TaskState},
 };
@@ -24,6 +24,9 @@ use crate::{entity, error::Error};
 pub(crate) const EVENT_FORMAT: i32 = 1;
 /// The number of the format in which a backfill's specification is written.
 pub(crate) const BACKFILL_FORMAT: i32 = 1;
+
+/// The number of the format in which quotas are written.
+pub(crate) const QUOTA_FORMAT: i32 = 1;
 
 /// A checked name, read back.
 pub(crate) fn name<T: std::str::FromStr<Err = InvalidName>>(
@@ -234,6 +237,33 @@ pub(crate) fn pool(row: &entity::pool::Model) -> Result<PoolRow, Error> {
         name: name("pool", &row.name)?,
         slots: row.slots,
         include_deferred: row.include_deferred,
+    })
+}
+
+/// The kind and the name of who has a quota.
+pub(crate) fn quota_key(node: &QuotaNode) -> (&'static str, String) {
+    match node {
+        QuotaNode::Cohort(name) => ("cohort", name.to_string()),
+        QuotaNode::Tenant(tenant) => ("tenant", tenant.0.to_string()),
+    }
+}
+
+pub(crate) fn quota(row: &entity::quota::Model) -> Result<QuotaRow, Error> {
+    format("quota", row.format, QUOTA_FORMAT)?;
+    let node =
+        match row.kind.as_str() {
+            "cohort" => QuotaNode::Cohort(row.name.as_str().into()),
+            _ => QuotaNode::Tenant(TenantId(row.name.parse().map_err(|why| {
+                Error::corrupt("quota", format!("{:?} is no tenant's id: {why}", row.name))
+            })?)),
+        };
+    let weight =
+        row.weight.parse().map_err(|why| Error::corrupt("quota", format!("{:?}: {why}", row.weight)))?;
+    Ok(QuotaRow {
+        node,
+        parent: row.parent.as_deref().map(Into::into),
+        weight,
+        quotas: json("quota", &row.quotas)?,
     })
 }
 

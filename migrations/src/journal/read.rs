@@ -117,6 +117,7 @@ pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Err
         members,
         runs,
         pools,
+        quotas: rest::quotas(db, scope).await?,
         pending_assets: rest::pending_assets(db, scope).await?,
         backfills,
         last_backfill: rest::last_backfill(db, scope).await?,

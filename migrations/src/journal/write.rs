@@ -23,6 +23,7 @@ mod input_request;
 mod member;
 mod pool;
 mod quarantine;
+mod quota;
 mod result;
 mod run;
 mod task_instance;
@@ -63,6 +64,7 @@ pub(super) async fn rows(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Result
     result::upsert(tx, &batch.results).await?;
     dag::upsert(tx, &batch.dags).await?;
     pool::upsert(tx, &batch.pools).await?;
+    quota::write(tx, fence, &batch.quotas).await?;
     asset::insert(tx, fence, batch.number, &batch.asset_events).await?;
     asset::upsert_pending(tx, &batch.pending_assets).await?;
     backfill::upsert(tx, &batch.backfills).await?;

@@ -194,6 +194,12 @@ const QUESTIONS: &[Question] = &[
     },
     Question {
         check: "formats",
+        what: "quotas have a format that this release doesn't read",
+        todo: "use the release that wrote them, or set them again",
+        text: "SELECT NULL AS tenant, shard_id AS id, name FROM quota WHERE format <> 1 LIMIT 11",
+    },
+    Question {
+        check: "formats",
         what: "members of gangs have a format that this release doesn't read",
         todo: "use the release that wrote them",
         text: "SELECT tenant_id AS tenant, run_id AS id, task_id AS name FROM member WHERE format <> 1 LIMIT 11",

@@ -14,6 +14,7 @@ mod journal;
 mod lease;
 mod model;
 mod postgres;
+mod quotas;
 mod random;
 mod retention;
 mod schema;

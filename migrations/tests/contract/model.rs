@@ -7,7 +7,8 @@ use dags::{
     time::Timestamp,
 };
 use engine::rows::{
-    BackfillRow, Batch, ContinuationRow, DagRow, PendingAssetRow, PoolRow, RunRow, Snapshot, TaskRow,
+    BackfillRow, Batch, ContinuationRow, DagRow, PendingAssetRow, PoolRow, QuotaNode, QuotaRow, RunRow,
+    Snapshot, TaskRow,
 };
 
 use crate::fixture;
@@ -21,6 +22,7 @@ pub(crate) struct Model {
     pub(crate) tasks: BTreeMap<(RunId, TaskId, i32), TaskRow>,
     pub(crate) dags: BTreeMap<(TenantId, DagId), DagRow>,
     pub(crate) pools: BTreeMap<(TenantId, PoolName), PoolRow>,
+    pub(crate) quotas: BTreeMap<QuotaNode, QuotaRow>,
     pub(crate) pending: BTreeMap<(TenantId, DagId, String), PendingAssetRow>,
     pub(crate) backfills: BTreeMap<(TenantId, i64), BackfillRow>,
     pub(crate) continuations: BTreeMap<i64, ContinuationRow>,
@@ -67,6 +69,12 @@ impl Model {
         for pool in &batch.pools {
             self.pools.insert((pool.tenant, pool.name.clone()), pool.clone());
         }
+        for (node, row) in &batch.quotas {
+            match row {
+                Some(row) => self.quotas.insert(node.clone(), row.clone()),
+                None => self.quotas.remove(node),
+            };
+        }
         for row in &batch.pending_assets {
             self.pending.insert((row.tenant, row.dag_id.clone(), row.asset.to_string()), row.clone());
         }
@@ -108,6 +116,7 @@ impl Model {
             members: Vec::new(),
             runs,
             pools: self.pools.values().cloned().collect(),
+            quotas: self.quotas.values().cloned().collect(),
             pending_assets: self.pending.values().cloned().collect(),
             backfills: self.backfills.values().filter(|b| b.ended_at.is_none()).cloned().collect(),
             last_backfill,

@@ -22,6 +22,10 @@ use crate::{
 impl Engine {
     /// Admits what fits, best first.
     pub(crate) fn admit(&mut self) {
+        if self.queue.sharing.is_some() {
+            self.admit_shared();
+            return;
+        }
         while self.budget > 0 {
             let Some((lane, pending)) = self.queue.pop() else {
                 self.queue.changed = false;
@@ -38,32 +42,38 @@ impl Engine {
                 self.pass_on(at.run, task);
                 continue;
             }
-            let run = self.run_mut(at.run);
-            run.tis[at.ti as usize].unset(flag::PENDING);
-            run.active += 1;
-            if !self.apply(at, Event::Admit, None) {
-                self.run_mut(at.run).active -= 1;
-                continue;
-            }
-            let ticket = self.queue.take(lane);
-            let executor = self.queue.executor_of(lane).clone();
-            let now = self.now;
-            let attempt = self.attempt_id(at);
-            let n = self.run(at.run).tis[at.ti as usize].dispatch_n + 1;
-            let worker = self.queue.place(lane, DispatchId { attempt, n }, None, now);
-            let run = self.run_mut(at.run);
-            let ti = &mut run.tis[at.ti as usize];
-            let members = run.plan.model(ti.task).gang.max(1);
-            ti.dispatch_n = n;
-            let live = ti.live();
-            live.worker = worker;
-            live.ticket = Some(ticket);
-            live.queued_at = Some(now);
-            live.executor = Some(executor);
-            (live.seq, live.gang, live.host, live.taken_back) = (0, None, None, false);
-            live.members = members;
-            self.hand_over(at);
+            self.admit_one(at, lane, 0);
         }
+    }
+
+    /// An instance is admitted, as that workload of the resource pool if there is one; false if it can't be.
+    pub(crate) fn admit_one(&mut self, at: TiRef, lane: u32, work: u64) -> bool {
+        let run = self.run_mut(at.run);
+        run.tis[at.ti as usize].unset(flag::PENDING);
+        run.active += 1;
+        if !self.apply(at, Event::Admit, None) {
+            self.run_mut(at.run).active -= 1;
+            return false;
+        }
+        let ticket = self.queue.take(lane, work);
+        let executor = self.queue.executor_of(lane).clone();
+        let now = self.now;
+        let attempt = self.attempt_id(at);
+        let n = self.run(at.run).tis[at.ti as usize].dispatch_n + 1;
+        let worker = self.queue.place(lane, DispatchId { attempt, n }, None, now);
+        let run = self.run_mut(at.run);
+        let ti = &mut run.tis[at.ti as usize];
+        let members = run.plan.model(ti.task).gang.max(1);
+        ti.dispatch_n = n;
+        let live = ti.live();
+        live.worker = worker;
+        live.ticket = Some(ticket);
+        live.queued_at = Some(now);
+        live.executor = Some(executor);
+        (live.seq, live.gang, live.host, live.taken_back, live.gives_way) = (0, None, None, false, None);
+        live.members = members;
+        self.hand_over(at);
+        true
     }
 
     /// Sets an instance aside whose task has as many active instances as it may.
@@ -234,10 +244,13 @@ impl Engine {
             }
             // We asked for this without giving the instance up: it goes back to the queue.
             Outcome::Killed => {
-                let kept = reason.unwrap_or_else(|| "its executor ended it".into());
+                let mut kept = reason.unwrap_or_else(|| "its executor ended it".into());
                 let most = self.config.requeues_max;
                 let ti = &mut self.run_mut(at.run).tis[at.ti as usize];
-                if ti.live().taken_back {
+                if let Some(why) = ti.live().gives_way.take() {
+                    kept = why;
+                    ti.preempted = ti.preempted.saturating_add(1);
+                } else if ti.live().taken_back {
                     if u32::from(ti.requeued) >= most {
                         self.apply(at, Event::Fail, Some(kept));
                         return;

@@ -234,6 +234,18 @@ impl Engine {
                 ensure!(placed <= used, "the workers of `{}` count {placed} of {used}", executor.name);
             }
         }
+        if let Some(sharing) = queue.sharing.as_deref().filter(|sharing| !sharing.stale) {
+            sharing.pool.check();
+            let waits: BTreeSet<TiRef> = lanes.values().flatten().map(|pending| pending.at).collect();
+            ensure!(
+                sharing.waiting.keys().copied().collect::<BTreeSet<_>>() == waits,
+                "the pool knows of others that wait"
+            );
+            let known = tickets.iter().all(|ticket| sharing.pool.is_held(ticket.work));
+            ensure!(known, "something is held that the pool doesn't know");
+            let all = waits.len() + tickets.len();
+            ensure!(sharing.works.len() == all, "the pool knows {} of {all}", sharing.works.len());
+        }
         for (index, tenant) in queue.tenants.iter().enumerate() {
             let of = |key: &&&crate::queue::LaneKey| key.tenant as usize == index;
             let used: u64 = keys.iter().filter(of).map(|k| u64::from(k.slots.max(1))).sum();

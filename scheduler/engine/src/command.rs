@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     format,
+    sharing::{Quotas, Weight},
     state::{RunState, TaskState},
 };
 
@@ -82,6 +83,37 @@ pub enum Command {
         /// The pool.
         name: PoolName,
     },
+    /// Set the quota of the tenant: what it is guaranteed, may borrow and lends, by executor and resource.
+    SetQuota {
+        /// The cohort that it belongs to; none for the one above all.
+        #[serde(default)]
+        cohort: Option<std::sync::Arc<str>>,
+        /// Its weight among its siblings.
+        #[serde(default)]
+        weight: Weight,
+        /// By executor and resource.
+        quotas: Quotas,
+    },
+    /// The tenant has no quota of its own any more.
+    DeleteQuota {},
+    /// Make or change a cohort: a group of tenants that share quotas.
+    SetCohort {
+        /// Its name; `root` is the one above all.
+        name: std::sync::Arc<str>,
+        /// The cohort above it; none for `root`.
+        #[serde(default)]
+        parent: Option<std::sync::Arc<str>>,
+        /// Its weight among its siblings.
+        #[serde(default)]
+        weight: Weight,
+        /// By executor and resource.
+        quotas: Quotas,
+    },
+    /// Delete a cohort that nobody belongs to.
+    DeleteCohort {
+        /// Its name.
+        name: std::sync::Arc<str>,
+    },
     /// Record an event of an asset from outside of a task.
     AssetEvent {
         /// The asset's name.
@@ -118,6 +150,9 @@ pub enum Command {
         /// The DAG.
         dag_id: DagId,
     },
+    /// Say what quotas are set and how much of them is used: `{ "quotas": [...] }` with
+    /// [`crate::quota::figures::QuotaFigures`]. Changes nothing.
+    ReadQuotas {},
     /// Say what holds a task instance: `{ "waiting": ... }` with a [`crate::explain::Waiting`], or null if nothing does.
     /// Changes nothing.
     Explain {

@@ -39,6 +39,7 @@ impl Engine {
         batch.results = out.results;
         batch.events.extend(out.events);
         batch.quarantine = out.quarantine;
+        batch.quotas = out.quotas.into_iter().collect();
         batch.pools = out.pools;
         batch.deleted_pools = out.deleted_pools;
         batch.deleted_runs = out.deleted_runs;
@@ -63,6 +64,7 @@ impl Engine {
             && out.inbox.is_empty()
             && out.alerts.is_empty()
             && out.inputs.is_empty()
+            && out.quotas.is_empty()
             && out.pools.is_empty()
             && out.deleted_pools.is_empty()
             && out.deleted_runs.is_empty()

@@ -97,6 +97,9 @@ impl Engine {
         self.next_continuation += 1;
         let members = self.queue.describe(ticket, id).members;
         let open = (0..members).filter(|member| !ended.contains(member)).collect();
+        if let Some(sharing) = self.queue.sharing.as_mut() {
+            sharing.pool.let_end(ticket.work);
+        }
         self.store_ending(id, row, ticket, ended);
         let (ticket, since) = (Some(ticket), Timestamp::MIN);
         let ending = Ending { ticket, executor: executor.clone(), since, members, open, row };
@@ -122,7 +125,7 @@ impl Engine {
     pub(crate) fn restore_ending(&mut self, row: i64, StoredEnding { id, holds, ended }: StoredEnding) {
         let Holds { tenant, pool, executor, slots, members, needs, worker } = holds;
         let lane = self.queue.lane(tenant, &pool, &executor, slots, members, needs);
-        let ticket = Some(self.queue.take(lane));
+        let ticket = Some(self.queue.take(lane, 0));
         if worker.is_some() {
             self.queue.place(lane, id, worker, self.now);
         }

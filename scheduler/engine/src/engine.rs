@@ -31,7 +31,8 @@ use crate::{
     queue::{Queue, Ticket},
     rows::{
         AlertRow, AssetEventRow, AttemptRow, BackfillRow, Broken, ContinuationRow, DagRow, EventRow,
-        InboxOutcome, InputRow, MemberKey, MemberRow, PendingAssetRow, PoolRow, QuarantineRow, ResultRow,
+        InboxOutcome, InputRow, MemberKey, MemberRow, PendingAssetRow, PoolRow, QuarantineRow, QuotaNode,
+        QuotaRow, ResultRow,
     },
     run::{Run, RunIdx, TiRef},
     transition::Refused,
@@ -58,6 +59,8 @@ pub struct Config {
     pub worker_lease: Span,
     /// What runs on an executor that the service hasn't had for this long is lost.
     pub executor_missing: Span,
+    /// What waits for this long gets what becomes free kept for it, while quotas are set.
+    pub hold_after: Span,
 }
 
 impl Config {
@@ -73,6 +76,7 @@ impl Config {
             requeues_max: 2,
             worker_lease: Span::seconds(15),
             executor_missing: Span::seconds(60),
+            hold_after: Span::seconds(300),
         }
     }
 }
@@ -184,6 +188,8 @@ pub(crate) enum Timer {
     Dag { dag: u32, generation: u32 },
     /// The end of a worker's lease may have come.
     Fleet { executor: u32 },
+    /// Somebody may have waited so long that room is kept for it.
+    Starving,
 }
 
 /// Who a dispatch belongs to.
@@ -233,6 +239,8 @@ pub(crate) struct Out {
     pub(crate) inputs: Vec<InputRow>,
     pub(crate) continuations: BTreeMap<i64, ContinuationRow>,
     pub(crate) quarantine: Vec<QuarantineRow>,
+    /// Quotas that are set, or, without a row, are no more.
+    pub(crate) quotas: BTreeMap<QuotaNode, Option<QuotaRow>>,
     /// History of runs that aren't in memory.
     pub(crate) events: Vec<EventRow>,
 }
@@ -392,6 +400,7 @@ impl Engine {
     pub fn advance(&mut self, now: Timestamp) {
         let before = self.now;
         self.now = before.max(now);
+        self.queue.now = self.now;
         self.was_away(before);
         self.fire();
     }

@@ -266,6 +266,7 @@ impl Engine {
     fn put_in_lane(&mut self, pending: Pending) {
         let lane = self.lane_of(pending.at);
         self.queue.push(lane, pending);
+        self.feed(pending);
     }
 
     pub(crate) fn lane_of(&mut self, at: TiRef) -> u32 {
@@ -297,6 +298,7 @@ impl Engine {
             run.window.insert(after);
             self.queue.remove(lane, &before);
             self.queue.push(lane, after);
+            self.feed(after);
             return;
         }
         let swap = |set: &mut std::collections::BTreeSet<Pending>| set.remove(&before) && set.insert(after);

@@ -173,11 +173,55 @@ pub enum Limit {
         /// Of these, taking something new.
         open: u32,
     },
+    /// A quota is used up, or never suffices.
+    Quota {
+        /// The tenant or cohort whose quota it is.
+        node: String,
+        /// The executor.
+        executor: String,
+        /// What is counted.
+        resource: String,
+        /// What the instance asks for.
+        wanted: i64,
+        /// What is used.
+        used: i64,
+        /// The most that may be used.
+        limit: i64,
+        /// The tenant's own task instances that use the most of it.
+        held_by: Vec<HeldBy>,
+        /// What the largest users among other tenants use.
+        others: i64,
+    },
+    /// Others are being ended so that it can run.
+    Victims {
+        /// How many.
+        count: usize,
+    },
+    /// What is free is kept for a task that waited too long, or that others gave way to.
+    Reserved {
+        /// Whether it is one of the same tenant.
+        own: bool,
+    },
     /// It stands in the queue.
     Queue {
         /// How many of the same tenant go before it.
         ahead: usize,
     },
+}
+
+/// A task instance that uses what another waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBy {
+    /// Its DAG.
+    pub dag_id: DagId,
+    /// Its run.
+    pub run_name: RunName,
+    /// Its task.
+    pub task_id: TaskId,
+    /// Which instance of a mapped task; -1 for any other.
+    pub map_index: i32,
+    /// How much it uses.
+    pub amount: i64,
 }
 
 /// A task whose instances haven't all ended.
@@ -384,13 +428,7 @@ impl Engine {
             let of_dag = dag.limited.get(&model.task_id).zip(model.max_active).map(|known| (known, true));
             for ((limited, limit), all_runs) in of_run.into_iter().chain(of_dag) {
                 if limited.parked.contains(&pending) {
-                    let (active, field) =
-                        (limited.active, if all_runs { "max_active" } else { "max_active_per_run" });
-                    holds.push(Hold {
-                        limit: Limit::MaxActive { active, limit, all_runs },
-                        says: format!("{active} of at most {limit} instances of the task are active"),
-                        frees: format!("one of them ends, or the task's `{field}` is raised"),
-                    });
+                    holds.push(max_active(limited.active, limit, all_runs));
                 }
             }
         }
@@ -450,12 +488,22 @@ impl Engine {
             holds.push(Hold { limit: Limit::Executor { name, slots, used, asked }, says, frees });
         }
         holds.extend(hold_of_workers(&standing));
+        holds.extend(self.hold_of_quotas(standing.tenant, pending.at));
         let ahead = standing.ahead;
         holds.push(Hold {
             limit: Limit::Queue { ahead },
             says: format!("{ahead} of the same tenant go before it"),
             frees: "it comes first among those that fit".to_owned(),
         });
+    }
+}
+
+pub(crate) fn max_active(active: u32, limit: u32, all_runs: bool) -> Hold {
+    let field = if all_runs { "max_active" } else { "max_active_per_run" };
+    Hold {
+        limit: Limit::MaxActive { active, limit, all_runs },
+        says: format!("{active} of at most {limit} instances of the task are active"),
+        frees: format!("one of them ends, or the task's `{field}` is raised"),
     }
 }
 

@@ -137,7 +137,8 @@ impl Engine {
     /// The executor doesn't hold these members, whose end isn't known.
     pub(crate) fn members_missing(&mut self, at: TiRef, id: DispatchId, members: u32, missing: &[u32]) {
         let state = self.run(at.run).tis[at.ti as usize].state;
-        let taken_back = self.run_mut(at.run).tis[at.ti as usize].live().taken_back;
+        let live = self.run_mut(at.run).tis[at.ti as usize].live();
+        let taken_back = live.taken_back || live.gives_way.is_some();
         let gang = self.gang(at);
         let (fails, started) = (gang.fails(), missing.iter().any(|member| gang.has_started(*member)));
         if state == TaskState::Queued && !fails && !started {

@@ -47,7 +47,7 @@ impl Engine {
             }
             let ti = &self.run(at.run).tis[at.ti as usize];
             let queued = ti.state == TaskState::Queued;
-            let taken_back = ti.live.as_ref().is_some_and(|live| live.taken_back);
+            let taken_back = ti.live.as_ref().is_some_and(|live| live.taken_back || live.gives_way.is_some());
             if queued {
                 // It never got there: whoever was to hand it over died, or still waits for what it needs. But what its
                 // executor was told to end, that will say so, whether it ever came or not.

@@ -38,6 +38,7 @@ mod plan;
 mod quarantine;
 mod question;
 mod queue;
+pub mod quota;
 mod repair;
 mod request;
 mod restore;

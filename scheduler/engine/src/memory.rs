@@ -52,6 +52,8 @@ pub struct MemoryJournal {
     pub members: BTreeMap<MemberKey, MemberRow>,
     /// Results of current attempts.
     pub results: BTreeMap<TaskKey, ResultRow>,
+    /// Quotas.
+    pub quotas: BTreeMap<crate::rows::QuotaNode, crate::rows::QuotaRow>,
     /// Pools.
     pub pools: BTreeMap<(TenantId, PoolName), PoolRow>,
     /// Asset events.
@@ -224,6 +226,12 @@ impl MemoryJournal {
         for row in &batch.dags {
             self.dags.insert((row.tenant, row.dag_id.clone()), row.clone());
         }
+        for (node, row) in &batch.quotas {
+            match row {
+                Some(row) => self.quotas.insert(node.clone(), row.clone()),
+                None => self.quotas.remove(node),
+            };
+        }
         for (tenant, name) in &batch.deleted_pools {
             self.pools.remove(&(*tenant, name.clone()));
         }
@@ -311,6 +319,7 @@ impl MemoryJournal {
                 .filter(|row| self.unfinished.contains(&row.run))
                 .cloned()
                 .collect(),
+            quotas: self.quotas.values().cloned().collect(),
             pools: self.pools.values().cloned().collect(),
             pending_assets: self.pending_assets.values().cloned().collect(),
             backfills: self.backfills.values().filter(|row| row.ended_at.is_none()).cloned().collect(),

@@ -142,6 +142,11 @@ impl Engine {
                 | Command::PauseDag { .. }
                 | Command::SetPool { .. }
                 | Command::DeletePool { .. }
+                | Command::SetQuota { .. }
+                | Command::DeleteQuota {}
+                | Command::SetCohort { .. }
+                | Command::DeleteCohort { .. }
+                | Command::ReadQuotas {}
                 | Command::AssetEvent { .. }
                 | Command::Backfill(_)
                 | Command::ChangeBackfill { .. }

@@ -16,7 +16,8 @@ use dags::{
 
 use crate::{
     fleet::{Fleet, Needs},
-    rows::PoolRow,
+    quota::Sharing,
+    rows::{PoolRow, QuotaNode, QuotaRow},
     run::TiRef,
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct Pending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket {
     pub(crate) lane: u32,
+    /// Its number in the resource pool; 0 if there was none.
+    pub(crate) work: u64,
 }
 
 /// What an admitted instance holds, by name.
@@ -81,6 +84,12 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
+    /// The most slots that may be used by what runs; none for no limit.
+    pub(crate) fn most(&self) -> Option<i64> {
+        let row = self.row.as_ref().filter(|row| row.slots >= 0)?;
+        Some(i64::from(row.slots) - if row.include_deferred { self.deferred } else { 0 })
+    }
+
     /// Free slots; `i64::MAX` without limit.
     pub(crate) fn open(&self) -> i64 {
         match &self.row {
@@ -139,10 +148,27 @@ pub(crate) struct Queue {
     pub(crate) ready: BTreeSet<(u64, u32)>,
     /// Something was freed or came in since admission last found nothing.
     pub(crate) changed: bool,
+    /// Quotas that are set.
+    pub(crate) quotas: BTreeMap<QuotaNode, QuotaRow>,
+    /// The resource pool, while quotas are set.
+    pub(crate) sharing: Option<Box<Sharing>>,
+    /// The engine's clock.
+    pub(crate) now: Timestamp,
 }
 
 impl Queue {
+    /// Something came or went that the resource pool must be built anew for.
+    pub(crate) fn ground_moved(&mut self) {
+        self.changed = true;
+        if let Some(sharing) = &mut self.sharing {
+            sharing.stale = true;
+        }
+    }
+
     fn tenant(&mut self, id: TenantId) -> u32 {
+        if !self.tenant_index.contains_key(&id) {
+            self.ground_moved();
+        }
         *self.tenant_index.entry(id).or_insert_with(|| {
             self.tenants.push(Tenant { id, used: 0, lanes: BTreeSet::new() });
             self.tenants.len() as u32 - 1
@@ -170,7 +196,7 @@ impl Queue {
     }
 
     pub(crate) fn executor_mut(&mut self, name: &ExecutorName) -> &mut ExecutorState {
-        self.changed = true;
+        self.ground_moved();
         let index = self.executor(name);
         &mut self.executors[index as usize]
     }
@@ -183,6 +209,7 @@ impl Queue {
         if let Some(executor) = self.executor_index.get(name) {
             return *executor;
         }
+        self.ground_moved();
         let index = self.executors.len() as u32;
         self.executors.push(ExecutorState { name: name.clone(), slots: None, used: 0, fleet: None });
         self.executor_index.insert(name.clone(), index);
@@ -238,10 +265,13 @@ impl Queue {
     }
 
     pub(crate) fn remove(&mut self, lane: u32, pending: &Pending) -> bool {
-        let Lane { key, pending: set, .. } = &mut self.lanes[lane as usize];
-        if !set.remove(pending) {
+        if !self.lanes[lane as usize].pending.remove(pending) {
             return false;
         }
+        if self.sharing.is_some() {
+            self.withdraw(pending.at);
+        }
+        let Lane { key, pending: set, .. } = &self.lanes[lane as usize];
         self.pools[key.pool as usize].waiting -= 1;
         if set.is_empty() {
             let tenant = &mut self.tenants[key.tenant as usize];
@@ -282,12 +312,12 @@ impl Queue {
     }
 
     /// Takes what an instance of the lane needs.
-    pub(crate) fn take(&mut self, lane: u32) -> Ticket {
+    pub(crate) fn take(&mut self, lane: u32, work: u64) -> Ticket {
         let key = self.lanes[lane as usize].key.clone();
         self.pools[key.pool as usize].used += i64::from(key.slots);
         self.executors[key.executor as usize].used += key.members;
         self.count_tenant(key.tenant, i64::from(key.slots.max(1)));
-        Ticket { lane }
+        Ticket { lane, work }
     }
 
     /// Puts a dispatch of the lane on a worker: on that one, or on the best that has room. Executors without workers
@@ -306,6 +336,10 @@ impl Queue {
             executor.fleet.get_or_insert_default();
         }
         let fleet = executor.fleet.as_mut()?;
+        if let (None, Some(worker)) = (on, fleet.place_of(id)) {
+            // The resource pool's gate chose it.
+            return Some(worker);
+        }
         let worker = on.or_else(|| fleet.choose(tenant, &needs, members))?;
         fleet.place(id, worker, needs, members, now);
         Some(worker)
@@ -345,6 +379,9 @@ impl Queue {
         self.executors[key.executor as usize].used -= key.members;
         self.count_tenant(key.tenant, -i64::from(key.slots.max(1)));
         self.changed = true;
+        if ticket.work != 0 {
+            self.depart(ticket.work);
+        }
     }
 
     /// Counts an instance that waits without running against a pool that counts those.

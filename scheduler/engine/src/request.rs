@@ -19,7 +19,7 @@ use crate::{
     journal::{Load, Loaded},
     past::Before,
     plan::TaskIdx,
-    rows::{InboxOutcome, PoolRow, RunRow, TaskRow},
+    rows::{InboxOutcome, PoolRow, QuotaNode, QuotaRow, RunRow, TaskRow},
     run::{RunIdx, TiIdx, TiRef},
     select::no_task,
     state::{RunState, TaskState},
@@ -162,6 +162,11 @@ impl Engine {
             | Command::PauseDag { .. }
             | Command::SetPool { .. }
             | Command::DeletePool { .. }
+            | Command::SetQuota { .. }
+            | Command::DeleteQuota {}
+            | Command::SetCohort { .. }
+            | Command::DeleteCohort { .. }
+            | Command::ReadQuotas {}
             | Command::AssetEvent { .. }
             | Command::Backfill(_)
             | Command::ChangeBackfill { .. }
@@ -251,6 +256,19 @@ impl Engine {
                 self.out.deleted_pools.push((tenant, name.clone()));
                 Ok(json!({ "name": name })).into()
             }
+            Command::SetQuota { cohort, weight, quotas } => {
+                let node = QuotaNode::Tenant(tenant);
+                let (parent, weight, quotas) = (cohort.clone(), *weight, quotas.clone());
+                self.set_quota(node.clone(), Some(QuotaRow { node, parent, weight, quotas })).into()
+            }
+            Command::DeleteQuota {} => self.set_quota(QuotaNode::Tenant(tenant), None).into(),
+            Command::SetCohort { name, parent, weight, quotas } => {
+                let node = QuotaNode::Cohort(name.clone());
+                let (parent, weight, quotas) = (parent.clone(), *weight, quotas.clone());
+                self.set_quota(node.clone(), Some(QuotaRow { node, parent, weight, quotas })).into()
+            }
+            Command::ReadQuotas {} => Ok(json!({ "quotas": self.quota_figures() })).into(),
+            Command::DeleteCohort { name } => self.set_quota(QuotaNode::Cohort(name.clone()), None).into(),
             Command::AssetEvent { asset, extra } => {
                 self.asset_event(tenant, asset, None, extra.clone());
                 Ok(json!({ "asset": asset })).into()

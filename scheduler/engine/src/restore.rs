@@ -16,6 +16,7 @@ use crate::{
     format,
     plan::{Plan, TaskIdx},
     quarantine::fits,
+    quota::StoredSharing,
     rows::{Broken, CONTINUATION_FORMAT, Changed, ContinuationRow, MemberRow, RunRow, Snapshot, TaskRow},
     run::{Live, RunIdx, Span, Ti, TiIdx, TiRef, Unit, flag},
     state::{RunState, TaskState},
@@ -30,6 +31,7 @@ use crate::{
 enum Continuation {
     Ending { ending: StoredEnding },
     Watch { watch: StoredWatch },
+    Sharing { sharing: StoredSharing },
     Bulk { run: RunId, bulk: Bulk },
 }
 
@@ -41,6 +43,8 @@ impl Engine {
         let mut engine = Self::new(config);
         // Names and ids made of instants differ between batches, also across a restart.
         engine.now = snapshot.now.after(dags::time::Span(1));
+        engine.queue.now = engine.now;
+        engine.queue.quotas = snapshot.quotas.into_iter().map(|row| (row.node.clone(), row)).collect();
         engine.last_backfill = snapshot.last_backfill;
         for row in snapshot.pools {
             let pool = engine.queue.pool_mut(row.tenant, &row.name);
@@ -120,9 +124,14 @@ impl Engine {
             runs.insert(id, engine.restore_run(dag, plan, row, tasks, members));
         }
         engine.inputs = snapshot.inputs.into_iter().map(|row| (row.attempt, row)).collect();
+        let mut sharing = None;
         for (id, work) in work {
-            engine.restore_continuation(id, work, &runs, &left_alone);
+            engine.restore_continuation(id, work, &runs, &left_alone, &mut sharing);
         }
+        if let Some((_, stored)) = &sharing {
+            engine.end_for_others_again(stored);
+        }
+        engine.build_sharing(sharing);
         for dag in 0..engine.dags.len() as u32 {
             engine.keep_plan(dag);
             engine.dag_work(dag);
@@ -139,9 +148,11 @@ impl Engine {
         work: Continuation,
         runs: &BTreeMap<RunId, RunIdx>,
         left_alone: &BTreeSet<RunId>,
+        sharing: &mut Option<(i64, StoredSharing)>,
     ) {
         match work {
             Continuation::Ending { ending } => self.restore_ending(id, ending),
+            Continuation::Sharing { sharing: stored } => *sharing = Some((id, stored)),
             Continuation::Watch { watch } => {
                 let kept = left_alone.contains(&watch.run);
                 self.restore_watch(runs.get(&watch.run).copied(), kept, id, watch);
@@ -418,7 +429,7 @@ impl Engine {
             let in_engine = self.run(run).plan.tasks[task as usize].engine.is_some();
             if state.holds_slots() && !in_engine {
                 let lane = self.lane_of(at);
-                let ticket = self.queue.take(lane);
+                let ticket = self.queue.take(lane, 0);
                 let ti = &self.run(run).tis[ti as usize];
                 let (n, worker) = (ti.dispatch_n, ti.live.as_ref().and_then(|live| live.worker));
                 if worker.is_some() {
@@ -552,5 +563,6 @@ fn live_of(row: &TaskRow) -> Option<Live> {
         seq: 0,
         gang: None,
         taken_back: false,
+        gives_way: None,
     })
 }

@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 use crate::{
     command::{Backfill, Refusal},
     dispatch::{End, ResultRef},
+    sharing::{Quotas, Weight},
     state::{RunState, TaskState},
 };
 
@@ -80,6 +81,29 @@ pub struct RunRow {
     pub chain_depth: u32,
     /// For a run that assets made: the events that it stands for are those after the first time, up to the second.
     pub asset_window: Option<(Timestamp, Timestamp)>,
+}
+
+/// Who has a quota.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuotaNode {
+    /// A group of tenants, by name.
+    Cohort(Arc<str>),
+    /// A tenant.
+    Tenant(TenantId),
+}
+
+/// A tenant's or cohort's place in the tree of quotas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaRow {
+    /// Whose it is.
+    pub node: QuotaNode,
+    /// The cohort that it belongs to; none for the one above all.
+    pub parent: Option<Arc<str>>,
+    /// Its weight among its siblings.
+    pub weight: Weight,
+    /// By executor and resource.
+    pub quotas: Quotas,
 }
 
 /// A task instance with its current attempt.

@@ -96,6 +96,8 @@ pub(crate) struct Live {
     pub(crate) seq: u32,
     /// It hasn't started for so long that its executor was told to end it.
     pub(crate) taken_back: bool,
+    /// It is being ended so that another can run, and why.
+    pub(crate) gives_way: Option<Arc<str>>,
     /// What is known of the members of a gang, from the first report on.
     pub(crate) gang: Option<Box<crate::gang::Gang>>,
 }

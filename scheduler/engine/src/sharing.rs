@@ -10,6 +10,8 @@ mod check;
 pub mod decision;
 mod events;
 pub mod facts;
+pub mod figures;
+mod gate;
 mod hosts;
 mod order;
 mod pool;
@@ -24,7 +26,10 @@ mod why;
 
 pub use decision::{Blocker, Decision, How, Part, Place, Rule};
 pub use facts::Facts;
+pub use gate::{Gate, Open};
 pub use pool::{Invalid, Pool};
 pub use share::{Share, Weight};
-pub use spec::{Cap, CapKind, Cohort, Flavor, Group, Labels, Name, Quota, Quotas, Tenant, Vector, Workload};
+pub use spec::{
+    Age, Cap, CapKind, Cohort, Flavor, Group, Labels, Name, Quota, Quotas, Tenant, Vector, Workload,
+};
 pub use why::{HOLDERS_MAX, Standing};

@@ -34,6 +34,8 @@ mod past;
 mod pools;
 #[path = "rules/quarantine.rs"]
 mod quarantine;
+#[path = "rules/quotas.rs"]
+mod quotas;
 #[path = "rules/repairs.rs"]
 mod repairs;
 #[path = "rules/retirement.rs"]

@@ -7,7 +7,7 @@ use std::{
 
 use dags::ids::{PoolName, RunId, TenantId};
 use engine::{
-    rows::{BackfillRow, Broken, ContinuationRow, InputRow, PendingAssetRow, PoolRow},
+    rows::{BackfillRow, Broken, ContinuationRow, InputRow, PendingAssetRow, PoolRow, QuotaRow},
     state::TaskState,
 };
 use sea_orm::{
@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{RUNS_PER_READ, WithTasks, statement, tenants};
 use crate::{
     db::Db,
-    entity::{backfill, input_request, pending_asset, pool, run},
+    entity::{backfill, input_request, pending_asset, pool, quota, run},
     error::{Doing as _, Error},
     rows,
     scope::ShardScope,
@@ -58,6 +58,29 @@ pub(super) async fn pools(
         }
     }
     Ok((pools, unreadable))
+}
+
+/// The tree of quotas. Whoever's quota can't be read has none, and whoever's cohort isn't there belongs to the one above all.
+pub(super) async fn quotas(db: &Db, scope: ShardScope) -> Result<Vec<QuotaRow>, Error> {
+    let found = quota::Entity::find()
+        .filter(quota::Column::ShardId.eq(scope.shard().0))
+        .order_by_asc(quota::Column::Kind)
+        .order_by_asc(quota::Column::Name)
+        .all(db.read())
+        .await
+        .doing("read quotas")?;
+    let mut quotas = Vec::with_capacity(found.len());
+    for row in found {
+        match rows::quota(&row) {
+            Ok(row) => quotas.push(row),
+            Err(why) => passed_over(Uuid::nil(), "a quota", &row.name, &why),
+        }
+    }
+    let (quotas, changed) = engine::quota::mend(quotas);
+    for why in changed {
+        tracing::error!(code = %why.code, why = %why.message, "a quota doesn't hold as it is stored until it is set again");
+    }
+    Ok(quotas)
 }
 
 pub(super) async fn pending_assets(db: &Db, scope: ShardScope) -> Result<Vec<PendingAssetRow>, Error> {

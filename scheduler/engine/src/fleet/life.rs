@@ -66,14 +66,15 @@ impl Engine {
             WorkerNews::Deaf => fleet.hearing = false,
             WorkerNews::Joined(spec) => {
                 fleet.join(spec, now);
-                self.queue.changed = true;
+                self.queue.ground_moved();
             }
             WorkerNews::Heard { worker, held, as_of, draining } => {
                 let Some(known) = fleet.workers.get_mut(&worker).filter(|known| known.spec.is_some()) else {
                     return;
                 };
                 known.heard = now;
-                known.draining = draining;
+                // What is kept for who could run there only is free for others.
+                self.queue.changed |= std::mem::replace(&mut known.draining, draining) != draining;
                 self.compare(index, worker, &held, as_of);
             }
             WorkerNews::Left(worker) => self.lose(index, worker, "its worker ended"),
@@ -120,6 +121,7 @@ impl Engine {
         let why: Arc<str> = why.into();
         let of = |id| Lost { id, executor, worker: Some(worker), why: why.clone() };
         self.lost.extend(gone.placed.into_keys().map(of));
+        self.queue.ground_moved();
     }
 
     /// Deals with one dispatch of a lost worker.
@@ -212,7 +214,7 @@ impl Engine {
             let ti = &self.run(at.run).tis[at.ti as usize];
             if ti.state == TaskState::Queued && !self.has_begun(at) {
                 // What it was told to end, it will say so, whether it ever came or not.
-                if !ti.live.as_ref().is_some_and(|live| live.taken_back) {
+                if !ti.live.as_ref().is_some_and(|live| live.taken_back || live.gives_way.is_some()) {
                     self.hand_over_lost(at);
                 }
             } else {

@@ -13,8 +13,8 @@ use dags::{
 
 use super::{
     AlertRow, AssetEventRow, AttemptRow, BackfillRow, Broken, ContinuationRow, DagRow, EventRow,
-    InboxOutcome, InputRow, MemberRow, PendingAssetRow, PoolRow, QuarantineRow, ResultRow, RunRow, Subject,
-    TaskRow,
+    InboxOutcome, InputRow, MemberRow, PendingAssetRow, PoolRow, QuarantineRow, QuotaNode, QuotaRow,
+    ResultRow, RunRow, Subject, TaskRow,
 };
 use crate::state::{RunState, TaskState};
 
@@ -59,6 +59,8 @@ pub struct Batch {
     pub deleted_dags: Vec<(TenantId, DagId)>,
     /// Pools, new or changed.
     pub pools: Vec<PoolRow>,
+    /// Quotas that are set, or, without a row, are no more.
+    pub quotas: Vec<(QuotaNode, Option<QuotaRow>)>,
     /// Pools that are deleted.
     pub deleted_pools: Vec<(TenantId, PoolName)>,
     /// Asset events.
@@ -95,7 +97,11 @@ impl Batch {
         let runs = self.new_runs.len() + self.runs.len() + self.deleted_runs.len();
         let tasks = self.new_tasks.len() + self.tasks.len() + self.deleted_tasks.len() + self.attempts.len();
         let around = self.members.len() + self.results.len() + self.events.len() + self.alerts.len();
-        let rare = self.dags.len() + self.pools.len() + self.continuations.len() + self.inputs.len();
+        let rare = self.dags.len()
+            + self.pools.len()
+            + self.quotas.len()
+            + self.continuations.len()
+            + self.inputs.len();
         let assets = self.asset_events.len() + self.pending_assets.len() + self.consumed_assets.len();
         runs + tasks + around + rare + assets + self.backfills.len() + self.inbox.len()
     }
@@ -118,6 +124,8 @@ pub struct Snapshot {
     pub members: Vec<MemberRow>,
     /// All pools.
     pub pools: Vec<PoolRow>,
+    /// All quotas: a tree that holds.
+    pub quotas: Vec<QuotaRow>,
     /// All pending asset events.
     pub pending_assets: Vec<PendingAssetRow>,
     /// Unfinished backfills.

@@ -6,12 +6,26 @@ use super::{
     decision::Part,
     pool::{Invalid, Pool, Reserved, State, Work, charge, count, shape_in},
     share::Weight,
-    spec::{Name, Quotas, Vector, Workload},
+    spec::{Age, CapKind, Name, Quotas, Vector, Workload},
 };
 
 impl Pool {
     /// Puts a workload into the queue. Its number is new, and larger than those of all that were submitted before.
     pub fn submit(&mut self, now: i64, id: u64, workload: &Workload) -> Result<(), Invalid> {
+        self.outside(now);
+        self.arrive(id, Age::default(), now, false, workload)
+    }
+
+    /// Puts a workload into the queue that has waited since then, without an event from outside: a victim, `spent`, that comes
+    /// back under another number.
+    pub fn arrive(
+        &mut self,
+        id: u64,
+        age: Age,
+        since: i64,
+        spent: bool,
+        workload: &Workload,
+    ) -> Result<(), Invalid> {
         let node = self.node_of.get(&workload.tenant).copied();
         let Some(node) = node.filter(|node| self.tenants[*node as usize].is_some()) else {
             return Err(Invalid::Unknown(workload.tenant.clone()));
@@ -24,7 +38,6 @@ impl Pool {
         {
             return Err(Invalid::Empty);
         }
-        self.outside(now);
         let state = self.tenant(node);
         if let Some(max) = state.max_queued
             && state.pending >= max
@@ -35,13 +48,14 @@ impl Pool {
         self.shapes[shape as usize].as_mut().expect("invariant: the shape was just found").users += 1;
         let work = Work {
             id,
+            age,
             shape,
             state: State::Pending,
             protected: false,
-            spent: false,
+            spent,
             reserved: Reserved::No,
             tried: 0,
-            pending_since: now,
+            pending_since: since,
             admission: 0,
             units: Vec::new(),
         };
@@ -53,13 +67,16 @@ impl Pool {
             self.works.len() as u32 - 1
         };
         self.slot_of.insert(id, slot);
+        if spent {
+            self.spent.push(slot);
+        }
         self.tenant_mut(node).pending += 1;
         self.enter(slot);
         Ok(())
     }
 
     /// Something happened outside: time goes on, and who was spent may preempt again.
-    pub(super) fn outside(&mut self, now: i64) {
+    pub fn outside(&mut self, now: i64) {
         self.now = self.now.max(now);
         for slot in std::mem::take(&mut self.spent) {
             let pending = self.works[slot as usize].as_ref().is_some_and(|work| {
@@ -88,21 +105,21 @@ impl Pool {
     /// Puts a pending workload where the tournament finds it.
     pub(super) fn enter(&mut self, slot: u32) {
         let work = self.work(slot);
-        let (id, shape, spent, since, reserved) =
-            (work.id, work.shape, work.spent, work.pending_since, work.reserved);
+        let (order, shape, spent, since, reserved) =
+            (work.order(), work.shape, work.spent, work.pending_since, work.reserved);
         let tenant = self.shape(shape).tenant;
         self.tournament.touch(tenant);
         let state = self.tenant_mut(tenant);
         match reserved {
             Reserved::No => {
                 let bucket = state.buckets.entry((shape, spent)).or_default();
-                bucket.waiting.insert((id, slot));
+                bucket.waiting.insert((order, slot));
                 if state.hold_after.is_some() {
-                    self.waiting.insert((since, id, slot));
+                    self.waiting.insert((since, order, slot));
                 }
             }
             Reserved::Hold => {
-                state.holders.insert((id, slot));
+                state.holders.insert((order, slot));
             }
             Reserved::Victims => {}
         }
@@ -111,23 +128,23 @@ impl Pool {
     /// The reverse of `enter`.
     pub(super) fn leave(&mut self, slot: u32) {
         let work = self.work(slot);
-        let (id, shape, spent, since, reserved) =
-            (work.id, work.shape, work.spent, work.pending_since, work.reserved);
+        let (order, shape, spent, since, reserved) =
+            (work.order(), work.shape, work.spent, work.pending_since, work.reserved);
         let tenant = self.shape(shape).tenant;
         self.tournament.touch(tenant);
         let state = self.tenant_mut(tenant);
         match reserved {
             Reserved::No => {
                 if let Some(bucket) = state.buckets.get_mut(&(shape, spent)) {
-                    bucket.waiting.remove(&(id, slot));
+                    bucket.waiting.remove(&(order, slot));
                     if bucket.waiting.is_empty() {
                         state.buckets.remove(&(shape, spent));
                     }
                 }
-                self.waiting.remove(&(since, id, slot));
+                self.waiting.remove(&(since, order, slot));
             }
             Reserved::Hold => {
-                state.holders.remove(&(id, slot));
+                state.holders.remove(&(order, slot));
             }
             Reserved::Victims => {}
         }
@@ -135,8 +152,16 @@ impl Pool {
 
     /// Ends a pending or held workload at once; false if it is neither.
     pub fn end(&mut self, now: i64, id: u64) -> bool {
-        let Some(slot) = self.slot_of.get(&id).copied() else { return false };
+        if !self.slot_of.contains_key(&id) {
+            return false;
+        }
         self.outside(now);
+        self.depart(id)
+    }
+
+    /// The same without an event from outside: the end of a victim.
+    pub fn depart(&mut self, id: u64) -> bool {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return false };
         let work = self.work(slot);
         let (shape, state, reserved) = (work.shape, work.state, work.reserved);
         match state {
@@ -189,6 +214,56 @@ impl Pool {
         self.loosened += 1;
         self.changed += 1;
         self.tournament.touch(tenant);
+    }
+
+    /// A held workload is being ended, for nobody in the pool: what it holds is given back when that is confirmed.
+    pub fn let_end(&mut self, id: u64) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let work =
+            self.works[slot as usize].as_mut().expect("invariant: a slot that is referred to is in use");
+        let shape = shape_in(&self.shapes, work.shape);
+        for unit in work.units.iter_mut().filter(|unit| unit.ending_for.is_none()) {
+            unit.ending_for = Some(id);
+            charge(&self.tree, &mut self.planned, shape, &unit.places, -1);
+        }
+        let tenant = shape.tenant;
+        self.loosen(tenant);
+    }
+
+    /// Whether a held workload is being ended.
+    pub fn is_ending(&self, id: u64) -> bool {
+        let work = self.slot_of.get(&id).map(|slot| self.work(*slot));
+        work.is_some_and(|work| work.units.iter().any(|unit| unit.ending_for.is_some()))
+    }
+
+    /// The numbers of workloads that are pending with a reservation.
+    pub fn reserved(&self) -> impl Iterator<Item = u64> {
+        self.reservations.iter().map(|reservation| self.work(reservation.slot).id)
+    }
+
+    /// Changes the limit of a cap that counts members; false if there is no such cap.
+    pub fn set_cap(&mut self, kind: CapKind, tenant: &Name, key: &Name, max: Option<i64>) -> bool {
+        let Some(index) = self.cap_of.get(&(kind, tenant.clone(), key.clone())) else { return false };
+        let cap = &mut self.caps[*index as usize];
+        if cap.max != max {
+            cap.max = max;
+            self.loosened += 1;
+            self.changed += 1;
+        }
+        true
+    }
+
+    /// Whether there is such a cap.
+    pub fn has_cap(&self, kind: CapKind, tenant: &Name, key: &Name) -> bool {
+        self.cap_of.contains_key(&(kind, tenant.clone(), key.clone()))
+    }
+
+    /// Adds a cap that counts workloads that come from now on.
+    pub fn add_cap(&mut self, cap: super::spec::Cap) {
+        let index = self.caps.len() as u32;
+        self.cap_of.insert((cap.kind, cap.tenant.clone(), cap.key.clone()), index);
+        self.caps.push(cap);
+        self.cap_held.push((0, vec![0; self.resources.len()]));
     }
 
     /// The executor confirmed the end of a victim, or of one of its members: it waits again, or is smaller. False if it

@@ -7,7 +7,7 @@ use super::{
     hosts::At,
     pool::{Invalid, Pool, Reservation, Reserved, State, Unit, Work},
     shape::ShapeKey,
-    spec::{Cap, Cohort, Flavor, Name, Tenant, Workload},
+    spec::{Age, Cap, Cohort, Flavor, Name, Tenant, Workload},
 };
 
 /// How far a workload is.
@@ -26,6 +26,8 @@ pub enum Stage {
 pub struct WorkFact {
     /// Its number.
     pub id: u64,
+    /// By what it is ordered.
+    pub age: Age,
     /// What it asks for.
     pub workload: Workload,
     /// How far it is.
@@ -77,11 +79,43 @@ pub struct Facts {
     pub reservations: Vec<ReservationFact>,
 }
 
+/// What of the facts doesn't follow from who waits and who runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pledges {
+    /// Reservations of those that wait, in order of creation.
+    pub reservations: Vec<ReservationFact>,
+    /// Who is being ended, and for whom.
+    pub ending: Vec<(u64, u64)>,
+    /// Who was admitted from a hold.
+    pub protected: Vec<u64>,
+}
+
 impl Pool {
+    /// What is promised. Costs a look at everything that is held.
+    pub fn pledges(&self) -> Pledges {
+        let mut pledges = Pledges { reservations: self.reservation_facts(), ..Pledges::default() };
+        pledges.reservations.retain(|it| self.slot_of.contains_key(&it.id));
+        for (_, _, slot) in self.tenants.iter().flatten().flat_map(|tenant| &tenant.held) {
+            let work = self.work(*slot);
+            let by = work.units.iter().find_map(|unit| unit.ending_for);
+            pledges.ending.extend(by.map(|by| (work.id, by)));
+            if work.protected {
+                pledges.protected.push(work.id);
+            }
+        }
+        pledges.ending.sort_unstable();
+        pledges.protected.sort_unstable();
+        pledges
+    }
+
     /// What must be kept to build the pool again, at any instant.
     pub fn facts(&self) -> Facts {
         let mut works: Vec<WorkFact> = self.works.iter().flatten().map(|work| self.fact(work)).collect();
         works.sort_by_key(|work| work.id);
+        Facts { works, reservations: self.reservation_facts() }
+    }
+
+    fn reservation_facts(&self) -> Vec<ReservationFact> {
         let reservation = |it: &Reservation| ReservationFact {
             id: self.work(it.slot).id,
             hold: it.hold,
@@ -91,7 +125,7 @@ impl Pool {
         };
         let mut reservations: Vec<ReservationFact> = self.reservations.iter().map(reservation).collect();
         reservations.sort_by_key(|it| it.created);
-        Facts { works, reservations }
+        reservations
     }
 
     fn fact(&self, work: &Work) -> WorkFact {
@@ -102,6 +136,7 @@ impl Pool {
         };
         WorkFact {
             id: work.id,
+            age: work.age,
             workload: self.workload(&self.shape(work.shape).key),
             stage: match work.state {
                 State::Pending => Stage::Pending,
@@ -208,6 +243,7 @@ impl Pool {
         self.slot_of.insert(fact.id, self.works.len() as u32);
         self.works.push(Some(Work {
             id: fact.id,
+            age: fact.age,
             shape,
             state: match fact.stage {
                 Stage::Pending => State::Pending,

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::{
     decision::How,
-    pool::{Pool, Reserved},
+    pool::{Order, Pool, Reserved},
     share::{Fraction, Share},
     tree::Tree,
 };
@@ -19,7 +19,7 @@ struct Key {
     outside: bool,
     share: Share,
     fill: Fraction,
-    id: u64,
+    order: Order,
     slot: u32,
 }
 
@@ -117,23 +117,23 @@ impl Pool {
         if state.suspended {
             return None;
         }
-        let mut best: Option<((std::cmp::Reverse<i32>, u64), u32)> = None;
-        let mut offer = |priority: i32, id: u64, slot: u32| {
-            let order = (std::cmp::Reverse(priority), id);
+        let mut best: Option<((std::cmp::Reverse<i32>, Order), u32)> = None;
+        let mut offer = |priority: i32, order: Order, slot: u32| {
+            let order = (std::cmp::Reverse(priority), order);
             if best.is_none_or(|(known, _)| order < known) {
                 best = Some((order, slot));
             }
         };
         for ((shape, _), bucket) in &state.buckets {
             if bucket.tried != self.cycle
-                && let Some((id, slot)) = bucket.waiting.first()
+                && let Some((order, slot)) = bucket.waiting.first()
             {
-                offer(self.shape(*shape).priority, *id, *slot);
+                offer(self.shape(*shape).priority, *order, *slot);
             }
         }
-        for (id, slot) in &state.holders {
+        for (order, slot) in &state.holders {
             if self.work(*slot).tried != self.cycle {
-                offer(self.shape_of_work(*slot).priority, *id, *slot);
+                offer(self.shape_of_work(*slot).priority, *order, *slot);
             }
         }
         best.map(|(_, slot)| slot)
@@ -150,7 +150,7 @@ impl Pool {
             outside: !inside,
             share: self.planned.share(&self.tree, node, node, &[]),
             fill: self.planned.fill(&self.tree, node),
-            id: self.work(slot).id,
+            order: self.work(slot).order(),
             slot,
         }
     }

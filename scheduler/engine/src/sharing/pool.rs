@@ -10,7 +10,7 @@ use super::{
     hosts::{At, Hosts},
     order::Tournament,
     shape::{Shape, ShapeKey},
-    spec::{Cap, CapKind, Cohort, Flavor, Name, Tenant},
+    spec::{Age, Cap, CapKind, Cohort, Flavor, Name, Tenant},
     tree::{Ledger, Tree, Wanted},
 };
 
@@ -73,9 +73,13 @@ pub(super) struct Unit {
     pub(super) ending_for: Option<u64>,
 }
 
+/// What comes first inside a tenant and priority.
+pub(super) type Order = (Age, u64);
+
 #[derive(Debug, Clone)]
 pub(super) struct Work {
     pub(super) id: u64,
+    pub(super) age: Age,
     pub(super) shape: u32,
     pub(super) state: State,
     pub(super) protected: bool,
@@ -108,6 +112,12 @@ pub(super) struct Reservation {
     pub(super) charged: bool,
 }
 
+impl Work {
+    pub(super) fn order(&self) -> Order {
+        (self.age, self.id)
+    }
+}
+
 impl Reservation {
     pub(super) fn rank(&self) -> (u8, u64) {
         let kind = if self.hold { 2 } else { u8::from(!self.class_g) };
@@ -119,11 +129,13 @@ impl Reservation {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bucket {
     /// By age.
-    pub(super) waiting: BTreeSet<(u64, u32)>,
+    pub(super) waiting: BTreeSet<(Order, u32)>,
     /// Tried in that cycle, so are all of them.
     pub(super) tried: u64,
     /// None fits while nothing was given back since.
     pub(super) unfit: u64,
+    /// When they didn't fit, it was the gate that had no room.
+    pub(super) turned_away: bool,
     /// None can preempt while nothing changed since.
     pub(super) tame: u64,
 }
@@ -135,7 +147,7 @@ pub(super) struct TenantState {
     pub(super) hold_after: Option<i64>,
     pub(super) buckets: BTreeMap<(u32, bool), Bucket>,
     /// Pending with a hold.
-    pub(super) holders: BTreeSet<(u64, u32)>,
+    pub(super) holders: BTreeSet<(Order, u32)>,
     pub(super) pending: u32,
     /// Held, the first to be taken in front.
     pub(super) held: BTreeSet<(i32, Reverse<u64>, u32)>,
@@ -177,12 +189,14 @@ pub struct Pool {
     /// Grows with every change.
     pub(super) changed: u64,
     /// Pending without reservation that will starve, by time of entry.
-    pub(super) waiting: BTreeSet<(i64, u64, u32)>,
+    pub(super) waiting: BTreeSet<(i64, Order, u32)>,
     pub(super) spent: Vec<u32>,
     /// Admitted in this settling.
     pub(super) fresh: BTreeMap<u32, usize>,
     pub(super) out: Vec<Option<Decision<u64>>>,
     pub(super) tournament: Tournament,
+    /// Who was tried last would fit, but the gate has no room for it.
+    pub(super) turned_away: bool,
 }
 
 impl Pool {
@@ -233,6 +247,7 @@ impl Pool {
             spent: Vec::new(),
             fresh: BTreeMap::new(),
             out: Vec::new(),
+            turned_away: false,
         };
         pool.index();
         Ok(pool)
@@ -343,11 +358,19 @@ impl Pool {
 
     /// The next instant after `now` at which a workload has waited so long that it gets a hold if it can.
     pub fn deadline(&self, now: i64) -> Option<i64> {
-        let at = |(since, _, slot): &(i64, u64, u32)| {
-            let after = self.tenant(self.shape_of_work(*slot).tenant).hold_after?;
-            Some(since + after)
-        };
-        self.waiting.iter().filter_map(at).filter(|at| *at > now).min()
+        let afters = || self.tenants.iter().flatten().filter_map(|tenant| tenant.hold_after);
+        let (shortest, longest) = (afters().min()?, afters().max()?);
+        let mut next: Option<i64> = None;
+        // Whoever waits longer than the longest time is starving already.
+        for (since, _, slot) in self.waiting.range((now.saturating_sub(longest), Order::default(), 0)..) {
+            if next.is_some_and(|next| since.saturating_add(shortest) >= next) {
+                break;
+            }
+            let after = self.tenant(self.shape_of_work(*slot).tenant).hold_after;
+            let at = after.map(|after| since.saturating_add(after)).filter(|at| *at > now);
+            next = next.into_iter().chain(at).min();
+        }
+        next
     }
 
     pub(super) fn names(&self, places: &[At]) -> Vec<Place> {
@@ -382,7 +405,7 @@ pub(super) fn count(caps: &[Cap], held: &mut [(i64, Vec<i64>)], shape: &Shape, p
     for index in &shape.caps {
         let (members, sums) = &mut held[*index as usize];
         let slots = if caps[*index as usize].kind == CapKind::Pool { shape.key.labels.slots } else { 1 };
-        *members += sign * slots * places.len() as i64;
+        *members += sign * slots * shape.key.labels.counted(places.len());
         for at in places {
             for (r, amount) in &shape.requests[usize::from(at.group)] {
                 sums[*r] += sign * amount;

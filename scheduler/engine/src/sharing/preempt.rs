@@ -16,6 +16,7 @@ use std::cmp::{Ordering, Reverse};
 
 use super::{
     decision::{Decision, How, Part, Rule},
+    gate::Gate,
     hosts::At,
     pool::{Pool, Reserved, State, Unit, charge, shape_in},
     share::Share,
@@ -45,7 +46,7 @@ type Rest = (i32, bool, Reverse<u64>, Reverse<u32>);
 
 impl Pool {
     /// Tries to make room for a workload that fits nowhere by ending others.
-    pub(super) fn try_preempt(&mut self, slot: u32) -> bool {
+    pub(super) fn try_preempt(&mut self, slot: u32, gate: &mut dyn Gate) -> bool {
         let work = self.work(slot);
         let (number, spent, plain) = (work.shape, work.spent, work.reserved == Reserved::No);
         let shape = self.shape(number);
@@ -78,7 +79,7 @@ impl Pool {
                 };
                 self.view(Some((slot, how)));
                 if let Some((victims, places)) = self.victims(&quest) {
-                    self.preempt(&quest, how, &victims, places);
+                    self.preempt(&quest, how, &victims, places, gate);
                     return true;
                 }
             }
@@ -346,7 +347,7 @@ impl Pool {
         })
     }
 
-    fn preempt(&mut self, quest: &Quest, how: How, victims: &[Victim], places: Vec<At>) {
+    fn preempt(&mut self, quest: &Quest, how: How, victims: &[Victim], places: Vec<At>, gate: &mut dyn Gate) {
         let id = self.work(quest.slot).id;
         let names = self.names(&places);
         self.leave(quest.slot);
@@ -359,7 +360,7 @@ impl Pool {
                 self.spend(victim.slot);
             }
             if self.fresh.contains_key(&victim.slot) {
-                self.take_back(*victim);
+                self.take_back(*victim, gate);
                 continue;
             }
             let work = self.works[victim.slot as usize].as_mut().expect("invariant: a victim is held");
@@ -385,7 +386,7 @@ impl Pool {
     }
 
     /// Strikes an admission of this settling, or one member of it: nothing of it left the pool.
-    fn take_back(&mut self, victim: Victim) {
+    fn take_back(&mut self, victim: Victim, gate: &mut dyn Gate) {
         let at = self.fresh[&victim.slot];
         if victim.n > 0 {
             self.release_member(victim.slot, victim.n);
@@ -397,6 +398,7 @@ impl Pool {
             return;
         }
         self.out[at] = None;
+        gate.give_back(self.work(victim.slot).id);
         self.fresh.remove(&victim.slot);
         self.release(victim.slot);
         let work = self.work_mut(victim.slot);

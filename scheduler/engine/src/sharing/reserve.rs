@@ -4,6 +4,7 @@ use super::{
     decision::How,
     hosts::At,
     pool::{Pool, Reservation, Reserved, charge, shape_in},
+    tree::Ledger,
 };
 
 impl Pool {
@@ -50,24 +51,37 @@ impl Pool {
         if self.reservations.is_empty() {
             return;
         }
-        let own = of.and_then(|(slot, _)| {
-            self.reservations.iter().find(|reservation| reservation.slot == slot).map(Reservation::rank)
-        });
-        let tenant = of.map(|(slot, _)| self.shape_of_work(slot).tenant);
         for index in 0..self.reservations.len() {
             let other = &self.reservations[index];
             let shape = shape_in(&self.shapes, self.work(other.slot).shape);
-            let binds = match of {
-                None => true,
-                Some((_, how)) => {
-                    own.is_none_or(|own| other.rank() < own)
-                        && (how == How::Borrow || other.class_g || Some(shape.tenant) == tenant)
-                }
-            };
+            let binds = self.binds(other, of);
             if binds != other.charged {
                 charge(&self.tree, &mut self.planned, shape, &other.places, if binds { 1 } else { -1 });
                 self.reservations[index].charged = binds;
             }
         }
+    }
+
+    /// Whether a reservation counts for what a workload sees in that mode; for none it does.
+    pub(super) fn binds(&self, other: &Reservation, of: Option<(u32, How)>) -> bool {
+        let Some((slot, how)) = of else { return true };
+        let own = self.reservations.iter().find(|reservation| reservation.slot == slot);
+        own.is_none_or(|own| other.rank() < own.rank())
+            && (how == How::Borrow
+                || other.class_g
+                || self.shape_of_work(other.slot).tenant == self.shape_of_work(slot).tenant)
+    }
+
+    /// The planned ledger as a workload sees it in that mode; see `view`.
+    pub(super) fn seen(&self, of: Option<(u32, How)>) -> Ledger {
+        let mut planned = self.planned.clone();
+        for other in &self.reservations {
+            let binds = self.binds(other, of);
+            if binds != other.charged {
+                let shape = self.shape_of_work(other.slot);
+                charge(&self.tree, &mut planned, shape, &other.places, if binds { 1 } else { -1 });
+            }
+        }
+        planned
     }
 }

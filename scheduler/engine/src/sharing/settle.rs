@@ -4,6 +4,7 @@ use std::{cmp::Reverse, collections::BTreeSet};
 
 use super::{
     decision::{Blocker, Decision, How},
+    gate::{Gate, Open},
     hosts::{self, At},
     pool::{Pool, Reserved, State, Unit, charge, count, shape_in},
     spec::CapKind,
@@ -13,9 +14,14 @@ use super::{
 impl Pool {
     /// Decides until nothing changes, and says what is to be done, in order.
     pub fn settle(&mut self, now: i64) -> Vec<Decision<u64>> {
+        self.settle_with(now, &mut Open)
+    }
+
+    /// The same, where somebody else places what is let in.
+    pub fn settle_with(&mut self, now: i64, gate: &mut dyn Gate) -> Vec<Decision<u64>> {
         self.now = self.now.max(now);
         self.fresh.clear();
-        while self.run_cycle() {}
+        while self.run_cycle(gate) {}
         self.view(None);
         std::mem::take(&mut self.out).into_iter().flatten().collect()
     }
@@ -26,7 +32,7 @@ impl Pool {
         self.tournament.touch_all();
     }
 
-    fn run_cycle(&mut self) -> bool {
+    fn run_cycle(&mut self, gate: &mut dyn Gate) -> bool {
         let mut changed = false;
         self.next_cycle();
         self.classify();
@@ -34,7 +40,7 @@ impl Pool {
             self.reservations.iter().map(|reservation| (reservation.rank(), reservation.slot)).collect();
         order.sort_unstable();
         for (_, slot) in order {
-            changed |= self.redeem(slot);
+            changed |= self.redeem(slot, gate);
         }
         loop {
             self.classify();
@@ -44,16 +50,16 @@ impl Pool {
             self.tournament.touch(tenant);
             if self.core_capped(slot).is_some() {
                 self.mark_tried(slot);
-            } else if self.try_fit(slot) {
+            } else if self.try_fit(slot, gate) {
                 changed = true;
-            } else if self.try_preempt(slot) {
+            } else if !std::mem::take(&mut self.turned_away) && self.try_preempt(slot, gate) {
                 changed = true;
                 self.next_cycle();
             } else {
                 self.mark_tried(slot);
             }
         }
-        changed | self.hold()
+        changed | self.hold(gate)
     }
 
     /// A workload was tried in vain, and so all that are equal to it were.
@@ -105,7 +111,7 @@ impl Pool {
                     sums.iter_mut().zip(of).for_each(|(sum, x)| *sum += x);
                 }
             }
-            used += slots * already.len() as i64;
+            used += slots * shape.key.labels.counted(already.len());
             let blocked = |used: i64, wanted: i64, limit: i64, resource| {
                 (used + wanted > limit).then(|| Blocker::Cap {
                     never: wanted > limit,
@@ -117,7 +123,7 @@ impl Pool {
                     limit,
                 })
             };
-            let wanted = slots * groups.len() as i64;
+            let wanted = slots * shape.key.labels.counted(groups.len());
             if let Some(max) = cap.max
                 && let Some(blocker) = blocked(used, wanted, max, None)
             {
@@ -141,7 +147,7 @@ impl Pool {
     }
 
     /// Tries one assignment in one mode; admits if it fits.
-    fn try_admit(&mut self, slot: u32, index: usize, how: How) -> bool {
+    fn try_admit(&mut self, slot: u32, index: usize, how: How, gate: &mut dyn Gate) -> bool {
         let shape = self.shape_of_work(slot);
         let tenant = shape.tenant;
         if how == How::Borrow && !shape.preemptible {
@@ -163,6 +169,10 @@ impl Pool {
         let Some(core) = hosts::place(&self.hosts, &ledgers, shape, &assignment.flavors, r, false) else {
             return false;
         };
+        if !gate.place(self.work(slot).id) {
+            self.turned_away = true;
+            return false;
+        }
         let flavors = assignment.flavors.clone();
         let shape_number = self.work(slot).shape;
         let reserved = self.work(slot).reserved;
@@ -231,7 +241,8 @@ impl Pool {
     }
 
     /// All possible assignments in nominal mode, then all in borrow mode.
-    fn try_fit(&mut self, slot: u32) -> bool {
+    fn try_fit(&mut self, slot: u32, gate: &mut dyn Gate) -> bool {
+        self.turned_away = false;
         let work = self.work(slot);
         let (number, spent, plain) = (work.shape, work.spent, work.reserved == Reserved::No);
         let loosened = self.loosened;
@@ -243,24 +254,26 @@ impl Pool {
                 .get(&(number, spent))
                 .is_some_and(|bucket| bucket.unfit == loosened)
         {
+            self.turned_away = self.tenant(tenant).buckets[&(number, spent)].turned_away;
             return false;
         }
         let possible: Vec<usize> = self.shape(number).possible().collect();
         for how in [How::Nominal, How::Borrow] {
             for index in &possible {
-                if self.try_admit(slot, *index, how) {
+                if self.try_admit(slot, *index, how, gate) {
                     return true;
                 }
             }
         }
+        let turned_away = self.turned_away;
         if plain && let Some(bucket) = self.tenant_mut(tenant).buckets.get_mut(&(number, spent)) {
-            bucket.unfit = loosened;
+            (bucket.unfit, bucket.turned_away) = (loosened, turned_away);
         }
         false
     }
 
     /// Looks at one reservation; says whether something changed.
-    fn redeem(&mut self, slot: u32) -> bool {
+    fn redeem(&mut self, slot: u32, gate: &mut dyn Gate) -> bool {
         let Some(at) = self.reservations.iter().position(|reservation| reservation.slot == slot) else {
             return false;
         };
@@ -269,14 +282,16 @@ impl Pool {
         let own = shape.assignments.iter().position(|it| it.flavors == flavors && it.possible);
         let suspended = self.tenant(shape.tenant).suspended;
         let pending = self.work(slot).state == State::Pending;
-        let (Some(own), true, false, None) = (own, pending, suspended, self.core_capped(slot)) else {
+        // Nothing is kept for whom the gate has no place at all.
+        let lost = suspended || !gate.possible(self.work(slot).id);
+        let (Some(own), true, false, None) = (own, pending, lost, self.core_capped(slot)) else {
             return self.give_up(slot);
         };
         let others = shape.possible().filter(|index| *index != own);
         let all: Vec<usize> = std::iter::once(own).chain(others).collect();
         for index in all {
             for how in [How::Nominal, How::Borrow] {
-                if self.try_admit(slot, index, how) {
+                if self.try_admit(slot, index, how, gate) {
                     return true;
                 }
             }
@@ -361,7 +376,7 @@ impl Pool {
     }
 
     /// Gives holds to those that wait too long.
-    fn hold(&mut self) -> bool {
+    fn hold(&mut self, gate: &mut dyn Gate) -> bool {
         let mut changed = false;
         let holds = self.reservations.iter().filter(|reservation| reservation.hold);
         let mut taken: BTreeSet<u16> = holds.flat_map(|hold| hold.assignment.clone()).collect();
@@ -378,7 +393,7 @@ impl Pool {
             if taken.len() == self.flavors.len() {
                 break;
             }
-            if self.core_capped(slot).is_some() {
+            if self.core_capped(slot).is_some() || !gate.possible(self.work(slot).id) {
                 continue;
             }
             let shape = self.shape_of_work(slot);

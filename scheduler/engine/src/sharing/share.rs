@@ -82,6 +82,17 @@ pub enum Share {
 }
 
 impl Share {
+    /// In thousandths of the whole, rounded down; none for one that is worse than every number.
+    pub fn per_mille(&self) -> Option<u64> {
+        match self {
+            Self::Nothing => Some(0),
+            Self::Weighted(part) => {
+                u64::try_from(part.numerator.saturating_mul(1000) / part.denominator).ok()
+            }
+            Self::Weightless(_) | Self::Baseless(_) => None,
+        }
+    }
+
     /// The share of a node with that weight that borrows, per resource, `(borrowed, total nominal in the tree)`.
     pub fn of(weight: Weight, borrowed: impl Iterator<Item = (i128, i128)>) -> Self {
         let mut share = Self::Nothing;
@@ -143,13 +154,29 @@ impl FromStr for Weight {
         if !digits(whole) || !digits(places) || places.len() > 6 || whole.len() > 7 {
             return Err(NoWeight);
         }
+        // Equal weights look alike.
+        let places = places.trim_end_matches('0');
         let denominator = 10_u64.pow(places.len() as u32);
-        let part = |text: &str| text.parse::<u64>().map_err(|_| NoWeight);
+        let part =
+            |text: &str| if text.is_empty() { Ok(0) } else { text.parse::<u64>().map_err(|_| NoWeight) };
         let numerator = part(whole)? * denominator + part(places)?;
         if numerator > 1_000_000 * denominator {
             return Err(NoWeight);
         }
         Ok(Self { numerator, denominator })
+    }
+}
+
+impl serde::Serialize for Weight {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Weight {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -183,6 +210,8 @@ mod tests {
             assert_eq!(text.parse::<Weight>().unwrap().to_string(), text);
         }
         assert_eq!("1.50".parse::<Weight>().unwrap().to_string(), "1.5");
+        assert_eq!(["1", "1.0", "1.00"].map(|text| text.parse()), [Ok(Weight::ONE); 3]);
+        assert_eq!("0.0".parse(), Ok(Weight::whole(0)));
         for text in ["", ".5", "1.", "-1", "1e3", "0.0000001", "1000001", "1000000.1", "x"] {
             assert_eq!(text.parse::<Weight>(), Err(NoWeight), "{text}");
         }
@@ -195,5 +224,7 @@ mod tests {
         let baseless = Share::of(Weight::ONE, [(1, 0)].into_iter());
         assert!(Share::Nothing < heavy && heavy < weightless && weightless < baseless);
         assert_eq!(Share::of(Weight::whole(0), [(0, 5)].into_iter()), Share::Nothing);
+        let shown = [Share::Nothing, heavy, weightless, baseless].map(|share| share.per_mille());
+        assert_eq!(shown, [Some(0), Some(990), None, None]);
     }
 }

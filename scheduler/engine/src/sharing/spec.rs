@@ -28,13 +28,17 @@ pub struct Flavor {
 }
 
 /// A quota of one node for one flavor and resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Quota {
     /// What is guaranteed.
+    #[serde(default)]
     pub nominal: i64,
     /// The most that may be used beyond the subtree's quota; none for no limit. Ignored at the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub borrow: Option<i64>,
     /// The most of the subtree's quota that others may use; none for no limit. Ignored at the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lend: Option<i64>,
 }
 
@@ -136,6 +140,28 @@ pub struct Labels {
     pub user: Option<Name>,
     /// Groups of who started it.
     pub groups: Vec<Name>,
+    /// What a gate goes by: those of one number are alike to it.
+    pub gate: u32,
+    /// How many members count as one against caps; one by one if 0.
+    pub together: u32,
+}
+
+impl Labels {
+    /// What so many members count against a cap on members.
+    pub(super) fn counted(&self, members: usize) -> i64 {
+        members.div_ceil(self.together.max(1) as usize) as i64
+    }
+}
+
+/// By what workloads of one tenant and priority are ordered: the smallest goes first. Equal ones go by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Age {
+    /// The date that it stands for.
+    pub date: i64,
+    /// The number of its run.
+    pub run: u64,
+    /// Its place there.
+    pub index: i64,
 }
 
 /// What wants to run.

@@ -92,6 +92,16 @@ impl Tree {
         self.nominal[self.at(node, fr)]
     }
 
+    /// What is guaranteed to a node and all below it.
+    pub(super) fn guaranteed(&self, node: u32, fr: Fr) -> i64 {
+        self.subtree[self.at(node, fr)]
+    }
+
+    /// The most that a node may use; none for no limit.
+    pub(super) fn limit(&self, node: u32, fr: Fr) -> Option<i64> {
+        Some(self.limit[self.at(node, fr)]).filter(|limit| *limit != i64::MAX)
+    }
+
     /// From a node to the root.
     pub(super) fn path(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
         std::iter::successors(Some(node), |node| self.parents[*node as usize])
@@ -145,6 +155,20 @@ impl Ledger {
                 break;
             }
         }
+    }
+
+    /// How much more a node may use, by every quota on its way up; less than nothing after a cut.
+    pub(super) fn available(&self, tree: &Tree, node: u32, fr: Fr) -> i64 {
+        let mut path: Vec<u32> = tree.path(node).collect();
+        path.reverse();
+        let left = |at: usize| tree.limit[at].saturating_sub(self.nodes[at]);
+        let mut available = left(tree.at(tree.root, fr));
+        for node in path.into_iter().skip(1) {
+            let at = tree.at(node, fr);
+            let own = (tree.local[at] - self.nodes[at]).max(0);
+            available = left(at).min(own.saturating_add(available));
+        }
+        available
     }
 
     /// The first quota on the way up that an amount doesn't fit under.

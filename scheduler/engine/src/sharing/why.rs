@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     decision::{Blocker, How, Short},
     hosts,
-    pool::{Pool, Reserved, State},
+    pool::{Order, Pool, Reserved, State},
     share::{Fraction, Share},
     spec::Name,
     tree::Shortage,
@@ -33,15 +33,15 @@ pub const HOLDERS_MAX: usize = 20;
 
 impl Pool {
     /// Where a workload stands; none if it isn't pending.
-    pub fn standing(&mut self, id: u64) -> Option<Standing> {
+    pub fn standing(&self, id: u64) -> Option<Standing> {
         let slot = self.slot_of.get(&id).copied().filter(|slot| self.work(*slot).state == State::Pending)?;
         let blockers = self.blockers(slot);
-        self.view(None);
+        let planned = self.seen(None);
         let work = self.work(slot);
         let shape = self.shape(work.shape);
         let state = self.tenant(shape.tenant);
-        let mine = (std::cmp::Reverse(shape.priority), id);
-        let before = |shape: u32, id: u64| (std::cmp::Reverse(self.shape(shape).priority), id) < mine;
+        let mine = (std::cmp::Reverse(shape.priority), work.order());
+        let before = |shape: u32, order: Order| (std::cmp::Reverse(self.shape(shape).priority), order) < mine;
         let in_buckets: usize = state
             .buckets
             .iter()
@@ -54,8 +54,8 @@ impl Pool {
         let starves_at = state.hold_after.map(|after| work.pending_since + after).filter(|at| *at > self.now);
         Some(Standing {
             ahead: in_buckets + holding,
-            share: self.planned.share(&self.tree, shape.tenant, shape.tenant, &[]),
-            fill: self.planned.fill(&self.tree, shape.tenant),
+            share: planned.share(&self.tree, shape.tenant, shape.tenant, &[]),
+            fill: planned.fill(&self.tree, shape.tenant),
             starves_at,
             held_by: blockers.first().map(|first| self.held_by(first)).unwrap_or_default(),
             blockers,
@@ -114,7 +114,7 @@ impl Pool {
     }
 
     /// All that keeps a pending workload out, in order. What can never fit has no others behind it.
-    fn blockers(&mut self, slot: u32) -> Vec<Blocker<u64>> {
+    fn blockers(&self, slot: u32) -> Vec<Blocker<u64>> {
         let mut found = Vec::new();
         let id = self.work(slot).id;
         let shape = self.shape_of_work(slot);
@@ -151,10 +151,9 @@ impl Pool {
                 found.push(Blocker::Victims { of });
             }
         }
-        self.view(Some((slot, How::Nominal)));
-        let shape = self.shape_of_work(slot);
+        let planned = self.seen(Some((slot, How::Nominal)));
         let assignment = &shape.assignments[index];
-        let over = self.planned.over_nominal(&self.tree, tenant, &assignment.wanted);
+        let over = planned.over_nominal(&self.tree, tenant, &assignment.wanted);
         if let Some(short) = over.filter(|_| !shape.preemptible) {
             found.push(Blocker::Quota(self.short(short)));
         }
@@ -185,14 +184,12 @@ impl Pool {
                 members: shape.members,
             });
         }
-        let wanted = assignment.wanted.clone();
-        if over.is_some() {
-            self.view(Some((slot, How::Borrow)));
-        }
+        let wanted = &assignment.wanted;
+        let how = if over.is_some() { How::Borrow } else { How::Nominal };
         let by = self
             .reservations
             .iter()
-            .filter(|other| other.charged && other.slot != slot)
+            .filter(|other| self.binds(other, Some((slot, how))) && other.slot != slot)
             .filter(|other| other.wanted.iter().any(|(fr, _)| wanted.iter().any(|(of, _)| of == fr)))
             .min_by_key(|other| other.rank());
         if let Some(by) = by {

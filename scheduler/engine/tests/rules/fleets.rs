@@ -8,9 +8,11 @@ use dags::{
     time::Span,
 };
 use engine::{
+    command::Command,
     dispatch::{News, Outcome},
     driver::Input,
     fleet::{HeldThere, Stage, WorkerNews, WorkerSpec},
+    sharing::{Quotas, Weight},
     state::{RunState, TaskState},
 };
 use uuid::Uuid;
@@ -408,4 +410,23 @@ fn gpus_stay_taken_over_a_restart() {
     lab.run("any").succeeds();
     lab.run("named").succeeds();
     assert_eq!(lab.state(&run), RunState::Success);
+}
+
+#[test]
+fn nothing_is_kept_for_what_no_worker_could_hold_any_more() {
+    let gpu = WorkerSpec { queues: ["gpu".to_owned()].into(), ..spec(2, 1) };
+    let mut lab = lab([spec(1, 1), gpu]);
+    let quotas = Quotas::new();
+    lab.request(Command::SetQuota { cohort: None, weight: Weight::ONE, quotas }).unwrap();
+    let on_gpu = |name: &str| bash(name).with(|task| task.queue = Some("gpu".to_owned()));
+    lab.activate(dag("g").task(on_gpu("first").priority(9)).task(on_gpu("second")));
+    let waits = lab.trigger("g");
+    lab.run("first").starts();
+    live(&mut lab, 301, &[1, 2]);
+    assert_eq!(lab.states(&waits), "first=running second=scheduled", "what becomes free is kept for it");
+    news(&mut lab, WorkerNews::Left(worker(2)));
+    assert_eq!(lab.states(&waits), "first=failed second=scheduled");
+    lab.activate(dag("d").task(bash("a")));
+    let run = lab.trigger("d");
+    assert_eq!(lab.states(&run), "a=queued", "the other worker is there for everybody else");
 }

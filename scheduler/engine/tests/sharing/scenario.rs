@@ -210,6 +210,8 @@ fn workload(submit: &Submit) -> Workload {
             slots: submit.slots.unwrap_or(1),
             user: submit.user.clone(),
             groups: submit.groups.clone(),
+            gate: 0,
+            together: 0,
         },
         preemptible: submit.preemptible.unwrap_or(true),
         may_preempt: submit.may_preempt.unwrap_or(true),

@@ -11,11 +11,13 @@ use engine::{
     command::{
         ActivatedDag, Backfill, BackfillChange, Clear, Command, Reprocess, Response, Selection, Trigger,
     },
+    rows::QuotaNode,
+    sharing::{Quota, Quotas, Weight},
     state::{RunState, TaskState},
 };
 
 use crate::{
-    graphs::{ASSETS, POOLS},
+    graphs::{ASSETS, EXECUTORS, POOLS},
     world::World,
 };
 
@@ -43,6 +45,15 @@ impl World {
             let name = PoolName::parse(name).unwrap();
             self.request(tenant, Command::SetPool { name, slots: 12, include_deferred: false });
         }
+        // Also what is asked for and not set yet keeps somebody out.
+        let mut waits = self.store.waiting.values().filter(|row| row.tenant == tenant);
+        let will_be_set = waits.any(|row| matches!(row.command, Command::SetQuota { .. }));
+        if will_be_set || self.store.quotas.contains_key(&QuotaNode::Tenant(tenant)) {
+            // The pool goes on to decide, and keeps nobody out for ever.
+            let quotas = Quotas::new();
+            self.request(tenant, Command::SetQuota { cohort: None, weight: Weight::ONE, quotas });
+        }
+        self.request(tenant, Command::DeleteCohort { name: "team".into() });
         for id in 1..=self.store.backfills.keys().filter(|(owner, _)| *owner == tenant).count() as i64 {
             self.request(tenant, Command::ChangeBackfill { id, change: BackfillChange::Unpause });
         }
@@ -141,12 +152,40 @@ impl World {
         }))
     }
 
+    /// Somebody sets a quota, or takes it back.
+    fn random_quota(&mut self) -> Command {
+        let quotas = self.random_quotas();
+        let cohort = || Arc::from("team");
+        match self.rng.below(8) {
+            0 => Command::DeleteQuota {},
+            1 => Command::DeleteCohort { name: cohort() },
+            2 | 3 => Command::SetCohort { name: cohort(), parent: None, weight: Weight::ONE, quotas },
+            _ => {
+                let cohort = self.rng.mill(300).then(cohort);
+                Command::SetQuota { cohort, weight: Weight::whole(self.rng.within(0, 3) as u32), quotas }
+            }
+        }
+    }
+
+    fn random_quotas(&mut self) -> Quotas {
+        let mut quotas = Quotas::new();
+        for name in EXECUTORS {
+            let mut quota = Quota { nominal: self.rng.within(0, 3), ..Quota::default() };
+            quota.borrow = self.rng.mill(300).then(|| self.rng.within(0, 3));
+            quota.lend = self.rng.mill(300).then(|| self.rng.within(0, 3));
+            if self.rng.mill(600) {
+                quotas.insert(name.into(), BTreeMap::from([("members".into(), quota)]));
+            }
+        }
+        quotas
+    }
+
     /// A request that somebody may send.
     pub(crate) fn random_request(&mut self) {
         let tenant = *self.rng.pick(&self.tenants.clone());
         let dag_id = DagId::parse(&format!("d{}", self.rng.below(3))).unwrap();
         let now = Timestamp(self.clock);
-        let command = match self.rng.below(29) {
+        let command = match self.rng.below(31) {
             0..=8 => Some(Command::Trigger(self.random_trigger(tenant, &dag_id, now))),
             9..=12 => self.selection(tenant, &dag_id).map(|select| {
                 Command::Clear(Clear {
@@ -202,6 +241,7 @@ impl World {
                 None
             }
             25..=27 => self.random_response(tenant),
+            28 | 29 => Some(self.random_quota()),
             _ => {
                 if self.rng.mill(200) {
                     self.editions.remove(&(tenant, dag_id));

@@ -1,0 +1,325 @@
+//! Quotas: guarantees, borrowing, giving way, and why something waits for them.
+
+use std::sync::Arc;
+
+use dags::ids::{DagId, TenantId};
+use engine::{
+    command::{Command, Trigger},
+    dispatch::{News, Outcome},
+    explain::Limit,
+    quota::figures::{AmountFigures, QuotaFigures},
+    rows::QuotaNode,
+    sharing::{Quota, Quotas, Weight},
+};
+
+use crate::{builder::*, lab::*};
+
+const OTHER: TenantId = TenantId(uuid::Uuid::from_u128(7));
+
+fn members(quota: Quota) -> Quotas {
+    Quotas::from([(Arc::from("local"), [(Arc::from("members"), quota)].into())])
+}
+
+fn nominal(nominal: i64) -> Quota {
+    Quota { nominal, ..Quota::default() }
+}
+
+fn set(lab: &mut Lab, tenant: TenantId, quota: Quota) {
+    let quotas = members(quota);
+    lab.request_as(tenant, Command::SetQuota { cohort: None, weight: Weight::ONE, quotas }).unwrap();
+}
+
+/// A DAG of so many tasks for a tenant, and a run of it.
+fn many(lab: &mut Lab, tenant: TenantId, tasks: usize, change: impl Fn(TaskBuilder) -> TaskBuilder) {
+    let tasks = (0..tasks).map(|n| change(bash(&format!("t{n}"))));
+    lab.activate_for(tenant, dag("d").tasks(tasks).build(), false);
+    let trigger = Command::Trigger(Trigger {
+        dag_id: DagId::parse("d").unwrap(),
+        run_name: None,
+        logical_date: None,
+        run_after: None,
+        conf: serde_json::Map::new(),
+        note: None,
+        chain_depth: 0,
+    });
+    lab.request_as(tenant, trigger).unwrap();
+}
+
+/// How many attempts of a tenant are held.
+fn held(lab: &Lab, tenant: TenantId) -> usize {
+    lab.held.iter().filter(|dispatch| dispatch.tenant == tenant).count()
+}
+
+/// The first attempt of a tenant that is held succeeds.
+fn one_succeeds(lab: &mut Lab, tenant: TenantId) {
+    let id = lab.held.iter().find(|dispatch| dispatch.tenant == tenant).unwrap().id;
+    lab.held.retain(|dispatch| dispatch.id != id);
+    lab.report(id, 0, News::Ended(end(Outcome::Success)));
+}
+
+#[test]
+fn what_is_idle_is_borrowed_and_given_back_when_its_owner_comes() {
+    let mut lab = Lab::new();
+    lab.executor("local", 4);
+    set(&mut lab, OTHER, nominal(2));
+    many(&mut lab, TENANT, 6, |task| task);
+    assert_eq!(held(&lab, TENANT), 4, "all of it is borrowed");
+    many(&mut lab, OTHER, 2, |task| task);
+    assert_eq!((held(&lab, OTHER), lab.kills.len()), (0, 2), "nothing starts before its place is free");
+    let victims: Vec<_> = lab.kills.iter().map(|kill| kill.id).collect();
+    assert!(lab.kills.iter().all(|kill| kill.reason.contains("borrowed")), "{:?}", lab.kills);
+    lab.confirm_kills();
+    assert_eq!((held(&lab, TENANT), held(&lab, OTHER)), (2, 2), "the guarantee is reached");
+    for victim in victims {
+        let row = lab.journal.tasks.values().find(|row| row.attempt() == victim.attempt).unwrap();
+        assert_eq!((row.state.as_str(), row.try_number, row.preempted), ("scheduled", 1, 1));
+        assert!(row.reason.as_ref().unwrap().contains("gave way"), "{:?}", row.reason);
+    }
+    // What gave way runs again, in the same try, when there is room.
+    one_succeeds(&mut lab, OTHER);
+    one_succeeds(&mut lab, OTHER);
+    assert_eq!(held(&lab, TENANT), 4);
+    assert!(lab.held.iter().all(|dispatch| dispatch.try_number == 1));
+}
+
+#[test]
+fn what_belongs_to_nobody_is_shared_by_weight() {
+    let mut lab = Lab::new();
+    lab.executor("local", 6);
+    set(&mut lab, TENANT, nominal(0));
+    let (quotas, weight) = (Quotas::new(), Weight::whole(2));
+    lab.request_as(OTHER, Command::SetQuota { cohort: None, weight, quotas }).unwrap();
+    many(&mut lab, TENANT, 9, |task| task);
+    assert_eq!(held(&lab, TENANT), 6);
+    many(&mut lab, OTHER, 9, |task| task);
+    lab.confirm_kills();
+    assert_eq!((held(&lab, TENANT), held(&lab, OTHER)), (2, 4));
+}
+
+#[test]
+fn no_more_is_borrowed_or_lent_than_allowed() {
+    let mut lab = Lab::new();
+    lab.executor("local", 10);
+    set(&mut lab, TENANT, Quota { nominal: 1, borrow: Some(2), lend: None });
+    many(&mut lab, TENANT, 8, |task| task);
+    assert_eq!(held(&lab, TENANT), 3, "its own one and two more");
+    set(&mut lab, TENANT, Quota { nominal: 1, borrow: None, lend: None });
+    assert_eq!(held(&lab, TENANT), 8);
+    let mut lab = Lab::new();
+    lab.executor("local", 10);
+    set(&mut lab, OTHER, Quota { nominal: 6, borrow: None, lend: Some(1) });
+    many(&mut lab, TENANT, 8, |task| task);
+    assert_eq!(held(&lab, TENANT), 5, "four are for everybody, and one is lent");
+}
+
+#[test]
+fn what_cant_give_way_isnt_lent_anything() {
+    let mut lab = Lab::new();
+    lab.executor("local", 4);
+    set(&mut lab, TENANT, nominal(1));
+    set(&mut lab, OTHER, nominal(2));
+    many(&mut lab, TENANT, 4, |task| task.with(|task| task.preemptible = false));
+    assert_eq!(held(&lab, TENANT), 1);
+    many(&mut lab, OTHER, 4, |task| task);
+    assert_eq!((held(&lab, OTHER), lab.kills.len()), (3, 0), "nobody needs to give way");
+}
+
+#[test]
+fn a_gang_gets_all_of_its_places_or_none() {
+    let mut lab = Lab::new();
+    lab.executor("local", 4);
+    set(&mut lab, OTHER, nominal(3));
+    many(&mut lab, TENANT, 4, |task| task);
+    assert_eq!(held(&lab, TENANT), 4);
+    many(&mut lab, OTHER, 1, |task| task.with(|task| task.gang = 3));
+    assert_eq!((held(&lab, OTHER), lab.kills.len()), (0, 3), "room for three is made at once");
+    let first = lab.kills.remove(0).id;
+    lab.held.retain(|dispatch| dispatch.id != first);
+    lab.report(first, 0, News::Ended(end(Outcome::Killed)));
+    assert_eq!(held(&lab, OTHER), 0, "one place isn't enough, and nobody else takes it");
+    assert_eq!(held(&lab, TENANT), 3);
+    lab.confirm_kills();
+    assert_eq!((held(&lab, TENANT), held(&lab, OTHER)), (1, 1));
+}
+
+#[test]
+fn giving_way_survives_a_crash() {
+    let mut lab = Lab::new();
+    lab.executor("local", 2);
+    set(&mut lab, OTHER, nominal(1));
+    many(&mut lab, TENANT, 3, |task| task);
+    many(&mut lab, OTHER, 1, |task| task);
+    let victim = lab.kills[0].id;
+    assert_eq!(lab.kills.len(), 1);
+    lab.kills.clear();
+    lab.crash();
+    assert_eq!(
+        lab.kills.iter().map(|kill| kill.id).collect::<Vec<_>>(),
+        [victim],
+        "the same one is told again"
+    );
+    lab.confirm_kills();
+    assert_eq!((held(&lab, TENANT), held(&lab, OTHER)), (1, 1));
+    let row = lab.journal.tasks.values().find(|row| row.attempt() == victim.attempt).unwrap();
+    assert_eq!((row.try_number, row.preempted), (1, 1));
+    assert_eq!(lab.journal.quotas.len(), 1, "quotas are stored");
+}
+
+#[test]
+fn a_higher_priority_goes_before_what_runs_on_the_tenants_own_quota() {
+    let mut lab = Lab::new();
+    lab.executor("local", 1);
+    set(&mut lab, TENANT, nominal(1));
+    lab.activate(dag("low").task(bash("a").priority(1)));
+    let low = lab.trigger("low");
+    assert_eq!(lab.states(&low), "a=queued");
+    lab.activate(dag("high").task(bash("b").priority(5)));
+    let high = lab.trigger("high");
+    assert_eq!(lab.kills.len(), 1);
+    assert!(lab.kills[0].reason.contains("`b` of `high`"), "{:?}", lab.kills);
+    lab.confirm_kills();
+    assert_eq!((lab.states(&low).as_str(), lab.states(&high).as_str()), ("a=scheduled", "b=queued"));
+}
+
+#[test]
+fn who_waits_for_a_quota_is_told_so() {
+    let mut lab = Lab::new();
+    lab.executor("local", 4);
+    set(&mut lab, TENANT, Quota { nominal: 1, borrow: Some(0), lend: None });
+    lab.activate(dag("d").task(bash("a").priority(2)).task(bash("b")));
+    let run = lab.trigger("d");
+    assert_eq!(lab.states(&run), "a=queued b=scheduled");
+    let waiting = {
+        let row = lab.run_row(&run);
+        let engine = lab.driver.engine();
+        engine.explain(TENANT, &row.dag_id, &row.run_name, &task_id("b"), -1).unwrap()
+    };
+    let quota = waiting.holds.iter().find(|hold| matches!(hold.limit, Limit::Quota { .. })).unwrap();
+    assert!(quota.says.contains("the tenant uses 1 of at most 1 `members` of `local`"), "{}", quota.says);
+    let Limit::Quota { used, wanted, limit, held_by, .. } = &quota.limit else { unreachable!() };
+    assert_eq!((*used, *wanted, *limit), (1, 1, 1));
+    assert_eq!(held_by.iter().map(|by| by.task_id.as_str()).collect::<Vec<_>>(), ["a"]);
+}
+
+#[test]
+fn a_gang_that_no_quota_will_ever_hold_is_told_so() {
+    let mut lab = Lab::new();
+    lab.executor("local", 8);
+    set(&mut lab, TENANT, Quota { nominal: 0, borrow: Some(1), lend: None });
+    lab.activate(dag("d").task(bash("a").with(|task| task.gang = 2)));
+    let run = lab.trigger("d");
+    lab.advance(mins(10));
+    assert_eq!(lab.states(&run), "a=scheduled");
+    let row = lab.run_row(&run);
+    let engine = lab.driver.engine();
+    let waiting = engine.explain(TENANT, &row.dag_id, &row.run_name, &task_id("a"), -1).unwrap();
+    let quota = waiting.holds.iter().find(|hold| matches!(hold.limit, Limit::Quota { .. })).unwrap();
+    let says = "it asks for 2 `members` of `local`, and the tenant may never use more than 1";
+    assert_eq!((quota.says.as_str(), quota.frees.as_str()), (says, "the quota is raised"));
+    // It keeps nothing from others while it waits.
+    many(&mut lab, OTHER, 8, |task| task);
+    assert_eq!(held(&lab, OTHER), 8);
+    set(&mut lab, TENANT, Quota { nominal: 0, borrow: Some(2), lend: None });
+    one_succeeds(&mut lab, OTHER);
+    one_succeeds(&mut lab, OTHER);
+    assert_eq!(lab.states(&run), "a=queued");
+}
+
+#[test]
+fn quotas_are_shown_with_their_use() {
+    let mut lab = Lab::new();
+    assert_eq!(lab.request(Command::ReadQuotas {}).unwrap()["quotas"], serde_json::json!([]));
+    lab.executor("local", 6);
+    let quotas = members(Quota { nominal: 4, borrow: Some(0), lend: None });
+    let team = || Some(Arc::from("team"));
+    let (weight, parent) = (Weight::ONE, None);
+    lab.request(Command::SetCohort { name: "team".into(), parent, weight, quotas }).unwrap();
+    let quotas = members(Quota { nominal: 0, borrow: Some(3), lend: None });
+    lab.request(Command::SetQuota { cohort: team(), weight: Weight::whole(2), quotas }).unwrap();
+    let quotas = Quotas::from([(Arc::from("far"), [(Arc::from("members"), nominal(7))].into())]);
+    lab.request_as(OTHER, Command::SetQuota { cohort: team(), weight: Weight::ONE, quotas }).unwrap();
+    many(&mut lab, TENANT, 5, |task| task);
+    let answer = lab.request(Command::ReadQuotas {}).unwrap();
+    let found: Vec<QuotaFigures> = serde_json::from_value(answer["quotas"].clone()).unwrap();
+    let shown: Vec<String> = found
+        .iter()
+        .map(|it| {
+            let amounts: Vec<String> = it
+                .amounts
+                .iter()
+                .map(|of| {
+                    let AmountFigures {
+                        executor, guaranteed, used, borrowed, limit, available, quota, ..
+                    } = of;
+                    let nominal = quota.map(|quota| quota.nominal);
+                    format!("{executor} {nominal:?} {guaranteed} {used} {borrowed} {limit:?} {available}")
+                })
+                .collect();
+            let of = match &it.node {
+                QuotaNode::Cohort(name) => name.to_string(),
+                QuotaNode::Tenant(tenant) => if *tenant == OTHER { "other" } else { "own" }.to_owned(),
+            };
+            let share = it.share_per_mille;
+            format!(
+                "{of} in {:?} x{} {share:?} {} waiting: {}",
+                it.cohort,
+                it.weight,
+                it.waiting,
+                amounts.join(", ")
+            )
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "root in None x1 Some(0) 2 waiting: local None 6 3 0 Some(6) 3",
+            "team in Some(\"root\") x1 Some(0) 2 waiting: local Some(4) 4 3 0 Some(4) 1",
+            "other in Some(\"team\") x1 Some(0) 0 waiting: far Some(7) 0 0 0 None 0",
+            "own in Some(\"team\") x2 Some(250) 2 waiting: local Some(0) 0 3 3 Some(3) 0",
+        ]
+    );
+}
+
+#[test]
+fn quotas_that_make_no_sense_are_refused() {
+    let mut lab = Lab::new();
+    let code = |lab: &mut Lab, command: Command| lab.request(command).unwrap_err().code;
+    let quotas = members(nominal(-1));
+    let negative = Command::SetQuota { cohort: None, weight: Weight::ONE, quotas };
+    assert_eq!(code(&mut lab, negative), "quota.amount");
+    let unknown = Some(Arc::from("nobody"));
+    let unknown = Command::SetQuota { cohort: unknown, weight: Weight::ONE, quotas: Quotas::new() };
+    assert_eq!(code(&mut lab, unknown), "cohort.not_found");
+    let cohort = |name: &str, parent: Option<&str>| Command::SetCohort {
+        name: name.into(),
+        parent: parent.map(Into::into),
+        weight: Weight::ONE,
+        quotas: Quotas::new(),
+    };
+    lab.request(cohort("a", None)).unwrap();
+    lab.request(cohort("b", Some("a"))).unwrap();
+    assert_eq!(code(&mut lab, cohort("a", Some("b"))), "cohort.cycle");
+    assert_eq!(code(&mut lab, Command::DeleteCohort { name: "a".into() }), "cohort.in_use");
+    assert_eq!(code(&mut lab, cohort("root", Some("a"))), "cohort.root");
+    assert_eq!(code(&mut lab, cohort("a b", None)), "cohort.name");
+    assert_eq!(code(&mut lab, cohort("6f9619ff-8b86-d011-b42d-00c04fc964ff", None)), "cohort.name");
+    assert!(lab.journal.quotas.contains_key(&QuotaNode::Cohort("a".into())));
+    lab.request(Command::DeleteCohort { name: "b".into() }).unwrap();
+    lab.request(Command::DeleteCohort { name: "a".into() }).unwrap();
+    assert!(lab.journal.quotas.is_empty());
+}
+
+#[test]
+fn without_quotas_everything_is_as_before() {
+    let mut lab = Lab::new();
+    lab.executor("local", 2);
+    set(&mut lab, TENANT, Quota { nominal: 1, borrow: Some(0), lend: None });
+    many(&mut lab, TENANT, 4, |task| task);
+    assert_eq!(held(&lab, TENANT), 1);
+    lab.request(Command::DeleteQuota {}).unwrap();
+    assert_eq!(held(&lab, TENANT), 2);
+    for _ in 0..4 {
+        one_succeeds(&mut lab, TENANT);
+    }
+    assert_eq!(held(&lab, TENANT), 0);
+}
