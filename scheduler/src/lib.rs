@@ -23,6 +23,7 @@ pub mod lease;
 pub mod look;
 mod meters;
 pub mod objects;
+pub mod patience;
 pub mod retention;
 mod say;
 pub mod shell;

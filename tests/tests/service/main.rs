@@ -24,6 +24,7 @@ mod roles;
 mod secrets;
 mod site;
 mod split;
+mod starts;
 mod task_api;
 mod workers;
 mod works;
