@@ -67,6 +67,7 @@ pub(crate) fn app(api: Api) -> App {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(api)
         .layer(axum::middleware::from_fn(measure::measured))
+        .layer(axum::middleware::from_fn(trace::followed))
         .layer(axum::middleware::from_fn(traced));
     App(routes)
 }

@@ -27,4 +27,5 @@ pub mod patience;
 pub mod retention;
 mod say;
 pub mod shell;
+mod traces;
 pub mod watch;

@@ -26,6 +26,7 @@ mod site;
 mod split;
 mod starts;
 mod task_api;
+mod traces;
 mod workers;
 mod works;
 
