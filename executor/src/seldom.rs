@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::clock;
 
 /// How often the same is said again.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
+const SAY_AGAIN: Duration = Duration::from_mins(1);
 
 /// What was said last, and when.
 #[derive(Debug, Default)]
@@ -20,6 +20,13 @@ impl Seldom {
             self.0 = Some((why.to_owned(), clock::monotonic()));
         }
         news
+    }
+
+    /// Says that a session with the broker ended and is begun again.
+    pub(crate) fn session_ended(&mut self, error: &str, failures: u32) {
+        if self.is_news(error) {
+            tracing::warn!(error, failures, "the session with the broker ended; trying again");
+        }
     }
 
     /// It works again. True if something was said.

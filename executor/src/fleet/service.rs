@@ -186,9 +186,7 @@ impl Service {
                 Err(error) => (None, error),
             };
             let error = error.to_string();
-            if said.is_news(&error) {
-                tracing::warn!(error, failures, "the session with the broker ended; trying again");
-            }
+            said.session_ended(&error, failures);
             let told = tokio::select! {
                 () = cancel.cancelled() => return,
                 told = self.lose_session() => told,

@@ -133,9 +133,7 @@ impl Link {
             };
             let Err(error) = ended else { return };
             self.watch.say(|glance| glance.broker = Err(error.to_string()));
-            if said.is_news(&error.to_string()) {
-                tracing::warn!(%error, failures, "the session with the broker ended; trying again");
-            }
+            said.session_ended(&error.to_string(), failures);
             let wait = BACKOFF.1.min(BACKOFF.0 * 2_u32.pow(failures.min(8)));
             failures += 1;
             if tokio::time::timeout(wait, cancel.cancelled()).await.is_ok() {

@@ -197,8 +197,9 @@ async fn a_run_is_one_trace_from_the_request_to_the_last_report() {
     }
     // The program could go on with the trace.
     let (_, first) = collector.named(site, "task.run").await.remove(0);
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    assert_eq!(site.lines(), [format!("00-{}-{}-01", hex(&first.trace_id), hex(&first.span_id))]);
+    let trace = u128::from_be_bytes(first.trace_id.try_into().unwrap());
+    let id = u64::from_be_bytes(first.span_id.try_into().unwrap());
+    assert_eq!(site.lines(), [format!("00-{trace:032x}-{id:016x}-01")]);
     drop((scheduler, api));
 }
 
