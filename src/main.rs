@@ -13,6 +13,7 @@ mod retention;
 mod roles;
 mod service;
 mod settings;
+mod traces;
 mod workers;
 
 use std::process::ExitCode;

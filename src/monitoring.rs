@@ -60,11 +60,37 @@ impl Owning {
     }
 }
 
+/// What a process waits for before it can do anything: its name, and why it isn't there yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Waits(Arc<Mutex<Option<(&'static str, String)>>>);
+
+impl Waits {
+    /// For the database, which hasn't been asked yet.
+    pub(crate) fn for_database() -> Self {
+        Self(Arc::new(Mutex::new(Some(("database", "it hasn't been asked yet".to_owned())))))
+    }
+
+    pub(crate) fn say(&self, name: &'static str, why: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((name, why));
+    }
+
+    /// It waits no longer.
+    pub(crate) fn over(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn check(&self) -> Option<Check> {
+        let waits = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        waits.map(|(name, says)| Check { name, ok: false, needed: true, says })
+    }
+}
+
 /// A process.
 pub(crate) struct Process {
     pub(crate) role: &'static str,
     pub(crate) recorder: Recorder,
-    pub(crate) db: Option<Db>,
+    /// The database, and whether that is still waited for.
+    pub(crate) db: Option<(Db, Waits)>,
     pub(crate) owning: Option<Owning>,
     pub(crate) worker: Option<worker::Watch>,
     pub(crate) gauges: Arc<Mutex<Gauges>>,
@@ -118,9 +144,11 @@ impl Process {
 
     async fn checks(&self) -> Vec<Check> {
         let mut checks = Vec::new();
-        if let Some(db) = &self.db {
-            checks.push(database(db).await);
-            checks.push(migrations(db).await);
+        if let Some((db, waits)) = &self.db {
+            match waits.check() {
+                Some(waiting) => checks.push(waiting),
+                None => checks.extend([database(db).await, migrations(db).await]),
+            }
         }
         if let Some(owning) = &self.owning {
             checks.push(owning.lease());
@@ -137,8 +165,8 @@ impl Process {
     async fn collect(&self) -> String {
         let ready = self.checks().await.iter().all(|check| check.ok || !check.needed);
         let inbox = match &self.db {
-            Some(db) => within(inbox::waiting(db)).await.ok(),
-            None => None,
+            Some((db, waits)) if waits.check().is_none() => within(inbox::waiting(db)).await.ok(),
+            _ => None,
         };
         let figures = match &self.owning {
             Some(owning) => owning.window.figures().await,
@@ -147,7 +175,7 @@ impl Process {
         let mut gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
         gauges.set(Metric::Ready, &[], f64::from(u8::from(ready)));
         gauges.set(Metric::Build, &[("version", env!("CARGO_PKG_VERSION")), ("role", self.role)], 1.0);
-        if let Some(db) = &self.db {
+        if let Some((db, _)) = &self.db {
             let (used, idle) = db.connections();
             gauges.set(Metric::DatabaseConnections, &[("state", "used")], used.into());
             gauges.set(Metric::DatabaseConnections, &[("state", "idle")], idle.into());
@@ -285,7 +313,7 @@ async fn within<T, E: std::error::Error>(answer: impl Future<Output = Result<T, 
     }
 }
 
-fn error_chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(error) = next {
@@ -325,7 +353,10 @@ async fn migrations(db: &Db) -> Check {
 fn of_worker(glance: &worker::Glance) -> [Check; 3] {
     let (registered, says) = match glance.worker {
         Some(id) => (true, format!("registered as {id}")),
-        None => (false, "the task API hasn't registered it yet".to_owned()),
+        None => {
+            let why = glance.unregistered.as_deref().unwrap_or("it hasn't asked the task API yet");
+            (false, format!("not registered yet: {why}"))
+        }
     };
     let (broker, why) = match &glance.broker {
         Ok(true) => (true, "connected".to_owned()),

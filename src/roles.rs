@@ -4,6 +4,7 @@
 pub(crate) mod api;
 pub(crate) mod migrate;
 mod objects;
+mod reach;
 pub(crate) mod scheduler;
 mod scheduling;
 pub(crate) mod standalone;

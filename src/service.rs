@@ -17,24 +17,25 @@ use crate::{
         load::{Error, Loaded},
         page,
     },
+    traces,
     workers::{self, Ask},
 };
 
 pub(crate) fn standalone(args: StandaloneArgs, console: Console) -> ExitCode {
     let (loaded, listen) = args.load();
-    serve(loaded, |settings, recorder| standalone::run(settings, listen, recorder), console)
+    serve(loaded, "updraft", |settings, recorder| standalone::run(settings, listen, recorder), console)
 }
 
 pub(crate) fn scheduler(args: SchedulerArgs, console: Console) -> ExitCode {
-    serve(args.settings.load(Vec::new()), scheduler::run, console)
+    serve(args.settings.load(Vec::new()), "updraft-scheduler", scheduler::run, console)
 }
 
 pub(crate) fn api(args: ApiArgs, console: Console) -> ExitCode {
-    serve(args.settings.load(Vec::new()), api::run, console)
+    serve(args.settings.load(Vec::new()), "updraft-api", api::run, console)
 }
 
 pub(crate) fn worker(args: WorkerArgs, console: Console) -> ExitCode {
-    serve(args.load(), worker::run, console)
+    serve(args.load(), "updraft-worker", worker::run, console)
 }
 
 pub(crate) fn workers(args: WorkersArgs, console: Console) -> ExitCode {
@@ -94,9 +95,10 @@ pub(crate) fn retention(args: RetentionArgs, console: Console) -> ExitCode {
     })())
 }
 
-/// Runs a role until it ends.
+/// Runs a role, called `service` by those who look at traces, until it ends.
 fn serve<F>(
     loaded: Result<Loaded, Error>,
+    service: &'static str,
     role: impl FnOnce(Settings, Recorder) -> F,
     console: Console,
 ) -> ExitCode
@@ -110,7 +112,8 @@ where
     console.finish((|| {
         roles::write_log(&settings.log)?;
         let recorder = telemetry::install().map_err(anyhow::Error::msg)?;
-        tokio::runtime::Runtime::new()?.block_on(role(settings, recorder))
+        let tracing = settings.tracing.clone();
+        tokio::runtime::Runtime::new()?.block_on(traces::follow(tracing, service, role(settings, recorder)))
     })())
 }
 

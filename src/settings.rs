@@ -57,6 +57,9 @@ pub(crate) struct Settings {
     /// How the process is: `/livez`, `/readyz`, `/metrics` and `/debug/state`. They are on the API's Unix socket as well, and
     /// the first two on its port.
     pub(crate) monitoring: Monitoring,
+    /// Traces of runs by OTLP, for a collector of OpenTelemetry. Workers make no spans; those of their attempts are made by the
+    /// scheduler.
+    pub(crate) tracing: Tracing,
 }
 
 /// Settings of this machine.
@@ -354,6 +357,26 @@ pub(crate) struct Monitoring {
     /// A file with a token that `/metrics` and `/debug/state` demand as `Authorization: Bearer TOKEN`. Without it they answer
     /// on loopback only; `/livez` and `/readyz` answer everybody.
     pub(crate) token_file: Option<PathBuf>,
+}
+
+/// Settings of tracing.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Tracing {
+    /// The URL of a collector that takes OTLP over HTTP in protobuf, such as `http://127.0.0.1:4318`; `/v1/traces` is added. If
+    /// absent, there are no traces.
+    pub(crate) endpoint: Option<String>,
+    /// A file with headers for the collector, such as a token, a line each: `Name: value`.
+    pub(crate) headers_file: Option<PathBuf>,
+    /// How many of a hundred runs are traced; all processes choose the same ones.
+    #[schemars(range(min = 0, max = 100))]
+    pub(crate) sample_percent: u32,
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Self { endpoint: None, headers_file: None, sample_percent: 100 }
+    }
 }
 
 /// How log lines are written.

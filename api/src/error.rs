@@ -48,6 +48,8 @@ pub(crate) enum Error {
     Refused(Refusal),
     /// Nobody owns the shard. Nothing was done.
     NoOwner,
+    /// The service has begun and still waits for its database. Nothing was done.
+    Starting,
     /// Something outside of the database can't be read.
     Objects(ObjectsError),
     /// The database can't do it.
@@ -223,10 +225,25 @@ impl Error {
                     "no scheduler took the request, so nothing was done: try again, and see that one runs";
                 (StatusCode::SERVICE_UNAVAILABLE, message.to_owned())
             }
+            Self::Starting => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+                code = Some("service.starting".to_owned());
+                let message =
+                    "the service starts and waits for its database: try again, `/readyz` says how it is";
+                (StatusCode::SERVICE_UNAVAILABLE, message.to_owned())
+            }
             Self::Objects(error @ ObjectsError::Missing) => (StatusCode::NOT_FOUND, error.to_string()),
             Self::Objects(error @ ObjectsError::Offset(_)) => (StatusCode::BAD_REQUEST, error.to_string()),
             Self::Objects(error @ ObjectsError::Unavailable(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            }
+            Self::Store(error) if error.is_away() => {
+                tracing::warn!(error = chain(&error), "failed to answer a request: the database is away");
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+                code = Some("database.away".to_owned());
+                let message = "the service can't reach its database now, so nobody knows whether that was done: look, \
+                               then try again";
+                (StatusCode::SERVICE_UNAVAILABLE, message.to_owned())
             }
             Self::Store(error) => masked(&chain(&error)),
             Self::Internal(what) => masked(&what),

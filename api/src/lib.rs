@@ -27,6 +27,7 @@ mod socket;
 mod state;
 mod tcp;
 mod token;
+mod trace;
 pub mod v1;
 pub mod v2;
 

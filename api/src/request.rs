@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use engine::command::Command;
-use migrations::store::inbox::{self, Progress};
+use migrations::store::inbox::{self, Progress, Ticket};
 use serde_json::Value;
 
-use crate::{access::Permit, error::Error};
+use crate::{access::Permit, error::Error, trace};
 
 /// The first wait between two looks; doubled up to [`LOOK_MAX`].
 const LOOK_MIN: Duration = Duration::from_millis(1);
@@ -21,8 +21,16 @@ impl Permit {
 
     /// The same; with a key, the same request again is answered with the first one's outcome.
     pub(crate) async fn request_once(&self, command: Command, key: Option<&str>) -> Result<Value, Error> {
+        let since = trace::now();
         let ticket = inbox::insert(self.db(), self.scope, &self.actor, &command, key).await?;
         (self.state.wake)();
+        let outcome = self.settle(&ticket).await;
+        trace::waited(ticket.id, since);
+        outcome
+    }
+
+    /// Waits until a request has its outcome, or takes it back.
+    async fn settle(&self, ticket: &Ticket) -> Result<Value, Error> {
         let waited = tokio::time::timeout(self.state.owner_wait, self.outcome(ticket.id)).await;
         if let Ok(outcome) = waited {
             return outcome;

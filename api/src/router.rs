@@ -1,6 +1,9 @@
 //! Every route of the service, and what holds for all of them.
 
-use std::task::{Context, Poll};
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -22,11 +25,13 @@ use crate::{
     peer::Peer,
     routes::{Declared, Routes},
     state::Api,
-    v1, v2,
+    trace, v1, v2,
 };
 
 /// The largest body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// How long a request waits for a service that has just begun.
+const START_MAX: Duration = Duration::from_secs(2);
 /// What browsers are told about every answer: don't keep it, don't guess what it is, run nothing of it.
 const HEADERS: [(&str, &str); 5] = [
     ("cache-control", "no-store"),
@@ -52,6 +57,7 @@ pub fn routes() -> Vec<Declared> {
 pub(crate) fn app(api: Api) -> App {
     let routes = all()
         .into_router()
+        .layer(axum::middleware::from_fn_with_state(api.clone(), once_started))
         .merge(monitored())
         .fallback(|| async { Error::NotFound("Not Found".to_owned()) })
         .method_not_allowed_fallback(|| async {
@@ -61,8 +67,16 @@ pub(crate) fn app(api: Api) -> App {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(api)
         .layer(axum::middleware::from_fn(measure::measured))
+        .layer(axum::middleware::from_fn(trace::followed))
         .layer(axum::middleware::from_fn(traced));
     App(routes)
+}
+
+/// Holds what needs the database until that is there, and refuses it if that takes long.
+async fn once_started(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let mut started = api.0.started.subscribe();
+    let waited = tokio::time::timeout(START_MAX, started.wait_for(|started| *started)).await.is_ok();
+    if waited { next.run(request).await } else { Error::Starting.into_response() }
 }
 
 /// How the process is. Outside of the socket only whether it lives and is ready.

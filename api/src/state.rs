@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use dags::ids::TenantId;
 use migrations::{Db, seal::Sealer};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -60,6 +60,8 @@ pub(crate) struct State {
     pub(crate) hasher: Hasher,
     pub(crate) guesses: Guesses,
     pub(crate) policies: Policies,
+    /// Whether requests are answered; until then only how the process is.
+    pub(crate) started: watch::Sender<bool>,
     /// Ends answers that would go on for long.
     pub(crate) closing: CancellationToken,
 }
@@ -68,7 +70,7 @@ impl Api {
     /// How long a request waits for an owner in service.
     pub const OWNER_WAIT: Duration = Duration::from_secs(10);
 
-    /// Puts the parts together.
+    /// Puts the parts together. Until [`Api::start`] it answers how the process is and nothing else.
     pub fn new<O: Objects>(parts: Parts<O>) -> Self {
         let Parts { db, sealer, tenant, wake, settled, objects, default_pool_slots, owner_wait, monitor } =
             parts;
@@ -85,8 +87,14 @@ impl Api {
             hasher: Hasher::new(),
             guesses: Guesses::default(),
             policies: Policies::default(),
+            started: watch::Sender::new(false),
             closing: CancellationToken::new(),
         }))
+    }
+
+    /// The database is there: requests are answered from now on.
+    pub fn start(&self) {
+        self.0.started.send_replace(true);
     }
 }
 

@@ -19,6 +19,7 @@ pub mod log;
 pub mod mask;
 pub mod noop;
 mod result;
+mod seldom;
 pub mod supervise;
 mod wire;
 pub mod worker;

@@ -104,11 +104,13 @@ pub async fn run(options: Options, drain: CancellationToken, cancel: Cancellatio
         labels: options.labels.clone(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let registered = options.api.register(&register, &cancel).await.map_err(Error::Register)?;
+    let registered =
+        options.api.register(&register, &options.watch, &cancel).await.map_err(Error::Register)?;
     let Some(registered) = registered else { return Ok(()) };
     tracing::info!(%worker, slots = registered.spec.slots, queues = ?registered.spec.queues, "the worker is registered");
     options.watch.say(|glance| {
         (glance.worker, glance.slots) = (Some(worker), registered.spec.slots);
+        glance.unregistered = None;
     });
     let (reports, received) = mpsc::channel(1024);
     let end = cancel.child_token();

@@ -1,6 +1,6 @@
 //! Connections: how each database is opened, and which connection reads and which writes.
 
-use std::{str::FromStr as _, sync::Arc, time::Duration};
+use std::{io, str::FromStr as _, sync::Arc, time::Duration};
 
 use dags::time::Timestamp;
 use sea_orm::{
@@ -8,6 +8,7 @@ use sea_orm::{
     SqlxPostgresConnector, SqlxSqliteConnector, Statement, TransactionOptions, TransactionTrait as _,
 };
 use sqlx::{
+    Connection as _, PgConnection,
     postgres::{PgConnectOptions, PgPool, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -29,6 +30,8 @@ const POSTGRES_SERVICE_CONNECTIONS: u32 = 16;
 const POSTGRES_OWNER_CONNECTIONS: u32 = 8;
 /// How long to wait for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may take to let us in.
+const REACH_MAX: Duration = Duration::from_secs(5);
 
 /// What the connections are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +70,8 @@ pub struct Postgres {
     pub(crate) options: Arc<PgConnectOptions>,
     hints: Hints,
     both: DatabaseConnection,
+    /// The URL without its password.
+    shown: Arc<str>,
 }
 
 impl Db {
@@ -74,11 +79,20 @@ impl Db {
     ///
     /// Makes no schema: see [`crate::migrate::up`].
     pub async fn connect(url: &str, role: Role) -> Result<Self, Error> {
+        let db = Self::open(url, role).await?;
+        if let Self::Postgres(postgres) = &db {
+            postgres.pool.acquire().await.map(drop).map_err(|source| postgres.closed(source))?;
+        }
+        Ok(db)
+    }
+
+    /// As [`Db::connect`], but a server isn't asked for anything yet: it needn't be there. See [`Db::reach`].
+    pub async fn open(url: &str, role: Role) -> Result<Self, Error> {
         if let Some(path) = url.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             Self::sqlite(path).await
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            Self::postgres(url, role).await
+            Self::postgres(url, role)
         } else {
             Err(Error::Url { url: redacted(url) })
         }
@@ -123,7 +137,7 @@ impl Db {
         }))
     }
 
-    async fn postgres(url: &str, role: Role) -> Result<Self, Error> {
+    fn postgres(url: &str, role: Role) -> Result<Self, Error> {
         let options =
             PgConnectOptions::from_str(url).map_err(|source| Error::BadUrl { url: redacted(url), source })?;
         let (options, connections) = match role {
@@ -140,15 +154,24 @@ impl Db {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options.clone())
-            .await
-            .map_err(|source| Error::Open { url: redacted(url), source })?;
+            .connect_lazy_with(options.clone());
         Ok(Self::Postgres(Postgres {
             both: SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone()),
             options: Arc::new(options),
             hints: Hints::new(),
+            shown: redacted(url).into(),
             pool,
         }))
+    }
+
+    /// Asks once whether the server is there and lets us in, on a connection of its own. [`Error::is_away`] tells whether it
+    /// may be there later. A SQLite file is there once it is open.
+    pub async fn reach(&self) -> Result<(), Error> {
+        let Self::Postgres(postgres) = self else { return Ok(()) };
+        let asking = async { PgConnection::connect_with(&postgres.options).await?.close().await };
+        let slow = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s").into());
+        let asked = tokio::time::timeout(REACH_MAX, asking).await.unwrap_or_else(slow);
+        asked.map_err(|source| postgres.closed(source))
     }
 
     /// For statements that change something.
@@ -228,6 +251,12 @@ impl Db {
             }
             Self::Postgres(postgres) => postgres.pool.close().await,
         }
+    }
+}
+
+impl Postgres {
+    fn closed(&self, source: sqlx::Error) -> Error {
+        Error::Open { url: self.shown.as_ref().to_owned(), source }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong between us and the database.
 
-use sea_orm::DbErr;
+use sea_orm::{DbErr, RuntimeErr};
 
 /// Why the database couldn't do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +137,31 @@ impl Error {
         }
     }
 
+    /// Whether the database's server isn't there, isn't up yet or has no room: whoever has the right settings waits for it.
+    pub fn is_away(&self) -> bool {
+        let source = match self {
+            Self::Open { source, .. } => source,
+            Self::Statement { source, .. } => match source {
+                DbErr::ConnectionAcquire(_) => return true,
+                DbErr::Conn(RuntimeErr::SqlxError(source))
+                | DbErr::Exec(RuntimeErr::SqlxError(source))
+                | DbErr::Query(RuntimeErr::SqlxError(source)) => source,
+                _ => return false,
+            },
+            _ => return false,
+        };
+        match source {
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => true,
+            // Connections break, the server has too many of them, or it stops or starts.
+            sqlx::Error::Database(error) => error
+                .code()
+                .is_some_and(|code| code.starts_with("08") || code.starts_with("57P") || code == "53300"),
+            // That is how a connection looks that is closed before the server has said anything.
+            sqlx::Error::Protocol(what) => what.contains("response from SSLRequest: 0x00"),
+            _ => false,
+        }
+    }
+
     pub(crate) fn corrupt(table: &'static str, what: impl Into<String>) -> Self {
         Self::Corrupt { table, what: what.into() }
     }
@@ -157,7 +182,7 @@ impl<T> Doing<T> for Result<T, sqlx::Error> {
     fn doing(self, doing: &'static str) -> Result<T, Error> {
         self.map_err(|source| Error::Statement {
             doing,
-            source: DbErr::Query(sea_orm::RuntimeErr::SqlxError(source.into())),
+            source: DbErr::Query(RuntimeErr::SqlxError(source.into())),
         })
     }
 }

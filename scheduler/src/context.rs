@@ -21,7 +21,11 @@ use serde_json::{Map, Value};
 use crate::{
     facts::{self, Facts},
     objects::Objects,
+    traces,
 };
+
+/// Where programs look for the span that they run in.
+const TRACEPARENT: &str = "TRACEPARENT";
 
 /// Why an attempt can't be given what it needs.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +126,7 @@ pub async fn build<F: Facts>(
             operator: task.operator.clone(),
             args: task.args.clone(),
             templated: task.templated.iter().cloned().collect(),
-            env: task.env.clone(),
+            env: env(task, wanted),
             timeout: task.timeout,
             waited: wanted.waited,
             memory_bytes: task.resources.memory_bytes,
@@ -140,6 +144,15 @@ pub async fn build<F: Facts>(
         variables: variables.into_iter().map(|(name, variable)| (name, variable.value)).collect(),
         connections,
     })
+}
+
+/// The task's environment, with the span that its program runs in if somebody wants to see that.
+fn env(task: &Task, wanted: Wanted<'_>) -> BTreeMap<String, String> {
+    let mut env = task.env.clone();
+    if let Some(parent) = traces::traceparent(wanted.run, wanted.dispatch.attempt) {
+        env.entry(TRACEPARENT.to_owned()).or_insert(parent);
+    }
+    env
 }
 
 fn find<'d>(dag: &'d Dag, task: &TaskId) -> Option<&'d Task> {

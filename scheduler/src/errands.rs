@@ -5,12 +5,12 @@ use std::sync::Arc;
 use dags::{ids::WorkerId, time::Span};
 use engine::{
     driver::Input,
-    journal::{Inbox, Journal, Load},
+    journal::{Commit, Inbox, Journal, Load},
     rows::Batch,
 };
 use tokio::sync::mpsc;
 
-use crate::{clock, desk::chain, meters::CommitMeters};
+use crate::{clock, desk::chain, meters::CommitMeters, traces};
 
 /// Requests that are read at once.
 pub(crate) const REQUESTS_AT_ONCE: usize = 256;
@@ -62,9 +62,13 @@ pub(crate) async fn run_errands<J: Journal>(
     while let Some(errand) = errands.recv().await {
         let event = match errand {
             Errand::Commit(batch) => {
-                let began = clock::monotonic();
+                let (began, since) = (clock::monotonic(), clock::now());
                 let outcome = journal.commit(&batch).await;
-                meters.committed(&batch, &outcome, began.elapsed(), clock::now());
+                let now = clock::now();
+                meters.committed(&batch, &outcome, began.elapsed(), now);
+                if outcome == Commit::Done {
+                    traces::committed(&batch, since, now);
+                }
                 Event::Input(Input::Committed(outcome))
             }
             Errand::Position => Event::Input(Input::Position(until_ok!(journal.position(), events))),

@@ -16,12 +16,11 @@ use crate::{
     clock::{self, Monotonic},
     desk::chain,
     hints,
+    patience::Patience,
 };
 
 /// How often a standby looks whether the lease is over, if nobody hints at it.
 const LOOK: Span = Span::seconds(1);
-/// How often it says again why it can't take the shard over.
-const SAY_AGAIN: Span = Span::seconds(60);
 
 /// Who wants which shard.
 #[derive(Debug, Clone)]
@@ -76,7 +75,7 @@ impl Claim {
     }
 
     async fn stand_by(&self, bell: &Notify, standing: impl Fn(&Error)) -> Result<Term, Error> {
-        let mut said: Option<(String, Monotonic)> = None;
+        let mut patience = Patience::new(LOOK, LOOK);
         loop {
             let error = match self.take().await {
                 Ok(term) => return Ok(term),
@@ -89,7 +88,7 @@ impl Claim {
                 Error::Clock { direction, .. } => ((*direction).to_owned(), LOOK),
                 other => (chain(other), LOOK),
             };
-            if !said.as_ref().is_some_and(|(before, at)| *before == why && at.elapsed() < SAY_AGAIN) {
+            if patience.is_news(&why) {
                 match &error {
                     Error::Owned { owner, .. } => {
                         tracing::info!(shard.id = %self.shard, owner, "standing by: the shard has an owner");
@@ -101,7 +100,6 @@ impl Claim {
                         tracing::warn!(shard.id = %self.shard, error = %chain(other), "can't take the shard over; trying again");
                     }
                 }
-                said = Some((why, clock::monotonic()));
             }
             tokio::select! {
                 () = bell.notified() => {}

@@ -121,7 +121,7 @@ pub enum Ended {
 /// Why a shell couldn't begin.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// What is stored couldn't be read.
+    /// What is stored couldn't be read; it may be possible a little later.
     #[error("failed to read what is stored: {0}")]
     Snapshot(String),
     /// What is stored contradicts itself.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use api::{Api, Socket, monitoring::Monitor};
 use dags::ids::TenantId;
 use migrations::{
-    Db, Role, migrate,
+    Db, Role,
     seal::{MasterKey, Sealer},
     wake::Topic,
 };
@@ -17,18 +17,18 @@ use tokio::sync::Notify;
 use super::{
     Stop,
     objects::{Current, NodeObjects},
+    reach,
 };
 use crate::{
     fleet::{self, TaskApi},
-    monitoring::{self, Process},
+    monitoring::{self, Process, Waits},
     settings::Settings,
 };
 
 /// Runs until a signal; answers under way are finished.
 pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Result<()> {
     let url = settings.shared_database()?;
-    let db = Db::connect(url, Role::Service).await.context("failed to open the database")?;
-    migrate::check(&db).await?;
+    let db = Db::open(url, Role::Service).await.context("failed to open the database")?;
     let key = MasterKey::load(&settings.master_file()?)
         .context("failed to read the master key (`keys.master_file`)")?;
     let objects = settings.objects_folder()?;
@@ -45,7 +45,9 @@ pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Resul
         TaskApi { fleet, db: db.clone(), keys, sealer, objects: objects.clone() }
     });
     let port = monitoring::open(&settings).await?;
-    let monitor = Monitor::new(Process { db: Some(db.clone()), ..Process::new("api", recorder.clone()) });
+    let waits = Waits::for_database();
+    let watched = Some((db.clone(), waits.clone()));
+    let monitor = Monitor::new(Process { db: watched, ..Process::new("api", recorder.clone()) });
     let (asked, settled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let api = Api::new(api::Parts {
         db: db.clone(),
@@ -62,13 +64,22 @@ pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Resul
         monitor: Some(monitor.clone()),
     });
     let monitoring = monitoring::serve(port, monitor, recorder, stop.cancel.clone());
-    let answering = fleet::answer(task_api, stop.drain.clone());
+    // What needs the database. It ends by itself for an error only; after a signal the API's socket ends first.
+    let working = async {
+        if !reach::database(&db, &waits, &stop).await? {
+            return std::future::pending().await;
+        }
+        api.start();
+        tokio::select! {
+            stopped = fleet::answer(task_api, stop.drain.clone()) => Err(stopped),
+            never = hints::pass_on(&db, Topic::Inbox, &asked) => match never {},
+            never = hints::hear(&db, Topic::Outcomes, || settled.notify_waiters()) => match never {},
+        }
+    };
     tokio::select! {
-        served = api::serve(socket, api, stop.drain.clone()) => served.context("the API stopped"),
-        stopped = answering => Err(stopped),
+        served = api::serve(socket, api.clone(), stop.drain.clone()) => served.context("the API stopped"),
+        ended = working => ended,
         stopped = monitoring => Err(stopped),
         () = stop.cancel.cancelled() => Ok(()),
-        never = hints::pass_on(&db, Topic::Inbox, &asked) => match never {},
-        never = hints::hear(&db, Topic::Outcomes, || settled.notify_waiters()) => match never {},
     }
 }

@@ -50,7 +50,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Stop, objects::Current, script_program};
 use crate::{
     fleet::{self, FleetSettings, TaskApi},
-    monitoring::{Owning, Process, Standing},
+    monitoring::{Owning, Process, Standing, Waits, error_chain},
     settings::{Kind, Settings, place::Chosen},
 };
 
@@ -58,6 +58,8 @@ use crate::{
 const REPORTS_MAX: usize = 16_384;
 /// The pause after another owner was met, or an executor was lost.
 const FENCED: Span = Span::seconds(1);
+/// The first and the longest pause after what is stored couldn't be read.
+pub(super) const UNREAD: (Span, Span) = (Span::millis(100), Span::seconds(10));
 /// How long the supervisor may take to say whether it ends.
 const RETIRE_MAX: Span = Span::seconds(3);
 
@@ -88,6 +90,8 @@ pub(super) struct Scheduling {
     retention_days: u32,
     /// What can be seen of it.
     pub(super) owning: Owning,
+    /// Whether the database is still waited for.
+    pub(super) waits: Waits,
 }
 
 /// How a term ended.
@@ -99,6 +103,8 @@ pub(super) enum Over {
     Lost(Lost),
     /// The engine must be built again, after this pause.
     Stopped(Span),
+    /// What is stored couldn't be read, because of that. The shard was given back, if that was possible.
+    Unread(String),
 }
 
 impl Scheduling {
@@ -129,6 +135,7 @@ impl Scheduling {
         let fleet = settings.fleet()?;
         Ok(Self {
             owning: Owning::new(fleet.is_some(), alone),
+            waits: Waits::for_database(),
             claim: Claim { db: db.clone(), shard: ShardId::DEFAULT, owner, ttl: settings.scheduler.lease() },
             db,
             keys: fleet::keys(&key),
@@ -218,10 +225,12 @@ impl Scheduling {
         // In this order: executors' services end when the shell has.
         let over = tokio::select! {
             biased;
-            ended = Box::pin(shell::run(parts, status.clone(), stop.drain.clone(), end.clone())) => match ended? {
-                Ended::Asked => Over::Asked,
-                Ended::Stopped(why) => Over::Stopped(again(why, conflicts)),
-                Ended::Panicked(panic) => Over::Stopped(after_panic(&panic, conflicts)?),
+            ended = Box::pin(shell::run(parts, status.clone(), stop.drain.clone(), end.clone())) => match ended {
+                Ok(Ended::Asked) => Over::Asked,
+                Ok(Ended::Stopped(why)) => Over::Stopped(again(why, conflicts)),
+                Ok(Ended::Panicked(panic)) => Over::Stopped(after_panic(&panic, conflicts)?),
+                Err(shell::Error::Snapshot(why)) => Over::Unread(why),
+                Err(error) => return Err(error.into()),
             },
             lost = lease.renew() => Over::Lost(lost),
             Some(ended) = services.join_next() => over_with_service(ended, stop.cancel.is_cancelled()),
@@ -241,18 +250,27 @@ impl Scheduling {
         end.cancel();
         self.owning.window.close();
         self.fleet_now().take();
-        let over_says = format!("the last term is over: {over:?}");
+        let over_says = match &over {
+            Over::Unread(why) => format!("what is stored couldn't be read, it is tried again: {why}"),
+            over => format!("the last term is over: {over:?}"),
+        };
         self.owning.standing.send_replace(Standing::Trying(over_says));
         self.current.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if over == Over::Asked {
-            lease.release(&self.db).await.context("failed to give back the shard")?;
+        if matches!(over, Over::Asked | Over::Unread(_))
+            && let Err(error) = lease.release(&self.db).await
+        {
+            let error = error_chain(&error);
+            tracing::warn!(
+                error,
+                "the shard isn't given back; whoever stands by takes it when the lease is over"
+            );
         }
         Ok(over)
     }
 
     /// This process as it can be watched.
     pub(super) fn process(&self, role: &'static str, recorder: Recorder) -> Process {
-        let (db, owning) = (Some(self.db.clone()), Some(self.owning.clone()));
+        let (db, owning) = (Some((self.db.clone(), self.waits.clone())), Some(self.owning.clone()));
         Process { db, owning, ..Process::new(role, recorder) }
     }
 

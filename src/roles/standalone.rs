@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use api::{Api, Socket, monitoring::Monitor};
 use dags::{ids::TenantId, time::Span};
 use migrations::{Db, Role, migrate, seal::MasterKey};
-use scheduler::{clock, conflicts::Conflicts, lease::Lost, shell::Status};
+use scheduler::{clock, conflicts::Conflicts, lease::Lost, patience::Patience, shell::Status};
 use telemetry::Recorder;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -14,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Stop,
     objects::NodeObjects,
-    scheduling::{Over, Scheduling},
+    reach,
+    scheduling::{Over, Scheduling, UNREAD},
 };
 use crate::{
     fleet,
     listen::{self, ListenArgs},
-    monitoring,
+    monitoring::{self, error_chain},
     settings::Settings,
 };
 
@@ -38,9 +39,7 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs, recorder: Reco
     let socket = Socket::bind(&settings.socket()?).context("failed to open the socket")?;
     let tcp = port.open().await?;
     let url = settings.own_database()?;
-    let db = Db::connect(&url, Role::Owner).await.context("failed to open the database")?;
-    migrate::up(&db).await.context("failed to bring the database's schema up to date")?;
-    listen::first_admin(&db, &data).await?;
+    let db = Db::open(&url, Role::Owner).await.context("failed to open the database")?;
     let key = MasterKey::load_or_create(&settings.master_file()?)?;
     let stop = Stop::on_signals()?;
     tracing::info!(url = tcp.url(), "the API listens; see it with `updraft login {}`", tcp.url());
@@ -69,12 +68,25 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs, recorder: Reco
         monitor: Some(monitor.clone()),
     });
     let monitoring = monitoring::serve(watched, monitor, recorder, stop.cancel.clone());
-    let workers = fleet::answer(scheduling.task_api(), stop.cancel.clone());
+    let working = async {
+        let newest = async || {
+            scheduling.db.reach().await?;
+            migrate::up(&scheduling.db).await
+        };
+        if reach::until(newest, &scheduling.waits, &stop).await?.is_none() {
+            return Ok(());
+        }
+        listen::first_admin(&scheduling.db, &data).await?;
+        api.start();
+        tokio::select! {
+            ended = schedule(&scheduling, &stop) => ended,
+            stopped = fleet::answer(scheduling.task_api(), stop.cancel.clone()) => Err(stopped),
+        }
+    };
     tokio::select! {
-        ended = schedule(&scheduling, &stop) => ended,
+        ended = working => ended,
         stopped = serve_socket(socket, api.clone(), stop.cancel.clone()) => Err(stopped),
-        stopped = listen::serve(tcp, api, stop.cancel.clone()) => Err(stopped),
-        stopped = workers => Err(stopped),
+        stopped = listen::serve(tcp, api.clone(), stop.cancel.clone()) => Err(stopped),
         stopped = monitoring => Err(stopped),
     }
 }
@@ -82,14 +94,38 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs, recorder: Reco
 /// Owns the shard and schedules, again and again until it is asked to end.
 async fn schedule(scheduling: &Scheduling, stop: &Stop) -> anyhow::Result<()> {
     let (status, _) = watch::channel(Status::default());
-    let mut conflicts = Conflicts::default();
+    let (mut conflicts, mut unread) = (Conflicts::default(), Patience::new(UNREAD.0, UNREAD.1));
     loop {
-        let term = scheduling.claim.take().await.context("failed to become the owner of the shard")?;
-        match Box::pin(scheduling.serve(term, &mut conflicts, &status, stop)).await? {
+        let taken = scheduling.claim.take().await;
+        let over = match taken {
+            Ok(term) => Box::pin(scheduling.serve(term, &mut conflicts, &status, stop)).await?,
+            Err(error) if error.is_away() => {
+                scheduling.stand(&error);
+                Over::Unread(error_chain(&error))
+            }
+            Err(error) => return Err(error).context("failed to become the owner of the shard"),
+        };
+        if !matches!(over, Over::Unread(_)) {
+            unread.came_back();
+        }
+        let pause = match over {
             Over::Asked => return Ok(()),
             Over::Lost(lost @ Lost::Fenced) => return Err(lost.into()),
-            Over::Lost(lost @ Lost::NotRenewed) => tracing::warn!("{lost}; taking it again"),
-            Over::Stopped(pause) => clock::sleep(pause).await,
+            Over::Lost(lost @ Lost::NotRenewed) => {
+                tracing::warn!("{lost}; taking it again");
+                Span::ZERO
+            }
+            Over::Stopped(pause) => pause,
+            Over::Unread(why) => {
+                if unread.is_news(&why) {
+                    tracing::error!(error = why, "the database can't be read; trying again");
+                }
+                unread.pause()
+            }
+        };
+        tokio::select! {
+            () = clock::sleep(pause) => {}
+            () = stop.drain.cancelled() => return Ok(()),
         }
     }
 }

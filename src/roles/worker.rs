@@ -35,7 +35,6 @@ pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Resul
     let stop = Stop::on_signals()?;
     let port = monitoring::open(&settings).await?;
     let watch = worker::Watch::default();
-    let credential = credential(api, &settings.worker, &data.join("worker.credential")).await?;
     let machine = worker::capacity(*slots).context("failed to find the machine's size")?;
     let spec = WorkerSpec {
         worker: dags::ids::WorkerId(Uuid::nil()),
@@ -52,20 +51,28 @@ pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Resul
     } else {
         Run::Local { program: std::env::current_exe()?, arguments: vec!["supervise".into()] }
     };
-    let options = Options {
-        api: Api::new(api, credential)?,
-        broker,
-        data,
-        spec,
-        labels,
-        run,
-        drain_max: Duration::from_secs((*drain_s).into()),
-        watch: watch.clone(),
-    };
-    let process = Process { worker: Some(watch), ..Process::new("worker", recorder.clone()) };
+    let process = Process { worker: Some(watch.clone()), ..Process::new("worker", recorder.clone()) };
     let monitoring = monitoring::serve(port, Monitor::new(process), recorder, stop.cancel.clone());
+    let working = async {
+        let file = data.join("worker.credential");
+        let credential = tokio::select! {
+            credential = credential(api, &settings.worker, &file, &watch) => credential?,
+            () = stop.drain.cancelled() => return Ok(()),
+        };
+        let options = Options {
+            api: Api::new(api, credential)?,
+            broker,
+            data,
+            spec,
+            labels,
+            run,
+            drain_max: Duration::from_secs((*drain_s).into()),
+            watch,
+        };
+        Ok(worker::run(options, stop.drain, stop.cancel.clone()).await?)
+    };
     tokio::select! {
-        ended = worker::run(options, stop.drain, stop.cancel) => Ok(ended?),
+        ended = working => ended,
         error = monitoring => Err(error),
     }
 }
@@ -86,7 +93,12 @@ fn counts(key: &str, texts: &[String]) -> anyhow::Result<BTreeMap<String, u32>> 
 }
 
 /// The credential of this folder, or the one that an enrolment token becomes.
-async fn credential(api: &str, settings: &Worker, path: &Path) -> anyhow::Result<String> {
+async fn credential(
+    api: &str,
+    settings: &Worker,
+    path: &Path,
+    watch: &worker::Watch,
+) -> anyhow::Result<String> {
     match fs::read_to_string(path) {
         Ok(text) => return Ok(text.trim().to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -106,7 +118,7 @@ async fn credential(api: &str, settings: &Worker, path: &Path) -> anyhow::Result
             host.context("failed to find the host's name: set `worker.name`")?.trim().to_owned()
         }
     };
-    let credential = worker::enrol(api, token.trim(), &name).await.context(
+    let credential = worker::enrol(api, token.trim(), &name, watch).await.context(
         "failed to enrol this machine; a token is good once and for an hour: make another with `updraft workers enrol`",
     )?;
     let failed = || format!("failed to store the worker's credential in {}", path.display());

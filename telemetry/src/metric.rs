@@ -117,6 +117,9 @@ metrics! {
     RequestTime = "updraft_http_request_seconds", Kind::Histogram(SECONDS), [("route", "as it is declared")], "api, standalone";
     /// Connections to the API's port that are open.
     Connections = "updraft_http_connections", Kind::Gauge, [], "standalone";
+    /// Spans for a collector (`tracing.endpoint`), by what became of them: the collector has them (`sent`), it didn't take
+    /// them (`failed`), or more waited than it takes (`dropped`).
+    TraceSpans = "updraft_trace_spans_total", Kind::Counter, [("outcome", "sent, failed, dropped")], "all";
     /// Connections to the database that this process keeps.
     DatabaseConnections = "updraft_database_connections", Kind::Gauge, [("state", "used, idle")], "scheduler, api, standalone";
     /// Dispatches that the worker holds, by how far they are: `taken` and not yet started, `started`, or `ended` and not yet

@@ -53,6 +53,10 @@ pub fn install() -> Result<Recorder, String> {
         }
     }
     metrics::set_global_recorder(recorder).map_err(|error| error.to_string())?;
+    for outcome in ["sent", "failed", "dropped"] {
+        // Shown also where no spans are made, so that their absence means that.
+        counter(Metric::TraceSpans, &[("outcome", outcome)]).increment(0);
+    }
     Ok(Recorder(handle))
 }
 

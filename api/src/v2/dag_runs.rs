@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::{
     access::Permit,
     error::Error,
+    trace,
     v2::{
         dag_versions::{DagVersion, Versions},
         dags::find as find_dag,
@@ -171,6 +172,7 @@ pub(crate) async fn find(may: &Permit, dag_id: &DagId, name: &RunName) -> Result
 /// One run, as it is now.
 pub(crate) async fn read(may: &Permit, dag_id: &DagId, name: &RunName) -> Result<DagRun, Error> {
     let row = find(may, dag_id, name).await?;
+    trace::about(&row);
     let versions = Versions::of(may, std::slice::from_ref(dag_id)).await?;
     Ok(view(&row, &versions))
 }

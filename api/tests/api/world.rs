@@ -163,6 +163,7 @@ impl World {
             owner_wait,
             monitor: None,
         });
+        api.start();
         let socket = Socket::bind(&self.folder.path().join(socket)).unwrap();
         self.client = Client::new(socket.path());
         self.api = Some(api.clone());

@@ -39,6 +39,7 @@ use crate::{
     broker::{self, Sent, Session},
     clock,
     contract::Error,
+    seldom::Seldom,
 };
 
 /// Deliveries that may be unacknowledged.
@@ -159,7 +160,7 @@ impl Service {
 
     /// Runs until it is cancelled, or nobody receives what comes.
     pub async fn run(mut self, cancel: CancellationToken) {
-        let mut failures = 0_u32;
+        let (mut failures, mut said) = (0_u32, Seldom::default());
         while !cancel.is_cancelled() && !self.events.is_closed() {
             let name = format!("updraft scheduler {}", self.options.shard);
             let opened = tokio::select! {
@@ -169,6 +170,7 @@ impl Service {
             let (session, error) = match opened {
                 Ok(session) => {
                     failures = 0;
+                    said.over();
                     // Whatever is waited for must hold up neither the end nor the next session.
                     let ended = tokio::select! {
                         () = cancel.cancelled() => Ok(()),
@@ -184,7 +186,7 @@ impl Service {
                 Err(error) => (None, error),
             };
             let error = error.to_string();
-            tracing::warn!(error, failures, "the session with the broker ended; trying again");
+            said.session_ended(&error, failures);
             let told = tokio::select! {
                 () = cancel.cancelled() => return,
                 told = self.lose_session() => told,

@@ -13,7 +13,8 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::{archive, broker, clock};
+use super::watch::Watch;
+use crate::{archive, broker, clock, seldom::Seldom};
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -94,12 +95,15 @@ impl std::fmt::Debug for Api {
     }
 }
 
-/// Turns an enrolment token into a credential. The token is used up.
-pub async fn enrol(url: &str, token: &str, name: &str) -> Result<String, ApiError> {
+/// Turns an enrolment token into a credential, waiting for the API if need be; `watch` is told why. The token is used up.
+pub async fn enrol(url: &str, token: &str, name: &str, watch: &Watch) -> Result<String, ApiError> {
     let api = Api::new(url, String::new())?;
     let enrol = Enrol { token: token.to_owned(), name: name.to_owned() };
-    let request = api.request(Method::POST, "workers/enrol")?.json(&enrol);
-    let enrolled: Enrolled = api.json(request).await?;
+    let enrolled: Enrolled = retry("enrol", || async {
+        let asked = api.json(api.request(Method::POST, "workers/enrol")?.json(&enrol)).await;
+        asked.inspect_err(|error| watch.say(|glance| glance.unregistered = Some(error.to_string())))
+    })
+    .await?;
     Ok(enrolled.credential)
 }
 
@@ -171,10 +175,12 @@ impl Api {
     pub(crate) async fn register(
         &self,
         register: &Register,
+        watch: &Watch,
         cancel: &CancellationToken,
     ) -> Result<Option<Registered>, ApiError> {
         let registering = retry("register", || async {
-            self.json(self.request(Method::POST, "workers")?.json(register)).await
+            let asked = self.json(self.request(Method::POST, "workers")?.json(register)).await;
+            asked.inspect_err(|error| watch.say(|glance| glance.unregistered = Some(error.to_string())))
         });
         tokio::select! {
             () = cancel.cancelled() => Ok(None),
@@ -285,8 +291,15 @@ async fn retry_for<T, F: Future<Output = Result<T, ApiError>>>(
     ask: impl Fn() -> F,
 ) -> Result<T, ApiError> {
     let (mut wait, mut failing) = (BACKOFF.0, None);
+    let mut said = Seldom::default();
     loop {
         match ask().await {
+            Ok(answer) => {
+                if said.over() {
+                    tracing::info!("the task API is there again: what failed to {doing} goes on");
+                }
+                return Ok(answer);
+            }
             Err(error) if error.passes() => {
                 if matches!(error, ApiError::Failing(_)) {
                     let since = *failing.get_or_insert_with(clock::monotonic);
@@ -294,11 +307,13 @@ async fn retry_for<T, F: Future<Output = Result<T, ApiError>>>(
                         return Err(error);
                     }
                 }
-                tracing::warn!(%error, "failed to {doing}; trying again");
+                if said.is_news(&error.to_string()) {
+                    tracing::warn!(%error, "failed to {doing}; trying again");
+                }
                 clock::sleep(wait).await;
                 wait = BACKOFF.1.min(wait * 2);
             }
-            outcome => return outcome,
+            Err(error) => return Err(error),
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     broker::{self, Sent, Session},
     clock,
     fleet::wire::{self, Beat, Down, News, Up},
+    seldom::Seldom,
 };
 
 /// Deliveries that may be unacknowledged.
@@ -106,7 +107,7 @@ impl Link {
 
     /// Runs until it is cancelled; what waits to be said then is lost.
     pub(super) async fn run(mut self, cancel: CancellationToken) {
-        let mut failures = 0_u32;
+        let (mut failures, mut said) = (0_u32, Seldom::default());
         while !cancel.is_cancelled() {
             let name = format!("updraft worker {}", self.worker);
             let opened = tokio::select! {
@@ -116,6 +117,7 @@ impl Link {
             let ended = match opened {
                 Ok(session) => {
                     failures = 0;
+                    said.over();
                     // Whatever is waited for must hold up neither the end nor the next session.
                     let ended = tokio::select! {
                         () = cancel.cancelled() => Ok(()),
@@ -131,7 +133,7 @@ impl Link {
             };
             let Err(error) = ended else { return };
             self.watch.say(|glance| glance.broker = Err(error.to_string()));
-            tracing::warn!(%error, failures, "the session with the broker ended; trying again");
+            said.session_ended(&error.to_string(), failures);
             let wait = BACKOFF.1.min(BACKOFF.0 * 2_u32.pow(failures.min(8)));
             failures += 1;
             if tokio::time::timeout(wait, cancel.cancelled()).await.is_ok() {

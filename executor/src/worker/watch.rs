@@ -9,6 +9,8 @@ use dags::ids::WorkerId;
 pub struct Glance {
     /// Its id, once it is registered.
     pub worker: Option<WorkerId>,
+    /// Why it isn't registered yet, if it was tried.
+    pub unregistered: Option<String>,
     /// What it may run at once.
     pub slots: u32,
     /// Whether it has its connection to the broker; if not, why.
@@ -26,7 +28,16 @@ pub struct Glance {
 impl Default for Glance {
     fn default() -> Self {
         let broker = Ok(false);
-        Self { worker: None, slots: 0, broker, draining: false, taken: 0, started: 0, ended: 0 }
+        Self {
+            worker: None,
+            unregistered: None,
+            slots: 0,
+            broker,
+            draining: false,
+            taken: 0,
+            started: 0,
+            ended: 0,
+        }
     }
 }
 

@@ -24,7 +24,9 @@ mod roles;
 mod secrets;
 mod site;
 mod split;
+mod starts;
 mod task_api;
+mod traces;
 mod workers;
 mod works;
 

@@ -91,7 +91,7 @@ fn text(output: &Output) -> String {
 }
 
 /// A command for the service, on one of its sockets.
-fn ask(socket: &std::path::Path, arguments: &[&str]) -> String {
+pub(crate) fn ask(socket: &std::path::Path, arguments: &[&str]) -> String {
     let output = Command::new(program()).args(arguments).arg("--socket").arg(socket).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", text(&output));
     text(&output)

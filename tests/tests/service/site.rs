@@ -115,10 +115,20 @@ impl Site {
         self.start_as("data", more)
     }
 
-    fn start_as(&self, data: &str, more: &[&str]) -> Service {
+    /// Starts a service whose arguments say which database it uses.
+    pub(crate) fn start_with_own_database(&self, more: &[&str]) -> Service {
+        self.spawn("data", self.standalone("data", more))
+    }
+
+    fn standalone(&self, data: &str, more: &[&str]) -> Command {
         let mut command = Command::new(program());
         command.arg("standalone").arg("--dags").arg(self.path("dags")).arg("--data").arg(self.path(data));
         command.args(["--listen", "127.0.0.1:0"]).args(more);
+        command
+    }
+
+    fn start_as(&self, data: &str, more: &[&str]) -> Service {
+        let mut command = self.standalone(data, more);
         if let Some(url) = &self.url {
             command.arg("--database").arg(url);
         } else if data != "data" {
