@@ -10,8 +10,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use api::monitoring::Monitor;
+use dags::time::Span;
 use engine::fleet::WorkerSpec;
-use executor::worker::{self, Api, Options, Run};
+use executor::worker::{self, Api, ApiError, Options, Run};
+use scheduler::clock;
 use telemetry::Recorder;
 use uuid::Uuid;
 
@@ -21,6 +23,9 @@ use crate::{
     monitoring::{self, Process},
     settings::{Settings, Worker},
 };
+
+/// Waits between two tries to enrol.
+const ENROL_AGAIN: (Span, Span) = (Span::millis(100), Span::seconds(3));
 
 /// Runs until a signal: the first one drains, the second one ends attempts and leaves.
 pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Result<()> {
@@ -35,7 +40,11 @@ pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Resul
     let stop = Stop::on_signals()?;
     let port = monitoring::open(&settings).await?;
     let watch = worker::Watch::default();
-    let credential = credential(api, &settings.worker, &data.join("worker.credential")).await?;
+    let path = data.join("worker.credential");
+    let credential = tokio::select! {
+        credential = credential(api, &settings.worker, &path) => credential?,
+        () = stop.drain.cancelled() => return Ok(()),
+    };
     let machine = worker::capacity(*slots).context("failed to find the machine's size")?;
     let spec = WorkerSpec {
         worker: dags::ids::WorkerId(Uuid::nil()),
@@ -106,7 +115,7 @@ async fn credential(api: &str, settings: &Worker, path: &Path) -> anyhow::Result
             host.context("failed to find the host's name: set `worker.name`")?.trim().to_owned()
         }
     };
-    let credential = worker::enrol(api, token.trim(), &name).await.context(
+    let credential = enrol(api, token.trim(), &name).await.context(
         "failed to enrol this machine; a token is good once and for an hour: make another with `updraft workers enrol`",
     )?;
     let failed = || format!("failed to store the worker's credential in {}", path.display());
@@ -115,4 +124,19 @@ async fn credential(api: &str, settings: &Worker, path: &Path) -> anyhow::Result
     io::Write::write_all(&mut file, credential.as_bytes()).with_context(failed)?;
     file.sync_all().with_context(failed)?;
     Ok(credential)
+}
+
+/// Turns the token into a credential, as soon as the service answers. A refusal is final.
+async fn enrol(api: &str, token: &str, name: &str) -> Result<String, ApiError> {
+    let mut wait = ENROL_AGAIN.0;
+    loop {
+        match worker::enrol(api, token, name).await {
+            Err(error @ (ApiError::Unavailable(_) | ApiError::Failing(_))) => {
+                tracing::warn!(%error, "the machine can't be enrolled now; trying again");
+                clock::sleep(wait).await;
+                wait = Span((wait.0 * 2).min(ENROL_AGAIN.1.0));
+            }
+            done => return done,
+        }
+    }
 }
