@@ -32,6 +32,8 @@ fn supervise(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
     let Some(dir) = dir else { return usage(OsStr::new("(no --dir)")) };
     let mut options = supervise::Options::new(dir);
+    // With its parent goes whoever would ask what has ended.
+    options.durable = !with_parent;
     if let Some(objects) = objects {
         options.objects = objects;
     }

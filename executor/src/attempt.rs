@@ -1,7 +1,9 @@
-//! The process of one attempt, `updraft attempt`: it takes its context, binds itself to its supervisor, and becomes the
-//! task's program, or does the work of an operator that needs none.
+//! The process of one attempt: it takes its context, binds itself to its supervisor, and becomes the task's program, or does
+//! the work of an operator that needs none.
 //!
-//! It starts a thousand times per second, so it does nothing that it needn't: no runtime, no logging set-up.
+//! It starts a thousand times per second, so it does nothing that it needn't: no runtime, no logging set-up. Where the task's
+//! operator is a program, it is `updraft-attempt`, which knows nothing else: loading `updraft` takes longer than most of the
+//! rest. For other operators, and where `updraft-attempt` isn't there, it is `updraft attempt`.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +18,7 @@ use std::{
 use engine::dispatch::Outcome;
 use plugins::{
     context::AttemptContext,
-    operator::{self, Exec, Finished, Step},
+    operator::{self, Dirs, Exec, Failure, Finished, Step},
 };
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
@@ -47,6 +49,12 @@ pub(crate) struct Envelope<'a> {
     pub(crate) context: std::borrow::Cow<'a, AttemptContext>,
 }
 
+/// What `updraft-attempt` says of itself when it is asked: the supervisor uses the one that says the same as it would.
+pub const IDENTITY: &str = concat!("updraft-attempt ", env!("CARGO_PKG_VERSION"), " 1");
+
+/// How an operator's work begins.
+type Prepare = fn(&AttemptContext, &Dirs) -> Result<Step, Failure>;
+
 /// What this process tells the supervisor beside its exit code, in a file that the task's program doesn't know.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,8 +82,17 @@ const FAILED: u8 = 1;
 /// Runs the attempt whose context comes on standard input. Returns only if the task has no program of its own, or if
 /// that couldn't be started.
 pub fn run() -> ExitCode {
+    run_with(operator::prepare)
+}
+
+/// The same for a task whose operator is a program.
+pub fn run_program() -> ExitCode {
+    run_with(operator::prepare_program)
+}
+
+fn run_with(prepare: Prepare) -> ExitCode {
     let outcome = read_envelope().and_then(|envelope| {
-        run_in(&envelope).or_else(|error| {
+        run_in(&envelope, prepare).or_else(|error| {
             let verdict = Verdict { outcome: Outcome::NotStarted, reason: Some(describe(&error)) };
             conclude(&Folder::at(envelope.folder.clone()), &verdict)
         })
@@ -114,12 +131,12 @@ fn read_envelope() -> Result<Envelope<'static>, Error> {
     Ok(envelope)
 }
 
-fn run_in(envelope: &Envelope<'_>) -> Result<ExitCode, Error> {
+fn run_in(envelope: &Envelope<'_>, prepare: Prepare) -> Result<ExitCode, Error> {
     let folder = Folder::at(envelope.folder.clone());
     set_up(envelope)?;
     let dirs = folder.dirs();
     let unlimited = lower(Resource::Data, PREPARE_BYTES_MAX)?;
-    match operator::prepare(&envelope.context, &dirs) {
+    match prepare(&envelope.context, &dirs) {
         Ok(Step::Exec(exec)) => {
             rustix::process::setrlimit(Resource::Data, unlimited)
                 .map_err(|e| Error::Setup("lift the memory limit of preparation", e.into()))?;

@@ -35,6 +35,8 @@ const WORKER_QUEUE_LIFE: Duration = Duration::from_mins(2);
 const DELIVERIES_MAX: i64 = 50;
 /// Seconds between AMQP's own heartbeats: twice as long, and a dead connection is noticed.
 const HEARTBEAT_S: u16 = 5;
+/// The longest frame. The library keeps room for 64 of them per connection; a message may be many of them.
+const FRAME_BYTES: u32 = 16 * 1024;
 /// Milliseconds that a connection may take to be made.
 const CONNECT_MS: u64 = 5_000;
 /// How long a session may take to be opened, and to be closed: whoever is silent isn't waited for.
@@ -111,6 +113,7 @@ fn uri(url: &str) -> Result<AMQPUri, Error> {
         return Err(Error::Plain);
     }
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
+    uri.query.frame_max.get_or_insert(FRAME_BYTES);
     uri.query.connection_timeout.get_or_insert(CONNECT_MS);
     Ok(uri)
 }

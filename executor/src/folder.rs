@@ -90,13 +90,15 @@ impl Folder {
         Ok(clock::timestamp(metadata.created().or_else(|_| metadata.modified())?))
     }
 
-    /// Writes `exit.json` so that it survives a crash of the machine.
-    pub(crate) fn write_exit(&self, exit: &Exit) -> io::Result<()> {
+    /// Writes `exit.json`, whole or not at all; `durable` so that it survives a crash of the machine.
+    pub(crate) fn write_exit(&self, exit: &Exit, durable: bool) -> io::Result<()> {
         let temporary = self.0.join("exit.json.new");
         let mut file =
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         io::Write::write_all(&mut file, &serde_json::to_vec(exit)?)?;
-        file.sync_data()?;
+        if durable {
+            file.sync_data()?;
+        }
         fs::rename(&temporary, self.exit())
     }
 }

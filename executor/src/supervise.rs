@@ -17,12 +17,14 @@ use std::{
     fs, io,
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use crate::{
+    attempt::IDENTITY,
     clock,
     folder::make_private,
     limits,
@@ -46,6 +48,9 @@ mod sweep;
 /// The socket's name inside of the supervisor's folder.
 pub(crate) const SOCKET: &str = "supervisor.sock";
 
+/// The file name of the small program that attempts begin as; it lies beside `updraft`.
+const ATTEMPT_PROGRAM: &str = "updraft-attempt";
+
 /// The path of a Unix socket can't be longer.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -65,6 +70,11 @@ pub struct Options {
     pub tenants_share_user: bool,
     /// Whether limits may be enforced by cgroups; else by looking at the processes.
     pub cgroups: bool,
+    /// Whether what has ended must be known after a crash of the machine; not if nobody asks a later supervisor for it.
+    pub durable: bool,
+    /// The program that attempts begin as whose operator is a program; if it isn't there or is of another release, this
+    /// program itself.
+    pub attempt: Option<PathBuf>,
 }
 
 impl Options {
@@ -78,6 +88,8 @@ impl Options {
             attempts_max: 4096,
             tenants_share_user: false,
             cgroups: true,
+            durable: true,
+            attempt: std::env::current_exe().ok().map(|own| own.with_file_name(ATTEMPT_PROGRAM)),
         }
     }
 }
@@ -117,8 +129,9 @@ pub fn run(options: Options) -> Result<(), Error> {
     let listener = listen(&options.dir)?;
     poll.add(&listener, Source::Listener, poll::READABLE).map_err(machine("wait for connections"))?;
     let limits = if options.cgroups { limits::detect() } else { limits::Limits::without_cgroups() };
-    tracing::info!(dir = %options.dir.display(), %limits, recovered = recovered.len(), "the supervisor has started");
-    let mut supervisor = Supervisor::new(options, poll, listener, limits, open_files, recovered)?;
+    let program = options.attempt.as_deref().and_then(attempt_program);
+    tracing::info!(dir = %options.dir.display(), %limits, attempt_program = program.is_some(), recovered = recovered.len(), "the supervisor has started");
+    let mut supervisor = Supervisor::new(options, poll, listener, limits, (open_files, program), recovered)?;
     say_ready();
     while !supervisor.retired {
         let now = clock::monotonic();
@@ -130,6 +143,25 @@ pub fn run(options: Options) -> Result<(), Error> {
         supervisor.after_events(clock::monotonic());
     }
     Ok(())
+}
+
+/// The small program of our release, open: it stays the same one when the file is replaced. Without it attempts only begin
+/// more slowly.
+fn attempt_program(path: &Path) -> Option<fs::File> {
+    let file = fs::File::open(path).ok()?;
+    let asked = Command::new(start::opened(&file)).arg("--identity").stdin(Stdio::null()).output();
+    let said = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    match said {
+        Ok(said) if said == IDENTITY => Some(file),
+        Ok(said) => {
+            tracing::warn!(path = %path.display(), said, wanted = IDENTITY, "the program for attempts is of another release and isn't used");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the program for attempts can't be started and isn't used");
+            None
+        }
+    }
 }
 
 /// Tells whoever started us that clients may connect.
@@ -202,4 +234,16 @@ fn listen(dir: &Path) -> Result<UnixListener, Error> {
 /// The span of a standard duration.
 pub(crate) fn span(duration: Duration) -> dags::time::Span {
     dags::time::Span(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_says_something_else_of_itself_is_not_used() {
+        for path in ["/bin/echo", "/bin/false", "/dev/null", "/nowhere"] {
+            assert!(attempt_program(Path::new(path)).is_none(), "{path}");
+        }
+    }
 }

@@ -102,6 +102,14 @@ pub(crate) static ALL: &[Builtin] = &[
     entry::<flow::TriggerDag>(),
 ];
 
+/// Those whose attempt becomes a program, sorted by name. What is reached from here is small.
+static PROGRAMS: &[Builtin] = &[entry::<bash::Bash>(), entry::<python::Python>()];
+
+/// The operator of this name, if its attempt becomes a program.
+pub(crate) fn find_program(name: &str) -> Option<&'static Builtin> {
+    PROGRAMS.iter().find(|operator| operator.name == name)
+}
+
 /// The operator of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Builtin> {
     ALL.binary_search_by(|operator| operator.name.cmp(name)).ok().map(|at| &ALL[at])
@@ -110,6 +118,12 @@ pub(crate) fn find(name: &str) -> Option<&'static Builtin> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn operators_that_become_programs_are_operators() {
+        assert!(PROGRAMS.iter().all(|program| find(program.name).is_some()));
+        assert!(find_program("http").is_none());
+    }
 
     #[test]
     fn the_table_is_sorted_and_consistent() {

@@ -133,17 +133,35 @@ impl Finished {
 /// In-process operators block until they are done. A failure is one of preparation; what an operator's work comes
 /// to, success or not, is in [`Step::Done`].
 pub fn prepare(ctx: &AttemptContext, dirs: &Dirs) -> Result<Step, Failure> {
+    match builtin::find(&ctx.task.operator) {
+        Some(operator) => step(operator, ctx, dirs),
+        None => user::step(&Job { ctx, dirs, renderer: &Renderer::new(ctx) }),
+    }
+}
+
+/// The same for an operator of which [`becomes_program`] is true; nothing else is known here, so whoever calls only this
+/// is a small program, and starts fast.
+pub fn prepare_program(ctx: &AttemptContext, dirs: &Dirs) -> Result<Step, Failure> {
+    match builtin::find_program(&ctx.task.operator) {
+        Some(operator) => step(operator, ctx, dirs),
+        None => Err(Failure::Invalid {
+            operator: ctx.task.operator.clone(),
+            why: "its attempts don't become programs".to_owned(),
+        }),
+    }
+}
+
+/// Whether the attempt of a task of this operator becomes a program.
+pub fn becomes_program(operator: &str) -> bool {
+    builtin::find_program(operator).is_some()
+}
+
+fn step(operator: &Builtin, ctx: &AttemptContext, dirs: &Dirs) -> Result<Step, Failure> {
     let renderer = Renderer::new(ctx);
     let job = Job { ctx, dirs, renderer: &renderer };
-    match builtin::find(&ctx.task.operator) {
-        Some(operator) => {
-            let (templated, code) = (operator.templated, operator.code);
-            let args =
-                render_args(ctx, &renderer, |name| templated.contains(&name), |name| code.contains(&name))?;
-            (operator.step)(operator, args, &job)
-        }
-        None => user::step(&job),
-    }
+    let (templated, code) = (operator.templated, operator.code);
+    let args = render_args(ctx, &renderer, |name| templated.contains(&name), |name| code.contains(&name))?;
+    (operator.step)(operator, args, &job)
 }
 
 /// The task's parameters, those rendered that are templates; of these, some are code.

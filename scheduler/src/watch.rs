@@ -27,7 +27,10 @@ use migrations::{
         import_error::ImportError,
     },
 };
-use notify::Watcher as _;
+use notify::{
+    EventKind, Watcher as _,
+    event::{AccessKind, AccessMode},
+};
 use plugins::script::{Language, Options, Policy, ScriptPool};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, mpsc};
@@ -42,8 +45,11 @@ use crate::{
 
 /// How long the folder must be quiet before it is looked at: editors write a file in several steps.
 const QUIET: Span = Span::millis(60);
-/// How often it is looked at anyhow, since not every file system tells of changes.
-const LOOK_ANYHOW: Span = Span::seconds(2);
+/// How often it is looked at anyhow, since not every file system tells of changes: as often as takes a small part of the time,
+/// between the first and the second value.
+const LOOK_ANYHOW: (Span, Span) = (Span::seconds(2), Span::seconds(60));
+/// A look may take this part of the time until the next one.
+const LOOK_PART: i64 = 500;
 
 /// What is watched, and where it goes.
 #[derive(Debug)]
@@ -82,6 +88,9 @@ pub enum Error {
     /// The operating system doesn't tell of changes.
     #[error("failed to watch the folder")]
     Watch(#[source] notify::Error),
+    /// A look at the folder didn't come to an end.
+    #[error("a look at the folder broke off")]
+    BrokeOff(#[source] tokio::task::JoinError),
 }
 
 /// A file as it was compiled last.
@@ -408,7 +417,10 @@ impl FolderWatch {
     /// Looks at the folder whenever it changes, until dropped. What was found is handed to `tell`.
     pub async fn run(mut self, mut tell: impl FnMut(Result<Found, Error>)) -> Result<(), Error> {
         let (changes, mut changed) = mpsc::channel(1);
-        let mut watcher = notify::recommended_watcher(move |_| {
+        let mut watcher = notify::recommended_watcher(move |event| {
+            if !is_change(&event) {
+                return;
+            }
             // One waiting signal is enough: it says that there is something, not what.
             let _ = changes.try_send(());
         })
@@ -417,7 +429,10 @@ impl FolderWatch {
         let mut seen = None;
         let mut retry = false;
         loop {
-            let print = bundle::fingerprint(&self.options.root).map_err(Error::from);
+            let (root, looked) = (self.options.root.clone(), clock::monotonic());
+            let print = tokio::task::spawn_blocking(move || bundle::fingerprint(&root)).await;
+            let anyhow = until_next(looked.elapsed());
+            let print = print.map_err(Error::BrokeOff).and_then(|print| print.map_err(Error::from));
             match print {
                 Ok(print) if seen == Some(print) && !retry => {}
                 Ok(print) => {
@@ -430,7 +445,7 @@ impl FolderWatch {
             }
             tokio::select! {
                 Some(()) = changed.recv() => {}
-                () = clock::sleep(LOOK_ANYHOW) => {}
+                () = clock::sleep(anyhow) => {}
             }
             clock::sleep(QUIET).await;
             while changed.try_recv().is_ok() {}
@@ -438,9 +453,44 @@ impl FolderWatch {
     }
 }
 
+/// Whether an event tells of a change. That a file was opened is told as well: each look at the folder would ask for the next.
+fn is_change(event: &notify::Result<notify::Event>) -> bool {
+    let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
+    event.as_ref().map_or(true, |event| !event.kind.is_access() || event.kind == written)
+}
+
+/// How long to wait after a look that took so long.
+fn until_next(took: Span) -> Span {
+    Span(took.0.saturating_mul(LOOK_PART)).clamp(LOOK_ANYHOW.0, LOOK_ANYHOW.1)
+}
+
 impl Error {
     /// The error with what is behind it.
     pub fn explain(&self) -> String {
         chain(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{DataChange, ModifyKind};
+
+    use super::*;
+
+    #[test]
+    fn a_look_at_the_folder_is_no_change() {
+        let is = |kind| is_change(&Ok(notify::Event::new(kind)));
+        assert!(!is(EventKind::Access(AccessKind::Open(AccessMode::Any))));
+        assert!(!is(EventKind::Access(AccessKind::Close(AccessMode::Read))));
+        assert!(is(EventKind::Access(AccessKind::Close(AccessMode::Write))));
+        assert!(is(EventKind::Modify(ModifyKind::Data(DataChange::Any))));
+        assert!(is_change(&Err(notify::Error::generic("events were lost"))));
+    }
+
+    #[test]
+    fn a_large_folder_is_looked_at_less_often() {
+        assert_eq!(until_next(Span::millis(1)), Span::seconds(2));
+        assert_eq!(until_next(Span::millis(40)), Span::seconds(20));
+        assert_eq!(until_next(Span::seconds(3)), Span::seconds(60));
     }
 }

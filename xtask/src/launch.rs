@@ -12,7 +12,7 @@ use crate::workspace::{SCRIPT_HOST, Workspace};
 /// Builds `updraft` and the helper programs that it looks for beside itself.
 pub(crate) fn build(workspace: &Workspace) -> Result<bool> {
     let builds = [
-        workspace.cargo(&["build", "--locked", "--bin", "updraft"]),
+        workspace.cargo(&["build", "--locked", "--bins"]),
         workspace.cargo(&["build", "--locked", "--manifest-path", SCRIPT_HOST]),
     ];
     for mut build in builds {

@@ -48,10 +48,13 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Run every benchmark in the optimised profile.
+    /// Run every benchmark in the optimised profile, with servers that are durable.
     Bench {
-        /// Only benchmarks whose name contains this.
-        filter: Option<String>,
+        /// Only this program.
+        #[arg(long)]
+        program: Option<String>,
+        /// Arguments for the programs: which of their benchmarks to run.
+        arguments: Vec<String>,
     },
     /// Look for inputs that break what reads YAML, Rhai, cron expressions and templates, guided by coverage.
     Fuzz(fuzz::Arguments),
@@ -84,7 +87,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Fmt => check::format(&workspace),
         Command::Build => launch::build(&workspace),
         Command::Run { arguments } => launch::run(&workspace, &arguments),
-        Command::Bench { filter } => bench::run(&workspace, filter.as_deref()),
+        Command::Bench { program, arguments } => bench::run(&workspace, program.as_deref(), &arguments),
         Command::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Command::Services { command } => services::run(&workspace, command),
     }

@@ -108,7 +108,7 @@ pub(crate) enum Command {
 pub(crate) type Variable = (&'static str, String);
 
 /// The environment variable with the URL of a PostgreSQL database whose user may create databases.
-const POSTGRES_URL: &str = "UPDRAFT_TEST_POSTGRES_URL";
+pub(crate) const POSTGRES_URL: &str = "UPDRAFT_TEST_POSTGRES_URL";
 
 /// The environment variable with the URL of a broker, without a virtual host.
 const AMQP_URL: &str = "UPDRAFT_TEST_AMQP_URL";

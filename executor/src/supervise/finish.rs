@@ -40,7 +40,7 @@ impl Supervisor {
     pub(super) fn record_end(&mut self, key: Key, end: End) {
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
         let exit = Exit { format: Format, pid: attempt.pid, end };
-        if let Err(error) = attempt.folder.write_exit(&exit) {
+        if let Err(error) = attempt.folder.write_exit(&exit, self.options.durable) {
             // The report still goes out: a full disk must not leave the attempt running for ever.
             tracing::error!(attempt = %key.0.attempt, dispatch = %key.0, member = key.1, %error, "exit.json couldn't be written");
         }

@@ -60,7 +60,7 @@ fn recover_one(folder: Folder) -> io::Result<Attempt> {
         Err(error) => format!("its exit.json can't be read: {error}"),
     };
     let end = never_ran(Outcome::Lost, reason);
-    folder.write_exit(&Exit { format: Format, pid: None, end: end.clone() })?;
+    folder.write_exit(&Exit { format: Format, pid: None, end: end.clone() }, true)?;
     Ok(Attempt::over(folder, since, None, end))
 }
 

@@ -4,13 +4,20 @@ use std::{
     collections::BTreeSet,
     fs::File,
     io::{self, Seek as _, Write as _},
-    os::{fd::OwnedFd, unix::process::CommandExt as _},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
 use dags::ids::DispatchId;
 use engine::dispatch::{End, Outcome};
-use plugins::context::{AttemptContext, Connection};
+use plugins::{
+    context::{AttemptContext, Connection},
+    operator::becomes_program,
+};
 use rustix::{
     fs::MemfdFlags,
     pipe::PipeFlags,
@@ -190,7 +197,8 @@ impl Supervisor {
         input.rewind()?;
         let (out_reader, out_writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         let (err_reader, err_writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        let mut command = Command::new(SELF);
+        let program = self.attempt_program.as_ref().filter(|_| becomes_program(&task.operator));
+        let mut command = Command::new(program.map_or_else(|| SELF.into(), opened));
         command.arg0("updraft").arg("attempt").env(MARK, folder.path()).process_group(0);
         let child =
             command.stdin(input).stdout(Stdio::from(out_writer)).stderr(Stdio::from(err_writer)).spawn()?;
@@ -231,6 +239,11 @@ impl Supervisor {
         }
         Ok((pidfd, outputs))
     }
+}
+
+/// The path of an open file, for this process and for those that it starts until they are another program.
+pub(super) fn opened(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
 fn not_started(reason: &str) -> End {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    fs::File,
     os::{fd::OwnedFd, unix::net::UnixListener},
     time::{Duration, Instant},
 };
@@ -145,6 +146,8 @@ pub(super) struct Supervisor {
     pub(super) limits: Limits,
     /// The soft limit of open files that programs get.
     pub(super) open_files: Option<u64>,
+    /// The small program that attempts of some operators begin as.
+    pub(super) attempt_program: Option<File>,
     pub(super) host: String,
     /// Whose attempts run here: those of the first that came.
     pub(super) tenant: Option<TenantId>,
@@ -172,7 +175,7 @@ impl Supervisor {
         poll: Poll,
         listener: UnixListener,
         limits: Limits,
-        open_files: Option<u64>,
+        (open_files, attempt_program): (Option<u64>, Option<File>),
         attempts: BTreeMap<Key, Attempt>,
     ) -> Result<Self, Error> {
         let host =
@@ -184,6 +187,7 @@ impl Supervisor {
             listener,
             limits,
             open_files,
+            attempt_program,
             host: host.trim().to_owned(),
             tenant: None,
             clients: BTreeMap::new(),

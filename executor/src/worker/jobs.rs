@@ -264,7 +264,8 @@ impl Jobs {
                 Err(error) => return Err(ApiError::Answer(error.to_string())),
             };
             let end = chunk.complete || chunk.next <= *next;
-            if !chunk.lines.is_empty() || last && end {
+            // A log without a line is no log: an attempt that has ended without one said nothing.
+            if !chunk.lines.is_empty() || last && end && *next > 0 {
                 self.put(token, member, next, &chunk.lines, last && end).await?;
             }
             *next = chunk.next.max(*next);

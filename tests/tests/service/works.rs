@@ -110,6 +110,11 @@ async fn a_scheduled_dag_runs_to_success_and_all_of_it_is_kept(site: Site) {
 
     log_has(&site, &objects, &run, "first", "a line of the log").await;
     log_has(&site, &objects, &run, "second", "got 42").await;
+    let supervisor = std::fs::read_to_string(site.path("data/supervisor/supervisor.log")).unwrap();
+    assert!(
+        supervisor.contains("attempt_program=true"),
+        "attempts begin as the small program:\n{supervisor}"
+    );
     history::is_settled(&site, &run).await;
     history::is_legal(&site, &run).await;
 }

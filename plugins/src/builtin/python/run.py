@@ -1,22 +1,17 @@
 """Runs a task's Python code: gives it the run's names, keeps its last expression, explains what went wrong.
 
 Called as `run.py REQUEST`, where REQUEST is a JSON file that is deleted at once, since it may hold secrets.
-Works with Python 3.8 and newer and needs nothing but the standard library.
+Works with Python 3.8 and newer and needs nothing but the standard library. It runs before every task, so what only some
+tasks need is imported where they do.
 """
 
-import ast
+import _ast
 import builtins
-import datetime
-import decimal
 import json
 import linecache
-import math
 import os
-import pathlib
 import sys
-import traceback
 import types
-import uuid
 
 SKIP, GIVE_UP = 99, 98
 
@@ -51,6 +46,12 @@ class NotJson(Exception):
     pass
 
 
+def is_one_of(value, module, *names):
+    """Whether a value is of a class of that module. If nobody has imported the module, it isn't."""
+    module = sys.modules.get(module)
+    return isinstance(value, tuple(getattr(module, name) for name in names if hasattr(module, name)))
+
+
 def plain(value, where="result"):
     """The value as JSON types, or NotJson that says which part isn't."""
     if value is None or isinstance(value, (str, bool)):
@@ -58,7 +59,7 @@ def plain(value, where="result"):
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
-        if not math.isfinite(value):
+        if value != value or value in (float("inf"), float("-inf")):
             raise NotJson("{} is {}, which JSON doesn't have".format(where, value))
         return float(value)
     if isinstance(value, dict):
@@ -68,13 +69,16 @@ def plain(value, where="result"):
         return {str(key): plain(inner, "{}[{!r}]".format(where, key)) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(inner, "{}[{}]".format(where, i)) for i, inner in enumerate(value)]
-    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+    if is_one_of(value, "datetime", "datetime", "date", "time"):
         return value.isoformat()
-    if isinstance(value, (uuid.UUID, pathlib.PurePath)):
+    if is_one_of(value, "uuid", "UUID") or is_one_of(value, "pathlib", "PurePath"):
         return str(value)
-    hints = {set: "write sorted(...) or list(...)", decimal.Decimal: "write float(...) or str(...)"}
-    hint = hints.get(type(value))
-    if hint is None and callable(getattr(value, "tolist", None)):
+    hint = None
+    if type(value) is set:
+        hint = "write sorted(...) or list(...)"
+    elif is_one_of(value, "decimal", "Decimal"):
+        hint = "write float(...) or str(...)"
+    elif callable(getattr(value, "tolist", None)):
         hint = "write value.tolist()"
     elif hint is None and callable(getattr(value, "to_dict", None)):
         hint = "write value.to_dict()"
@@ -85,14 +89,15 @@ def plain(value, where="result"):
 
 def split_last(tree):
     """Takes the last statement off if it is an expression."""
-    if tree.body and isinstance(tree.body[-1], ast.Expr):
-        last = ast.Expression(tree.body.pop().value)
-        return tree, ast.fix_missing_locations(last)
+    if tree.body and isinstance(tree.body[-1], _ast.Expr):
+        return tree, _ast.Expression(tree.body.pop().value)
     return tree, None
 
 
 def explain(error):
     """Prints the traceback without our own frames, and leaves the last line as the reason."""
+    import traceback
+
     shown = traceback.TracebackException.from_exception(error)
     seen, todo = set(), [shown]
     while todo:
@@ -114,6 +119,8 @@ def leave_reason(text):
 
 
 def instant(text):
+    import datetime
+
     return None if text is None else datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
@@ -176,7 +183,7 @@ def main():
         module.__file__ = path
     sys.modules["__main__"] = module
     try:
-        body, last = split_last(ast.parse(source, shown))
+        body, last = split_last(compile(source, shown, "exec", _ast.PyCF_ONLY_AST, dont_inherit=True))
         exec(compile(body, shown, "exec", dont_inherit=True), module.__dict__)
         value = None if last is None else eval(compile(last, shown, "eval", dont_inherit=True), module.__dict__)
         value = plain(value)
