@@ -22,6 +22,7 @@ pub mod event;
 pub mod inbox;
 pub mod input_request;
 pub mod pool;
+pub mod quota;
 pub mod result;
 pub mod retention;
 pub mod role;
