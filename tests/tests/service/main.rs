@@ -19,6 +19,7 @@ mod keeping;
 mod lifecycle;
 mod monitoring;
 mod outages;
+mod quotas;
 mod quarantine;
 mod roles;
 mod secrets;
