@@ -119,7 +119,8 @@ async fn what_one_tenant_borrows_the_other_has_back(site: Site) {
     running(&site, SCOPE, 4).await;
     let shown = members(&site, &own);
     assert_eq!((&shown["used"], &shown["borrowed"], &shown["available"]), (&4.into(), &2.into(), &0.into()));
-    let waiting = tasks(&site, SCOPE).await.into_iter().find(|row| row.state == TaskState::Scheduled).unwrap();
+    let waiting =
+        tasks(&site, SCOPE).await.into_iter().find(|row| row.state == TaskState::Scheduled).unwrap();
     let why = updraft(&site, &["tasks", "why", "long", "r", waiting.task.as_str()]);
     assert!(why.contains("executor `local` runs 4 of at most 4"), "{why}");
 
@@ -131,9 +132,13 @@ async fn what_one_tenant_borrows_the_other_has_back(site: Site) {
         tasks(&site, SCOPE).await.into_iter().filter(|row| row.preempted == 1).collect();
     let seen: Vec<_> = gave_way.iter().map(|row| (row.state, row.try_number)).collect();
     assert_eq!(seen, [(TaskState::Scheduled, 1); 2]);
-    assert!(gave_way.iter().all(|row| row.reason.as_ref().unwrap().starts_with("it gave way")), "{gave_way:?}");
+    assert!(
+        gave_way.iter().all(|row| row.reason.as_ref().unwrap().starts_with("it gave way")),
+        "{gave_way:?}"
+    );
     assert_eq!(members(&site, &own)["borrowed"], 0);
-    let waiting = tasks(&site, other).await.into_iter().find(|row| row.state == TaskState::Scheduled).unwrap();
+    let waiting =
+        tasks(&site, other).await.into_iter().find(|row| row.state == TaskState::Scheduled).unwrap();
     let why = updraft(&site, &["--tenant", "other", "tasks", "why", "long", "r", waiting.task.as_str()]);
     assert!(why.contains("the tenant uses 2 of at most 2 `members` of `local`, and it asks for 1"), "{why}");
 
