@@ -125,7 +125,7 @@ async fn what_one_tenant_borrows_the_other_has_back(site: Site) {
     assert!(why.contains("executor `local` runs 4 of at most 4"), "{why}");
 
     // The owner comes: what was lent is ended and waits again, in the same try.
-    updraft(&site, &["--tenant", "other", "dags", "trigger", "long", "--run", "r"]);
+    updraft(&site, &["dags", "trigger", "long", "--run", "r", "--tenant", "other"]);
     running(&site, other, 2).await;
     running(&site, SCOPE, 2).await;
     let gave_way: Vec<TaskRow> =
@@ -139,7 +139,7 @@ async fn what_one_tenant_borrows_the_other_has_back(site: Site) {
     assert_eq!(members(&site, &own)["borrowed"], 0);
     let waiting =
         tasks(&site, other).await.into_iter().find(|row| row.state == TaskState::Scheduled).unwrap();
-    let why = updraft(&site, &["--tenant", "other", "tasks", "why", "long", "r", waiting.task.as_str()]);
+    let why = updraft(&site, &["tasks", "why", "long", "r", waiting.task.as_str(), "--tenant", "other"]);
     assert!(why.contains("the tenant uses 2 of at most 2 `members` of `local`, and it asks for 1"), "{why}");
 
     std::fs::write(site.path("effects/go"), "").unwrap();
