@@ -11,7 +11,7 @@ use axum::{
     extract::FromRequestParts,
     http::{Method, header, request::Parts},
 };
-use dags::ids::DagId;
+use dags::ids::{DagId, TenantId};
 use migrations::{
     Db, TenantScope,
     policy::{Action, Kind, Visible},
@@ -206,6 +206,18 @@ impl Known {
         let what = format!("{} tenants and accounts", action.as_str());
         audit::denied(&self.state.db, role::PLATFORM, &self.actor.name(), &what).await?;
         Err(Error::Forbidden("only a platform administrator may do that".to_owned()))
+    }
+
+    /// The right to have the engine do something about a tenant that is a platform administrator's business. It lets them
+    /// see nothing of the tenant.
+    pub(crate) async fn permit_platform(&self, action: Action, tenant: TenantId) -> Result<Permit, Error> {
+        self.platform(action).await?;
+        Ok(Permit {
+            state: self.state.clone(),
+            actor: self.actor.name(),
+            scope: TenantScope::new(tenant),
+            visible: Visible::default(),
+        })
     }
 }
 

@@ -125,6 +125,7 @@ fn status(code: &str) -> StatusCode {
         | "task.not_found" => StatusCode::NOT_FOUND,
         "backfill.active"
         | "backfill.unreadable"
+        | "cohort.in_use"
         | "dag.has_runs"
         | "dag.quarantined"
         | "run.quarantined"
@@ -136,7 +137,12 @@ fn status(code: &str) -> StatusCode {
         "backfill.future"
         | "backfill.max_active_runs"
         | "backfill.range"
+        | "cohort.cycle"
+        | "cohort.name"
+        | "cohort.not_found"
+        | "cohort.root"
         | "pool.slots"
+        | "quota.amount"
         | "run.mark"
         | "task.mark" => StatusCode::UNPROCESSABLE_ENTITY,
         "input.not_awaited" => StatusCode::CONFLICT,

@@ -20,6 +20,7 @@ pub mod grants;
 pub mod groups;
 pub mod me;
 pub mod names;
+pub mod quotas;
 pub mod roles;
 pub mod services;
 pub mod session;
@@ -66,6 +67,10 @@ pub(crate) fn router() -> Routes {
         .patch("/tenants/{name}", tenants::patch)
         .delete("/tenants/{name}", tenants::delete)
         .put("/tenants/{name}/admins/{user}", tenants::put_admin)
+        .get("/quotas", quotas::list)
+        .get("/quotas/{kind}/{name}", quotas::get)
+        .put("/quotas/{kind}/{name}", quotas::put)
+        .delete("/quotas/{kind}/{name}", quotas::delete)
         .get("/grants", grants::list)
         .put("/grants/{kind}/{name}/{role}", grants::put)
         .delete("/grants/{kind}/{name}/{role}", grants::delete)

@@ -28,6 +28,7 @@ mod identity;
 mod people;
 mod pools;
 mod questions;
+mod quotas;
 mod run_list;
 mod screen;
 mod task_list;
@@ -54,6 +55,8 @@ pub enum Command {
     Tasks(task_list::Tasks),
     /// List, set and delete pools of a running service
     Pools(pools::Pools),
+    /// List, show, set and delete quotas of tenants and cohorts
+    Quotas(quotas::QuotasArgs),
     /// List, set and delete variables of a running service
     Variables(variables::Variables),
     /// List, set and delete connections of a running service
@@ -183,6 +186,7 @@ pub async fn run(
         Command::Runs(args) => &args.service,
         Command::Tasks(args) => &args.service,
         Command::Pools(args) => &args.service,
+        Command::Quotas(args) => &args.service,
         Command::Variables(args) => &args.service,
         Command::Connections(args) => &args.service,
         Command::Backfills(args) => &args.service,
@@ -216,6 +220,7 @@ pub async fn run(
         Command::Runs(args) => Box::pin(run_list::run(&mut session, args.command)).await,
         Command::Tasks(args) => Box::pin(task_list::run(&mut session, args.command)).await,
         Command::Pools(args) => Box::pin(pools::run(&mut session, args.command)).await,
+        Command::Quotas(args) => Box::pin(quotas::run(&mut session, args.command)).await,
         Command::Variables(args) => Box::pin(variables::run(&mut session, args.command)).await,
         Command::Connections(args) => Box::pin(connections::run(&mut session, args.command)).await,
         Command::Backfills(args) => Box::pin(backfills::run(&mut session, args.command)).await,

@@ -23,6 +23,7 @@ pub mod import_error;
 pub mod inbox;
 pub mod input_request;
 pub mod pool;
+pub mod quota;
 pub mod result;
 pub mod retention;
 pub mod role;

@@ -12,6 +12,7 @@ use crate::{
         grants::GrantView,
         groups::{GroupBody, GroupView},
         me::{Me, PasswordBody, TokenBody, TokenMade, TokenView},
+        quotas::{NodeKind, QuotaBody, QuotaView},
         roles::{RoleBody, RoleView},
         services::{ServiceBody, ServiceView},
         tenants::{TenantBody, TenantPatch, TenantView},
@@ -109,6 +110,26 @@ impl Client {
     /// Makes somebody the administrator of a tenant.
     pub async fn make_tenant_admin(&self, tenant: &str, user: &str) -> Answer<()> {
         self.done(Call::own(Method::PUT, ["tenants", tenant, "admins", user])).await
+    }
+
+    /// Quotas and their use.
+    pub async fn quotas(&self) -> Answer<Items<QuotaView>> {
+        self.send(get(["quotas"])).await
+    }
+
+    /// One quota and its use.
+    pub async fn quota(&self, kind: NodeKind, name: &str) -> Answer<QuotaView> {
+        self.send(get(["quotas", kind.as_str(), name])).await
+    }
+
+    /// Sets a quota in place of the one that is there.
+    pub async fn set_quota(&self, kind: NodeKind, name: &str, body: &QuotaBody) -> Answer<()> {
+        self.done(Call::own(Method::PUT, ["quotas", kind.as_str(), name]).body(body)).await
+    }
+
+    /// Takes a quota away.
+    pub async fn delete_quota(&self, kind: NodeKind, name: &str) -> Answer<()> {
+        self.done(Call::own(Method::DELETE, ["quotas", kind.as_str(), name])).await
     }
 
     /// Who has which role.

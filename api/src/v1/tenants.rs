@@ -5,12 +5,14 @@ use dags::{
     ids::{ShardId, TenantId},
     time::Timestamp,
 };
+use engine::command::Command;
 use migrations::{
     TenantScope,
     policy::Action,
     store::{
         Window, account, dag,
         dag::DagFilter,
+        quota,
         role::{self, Subject},
         tenant::{self, Tenant, TenantState},
     },
@@ -143,6 +145,10 @@ pub(crate) async fn delete(
     let dags = dag::list(&known.state.db, TenantScope::new(found.id), &filter, nothing).await?.total;
     if dags > 0 {
         return Err(Error::Conflict(format!("the tenant `{name}` has {dags} DAGs: delete them first")));
+    }
+    if quota::is_set(&known.state.db, TenantScope::new(found.id)).await? {
+        let may = known.permit_platform(Action::Delete, found.id).await?;
+        may.request(Command::DeleteQuota {}).await?;
     }
     tenant::delete(&known.state.db, &known.actor.name(), found.id).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -41,10 +41,12 @@ fn parameter(path: &str, name: &str, ids: &Ids) -> Option<String> {
         "token_id" => &ids.token,
         "asset_alias_id" | "import_error_id" | "file_token" => "1",
         "group_id" | "key" | "section" | "option" => "x",
+        "kind" if path.contains("/quotas/") => "tenant",
         "kind" => "user",
         "role" => "viewer",
         "user" => "target",
         "name" if path.contains("/tenants/") => "spare",
+        "name" if path.contains("/quotas/") => "other",
         "name" if path.contains("/groups/") => "grp",
         "name" if path.contains("/roles/") => "own",
         "name" if path.contains("/service-accounts/") => "svc",
@@ -94,6 +96,9 @@ fn body(method: &Method, path: &str) -> Option<Value> {
         ("PATCH", "/api/updraft/v1/users/{name}") => json!({}),
         ("POST", "/api/updraft/v1/tenants") => json!({"name": "fresh"}),
         ("PATCH", "/api/updraft/v1/tenants/{name}") => json!({"suspended": true}),
+        ("PUT", "/api/updraft/v1/quotas/{kind}/{name}") => {
+            json!({"quotas": {"local": {"members": {"nominal": 1}}}})
+        }
         ("PUT", "/api/updraft/v1/groups/{name}") => json!({"users": ["target"]}),
         ("PUT", "/api/updraft/v1/roles/{name}") => json!({"rules": []}),
         ("POST", "/api/updraft/v1/service-accounts") => json!({"name": "fresh"}),
@@ -170,6 +175,7 @@ async fn world() -> (World, Ids) {
     };
     put("/groups/grp", json!({"users": ["target"]})).await;
     put("/roles/own", json!({"rules": []})).await;
+    put("/quotas/tenant/other", json!({})).await;
     let token = world.post(&format!("{v1}/service-accounts/svc/tokens"), json!({"name": "t"})).await.1;
     let assets = world.get("/assets").await.1;
     let entries = world.get("/eventLogs").await.1;

@@ -25,8 +25,6 @@ pub(crate) struct State {
     pub(crate) row: BackfillRow,
     /// Its runs that are running.
     pub(crate) running: u32,
-    /// Its runs that aren't finished.
-    pub(crate) open: u32,
     /// A date is being looked up.
     pub(crate) looking: bool,
 }
@@ -86,7 +84,7 @@ impl Engine {
             made: 0,
         };
         self.out.backfills.insert((tenant, id), row.clone());
-        self.backfills.insert((tenant, id), State { row, running: 0, open: 0, looking: false });
+        self.backfills.insert((tenant, id), State { row, running: 0, looking: false });
         self.look_at_backfill(tenant, id);
         Ok(json!({ "id": id }))
     }
@@ -197,8 +195,7 @@ impl Engine {
             + self.runs_of_backfill(tenant, id, RunState::Running).len();
         let now = self.now;
         let Some(state) = self.backfills.get_mut(&(tenant, id)) else { return };
-        state.open = open as u32;
-        if state.row.next_date.is_none() && state.open == 0 {
+        if state.row.next_date.is_none() && open == 0 {
             if state.row.ended_at.is_none() {
                 state.row.ended_at = Some(now);
             }
@@ -206,7 +203,7 @@ impl Engine {
             self.backfills.remove(&(tenant, id));
             return;
         }
-        if state.row.paused || state.looking || state.open >= state.row.spec.max_active_runs {
+        if state.row.paused || state.looking || open >= state.row.spec.max_active_runs as usize {
             return;
         }
         if let Some(date) = state.row.next_date {

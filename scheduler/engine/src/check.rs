@@ -364,9 +364,7 @@ impl Engine {
         }
         let holds = self.ending.iter().filter(|(_, ending)| ending.ticket.is_some());
         lines.extend(holds.map(|(id, _)| format!("ending {id}")));
-        lines.extend(
-            self.backfills.values().map(|b| format!("backfill {:?} {} {}", b.row, b.running, b.open)),
-        );
+        lines.extend(self.backfills.values().map(|b| format!("backfill {:?} {}", b.row, b.running)));
         lines.sort();
         lines
     }

@@ -75,7 +75,7 @@ impl Engine {
             }
         }
         for row in snapshot.backfills {
-            let state = crate::backfill::State { row, running: 0, open: 0, looking: false };
+            let state = crate::backfill::State { row, running: 0, looking: false };
             engine.backfills.insert((state.row.tenant, state.row.id), state);
         }
         let mut members: BTreeMap<RunId, Vec<MemberRow>> = BTreeMap::new();

@@ -20,6 +20,7 @@ mod lifecycle;
 mod monitoring;
 mod outages;
 mod quarantine;
+mod quotas;
 mod roles;
 mod secrets;
 mod site;

@@ -1,0 +1,180 @@
+//! `/quotas`: what tenants and cohorts are guaranteed, may borrow and lend, and how much of it they use. For platform
+//! administrators.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{Json, http::StatusCode};
+use dags::ids::TenantId;
+use engine::{
+    command::Command,
+    quota::figures::{AmountFigures, QuotaFigures},
+    rows::QuotaNode,
+    sharing::{Quotas, Weight},
+};
+use migrations::{policy::Action, store::tenant};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    access::Known,
+    error::Error,
+    extract::{Body, Named},
+    v1::{Items, names::Name},
+};
+
+/// Who has a quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeKind {
+    /// A group of tenants and of other cohorts. The one above all is named `root`.
+    Cohort,
+    /// A tenant.
+    Tenant,
+}
+
+impl NodeKind {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cohort => "cohort",
+            Self::Tenant => "tenant",
+        }
+    }
+}
+
+/// A quota and its use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaView {
+    /// Whose it is.
+    pub kind: NodeKind,
+    /// The cohort's or tenant's name.
+    pub name: String,
+    /// Whether somebody set it. While one quota is set, every tenant that has work has a place in the tree.
+    pub set: bool,
+    /// The cohort that it belongs to; none for `root`.
+    pub cohort: Option<String>,
+    /// Its weight among its siblings.
+    pub weight: Weight,
+    /// How much it borrows, in thousandths of all quotas of the resource of which it borrows most, divided by its weight.
+    /// None if it borrows with weight 0, or what nobody is guaranteed: then everybody else goes first.
+    pub share_per_mille: Option<u64>,
+    /// Task instances that wait in the queue, for a cohort those of all its tenants.
+    pub waiting: u64,
+    /// By executor and resource.
+    pub amounts: Vec<AmountFigures>,
+}
+
+/// A quota that is to be set. It replaces the one that is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaBody {
+    /// The cohort that it belongs to; `root` if absent.
+    #[serde(default)]
+    pub cohort: Option<String>,
+    /// Its weight among its siblings, as text such as `"0.5"`; 1 if absent.
+    #[serde(default)]
+    pub weight: Weight,
+    /// By executor and resource: `nominal`, what is guaranteed; `borrow`, the most beyond that; `lend`, the most that others
+    /// may use of it. Without `borrow` or `lend` there is no such limit.
+    #[serde(default)]
+    pub quotas: Quotas,
+}
+
+/// Names of tenants that are there, by their ids.
+async fn names(known: &Known) -> Result<BTreeMap<TenantId, String>, Error> {
+    let tenants = tenant::list(&known.state.db).await?;
+    Ok(tenants.into_iter().map(|tenant| (tenant.id, tenant.name)).collect())
+}
+
+/// Everything that the engine has, by name. A tenant that is deleted while its last tasks end has no name any more.
+async fn all(known: &Known) -> Result<Vec<QuotaView>, Error> {
+    let may = known.permit_platform(Action::Read, known.state.tenant).await?;
+    let answer = may.request(Command::ReadQuotas {}).await?;
+    let found: Vec<QuotaFigures> = serde_json::from_value(answer["quotas"].clone())
+        .map_err(|why| Error::Internal(format!("the engine's answer: {why}")))?;
+    let names = names(known).await?;
+    let mut views: Vec<QuotaView> = found
+        .into_iter()
+        .filter_map(|figures| {
+            let QuotaFigures { node, set, cohort, weight, share_per_mille, waiting, amounts } = figures;
+            let (kind, name) = match node {
+                QuotaNode::Cohort(name) => (NodeKind::Cohort, name.to_string()),
+                QuotaNode::Tenant(id) => (NodeKind::Tenant, names.get(&id)?.clone()),
+            };
+            let cohort = cohort.map(|cohort| cohort.to_string());
+            Some(QuotaView { kind, name, set, cohort, weight, share_per_mille, waiting, amounts })
+        })
+        .collect();
+    views.sort_by(|a, b| (a.kind.as_str(), &a.name).cmp(&(b.kind.as_str(), &b.name)));
+    Ok(views)
+}
+
+/// `GET /quotas`: cohorts, then tenants, by name. Empty while no quota is set.
+pub(crate) async fn list(known: Known) -> Result<Json<Items<QuotaView>>, Error> {
+    Ok(Items::all(all(&known).await?))
+}
+
+fn absent(kind: NodeKind, name: &str) -> Error {
+    Error::NotFound(format!("the {} `{name}` has no quota", kind.as_str()))
+}
+
+/// `GET /quotas/{kind}/{name}`
+pub(crate) async fn get(
+    known: Known,
+    Named((kind, name)): Named<(NodeKind, String)>,
+) -> Result<Json<QuotaView>, Error> {
+    let found = all(&known).await?.into_iter().find(|view| view.kind == kind && view.name == name);
+    found.map(Json).ok_or_else(|| absent(kind, &name))
+}
+
+/// `PUT /quotas/{kind}/{name}`
+pub(crate) async fn put(
+    known: Known,
+    Named((kind, name)): Named<(NodeKind, String)>,
+    Body(QuotaBody { cohort, weight, quotas }): Body<QuotaBody>,
+) -> Result<StatusCode, Error> {
+    let cohort: Option<Arc<str>> = cohort.map(Into::into);
+    match kind {
+        NodeKind::Cohort => {
+            let may = known.permit_platform(Action::Change, known.state.tenant).await?;
+            let name = name.into();
+            may.request(Command::SetCohort { name, parent: cohort, weight, quotas }).await?;
+        }
+        NodeKind::Tenant => {
+            let tenant = tenant_of(&known, Action::Change, &name).await?;
+            let may = known.permit_platform(Action::Change, tenant).await?;
+            may.request(Command::SetQuota { cohort, weight, quotas }).await?;
+        }
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `DELETE /quotas/{kind}/{name}`: a cohort only if nobody belongs to it.
+pub(crate) async fn delete(
+    known: Known,
+    Named((kind, name)): Named<(NodeKind, String)>,
+) -> Result<StatusCode, Error> {
+    let answer = match kind {
+        NodeKind::Cohort => {
+            let may = known.permit_platform(Action::Delete, known.state.tenant).await?;
+            may.request(Command::DeleteCohort { name: name.as_str().into() }).await?
+        }
+        NodeKind::Tenant => {
+            let tenant = tenant_of(&known, Action::Delete, &name).await?;
+            let may = known.permit_platform(Action::Delete, tenant).await?;
+            may.request(Command::DeleteQuota {}).await?
+        }
+    };
+    if answer["was_set"] == false {
+        return Err(absent(kind, &name));
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The tenant of that name, for who may know of it.
+async fn tenant_of(known: &Known, action: Action, name: &str) -> Result<TenantId, Error> {
+    known.platform(action).await?;
+    let absent = || Error::NotFound(format!("the tenant `{name}` was not found"));
+    let name = Name::try_from(name.to_owned()).map_err(|_| absent())?;
+    let found = tenant::by_name(&known.state.db, name.as_str()).await?;
+    found.map(|tenant| tenant.id).ok_or_else(absent)
+}
