@@ -8,6 +8,8 @@
 
 #[path = "../../scheduler/engine/tests/simulator/api.rs"]
 mod api;
+#[path = "../../scheduler/engine/tests/simulator/carry.rs"]
+mod carry;
 #[path = "../../scheduler/engine/tests/simulator/executor.rs"]
 mod executor;
 #[path = "../../scheduler/engine/tests/simulator/facts.rs"]
@@ -18,6 +20,8 @@ mod graphs;
 mod luck;
 #[path = "../../scheduler/engine/tests/support/dag.rs"]
 mod models;
+#[path = "../../scheduler/engine/tests/simulator/owner.rs"]
+mod owner;
 #[path = "../../scheduler/engine/tests/simulator/rng.rs"]
 mod rng;
 #[path = "contract/support.rs"]

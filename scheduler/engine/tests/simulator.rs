@@ -9,6 +9,8 @@
 
 #[path = "simulator/api.rs"]
 mod api;
+#[path = "simulator/carry.rs"]
+mod carry;
 #[path = "simulator/executor.rs"]
 mod executor;
 #[path = "simulator/facts.rs"]
@@ -19,6 +21,8 @@ mod graphs;
 mod luck;
 #[path = "support/dag.rs"]
 mod models;
+#[path = "simulator/owner.rs"]
+mod owner;
 #[path = "simulator/rng.rs"]
 mod rng;
 #[path = "simulator/tape.rs"]
