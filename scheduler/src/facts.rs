@@ -8,19 +8,26 @@ use std::{
 };
 
 use dags::{
-    ids::{AttemptId, DagId, DagVersion, RunId, RunName, TaskId, TenantId, WorkerId},
+    ids::{AttemptId, DagId, DagVersion, DispatchId, RunId, RunName, TaskId, TenantId, WorkerId},
     model::Dag,
     time::Timestamp,
 };
 use engine::{
-    dispatch::ResultRef,
+    dispatch::{ResultRef, Withdrawal, Withdrawn},
     fleet::WorkerSpec,
     journal::{Commit, Inbox, Journal, Load, Loaded, Position},
     memory::MemoryJournal,
     rows::{Batch, InputResponse, RunRow, Snapshot, TaskRow},
     state::RunState,
 };
-use migrations::{Db, TenantScope, seal::Sealer, store};
+use migrations::{
+    Db, TenantScope,
+    seal::Sealer,
+    store::{
+        self,
+        attempt_claim::{self, Wanted},
+    },
+};
 use plugins::context::Connection;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -145,6 +152,12 @@ pub trait Facts: Clone + Send + Sync + 'static {
         &self,
         workers: &BTreeSet<WorkerId>,
     ) -> impl Future<Output = Result<BTreeSet<WorkerId>, Error>> + Send;
+
+    /// Sees to it that nobody starts these dispatches any more, and says which had been claimed before.
+    fn withdraw(
+        &self,
+        withdrawals: &[Withdrawal],
+    ) -> impl Future<Output = Result<Vec<(DispatchId, Withdrawn)>, Error>> + Send;
 }
 
 /// Facts from the database.
@@ -353,6 +366,24 @@ impl Facts for DbFacts {
     async fn absent(&self, workers: &BTreeSet<WorkerId>) -> Result<BTreeSet<WorkerId>, Error> {
         store::worker::absent(&self.db, workers).await.map_err(Error::new("look for workers"))
     }
+
+    async fn withdraw(&self, withdrawals: &[Withdrawal]) -> Result<Vec<(DispatchId, Withdrawn)>, Error> {
+        let wanted: Vec<Wanted> = withdrawals
+            .iter()
+            .map(|withdrawal| Wanted {
+                dispatch: withdrawal.id,
+                member: attempt_claim::SPEAKER,
+                tenant: withdrawal.tenant,
+                run: withdrawal.run,
+                task: withdrawal.task_id.clone(),
+                map_index: withdrawal.map_index,
+                try_number: withdrawal.try_number,
+            })
+            .collect();
+        let outcomes = attempt_claim::withdraw(&self.db, &wanted).await;
+        let outcomes = outcomes.map_err(Error::new("withdraw dispatches of lost workers"))?;
+        Ok(withdrawals.iter().map(|withdrawal| withdrawal.id).zip(outcomes).collect())
+    }
 }
 
 /// A connection, opened.
@@ -538,5 +569,10 @@ impl Facts for MemoryFacts {
 
     async fn absent(&self, _workers: &BTreeSet<WorkerId>) -> Result<BTreeSet<WorkerId>, Error> {
         Ok(BTreeSet::new())
+    }
+
+    async fn withdraw(&self, withdrawals: &[Withdrawal]) -> Result<Vec<(DispatchId, Withdrawn)>, Error> {
+        // Nobody claims anything here.
+        Ok(withdrawals.iter().map(|withdrawal| (withdrawal.id, Withdrawn::Unclaimed)).collect())
     }
 }

@@ -38,14 +38,19 @@ fn on_socket(socket: &Path, path: &str) -> (u16, String) {
     answer(UnixStream::connect(socket).unwrap(), path, "")
 }
 
-fn on_port(address: &str, path: &str, headers: &str) -> (u16, String) {
+pub(crate) fn on_port(address: &str, path: &str, headers: &str) -> (u16, String) {
     answer(TcpStream::connect(address).unwrap(), path, headers)
 }
 
 /// The address of a process's monitoring port, as it says in its log.
 async fn port(site: &Site, service: &Service) -> String {
+    port_in(site, || service.log()).await
+}
+
+/// The same, for a process with that log.
+pub(crate) async fn port_in(site: &Site, log: impl Fn() -> String) -> String {
     site.until(SOON, "a process says where its monitoring port is", async || {
-        let log = service.log();
+        let log = log();
         let line = log.lines().find(|line| line.contains("how this process is: /livez"));
         let line: Value = serde_json::from_str(line.ok_or_else(|| log.clone())?).map_err(|_| log.clone())?;
         Ok(line["fields"]["address"].as_str().unwrap().to_owned())
