@@ -14,6 +14,8 @@ mod carry;
 mod executor;
 #[path = "../../scheduler/engine/tests/simulator/facts.rs"]
 mod facts;
+#[path = "../../scheduler/engine/tests/simulator/fleet.rs"]
+mod fleet;
 #[path = "../../scheduler/engine/tests/simulator/graphs.rs"]
 mod graphs;
 #[path = "../../scheduler/engine/tests/simulator/luck.rs"]
@@ -34,6 +36,8 @@ mod rng;
 mod support;
 #[path = "../../scheduler/engine/tests/simulator/tape.rs"]
 mod tape;
+#[path = "../../scheduler/engine/tests/simulator/worker.rs"]
+mod worker;
 #[path = "../../scheduler/engine/tests/simulator/world.rs"]
 #[expect(dead_code, reason = "the simulator uses all of it")]
 mod world;

@@ -15,6 +15,8 @@ mod carry;
 mod executor;
 #[path = "simulator/facts.rs"]
 mod facts;
+#[path = "simulator/fleet.rs"]
+mod fleet;
 #[path = "simulator/graphs.rs"]
 mod graphs;
 #[path = "simulator/luck.rs"]
@@ -27,6 +29,8 @@ mod owner;
 mod rng;
 #[path = "simulator/tape.rs"]
 mod tape;
+#[path = "simulator/worker.rs"]
+mod worker;
 #[path = "simulator/world.rs"]
 mod world;
 

@@ -101,6 +101,9 @@ impl World {
     // --- faults ---
 
     pub(crate) fn fault(&mut self) -> Outcomes {
+        if self.fleet.is_some() && self.rng.mill(600) {
+            return self.fleet_fault();
+        }
         let executor = self.rng.below(self.executors.len() as u64) as usize;
         match self.rng.below(9) {
             0 => {

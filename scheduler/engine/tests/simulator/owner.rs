@@ -12,12 +12,14 @@ use dags::{
 use engine::{
     Engine,
     driver::{Action, Driver, Input, Stop},
+    fleet::WorkerNews,
     journal::Commit,
     rows::Batch,
 };
 
 use crate::{
     facts::Facts,
+    fleet::{FleetEvent, Link},
     tape::Step,
     world::{Event, Outcomes, World},
 };
@@ -31,6 +33,7 @@ pub(crate) struct Owner {
     /// Hand-overs that no executor has acknowledged: when they were let out.
     pub(crate) undelivered: BTreeMap<DispatchId, (ExecutorName, Timestamp)>,
     pub(crate) next_tick: Option<i64>,
+    pub(crate) link: Link,
 }
 
 impl World {
@@ -44,10 +47,14 @@ impl World {
         let id = self.next_owner;
         self.note(|| format!("#{id} takes the shard over"));
         let epoch = self.epoch;
-        self.owners.push(Owner { id, driver, epoch, undelivered: BTreeMap::new(), next_tick: None });
+        let (undelivered, link) = (BTreeMap::new(), Link::default());
+        self.owners.push(Owner { id, driver, epoch, undelivered, next_tick: None, link });
         self.current = Some(id);
         self.facts.new_owner();
         self.feed(id, Input::Tick)?;
+        if self.current == Some(id) {
+            self.introduce_fleet(id)?;
+        }
         for executor in 0..self.executors.len() {
             if self.current != Some(id) {
                 return Ok(());
@@ -85,12 +92,25 @@ impl World {
         let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) else { return Ok(()) };
         let (transitions, stale) = (known.driver.engine().transitions(), known.driver.counts().stale);
         let actions = known.driver.next(now, input);
+        if self.routine && actions.is_empty() {
+            self.plan_tick(owner);
+            return Ok(());
+        }
         let engine = known.driver.engine();
         engine.check().map_err(|why| format!("#{owner}: {why}"))?;
         self.tally.count("transitions", engine.transitions() - transitions);
         self.tally.count("stale reports", known.driver.counts().stale - stale);
         if self.current == Some(owner) {
             self.facts.usage(engine)?;
+            if let Some(fleet) = &self.fleet {
+                let full = engine
+                    .workers(&fleet.name)
+                    .into_iter()
+                    .find(|(_, used, slots)| used > slots && *slots > 0);
+                if let Some((worker, used, slots)) = full {
+                    return Err(format!("{used} of {slots} slots of {worker} are taken"));
+                }
+            }
             for executor in &self.executors {
                 for job in executor.jobs.values().filter(|job| job.is_live() && !job.late) {
                     let id = job.dispatch.id;
@@ -151,6 +171,7 @@ impl World {
             }
             Action::Dispatch(dispatches) => {
                 self.tally.count("dispatches", dispatches.len() as u64);
+                let mut orders = Vec::new();
                 for dispatch in dispatches {
                     Facts::dispatched(&dispatch, &self.store)?;
                     let known = self.sent.entry(dispatch.id).or_insert_with(|| dispatch.clone());
@@ -158,6 +179,10 @@ impl World {
                         return Err(format!(
                             "the same dispatch with other content: {known:?} and {dispatch:?}"
                         ));
+                    }
+                    if self.is_fleet(&dispatch.executor) {
+                        orders.push(dispatch);
+                        continue;
                     }
                     let now = self.owner(owner).map_or(Timestamp::MIN, |known| known.driver.engine().now());
                     if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
@@ -175,10 +200,15 @@ impl World {
                         );
                     }
                 }
+                self.order_starts(owner, orders)?;
             }
             Action::Kill(kills) => {
                 self.tally.count("kills", kills.len() as u64);
                 for kill in kills {
+                    if self.is_fleet(&kill.executor) {
+                        self.order_kill(owner, &kill);
+                        continue;
+                    }
                     if !self.rng.mill(self.weather.network) {
                         let delay = self.latency();
                         self.after(delay, Event::Kill { kill });
@@ -194,13 +224,24 @@ impl World {
             Action::Confirm(receipts) => {
                 for receipt in receipts {
                     Facts::confirmed(&receipt, &self.sent, &self.store)?;
+                    let dispatch = self.sent.get(&receipt.dispatch);
+                    if dispatch.is_some_and(|dispatch| self.is_fleet(&dispatch.executor)) {
+                        if receipt.ended {
+                            self.order_confirm(owner, &receipt);
+                        }
+                        continue;
+                    }
                     if !self.rng.mill(self.weather.network) {
                         let delay = self.latency();
                         self.after(delay, Event::Confirm { receipt });
                     }
                 }
             }
-            Action::Gone(workers) => self.tally.count("workers gone", workers.len() as u64),
+            Action::Gone(workers) => self.forget_workers(owner, &workers),
+            Action::Withdraw(withdrawals) => {
+                let delay = self.latency();
+                self.after(delay, Event::Fleet(FleetEvent::Withdraw { owner, withdrawals }));
+            }
             Action::Alert(alerts) => self.tally.count("alerts", alerts.len() as u64),
             Action::Fault(faults) => return Err(format!("#{owner} faults: {faults:?}")),
             Action::Answered(ids) => {
@@ -317,6 +358,9 @@ impl World {
         let mut again = Engine::restore(self.config.clone(), self.store.read())
             .map_err(|why| format!("restore: {why}"))?;
         again.advance(running.now());
+        if let Some(fleet) = &self.fleet {
+            again.worker_news(&fleet.name, WorkerNews::Deaf);
+        }
         for (name, slots) in running.executor_slots() {
             again.set_executor(&name, slots);
         }

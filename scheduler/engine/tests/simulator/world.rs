@@ -19,6 +19,7 @@ use engine::{
 use crate::{
     executor::{Claims, Executor},
     facts::Facts,
+    fleet::{FLEET, Fleet, FleetEvent},
     graphs::{EXECUTORS, Shape},
     owner::Owner,
     rng::Rng,
@@ -27,7 +28,9 @@ use crate::{
 
 /// When histories begin.
 pub(crate) const EPOCH: Timestamp = Timestamp(1_767_225_600_000_000);
-/// Events that a history may need to come to rest.
+/// Of a thousand histories so many have workers.
+const FLEETS: u32 = 150;
+/// Events that a history may need to come to rest, heartbeats left out.
 const CALM_EVENTS: u64 = 20_000;
 
 pub(crate) type Outcomes = Result<(), String>;
@@ -103,6 +106,7 @@ pub(crate) enum Event {
         executor: usize,
     },
     Begin,
+    Fleet(FleetEvent),
 }
 
 /// How eventful histories were.
@@ -147,6 +151,18 @@ impl Tally {
             "loads",
             "gangs",
             "gang broken",
+            "workers joined",
+            "workers gone",
+            "workers died",
+            "workers cut off",
+            "workers drained",
+            "workers revoked",
+            "supervisors died",
+            "broker down",
+            "message lost",
+            "withdrawn",
+            "claimed before",
+            "gangs on workers",
         ] {
             assert!(self.0.get(what).is_some_and(|n| *n > 100), "hardly any `{what}`: {:#?}", self.0);
         }
@@ -175,6 +191,8 @@ pub(crate) struct World {
     /// What the service's clock is ahead of it.
     pub(crate) skew: i64,
     pub(crate) order: u64,
+    /// Whether what happens at present happens all the time.
+    pub(crate) routine: bool,
     pub(crate) events: BTreeMap<(i64, u64), Event>,
     pub(crate) store: MemoryJournal,
     pub(crate) epoch: i64,
@@ -182,6 +200,8 @@ pub(crate) struct World {
     pub(crate) current: Option<u64>,
     pub(crate) next_owner: u64,
     pub(crate) executors: Vec<Executor>,
+    /// An executor with workers, in some histories.
+    pub(crate) fleet: Option<Fleet>,
     pub(crate) claims: Claims,
     pub(crate) sent: BTreeMap<DispatchId, Dispatch>,
     pub(crate) serial: u64,
@@ -209,7 +229,13 @@ impl World {
     pub(crate) fn new(seed: u64, disturbed: u64, timeline: bool) -> Self {
         let mut rng = Rng::new(seed);
         let simple = rng.mill(300);
-        let shape = Shape { tasks: *rng.pick(&[3, 6, 6, 12, 40]), rich: !simple, schedules: rng.mill(600) };
+        let fleet = rng.mill(FLEETS).then(Fleet::new);
+        let shape = Shape {
+            tasks: *rng.pick(&[3, 6, 6, 12, 40]),
+            rich: !simple,
+            schedules: rng.mill(600),
+            fleet: fleet.is_some(),
+        };
         let weather = match rng.below(4) {
             0 => Weather { faults: 0, crash: 0, network: 0, store: 0 },
             1 => Weather { network: 30, store: 30, crash: 3, faults: 200 },
@@ -232,7 +258,7 @@ impl World {
             queued_max: *rng.pick(&[Span::seconds(20), Span::seconds(600)]),
             // Executors that go come back within a minute.
             executor_missing: Span::seconds(120),
-            ..Config::new(ExecutorName::parse(EXECUTORS[0]).unwrap())
+            ..Config::new(ExecutorName::parse(if fleet.is_some() { FLEET } else { EXECUTORS[0] }).unwrap())
         };
         let tenants = (0..rng.within(1, 2)).map(|n| TenantId(uuid(n as u128 + 7))).collect();
         let mut store = MemoryJournal::default();
@@ -242,6 +268,7 @@ impl World {
             clock: EPOCH.0,
             skew: 0,
             order: 0,
+            routine: false,
             events: BTreeMap::new(),
             store,
             epoch: 0,
@@ -249,6 +276,7 @@ impl World {
             current: None,
             next_owner: 0,
             executors,
+            fleet,
             claims: Claims::new(),
             sent: BTreeMap::new(),
             serial: 0,
@@ -302,26 +330,34 @@ impl World {
             self.activate(tenant);
         }
         self.begin()?;
+        if self.fleet.is_some() {
+            for _ in 0..self.rng.within(1, 3) {
+                let slots = self.rng.within(1, 8) as u32;
+                self.after(1, Event::Fleet(FleetEvent::Join { slots }));
+            }
+            self.after(1, Event::Fleet(FleetEvent::Look));
+        }
         self.after(1_000, Event::Request);
         for executor in 0..self.executors.len() {
             self.after(3_000_000, Event::AskHoldings { executor });
         }
         self.after(500_000, Event::Fault);
-        for _ in 0..self.disturbed {
-            if !self.one()? {
-                break;
-            }
+        let mut left = self.disturbed;
+        while left > 0 {
+            let Some(counts) = self.one()? else { break };
+            left -= u64::from(counts);
         }
         self.come_to_rest()
     }
 
-    /// The next event, if there is one.
-    fn one(&mut self) -> Result<bool, String> {
-        let Some(((at, _), event)) = self.events.pop_first() else { return Ok(false) };
+    /// The next event, if there is one; whether it is more than what happens all the time.
+    fn one(&mut self) -> Result<Option<bool>, String> {
+        let Some(((at, _), event)) = self.events.pop_first() else { return Ok(None) };
         self.clock = self.clock.max(at);
         self.tally.count("events", 1);
+        self.routine = matches!(&event, Event::Fleet(event) if event.is_routine());
         self.happen(event)?;
-        Ok(true)
+        Ok(Some(!self.routine))
     }
 
     fn come_to_rest(&mut self) -> Outcomes {
@@ -335,19 +371,20 @@ impl World {
             self.executors[executor].slots = 8;
             self.happen(Event::Up { executor })?;
         }
+        self.calm_fleet()?;
         for tenant in self.tenants.clone() {
             self.calm_requests(tenant);
         }
         self.after(1, Event::Poll);
         let mut left = CALM_EVENTS;
-        while !self.at_rest() {
+        while self.routine || !self.at_rest() {
             if left == 0 {
                 return Err(format!("it doesn't come to rest:\n{}", self.open_ends()));
             }
-            left -= 1;
-            if !self.one()? {
+            let Some(counts) = self.one()? else {
                 return Err(format!("nothing happens any more:\n{}", self.open_ends()));
-            }
+            };
+            left -= u64::from(counts);
         }
         self.restored_is_equal()?;
         Facts::at_rest(&self.store)
@@ -356,8 +393,10 @@ impl World {
     fn open_ends(&self) -> String {
         let requests: Vec<String> = self.store.waiting.values().map(|row| format!("{row:?}")).collect();
         let Some(engine) = self.engine() else { return "no owner".to_owned() };
-        let held: Vec<String> =
+        let mut held: Vec<String> =
             self.executors.iter().map(|e| format!("{}: {:?}", e.name, e.jobs.keys())).collect();
+        let workers = self.fleet.iter().flat_map(|fleet| &fleet.workers);
+        held.extend(workers.map(|(id, worker)| format!("{id}: {worker:?}")));
         let mut open = engine.open_ends();
         open.truncate(40);
         format!("{}\n{}\n{}", open.join("\n"), requests.join("\n"), held.join("\n"))
@@ -372,6 +411,7 @@ impl World {
         let Some(engine) = self.engine() else { return false };
         self.store.waiting.is_empty()
             && self.executors.iter().all(|executor| executor.jobs.is_empty())
+            && self.fleet.iter().flat_map(|fleet| fleet.workers.values()).all(|worker| worker.held.is_empty())
             && self.settled()
             && engine.is_quiet()
             && engine.all_ended_or_blocked()
@@ -383,7 +423,7 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) -> Outcomes {
-        if !matches!(event, Event::Tick { .. } | Event::Send { .. }) {
+        if !self.routine && !matches!(event, Event::Tick { .. } | Event::Send { .. }) {
             self.note(|| match &event {
                 Event::Commit { owner, batch } => format!("#{owner} commit {} arrives", batch.number),
                 Event::Deliver { owner, dispatch, member } => {
@@ -478,6 +518,7 @@ impl World {
                     self.begin()?;
                 }
             }
+            Event::Fleet(event) => self.fleet_event(event)?,
         }
         Ok(())
     }
