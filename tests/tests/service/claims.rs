@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use engine::state::{RunState, TaskState};
-use migrations::store;
 use tests::proxy::{Flow, Proxy};
 
 use crate::{
@@ -52,19 +51,15 @@ impl Ordered {
         let (address, vhost) = rest.split_once('/').unwrap();
         let (api, broker) = (through(&fleet.listen).await, through(address).await);
         let url = format!("{before}@127.0.0.1:{}/{vhost}", broker.port());
-        let more = ["--log-format", "json", "--set", "monitoring.listen=127.0.0.1:0"];
+        let more = ["--set", "log.format=json", "--set", "monitoring.listen=127.0.0.1:0"];
         let worker = start_worker(site, "worker1", &format!("127.0.0.1:{}", api.port()), &url, &more);
         let log = worker.log.clone();
         let read = || std::fs::read_to_string(&log).unwrap_or_default();
         let monitoring = monitoring::port_in(site, read).await;
-        site.until(SOON, "the worker is registered", async || {
-            let there = store::worker::list(&site.db, false, 10).await.unwrap();
-            if there.is_empty() { Err(read()) } else { Ok(()) }
-        })
-        .await;
-        api.set(Flow::Stalled);
-        site.trigger("d", "r1").await;
         let ordered = Self { fleet, service: Some(service), _worker: worker, api, broker, monitoring };
+        ordered.shows("updraft_broker_connected 1").await;
+        ordered.api.set(Flow::Stalled);
+        ordered.site().trigger("d", "r1").await;
         ordered.holds("taken", 1).await;
         ordered
     }
@@ -83,9 +78,13 @@ impl Ordered {
 
     /// Waits until the worker holds so many dispatches that are so far.
     async fn holds(&self, stage: &str, n: u32) {
-        let line = format!("updraft_worker_held{{stage=\"{stage}\"}} {n}");
+        self.shows(&format!("updraft_worker_held{{stage=\"{stage}\"}} {n}")).await;
+    }
+
+    /// Waits until the worker's metrics have this line.
+    async fn shows(&self, line: &str) {
         self.site()
-            .until(SOON, &line, async || {
+            .until(SOON, line, async || {
                 let (_, text) = monitoring::on_port(&self.monitoring, "/metrics", "");
                 if text.lines().any(|shown| shown == line) { Ok(()) } else { Err(text) }
             })
@@ -115,7 +114,7 @@ impl Ordered {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_lost_worker_had_claimed_is_a_lost_try() {
     let ordered = Ordered::new().await;
     // Its report that the task started reaches nobody.
@@ -128,7 +127,7 @@ async fn what_a_lost_worker_had_claimed_is_a_lost_try() {
     assert_eq!(ordered.site().lines(), ["try 1", "try 2"], "no try ran twice");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_lost_worker_had_not_claimed_goes_elsewhere_in_the_same_try_and_is_refused_to_it() {
     let ordered = Ordered::new().await;
     ordered.broker.set(Flow::Cut);

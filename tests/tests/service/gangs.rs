@@ -127,7 +127,7 @@ async fn a_member_that_fails_ends_its_gang_on_a_worker() {
     assert_eq!(outcomes, [Outcome::Killed, Outcome::Failed, Outcome::Killed]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gang_whose_service_is_killed_during_the_hand_over_starts_once() {
     let mut ordered = Ordered::with(|site| dag("workers", 3, &waiting(site))).await;
     // The worker has its order, and waits for the answer whether it may start it.
