@@ -157,8 +157,8 @@ impl World {
             }
             7 => {
                 // The host of one member dies.
-                let gangs = self.executors[executor].jobs.values_mut().filter(|job| job.members.len() > 1);
-                if let Some(job) = gangs.into_iter().next() {
+                let jobs = self.executors.iter_mut().flat_map(|executor| executor.jobs.values_mut());
+                if let Some(job) = jobs.into_iter().find(|job| job.members.len() > 1) {
                     job.members.pop_last();
                     self.tally.count("gang broken", 1);
                 }

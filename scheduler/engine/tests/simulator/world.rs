@@ -29,7 +29,7 @@ use crate::{
 /// When histories begin.
 pub(crate) const EPOCH: Timestamp = Timestamp(1_767_225_600_000_000);
 /// Of a thousand histories so many have workers.
-const FLEETS: u32 = 150;
+const FLEETS: u32 = 120;
 /// Events that a history may need to come to rest, heartbeats left out.
 const CALM_EVENTS: u64 = 20_000;
 
