@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use dags::ids::DispatchId;
-use engine::dispatch::{Dispatch, Outcome};
+use engine::dispatch::{Dispatch, Kill, Outcome};
 
 use crate::{
-    executor::{Job, Member, end, ended, random_end, started},
+    executor::{Executor, Job, Member, end, ended, random_end, started},
     facts::Facts,
     world::{Event, Outcomes, World},
 };
@@ -36,22 +36,48 @@ impl World {
         if self.owner(owner).is_none() && self.rng.mill(300) {
             return Ok(());
         }
-        if !self.executors[executor].up {
+        let Executor { up, life, .. } = self.executors[executor];
+        let called_off = self.owner(owner).and_then(|known| known.called_off.get(&id)).copied();
+        if called_off.is_some_and(|then| !up || then != life) {
+            self.note(|| format!("{id}-{member} was killed on its way"));
+            self.delivered(owner, id);
+            return Ok(());
+        }
+        if !up {
             // The shell tries again until it gets through; its successor will if it dies.
             if self.owner(owner).is_some() {
                 self.executors[executor].waiting.push((owner, dispatch, member));
             }
             return Ok(());
         }
-        if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
-            if member + 1 < dispatch.members {
+        if called_off.is_none() && member + 1 < dispatch.members {
+            if self.owner(owner).is_some() {
                 let (delay, dispatch) = (self.latency(), Box::new(dispatch.clone()));
                 self.after(delay, Event::Deliver { owner, dispatch, member: member + 1 });
-            } else {
-                known.undelivered.remove(&id);
             }
+        } else {
+            self.delivered(owner, id);
         }
         self.take_member(owner, executor, dispatch, member)
+    }
+
+    /// The shell's part of a hand-over is over.
+    fn delivered(&mut self, owner: u64, id: DispatchId) {
+        if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
+            known.undelivered.remove(&id);
+            known.called_off.remove(&id);
+        }
+    }
+
+    /// A kill: a hand-over of it that is still under way isn't tried again.
+    pub(crate) fn call_off(&mut self, owner: u64, kill: &Kill) {
+        let life = self.executors.iter().find(|known| known.name == kill.executor).map(|known| known.life);
+        let known = self.owners.iter_mut().find(|known| known.id == owner);
+        if let (Some(life), Some(known)) = (life, known)
+            && known.undelivered.contains_key(&kill.id)
+        {
+            known.called_off.entry(kill.id).or_insert(life);
+        }
     }
 
     pub(crate) fn take_member(

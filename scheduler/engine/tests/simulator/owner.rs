@@ -32,6 +32,8 @@ pub(crate) struct Owner {
     pub(crate) epoch: i64,
     /// Hand-overs that no executor has acknowledged: when they were let out.
     pub(crate) undelivered: BTreeMap<DispatchId, (ExecutorName, Timestamp)>,
+    /// Those that were killed on their way, with the executor's life then: they go no further than to that.
+    pub(crate) called_off: BTreeMap<DispatchId, u64>,
     pub(crate) next_tick: Option<i64>,
     pub(crate) link: Link,
 }
@@ -47,8 +49,15 @@ impl World {
         let id = self.next_owner;
         self.note(|| format!("#{id} takes the shard over"));
         let epoch = self.epoch;
-        let (undelivered, link) = (BTreeMap::new(), Link::default());
-        self.owners.push(Owner { id, driver, epoch, undelivered, next_tick: None, link });
+        self.owners.push(Owner {
+            id,
+            driver,
+            epoch,
+            undelivered: BTreeMap::new(),
+            called_off: BTreeMap::new(),
+            next_tick: None,
+            link: Link::default(),
+        });
         self.current = Some(id);
         self.facts.new_owner();
         self.feed(id, Input::Tick)?;
@@ -209,6 +218,7 @@ impl World {
                         self.order_kill(owner, &kill);
                         continue;
                     }
+                    self.call_off(owner, &kill);
                     if !self.rng.mill(self.weather.network) {
                         let delay = self.latency();
                         self.after(delay, Event::Kill { kill });
