@@ -14,7 +14,7 @@ use std::{path::Path, pin::Pin};
 use engine::dispatch::Report;
 use tokio::sync::mpsc;
 
-use crate::Executor;
+use crate::{Executor, Work};
 
 pub use bench::{Bench, work};
 
@@ -38,6 +38,21 @@ pub trait Harness: Send + Sync + Sized + 'static {
 
     /// An empty folder that attempts can read and write; bundles and rendezvous files of the case go there.
     fn folder(&self) -> &Path;
+
+    /// Work that runs a command in that folder, as a new dispatch each time.
+    fn work(&self, command: &str) -> Work {
+        work(self.folder().to_owned(), command)
+    }
+
+    /// The files that the work needs aren't to be had.
+    fn without_its_files(&self, work: &mut Work) {
+        work.context.bundle_dir = self.folder().join("no-such-folder");
+    }
+
+    /// Whether the log of what is confirmed is gone; else somebody else keeps it.
+    fn forgets_logs(&self) -> bool {
+        true
+    }
 
     /// The most that one attempt's log may have, in bytes.
     fn log_bytes_max(&self) -> u64;

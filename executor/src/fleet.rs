@@ -294,6 +294,8 @@ impl Executor for FleetExecutor {
     }
 
     async fn confirm(&self, dispatch: DispatchId, member: u32) -> Result<(), Error> {
+        // At once, so that a repeat that comes behind this is refused.
+        lock(&self.shared).remember(dispatch);
         self.send(Command::Confirm { dispatch, member }).await
     }
 

@@ -8,16 +8,22 @@
 
 #[path = "../../scheduler/engine/tests/simulator/api.rs"]
 mod api;
+#[path = "../../scheduler/engine/tests/simulator/carry.rs"]
+mod carry;
 #[path = "../../scheduler/engine/tests/simulator/executor.rs"]
 mod executor;
 #[path = "../../scheduler/engine/tests/simulator/facts.rs"]
 mod facts;
+#[path = "../../scheduler/engine/tests/simulator/fleet.rs"]
+mod fleet;
 #[path = "../../scheduler/engine/tests/simulator/graphs.rs"]
 mod graphs;
 #[path = "../../scheduler/engine/tests/simulator/luck.rs"]
 mod luck;
 #[path = "../../scheduler/engine/tests/support/dag.rs"]
 mod models;
+#[path = "../../scheduler/engine/tests/simulator/owner.rs"]
+mod owner;
 #[path = "../../scheduler/engine/tests/simulator/rng.rs"]
 mod rng;
 #[path = "contract/support.rs"]
@@ -30,6 +36,8 @@ mod rng;
 mod support;
 #[path = "../../scheduler/engine/tests/simulator/tape.rs"]
 mod tape;
+#[path = "../../scheduler/engine/tests/simulator/worker.rs"]
+mod worker;
 #[path = "../../scheduler/engine/tests/simulator/world.rs"]
 #[expect(dead_code, reason = "the simulator uses all of it")]
 mod world;

@@ -270,10 +270,29 @@ fn identity(ctx: &AttemptContext, dirs: &Dirs) -> BTreeMap<String, String> {
         env.insert("AIRFLOW_CTX_LOGICAL_DATE".to_owned(), date.airflow());
     }
     if ctx.members > 1 {
-        env.insert("RANK".to_owned(), ctx.member.to_string());
-        env.insert("WORLD_SIZE".to_owned(), ctx.members.to_string());
+        env.extend(rendezvous(ctx).map(|(name, value)| (name.to_owned(), value)));
     }
     env
+}
+
+/// Ports below those that systems give to clients by themselves.
+const RENDEZVOUS_PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// How the members of a gang find each other, in the words of PyTorch. All of them run on one machine.
+fn rendezvous(ctx: &AttemptContext) -> [(&'static str, String); 6] {
+    let (rank, size) = (ctx.member.to_string(), ctx.members.to_string());
+    // The same for all members of a dispatch, and another one for those beside it. Nobody keeps it free for them.
+    let ports = u128::from(RENDEZVOUS_PORTS.end - RENDEZVOUS_PORTS.start);
+    let offset = (ctx.dispatch.attempt.0.as_u128() ^ u128::from(ctx.dispatch.n)) % ports;
+    let port = u128::from(RENDEZVOUS_PORTS.start) + offset;
+    [
+        ("RANK", rank.clone()),
+        ("WORLD_SIZE", size.clone()),
+        ("LOCAL_RANK", rank),
+        ("LOCAL_WORLD_SIZE", size),
+        ("MASTER_ADDR", "127.0.0.1".to_owned()),
+        ("MASTER_PORT", port.to_string()),
+    ]
 }
 
 /// Runs asynchronous work to its end, in a runtime that lives as long.

@@ -17,7 +17,7 @@ use migrations::{
     Db, TenantScope,
     store::{
         self,
-        attempt_claim::{self, Claim, Place},
+        attempt_claim::{self, Claim, Place, SPEAKER},
     },
 };
 use plugins::{context::AttemptContext, policy::Policy, token::Keys};
@@ -32,8 +32,6 @@ use crate::{
 
 /// Contexts that are built at once for one worker.
 const CONTEXTS_AT_ONCE: usize = 8;
-/// All members of a gang go to one worker, which claims the dispatch by this one.
-const SPEAKER: u32 = 0;
 /// Bundles that are packed at once.
 const PACKED_AT_ONCE: usize = 2;
 /// Results that a dispatch may store for each of its members: an attempt has one, and may send it again after it was changed.

@@ -7,17 +7,25 @@ use std::{
 };
 
 use dags::{
-    ids::{AttemptId, DagId, DagVersion, RunId, RunName, TaskId, TenantId, WorkerId},
+    ids::{AttemptId, DagId, DagVersion, DispatchId, RunId, RunName, TaskId, TenantId, WorkerId},
     model::Dag,
     time::Timestamp,
 };
 use engine::{
-    dispatch::ResultRef,
+    dispatch::{ResultRef, Withdrawal, Withdrawn},
     fleet::WorkerSpec,
     rows::{AssetEventRow, InputResponse, RunRow, TaskRow},
     state::RunState,
 };
-use migrations::{Db, TenantScope, policy::Visible, seal::Sealer, store};
+use migrations::{
+    Db, TenantScope,
+    policy::Visible,
+    seal::Sealer,
+    store::{
+        self,
+        attempt_claim::{self, Wanted},
+    },
+};
 use plugins::context::{ASSET_EVENTS_MAX, AssetEvent, Connection};
 use serde_json::Value;
 
@@ -162,6 +170,12 @@ pub trait Facts: Clone + Send + Sync + 'static {
         &self,
         workers: &BTreeSet<WorkerId>,
     ) -> impl Future<Output = Result<BTreeSet<WorkerId>, Error>> + Send;
+
+    /// Sees to it that nobody starts these dispatches any more, and says which had been claimed before.
+    fn withdraw(
+        &self,
+        withdrawals: &[Withdrawal],
+    ) -> impl Future<Output = Result<Vec<(DispatchId, Withdrawn)>, Error>> + Send;
 }
 
 /// Events as templates see them, by asset.
@@ -420,6 +434,24 @@ impl Facts for DbFacts {
 
     async fn absent(&self, workers: &BTreeSet<WorkerId>) -> Result<BTreeSet<WorkerId>, Error> {
         store::worker::absent(&self.db, workers).await.map_err(Error::new("look for workers"))
+    }
+
+    async fn withdraw(&self, withdrawals: &[Withdrawal]) -> Result<Vec<(DispatchId, Withdrawn)>, Error> {
+        let wanted: Vec<Wanted> = withdrawals
+            .iter()
+            .map(|withdrawal| Wanted {
+                dispatch: withdrawal.id,
+                member: attempt_claim::SPEAKER,
+                tenant: withdrawal.tenant,
+                run: withdrawal.run,
+                task: withdrawal.task_id.clone(),
+                map_index: withdrawal.map_index,
+                try_number: withdrawal.try_number,
+            })
+            .collect();
+        let outcomes = attempt_claim::withdraw(&self.db, &wanted).await;
+        let outcomes = outcomes.map_err(Error::new("withdraw dispatches of lost workers"))?;
+        Ok(withdrawals.iter().map(|withdrawal| withdrawal.id).zip(outcomes).collect())
     }
 }
 

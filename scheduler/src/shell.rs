@@ -442,6 +442,7 @@ impl<F: Facts> Shell<F> {
                     });
                 }
             }
+            Action::Withdraw(withdrawals) => self.withdraw(withdrawals),
             Action::Confirm(receipts) => self.confirm(&receipts),
             Action::Gone(workers) => self.gone(&workers),
             Action::Alert(_) => self.alerted.notify_one(),

@@ -44,7 +44,7 @@ pub(crate) enum Suite {
     Examples,
     /// What crosses packages: the package `tests`.
     Service,
-    /// Thousands of tasks while every process and server is killed, paused and cut off. Only when it is named.
+    /// Thousands of tasks while every process and server is killed, paused and cut off.
     Chaos,
     /// Each benchmark once, without measuring.
     Benches,
@@ -107,19 +107,12 @@ fn order(chosen: &[Suite]) -> Vec<Suite> {
         .iter()
         .copied()
         .filter(|suite| {
-            chosen.contains(suite)
-                || (chosen.is_empty() && suite.is_of_the_gate())
-                || (*suite == Suite::Build && needs_build)
+            chosen.is_empty() || chosen.contains(suite) || (*suite == Suite::Build && needs_build)
         })
         .collect()
 }
 
 impl Suite {
-    /// Whether it runs when none is named. What was seen of the chaos test so far is in `docs/plans/workers.md`.
-    fn is_of_the_gate(self) -> bool {
-        self != Self::Chaos
-    }
-
     fn needs_build(self) -> bool {
         matches!(self, Self::Unit | Self::Examples | Self::Service | Self::Chaos | Self::Benches)
     }
@@ -306,11 +299,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_suites_but_chaos_run_in_order_when_none_is_chosen() {
-        let suites = order(&[]);
-        let gate: Vec<_> =
-            Suite::value_variants().iter().copied().filter(|suite| *suite != Suite::Chaos).collect();
-        assert_eq!(suites, gate);
+    fn all_suites_run_in_order_when_none_is_chosen() {
+        assert_eq!(order(&[]), Suite::value_variants());
         assert_eq!(order(&[Suite::Chaos]), [Suite::Build, Suite::Chaos]);
     }
 

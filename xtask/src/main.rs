@@ -33,7 +33,7 @@ enum Command {
     Check,
     /// The whole gate, or the named suites of it.
     Test {
-        /// Suites to run; when none is named, all but `chaos`.
+        /// Suites to run; all when none is named.
         suites: Vec<gate::Suite>,
     },
     /// The house rules alone (a second or two).

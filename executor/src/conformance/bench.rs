@@ -42,7 +42,7 @@ impl<H: Harness> Bench<H> {
 
     /// Work that runs a command.
     pub fn bash(&self, command: &str) -> Work {
-        work(self.harness.folder().to_owned(), command)
+        self.harness.work(command)
     }
 
     /// Submits work; returns its id.
@@ -61,27 +61,26 @@ impl<H: Harness> Bench<H> {
 
     /// Asks for a kill.
     pub async fn kill(&self, id: DispatchId, grace: Span) {
+        self.kill_all(id, 1, grace).await;
+    }
+
+    /// Asks for a kill of so many members.
+    pub async fn kill_all(&self, id: DispatchId, members: u32, grace: Span) {
         let executor = ExecutorName::parse("local").unwrap();
         self.harness
             .executor()
-            .kill(Kill {
-                id,
-                members: 1,
-                executor,
-                worker: None,
-                grace,
-                reason: "asked by a test".to_owned(),
-            })
+            .kill(Kill { id, members, executor, worker: None, grace, reason: "asked by a test".to_owned() })
             .await
             .unwrap();
     }
 
     /// Waits for the report of the start; the process id.
     pub async fn started(&mut self, id: DispatchId) -> Option<u32> {
-        match self.news(id, 0, 1).await {
-            News::Started { pid, .. } => pid,
-            news @ News::Ended(_) => panic!("report 1 must be the start, not {news:?}"),
-        }
+        self.news(id, 0, |news| match news {
+            News::Started { pid, .. } => Some(*pid),
+            News::Ended(_) => None,
+        })
+        .await
     }
 
     /// Waits for the report of the end.
@@ -91,10 +90,11 @@ impl<H: Harness> Bench<H> {
 
     /// Waits for the report of a member's end.
     pub async fn member_ended(&mut self, id: DispatchId, member: u32) -> End {
-        match self.news(id, member, 2).await {
-            News::Ended(end) => end,
-            news @ News::Started { .. } => panic!("report 2 must be the end, not {news:?}"),
-        }
+        self.news(id, member, |news| match news {
+            News::Ended(end) => Some(end.clone()),
+            News::Started { .. } => None,
+        })
+        .await
     }
 
     /// Whether a start was reported so far.
@@ -102,14 +102,16 @@ impl<H: Harness> Bench<H> {
         self.seen.contains_key(&(id, 0, 1))
     }
 
-    async fn news(&mut self, id: DispatchId, member: u32, seq: u32) -> News {
-        let key = (id, member, seq);
-        while !self.seen.contains_key(&key) {
+    async fn news<T>(&mut self, id: DispatchId, member: u32, wanted: impl Fn(&News) -> Option<T>) -> T {
+        loop {
+            let seen = self.seen.range((id, member, 0)..=(id, member, u32::MAX));
+            if let Some(found) = seen.into_iter().find_map(|(_, news)| wanted(news)) {
+                return found;
+            }
             let report = tokio::time::timeout(PATIENCE, self.harness.reports().recv()).await;
-            let report = report.unwrap_or_else(|_| panic!("no report {seq} of member {member} of {id}"));
+            let report = report.unwrap_or_else(|_| panic!("a report of member {member} of {id} is missing"));
             self.take(report.expect("invariant: the harness keeps the sending end"));
         }
-        self.seen[&key].clone()
     }
 
     fn take(&mut self, report: Report) {
@@ -130,7 +132,11 @@ impl<H: Harness> Bench<H> {
     pub async fn log(&self, id: DispatchId) -> Vec<LogLine> {
         let (mut lines, mut next) = (Vec::new(), 0);
         loop {
-            let chunk = self.harness.executor().logs(id, 0, next).await.unwrap();
+            let chunk = match self.harness.executor().logs(id, 0, next).await {
+                // Whoever keeps it has nothing of it yet.
+                Err(Error::Unknown { .. }) if !self.harness.forgets_logs() => return lines,
+                chunk => chunk.unwrap(),
+            };
             let end = chunk.complete || chunk.lines.is_empty();
             next = chunk.next;
             lines.extend(chunk.lines);
@@ -148,6 +154,14 @@ impl<H: Harness> Bench<H> {
     /// Waits for a line in a running attempt's log.
     pub async fn wait_for_line(&self, id: DispatchId, text: &str) {
         until(&format!("line {text:?}"), async || self.texts(id).await.iter().any(|line| line == text)).await;
+    }
+
+    /// Waits until the executor holds nothing.
+    pub async fn holds_nothing(&self) {
+        until("an empty list", async || {
+            self.harness.executor().list().await.is_ok_and(|held| held.is_empty())
+        })
+        .await;
     }
 
     /// Waits until a condition holds.

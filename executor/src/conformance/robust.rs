@@ -5,7 +5,7 @@ use engine::dispatch::Outcome;
 
 use super::{
     Bench, Harness,
-    bench::{dead, pids, until},
+    bench::{dead, pids},
 };
 use crate::Executor as _;
 
@@ -29,7 +29,7 @@ pub(super) async fn a_restarted_client_misses_nothing<H: Harness>(mut bench: Ben
     assert_eq!(bench.texts(id).await, ["before", "after"]);
     bench.harness.executor().confirm(id, 0).await.unwrap();
     bench.restart_client().await;
-    assert_eq!(bench.harness.executor().list().await.unwrap(), []);
+    bench.holds_nothing().await;
 }
 
 pub(super) async fn attempts_die_with_their_runtime_and_are_lost<H: Harness>(mut bench: Bench<H>) {
@@ -62,7 +62,7 @@ pub(super) async fn what_had_ended_survives_its_runtime<H: Harness>(mut bench: B
     assert_eq!(bench.texts(id).await, ["done"]);
     bench.harness.executor().confirm(id, 0).await.unwrap();
     bench.harness.kill_runtime().await;
-    until("an empty list", async || bench.harness.executor().list().await.unwrap().is_empty()).await;
+    bench.holds_nothing().await;
 }
 
 pub(super) async fn kills_are_remembered_without_the_runtime<H: Harness>(mut bench: Bench<H>) {

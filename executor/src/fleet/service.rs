@@ -303,7 +303,6 @@ impl Service {
             }
             Command::Confirm { dispatch, member } => {
                 let from = self.deliveries.settle_member(dispatch, member);
-                lock(&self.shared).remember(dispatch);
                 self.confirm(dispatch, member, from);
             }
             Command::Joined(spec) => {

@@ -454,7 +454,13 @@ impl Runtime {
                 dispatched.starting = Some(end.clone());
                 self.tasks.spawn(self.jobs.clone().start(*go, end));
             }
-            Answer::Taken | Answer::Gone => {
+            Answer::Taken => {
+                // The owner may have died before it sent the same try elsewhere; its successor knows nothing of that.
+                let reports =
+                    dispatched.end_all(id, &Outcome::Killed, "it was given to nobody before its worker came");
+                self.reports.extend(reports);
+            }
+            Answer::Gone => {
                 tracing::debug!(attempt = %id.attempt, dispatch = %id, "a dispatch is no longer ours to run");
                 self.held.remove(&id);
             }

@@ -1,4 +1,7 @@
 //! Who runs a member of a dispatch: the first to say so, and nobody else. And whether a dispatch is still current.
+//!
+//! The shard's owner claims what a lost worker was sent before it sends the same try elsewhere: a worker that comes later is
+//! refused, and of one that came before it is known that it may have begun.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +9,7 @@ use dags::{
     ids::{AttemptId, DispatchId, ExecutorName, RunId, TaskId, TenantId, WorkerId},
     time::Timestamp,
 };
+use engine::dispatch::Withdrawn;
 use sqlx::{postgres::PgRow, sqlite::SqliteRow};
 use uuid::Uuid;
 
@@ -15,6 +19,12 @@ use crate::{
     error::{Doing as _, Error},
     rows::name,
 };
+
+/// All members of a gang go to one worker, which claims the dispatch by this one.
+pub const SPEAKER: u32 = 0;
+
+/// The claimant of what was withdrawn. No worker's id looks like it.
+const OWNER: &str = "owner";
 
 /// A member of a dispatch that somebody wants to run. The names are those of the place that the dispatch belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,6 +196,16 @@ pub async fn claim(db: &Db, claimant: &str, wanted: &[Wanted]) -> Result<Vec<Cla
         None => Claim::Gone,
     };
     Ok(wanted.iter().map(answer).collect())
+}
+
+/// Claims members of dispatches in nobody's name, so that no worker can any more. What isn't current counts as claimed.
+pub async fn withdraw(db: &Db, wanted: &[Wanted]) -> Result<Vec<Withdrawn>, Error> {
+    let claims = claim(db, OWNER, wanted).await?;
+    let outcome = |claim| match claim {
+        Claim::Yours(_) => Withdrawn::Unclaimed,
+        Claim::Taken { .. } | Claim::Gone => Withdrawn::Claimed,
+    };
+    Ok(claims.into_iter().map(outcome).collect())
 }
 
 fn found<'r, R: sqlx::Row>(row: &'r R) -> Result<Found, sqlx::Error>

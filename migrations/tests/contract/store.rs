@@ -10,7 +10,7 @@ use dags::{
     time::{Span, Timestamp},
 };
 use engine::{
-    dispatch::ResultRef,
+    dispatch::{ResultRef, Withdrawn},
     fleet::WorkerSpec,
     journal::{Commit, Journal as _},
     rows::{AttemptRow, Batch, Changed, EventRow, PoolRow, ResultRow, TaskRow},
@@ -48,6 +48,7 @@ on_both!(
     lists_filter_and_page,
     results_are_those_of_the_current_attempt,
     the_first_claimant_of_a_current_dispatch_wins,
+    what_is_withdrawn_goes_to_nobody_unless_it_was_claimed_before,
     a_worker_enrols_once_and_registers_at_each_start,
     events_are_read_in_the_order_of_commits,
     bundles_and_versions_are_stored_once,
@@ -242,6 +243,52 @@ async fn the_first_claimant_of_a_current_dispatch_wins(test: TestDb) {
     assert_eq!(journal.commit(&done).await, Commit::Done);
     assert_eq!(claim(&wanted, winner).await, Claim::Gone);
     assert_eq!(attempt_claim::current(db, wanted.dispatch, 0).await.unwrap(), None);
+}
+
+async fn what_is_withdrawn_goes_to_nobody_unless_it_was_claimed_before(test: TestDb) {
+    let db = &test.db;
+    let mut journal = owned(db, "one").await;
+    let run = fixture::run(TenantId::DEFAULT, "d", "r1");
+    let queued = |name: &str| TaskRow {
+        state: TaskState::Queued,
+        try_number: 1,
+        dispatch_n: 1,
+        worker: Some(WorkerId(uuid::Uuid::from_u128(7))),
+        ..fixture::task(&run, name, -1)
+    };
+    let tasks = ["claimed", "unclaimed", "raced"].map(queued);
+    let new = Batch { new_runs: vec![run.clone()], new_tasks: tasks.to_vec(), ..batch(1) };
+    assert_eq!(journal.commit(&new).await, Commit::Done);
+    let [claimed, unclaimed, raced] = tasks.each_ref().map(|task| Wanted {
+        dispatch: DispatchId { attempt: task.attempt(), n: 1 },
+        member: attempt_claim::SPEAKER,
+        tenant: run.tenant,
+        run: run.run,
+        task: task.task.clone(),
+        map_index: -1,
+        try_number: 1,
+    });
+    let claim = async |wanted: &Wanted| {
+        let claims = attempt_claim::claim(db, "w1", std::slice::from_ref(wanted)).await.unwrap();
+        matches!(claims[..], [Claim::Yours(_)])
+    };
+    assert!(claim(&claimed).await);
+    let both = [unclaimed.clone(), claimed.clone()];
+    // Said again, also by another owner, it is the same.
+    for _ in 0..2 {
+        let outcomes = attempt_claim::withdraw(db, &both).await.unwrap();
+        assert_eq!(outcomes, [Withdrawn::Unclaimed, Withdrawn::Claimed]);
+    }
+    assert!(!claim(&unclaimed).await && claim(&claimed).await);
+    assert_eq!(attempt_claim::current(db, claimed.dispatch, 0).await.unwrap().unwrap().claimant, "w1");
+    // Whoever is first, the other one knows.
+    let wanted = [raced.clone()];
+    let (has_it, outcomes) = tokio::join!(claim(&raced), attempt_claim::withdraw(db, &wanted));
+    let expected = if has_it { Withdrawn::Claimed } else { Withdrawn::Unclaimed };
+    assert_eq!((outcomes.unwrap(), claim(&raced).await), (vec![expected], has_it));
+    // Nothing is known of what isn't current.
+    let over = Wanted { dispatch: DispatchId { n: 2, ..raced.dispatch }, ..raced };
+    assert_eq!(attempt_claim::withdraw(db, &[over]).await.unwrap(), [Withdrawn::Claimed]);
 }
 
 async fn a_worker_enrols_once_and_registers_at_each_start(test: TestDb) {

@@ -191,7 +191,13 @@ fn the_tasks_environment_is_rendered() {
     attempt.ctx.members = 4;
     attempt.ctx.member = 2;
     let Ok(Step::Exec(exec)) = attempt.prepare() else { panic!() };
-    assert_eq!((exec.env["RANK"].as_str(), exec.env["WORLD_SIZE"].as_str()), ("2", "4"));
+    let names = ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR"];
+    assert_eq!(names.map(|name| exec.env[name].as_str()), ["2", "4", "2", "4", "127.0.0.1"]);
+    let port = exec.env["MASTER_PORT"].clone();
+    assert!((20_000..32_000).contains(&port.parse::<u16>().unwrap()), "{port}");
+    attempt.ctx.member = 3;
+    let Ok(Step::Exec(exec)) = attempt.prepare() else { panic!() };
+    assert_eq!((exec.env["RANK"].as_str(), &exec.env["MASTER_PORT"]), ("3", &port), "they agree on it");
 }
 
 #[test]

@@ -71,6 +71,32 @@ pub struct Kill {
     pub reason: String,
 }
 
+/// See to it that nobody starts a dispatch any more: its worker is lost, and nothing says that it began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// The dispatch.
+    pub id: DispatchId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its run.
+    pub run: RunId,
+    /// Its task.
+    pub task_id: TaskId,
+    /// Its map index.
+    pub map_index: i32,
+    /// Its try.
+    pub try_number: u32,
+}
+
+/// What came of a [`Withdrawal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// Nobody had claimed the dispatch, and nobody can now.
+    Unclaimed,
+    /// Its worker had claimed it before: it may have begun.
+    Claimed,
+}
+
 impl Report {
     /// A report in the present format.
     pub fn new(dispatch: DispatchId, member: u32, seq: u32, news: News) -> Self {

@@ -11,7 +11,7 @@ use dags::{
     time::{Span, Timestamp},
 };
 
-pub use crate::dispatch::Receipt;
+pub use crate::dispatch::{Receipt, Withdrawal, Withdrawn};
 use crate::{
     blame::Culprit,
     command::Refusal,
@@ -66,6 +66,8 @@ pub enum Input {
     Retire(Vec<(TenantId, DagId, RunId)>),
     /// Something happened to the workers of an executor. A heartbeat's `as_of` is as that of [`Input::Holdings`].
     Worker(ExecutorName, WorkerNews),
+    /// What came of withdrawals.
+    Withdrawn(Vec<(DispatchId, Withdrawn)>),
 }
 
 /// Something to do.
@@ -81,6 +83,8 @@ pub enum Action {
     Dispatch(Vec<Dispatch>),
     /// End dispatches.
     Kill(Vec<Kill>),
+    /// Claim these dispatches in nobody's name, unless their worker has, and say what came of it.
+    Withdraw(Vec<Withdrawal>),
     /// Find answers and hand them in.
     Ask(Vec<Question>),
     /// These reports are durable: their senders may forget them, and executors the ends among them.
@@ -256,6 +260,9 @@ impl Driver {
                 runs.iter().for_each(|(tenant, dag, run)| self.engine.retire(*tenant, dag, *run));
             }
             Input::Worker(name, news) => self.engine.worker_news(&name, news),
+            Input::Withdrawn(outcomes) => {
+                outcomes.into_iter().for_each(|(id, outcome)| self.engine.withdrawn(id, outcome));
+            }
         }
         self.engine.for_nobody();
         self.pump(now, &mut actions);
@@ -350,13 +357,25 @@ impl Driver {
     }
 
     fn let_out(effects: Effects, mut receipts: Vec<Receipt>, actions: &mut Vec<Action>) {
-        let Effects { dispatches, kills, confirms, gone, questions, faults, quarantined, rebuild: _ } =
-            effects;
+        let Effects {
+            dispatches,
+            kills,
+            withdrawals,
+            confirms,
+            gone,
+            questions,
+            faults,
+            quarantined,
+            rebuild: _,
+        } = effects;
         if !dispatches.is_empty() {
             actions.push(Action::Dispatch(dispatches));
         }
         if !kills.is_empty() {
             actions.push(Action::Kill(kills));
+        }
+        if !withdrawals.is_empty() {
+            actions.push(Action::Withdraw(withdrawals));
         }
         if !questions.is_empty() {
             actions.push(Action::Ask(questions));
@@ -422,8 +441,10 @@ impl Driver {
         let (batch, effects) = self.engine.cut(self.batch + 1);
         let receipts = std::mem::take(&mut self.receipts);
         // What changes the world outside goes behind the fence, also without a row of its own.
-        let harmless =
-            effects.dispatches.is_empty() && effects.kills.is_empty() && effects.questions.is_empty();
+        let harmless = effects.dispatches.is_empty()
+            && effects.kills.is_empty()
+            && effects.withdrawals.is_empty()
+            && effects.questions.is_empty();
         if batch.is_empty() && harmless {
             Self::let_out(effects, receipts, actions);
             return;

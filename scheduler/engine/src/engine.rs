@@ -23,7 +23,7 @@ use dags::{
 use crate::{
     blame::BusyWith,
     command::InboxRow,
-    dispatch::{Dispatch, Kill, Receipt},
+    dispatch::{Dispatch, Kill, Receipt, Withdrawal},
     journal::Load,
     map::FixedMap,
     plan::{Plan, TaskIdx},
@@ -88,6 +88,8 @@ pub struct Effects {
     pub dispatches: Vec<Dispatch>,
     /// Dispatches to end.
     pub kills: Vec<Kill>,
+    /// Dispatches of lost workers that nobody may start any more.
+    pub withdrawals: Vec<Withdrawal>,
     /// Members of gangs whose end their executor may forget.
     pub confirms: Vec<Receipt>,
     /// Workers that are lost or said goodbye.
@@ -260,6 +262,8 @@ pub struct Engine {
     pub(crate) ending: BTreeMap<DispatchId, Ending>,
     /// Dispatches of lost workers that haven't been dealt with.
     pub(crate) lost: VecDeque<crate::fleet::Lost>,
+    /// Those of which it is being found out whether their worker had claimed them.
+    pub(crate) withdrawing: BTreeMap<DispatchId, crate::fleet::Lost>,
     pub(crate) queue: Queue,
     pub(crate) timers: BinaryHeap<Reverse<(Timestamp, Timer)>>,
     pub(crate) busy_runs: VecDeque<RunIdx>,
@@ -338,6 +342,7 @@ impl Engine {
             attempts: FixedMap::default(),
             ending: BTreeMap::new(),
             lost: VecDeque::new(),
+            withdrawing: BTreeMap::new(),
             queue: Queue::default(),
             timers: BinaryHeap::new(),
             busy_runs: VecDeque::new(),

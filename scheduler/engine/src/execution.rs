@@ -114,7 +114,7 @@ pub struct Ran<C> {
 pub enum Answer<C> {
     /// It may, with this.
     Go(Box<Go<C>>),
-    /// Another worker was first.
+    /// It was withdrawn: the same try goes elsewhere.
     Taken,
     /// It isn't current any more.
     Gone,

@@ -163,11 +163,14 @@ pub(crate) struct Worker {
     placed: BTreeMap<DispatchId, Share>,
     heard: Timestamp,
     draining: bool,
+    /// It is lost, and something that it held isn't dealt with yet.
+    lost: bool,
 }
 
 impl Worker {
     fn new(heard: Timestamp) -> Self {
-        Self { spec: None, used: Used::default(), placed: BTreeMap::new(), heard, draining: false }
+        let (used, placed) = (Used::default(), BTreeMap::new());
+        Self { spec: None, used, placed, heard, draining: false, lost: false }
     }
 
     fn serves(&self, tenant: TenantId, needs: &Needs) -> bool {
@@ -346,12 +349,16 @@ impl Fleet {
     /// Takes a dispatch off its worker.
     pub(crate) fn unplace(&mut self, id: DispatchId) {
         let Some(worker) = self.places.remove(&id) else { return };
-        if self.workers.get_mut(&worker).is_some_and(|worker| worker.give_back(id)) {
+        let Some(known) = self.workers.get_mut(&worker) else { return };
+        if known.give_back(id) {
             self.generation += 1;
+        }
+        if known.lost && known.placed.is_empty() {
+            self.workers.remove(&worker);
         }
     }
 
-    /// Members that are placed, those of lost workers left out.
+    /// Members that are placed.
     pub(crate) fn members_placed(&self) -> u32 {
         self.workers
             .values()
@@ -367,7 +374,7 @@ impl Fleet {
 
     /// Counts its workers.
     pub(crate) fn count(&self, now: Timestamp, figures: &mut WorkerFigures) {
-        for worker in self.workers.values() {
+        for worker in self.workers.values().filter(|worker| !worker.lost) {
             let state = match &worker.spec {
                 None => &mut figures.unknown,
                 Some(_) if now.since(worker.heard.max(self.counting_from)) > SILENT => &mut figures.silent,
@@ -388,16 +395,32 @@ impl Fleet {
         self.workers.get(&worker)
     }
 
+    /// Those that aren't lost.
     pub(crate) fn workers(&self) -> impl Iterator<Item = (&WorkerId, &Worker)> {
-        self.workers.iter()
+        self.workers.iter().filter(|(_, worker)| !worker.lost)
     }
 
     /// The worker is there with what it offers. What it holds by what is stored stays counted.
     fn join(&mut self, spec: WorkerSpec, now: Timestamp) {
         let worker = self.workers.entry(spec.worker).or_insert_with(|| Worker::new(now));
         (worker.heard, worker.spec) = (now, Some(spec));
+        if std::mem::replace(&mut worker.lost, false) {
+            worker.draining = false;
+        }
         worker.count_gpus();
         self.generation += 1;
+    }
+
+    /// A worker is gone: nothing goes there any more. What it held stays counted until that is dealt with: it may be back
+    /// before. None if it wasn't there.
+    fn lose(&mut self, worker: WorkerId) -> Option<Vec<DispatchId>> {
+        let gone = self.workers.get_mut(&worker).filter(|worker| !worker.lost)?;
+        (gone.lost, gone.spec) = (true, None);
+        let held: Vec<DispatchId> = gone.placed.keys().copied().collect();
+        if held.is_empty() {
+            self.workers.remove(&worker);
+        }
+        Some(held)
     }
 
     /// Workers that have been silent for as long as a lease, and when to look again.
@@ -406,8 +429,8 @@ impl Fleet {
             return (Vec::new(), None);
         }
         let until = |worker: &Worker| worker.heard.max(self.counting_from).after(lease);
-        let silent = self.workers.iter().filter(|(_, worker)| until(worker) <= now).map(|(id, _)| *id);
-        let next = self.workers.values().map(until).filter(|at| *at > now).min();
+        let silent = self.workers().filter(|(_, worker)| until(worker) <= now).map(|(id, _)| *id);
+        let next = self.workers().map(|(_, worker)| until(worker)).filter(|at| *at > now).min();
         (silent.collect(), next)
     }
 }

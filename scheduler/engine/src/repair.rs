@@ -47,6 +47,8 @@ enum Wanted {
     End,
     /// Its question must be answered.
     Answer,
+    /// It must be found out whether its lost worker had claimed it.
+    Withdrawal,
     /// Whatever holds it without an instance must be let go.
     LetGo,
 }
@@ -76,13 +78,14 @@ impl Engine {
         let holds = |ending: &Ending| ending.ticket.is_some() && self.is_missing(&ending.executor);
         let left = self.ending.iter().filter(|(_, ending)| holds(ending));
         seen.extend(left.map(|(id, _)| (*id, Wanted::LetGo, None)));
+        seen.extend(self.withdrawing.keys().map(|id| (*id, Wanted::Withdrawal, None)));
         let before = std::mem::take(&mut self.watched.since);
         for (id, wanted, at) in seen {
             let since = before.get(&(id, wanted)).copied().unwrap_or(self.now);
             let most = match wanted {
                 Wanted::Executor | Wanted::LetGo => self.config.executor_missing,
                 Wanted::End => Span(self.config.kill_grace.0 + ENDING_MAX.0),
-                Wanted::Answer => ANSWER_MAX,
+                Wanted::Answer | Wanted::Withdrawal => ANSWER_MAX,
             };
             if self.now.since(since) < most {
                 self.watched.since.insert((id, wanted), since);
@@ -93,6 +96,7 @@ impl Engine {
                 (Wanted::End, Some(at)) => self.end_again(id, at, most),
                 (Wanted::Answer, Some(at)) => self.ask_again(id, at),
                 (Wanted::LetGo, _) => self.let_go_of_room(id),
+                (Wanted::Withdrawal, _) => self.withdraw_again(id),
                 (Wanted::Executor | Wanted::End | Wanted::Answer, None) => {}
             }
         }

@@ -9,20 +9,28 @@
 
 #[path = "simulator/api.rs"]
 mod api;
+#[path = "simulator/carry.rs"]
+mod carry;
 #[path = "simulator/executor.rs"]
 mod executor;
 #[path = "simulator/facts.rs"]
 mod facts;
+#[path = "simulator/fleet.rs"]
+mod fleet;
 #[path = "simulator/graphs.rs"]
 mod graphs;
 #[path = "simulator/luck.rs"]
 mod luck;
 #[path = "support/dag.rs"]
 mod models;
+#[path = "simulator/owner.rs"]
+mod owner;
 #[path = "simulator/rng.rs"]
 mod rng;
 #[path = "simulator/tape.rs"]
 mod tape;
+#[path = "simulator/worker.rs"]
+mod worker;
 #[path = "simulator/world.rs"]
 mod world;
 

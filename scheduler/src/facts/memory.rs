@@ -7,12 +7,12 @@ use std::{
 };
 
 use dags::{
-    ids::{AttemptId, DagId, DagVersion, RunId, RunName, TaskId, TenantId, WorkerId},
+    ids::{AttemptId, DagId, DagVersion, DispatchId, RunId, RunName, TaskId, TenantId, WorkerId},
     model::Dag,
     time::Timestamp,
 };
 use engine::{
-    dispatch::ResultRef,
+    dispatch::{ResultRef, Withdrawal, Withdrawn},
     fleet::WorkerSpec,
     journal::{Commit, Inbox, Journal, Load, Loaded, Position},
     memory::MemoryJournal,
@@ -213,5 +213,10 @@ impl Facts for MemoryFacts {
 
     async fn absent(&self, _workers: &BTreeSet<WorkerId>) -> Result<BTreeSet<WorkerId>, Error> {
         Ok(BTreeSet::new())
+    }
+
+    async fn withdraw(&self, withdrawals: &[Withdrawal]) -> Result<Vec<(DispatchId, Withdrawn)>, Error> {
+        // Nobody claims anything here.
+        Ok(withdrawals.iter().map(|withdrawal| (withdrawal.id, Withdrawn::Unclaimed)).collect())
     }
 }

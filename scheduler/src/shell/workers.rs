@@ -1,10 +1,21 @@
 //! The shell's dealings with its fleet.
 
-use dags::ids::{ExecutorName, WorkerId};
-use engine::{driver::Input, fleet::WorkerNews};
+use dags::{
+    ids::{ExecutorName, WorkerId},
+    time::Span,
+};
+use engine::{
+    driver::{Input, Withdrawal},
+    fleet::WorkerNews,
+};
 
 use super::{Ended, Shell};
-use crate::{errands::Event, facts::Facts};
+use crate::{
+    clock,
+    desk::chain,
+    errands::{Event, WAIT_MAX},
+    facts::Facts,
+};
 
 impl<F: Facts> Shell<F> {
     /// Says how much each executor may run. Before that, which one has workers: nothing must go to none of them.
@@ -39,6 +50,25 @@ impl<F: Facts> Shell<F> {
             fleet.looked_up(worker, found.is_some(), self.driver.engine().now());
         }
         found.unwrap_or(Input::Tick)
+    }
+
+    /// Finds out, for good, whether lost workers had claimed their dispatches.
+    pub(super) fn withdraw(&self, withdrawals: Vec<Withdrawal>) {
+        let (desk, events) = (self.desk.clone(), self.events.clone());
+        self.start(async move {
+            let mut wait = Span::millis(100);
+            let outcomes = loop {
+                match desk.facts.withdraw(&withdrawals).await {
+                    Ok(outcomes) => break outcomes,
+                    Err(error) => {
+                        tracing::warn!(error = %chain(&error), "what lost workers had waits for the database");
+                        clock::sleep(wait).await;
+                        wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+                    }
+                }
+            };
+            drop(events.send(Event::Input(Input::Withdrawn(outcomes))).await);
+        });
     }
 
     /// Workers are lost or have left.

@@ -11,9 +11,11 @@
 mod airflow;
 mod alerts;
 mod broker;
+mod claims;
 mod crashes;
 mod failover;
 mod folder;
+mod gangs;
 mod history;
 mod keeping;
 mod lifecycle;

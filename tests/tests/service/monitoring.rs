@@ -47,6 +47,7 @@ pub(crate) async fn port(site: &Site, service: &Service) -> String {
     port_in(site, || service.log()).await
 }
 
+/// The same, for a process with that log.
 pub(crate) async fn port_in(site: &Site, log: impl Fn() -> String) -> String {
     site.until(SOON, "a process says where its monitoring port is", async || {
         let log = log();

@@ -12,7 +12,7 @@ use dags::{
 
 use super::{Fleet, HeldThere, Stage, Worker, WorkerNews};
 use crate::{
-    dispatch::{End, Outcome},
+    dispatch::{End, Outcome, Withdrawal, Withdrawn},
     engine::{Engine, Holder, Timer},
     figures::Repair,
     run::TiRef,
@@ -31,6 +31,8 @@ pub(crate) struct Lost {
     /// None if it was never on one.
     worker: Option<WorkerId>,
     why: Arc<str>,
+    /// Whether the worker had claimed it, once that was asked.
+    withdrawn: Option<Withdrawn>,
 }
 
 impl Engine {
@@ -115,28 +117,68 @@ impl Engine {
     /// A worker is gone: what it held is lost or goes back to the queue, bit by bit.
     fn lose(&mut self, executor: u32, worker: WorkerId, why: &str) {
         let Some(fleet) = &mut self.queue.executors[executor as usize].fleet else { return };
-        let Some(gone) = fleet.workers.remove(&worker) else { return };
+        let Some(held) = fleet.lose(worker) else { return };
         let name = self.queue.executors[executor as usize].name.clone();
         self.out.effects.gone.push((name, worker));
         let why: Arc<str> = why.into();
-        let of = |id| Lost { id, executor, worker: Some(worker), why: why.clone() };
-        self.lost.extend(gone.placed.into_keys().map(of));
+        let of = |id| Lost { id, executor, worker: Some(worker), why: why.clone(), withdrawn: None };
+        self.lost.extend(held.into_iter().map(of));
         self.queue.ground_moved();
     }
 
     /// Deals with one dispatch of a lost worker.
     pub(crate) fn let_one_be_lost(&mut self) {
-        let Some(Lost { id, executor, worker, why }) = self.lost.pop_front() else { return };
-        let fleet = self.queue.executors[executor as usize].fleet.as_ref();
-        if fleet.and_then(|fleet| fleet.place_of(id)) != worker {
+        let Some(lost) = self.lost.pop_front() else { return };
+        let id = lost.id;
+        let fleet = self.queue.executors[lost.executor as usize].fleet.as_ref();
+        if fleet.and_then(|fleet| fleet.place_of(id)) != lost.worker {
             return;
         }
         if self.ending.contains_key(&id) {
             self.confirm_end(id);
-        } else if let Some(at) = self.current(id) {
-            self.for_run(at.run);
-            self.tally.repair(Repair::Lost);
-            self.lose_dispatch(at, &why);
+            return;
+        }
+        let Some(at) = self.current(id) else { return };
+        self.for_run(at.run);
+        if !self.seems_unbegun(at) {
+            self.lose_attempt(at, &lost.why);
+            return;
+        }
+        match (lost.worker, lost.withdrawn) {
+            (Some(_), None) => {
+                self.out.effects.withdrawals.push(self.withdrawal(at));
+                self.withdrawing.insert(id, lost);
+            }
+            // It has it, and didn't come to say that it started.
+            (Some(_), Some(Withdrawn::Claimed)) => self.lose_attempt(at, &lost.why),
+            (None, _) | (Some(_), Some(Withdrawn::Unclaimed)) => self.give_back(at, lost.why),
+        }
+    }
+
+    /// What came of a withdrawal.
+    pub(crate) fn withdrawn(&mut self, id: DispatchId, outcome: Withdrawn) {
+        if let Some(lost) = self.withdrawing.remove(&id) {
+            self.lost.push_back(Lost { withdrawn: Some(outcome), ..lost });
+        }
+    }
+
+    /// Asks once more for a withdrawal whose outcome doesn't come.
+    pub(crate) fn withdraw_again(&mut self, id: DispatchId) {
+        let Some(lost) = self.withdrawing.remove(&id) else { return };
+        self.tally.repair(Repair::AskedAgain);
+        self.lost.push_back(lost);
+    }
+
+    fn withdrawal(&self, at: TiRef) -> Withdrawal {
+        let run = self.run(at.run);
+        let ti = &run.tis[at.ti as usize];
+        Withdrawal {
+            id: DispatchId { attempt: self.attempt_id(at), n: ti.dispatch_n },
+            tenant: run.row.tenant,
+            run: run.row.run,
+            task_id: run.plan.model(ti.task).task_id.clone(),
+            map_index: ti.map_index,
+            try_number: ti.try_number,
         }
     }
 
@@ -159,8 +201,9 @@ impl Engine {
         let ending = self.ending.iter().filter(|(_, ending)| ending.executor == *name).map(|(id, _)| *id);
         let why: Arc<str> = "it was on none of its executor's workers".into();
         let unplaced = current.chain(ending).filter(|id| self.queue.place_of(name, *id).is_none());
-        let lost: Vec<Lost> =
-            unplaced.map(|id| Lost { id, executor: index, worker: None, why: why.clone() }).collect();
+        let lost: Vec<Lost> = unplaced
+            .map(|id| Lost { id, executor: index, worker: None, why: why.clone(), withdrawn: None })
+            .collect();
         self.lost.extend(lost);
     }
 
@@ -170,18 +213,24 @@ impl Engine {
         live.and_then(|live| live.gang.as_ref()).is_some_and(|gang| !gang.members.is_empty())
     }
 
-    fn lose_dispatch(&mut self, at: TiRef, why: &Arc<str>) {
-        if self.run(at.run).tis[at.ti as usize].state == TaskState::Queued && !self.has_begun(at) {
-            // As far as we know it never started: the same try waits for another worker. Should it have started
-            // all the same, its reports are about a dispatch that is no longer current.
-            self.release(at);
-            let attempt = self.attempt_id(at);
-            self.attempts.swap_remove(&attempt);
-            if self.apply(at, Event::Requeue, Some(why.clone())) {
-                self.enqueue(at);
-            }
-            return;
+    /// Whether nothing that was reported says that it began.
+    fn seems_unbegun(&self, at: TiRef) -> bool {
+        self.run(at.run).tis[at.ti as usize].state == TaskState::Queued && !self.has_begun(at)
+    }
+
+    /// It never started, and can't any more: the same try waits for another worker.
+    fn give_back(&mut self, at: TiRef, why: Arc<str>) {
+        self.tally.repair(Repair::Lost);
+        self.release(at);
+        let attempt = self.attempt_id(at);
+        self.attempts.swap_remove(&attempt);
+        if self.apply(at, Event::Requeue, Some(why)) {
+            self.enqueue(at);
         }
+    }
+
+    fn lose_attempt(&mut self, at: TiRef, why: &Arc<str>) {
+        self.tally.repair(Repair::Lost);
         let end = End {
             outcome: Outcome::Lost,
             duration: Span::ZERO,
@@ -211,15 +260,18 @@ impl Engine {
             if self.attempts.get(&id.attempt).is_none_or(|holder| holder.since >= as_of) {
                 continue;
             }
+            // It was lost and is back: what it may do with this is being found out.
+            if self.withdrawing.contains_key(&id) {
+                continue;
+            }
             let ti = &self.run(at.run).tis[at.ti as usize];
-            if ti.state == TaskState::Queued && !self.has_begun(at) {
+            if self.seems_unbegun(at) {
                 // What it was told to end, it will say so, whether it ever came or not.
                 if !ti.live.as_ref().is_some_and(|live| live.taken_back || live.gives_way.is_some()) {
                     self.hand_over_lost(at);
                 }
             } else {
-                self.tally.repair(Repair::Lost);
-                self.lose_dispatch(at, &"its worker no longer knows it".into());
+                self.lose_attempt(at, &"its worker no longer knows it".into());
             }
         }
         let name = self.queue.executors[executor as usize].name.clone();

@@ -193,6 +193,139 @@ fn a_silent_worker_is_lost_and_its_result_is_refused() {
 }
 
 #[test]
+fn what_a_lost_worker_had_claimed_is_a_lost_try() {
+    let mut lab = lab([spec(1, 2)]);
+    lab.activate(dag("d").task(bash("a").with(|task| task.retries = 1)).task(bash("b")));
+    let run = lab.trigger("d");
+    // Its report that it started is still on its way when its worker is lost.
+    let a = lab.run("a").dispatch().id;
+    lab.claimed.insert(a);
+    live(&mut lab, 16, &[]);
+    assert_eq!(lab.states(&run), "a=up_for_retry b=scheduled");
+    assert_eq!(lab.task_row(&run, "a").try_number, 1);
+    let before = lab.driver.counts().stale;
+    lab.report(a, 0, News::Ended(end(Outcome::Success)));
+    assert_eq!(
+        (lab.driver.counts().stale, lab.states(&run).as_str()),
+        (before + 1, "a=up_for_retry b=scheduled")
+    );
+    lab.driver.engine().check().unwrap();
+}
+
+/// A worker with a queued task is lost, and nobody knows yet whether it had claimed the task.
+fn withdrawing() -> (Lab, String, DispatchId) {
+    let mut lab = lab([spec(1, 1)]);
+    lab.withdrawals = Some(Vec::new());
+    lab.activate(dag("d").task(bash("a")));
+    let run = lab.trigger("d");
+    let id = lab.run("a").dispatch().id;
+    live(&mut lab, 16, &[]);
+    let asked: Vec<_> = lab.withdrawals.iter().flatten().map(|withdrawal| withdrawal.id).collect();
+    assert_eq!((asked, lab.states(&run)), (vec![id], "a=queued".to_owned()));
+    news(&mut lab, WorkerNews::Joined(spec(2, 1)));
+    (lab, run, id)
+}
+
+fn withdrawn(lab: &mut Lab) {
+    let waiting = lab.withdrawals.replace(Vec::new()).unwrap();
+    let outcome = lab.withdrawn(&waiting);
+    lab.put(outcome);
+    lab.driver.engine().check().unwrap();
+}
+
+#[test]
+fn a_lost_workers_task_goes_elsewhere_only_when_it_cannot_claim_it_any_more() {
+    let (mut lab, run, id) = withdrawing();
+    assert_eq!(places(&lab), "a@1", "until then it stays where it is");
+    lab.held.clear();
+    withdrawn(&mut lab);
+    assert_eq!(places(&lab), "a@2");
+    let again = lab.run("a").dispatch();
+    assert_eq!((again.id.n, again.try_number), (id.n + 1, 1), "the same try");
+    lab.run("a").succeeds();
+    assert_eq!(lab.state(&run), RunState::Success);
+}
+
+#[test]
+fn what_happens_while_a_dispatch_is_withdrawn_counts() {
+    // Its report comes after all.
+    let (mut lab, run, id) = withdrawing();
+    lab.report(id, 0, News::Ended(end(Outcome::Success)));
+    withdrawn(&mut lab);
+    assert_eq!(lab.state(&run), RunState::Success);
+    // It is marked or cleared by hand: nobody else will say that it has ended.
+    for cleared in [true, false] {
+        let (mut lab, run, _) = withdrawing();
+        if cleared {
+            lab.clear(&run, ["a"]);
+        } else {
+            lab.mark(&run, ["a"], TaskState::Success);
+        }
+        lab.held.clear();
+        withdrawn(&mut lab);
+        assert_eq!(places(&lab), if cleared { "a@2" } else { "" });
+        assert!(lab.driver.engine().all_ended_or_blocked() || cleared);
+    }
+    // Its run is deleted.
+    let (mut lab, run, _) = withdrawing();
+    lab.mark_run(&run, RunState::Failed);
+    let row = lab.run_row(&run);
+    let (dag_id, run_name) = (row.dag_id.clone(), row.run_name.clone());
+    lab.request(engine::command::Command::DeleteRun { dag_id, run_name }).unwrap();
+    withdrawn(&mut lab);
+    assert!(lab.driver.engine().all_ended_or_blocked());
+}
+
+#[test]
+fn a_worker_that_returns_has_no_room_for_more_before_it_is_known_what_it_holds() {
+    let (mut lab, run, id) = withdrawing();
+    news(&mut lab, WorkerNews::Left(worker(2)));
+    news(&mut lab, WorkerNews::Joined(spec(1, 1)));
+    let other = lab.trigger("d");
+    beat_with(&mut lab, 1, Vec::new(), Stage::Taken);
+    assert_eq!((places(&lab).as_str(), lab.states(&other).as_str()), ("a@1", "a=scheduled"));
+    lab.claimed.insert(id);
+    lab.held.clear();
+    withdrawn(&mut lab);
+    assert_eq!((places(&lab).as_str(), lab.states(&run).as_str()), ("a@1", "a=failed"));
+    assert_eq!(lab.states(&other), "a=queued");
+    lab.driver.engine().check().unwrap();
+}
+
+#[test]
+fn a_withdrawal_without_an_outcome_is_asked_for_again() {
+    let (mut lab, run, id) = withdrawing();
+    lab.withdrawals = Some(Vec::new());
+    for _ in 0..2 {
+        lab.put(Input::Overdue);
+        live(&mut lab, 601, &[2]);
+    }
+    let asked: Vec<_> = lab.withdrawals.iter().flatten().map(|withdrawal| withdrawal.id).collect();
+    assert_eq!(asked, [id]);
+    // Another owner asks anew, when the worker is lost to it.
+    lab.crash();
+    news(&mut lab, WorkerNews::Hearing);
+    news(&mut lab, WorkerNews::Joined(spec(2, 1)));
+    live(&mut lab, 16, &[2]);
+    lab.held.clear();
+    withdrawn(&mut lab);
+    assert_eq!((places(&lab).as_str(), lab.states(&run).as_str()), ("a@2", "a=queued"));
+}
+
+#[test]
+fn a_worker_that_was_refused_what_was_withdrawn_gives_it_back() {
+    // An owner withdrew it and died before it could give it to somebody else; the worker is heard by its successor.
+    let mut lab = lab([spec(1, 1)]);
+    lab.activate(dag("d").task(bash("a")));
+    let run = lab.trigger("d");
+    let id = lab.run("a").dispatch().id;
+    lab.held.clear();
+    lab.report(id, 0, News::Ended(end(Outcome::Killed)));
+    assert_eq!(lab.states(&run), "a=queued");
+    assert_eq!(lab.run("a").dispatch().id.n, id.n + 1);
+}
+
+#[test]
 fn a_worker_that_is_heard_keeps_its_work() {
     let mut lab = lab([spec(1, 2)]);
     lab.activate(dag("d").task(bash("a")));

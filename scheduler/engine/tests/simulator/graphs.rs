@@ -28,6 +28,8 @@ pub(crate) struct Shape {
     /// Whether to use mapping, groups, setups, limits, gangs and everything else beyond plain tasks.
     pub(crate) rich: bool,
     pub(crate) schedules: bool,
+    /// Whether there is an executor with workers, which most tasks use.
+    pub(crate) fleet: bool,
 }
 
 fn names(tasks: &[Task]) -> Vec<String> {
@@ -105,7 +107,7 @@ fn random_task(rng: &mut Rng, name: &str, needs: &[&str], shape: Shape) -> Task 
         task.pool = PoolName::parse(rng.word(&POOLS)).unwrap();
         task.pool_slots = rng.within(1, 2) as u32;
     }
-    if rng.mill(200) {
+    if rng.mill(if shape.fleet { 80 } else { 200 }) {
         task.executor = Some(ExecutorName::parse(rng.word(&EXECUTORS)).unwrap());
     }
     if rng.mill(80) {

@@ -101,6 +101,9 @@ impl World {
     // --- faults ---
 
     pub(crate) fn fault(&mut self) -> Outcomes {
+        if self.fleet.is_some() && self.rng.mill(600) {
+            return self.fleet_fault();
+        }
         let executor = self.rng.below(self.executors.len() as u64) as usize;
         match self.rng.below(9) {
             0 => {
@@ -154,8 +157,8 @@ impl World {
             }
             7 => {
                 // The host of one member dies.
-                let gangs = self.executors[executor].jobs.values_mut().filter(|job| job.members.len() > 1);
-                if let Some(job) = gangs.into_iter().next() {
+                let jobs = self.executors.iter_mut().flat_map(|executor| executor.jobs.values_mut());
+                if let Some(job) = jobs.into_iter().find(|job| job.members.len() > 1) {
                     job.members.pop_last();
                     self.tally.count("gang broken", 1);
                 }

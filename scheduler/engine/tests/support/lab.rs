@@ -18,7 +18,7 @@ use engine::{
     Answer, Config, Question,
     command::{ActivatedDag, Clear, Command, Refusal, Selection, Trigger},
     dispatch::{Dispatch, End, Kill, News, Outcome, Report},
-    driver::{Action, Driver, Input, Stop},
+    driver::{Action, Driver, Input, Stop, Withdrawal, Withdrawn},
     journal::{Commit, Load},
     memory::MemoryJournal,
     rows::{AlertRow, Broken, RunRow, Snapshot, TaskRow},
@@ -57,6 +57,10 @@ pub(crate) struct Lab {
     pub(crate) forgotten: usize,
     /// Workers that were lost or left.
     pub(crate) gone: Vec<(ExecutorName, WorkerId)>,
+    /// Withdrawals that have no outcome before the test says so; none if all have one at once.
+    pub(crate) withdrawals: Option<Vec<Withdrawal>>,
+    /// Dispatches that their worker has claimed.
+    pub(crate) claimed: BTreeSet<DispatchId>,
     pub(crate) stopped: Option<Stop>,
     /// The most rows of task instances in a batch.
     pub(crate) largest_batch: usize,
@@ -100,6 +104,8 @@ impl Lab {
             confirmed: 0,
             forgotten: 0,
             gone: Vec::new(),
+            withdrawals: None,
+            claimed: BTreeSet::new(),
             stopped: None,
             largest_batch: 0,
             commits_left: None,
@@ -181,6 +187,10 @@ impl Lab {
                 self.confirmed += receipts.len();
                 self.forgotten += receipts.iter().filter(|receipt| receipt.ended).count();
             }
+            Action::Withdraw(withdrawals) => match &mut self.withdrawals {
+                Some(waiting) => waiting.extend(withdrawals),
+                None => inputs.push_back(self.withdrawn(&withdrawals)),
+            },
             Action::Gone(workers) => self.gone.extend(workers),
             Action::Alert(alerts) => self.alerts.extend(alerts),
             Action::Fault(faults) => panic!("faults: {faults:?}"),
@@ -188,6 +198,15 @@ impl Lab {
             Action::Answered(_) | Action::ReadPosition => {}
             Action::Stop(stop) => self.stopped = Some(stop),
         }
+    }
+
+    /// What comes of withdrawals.
+    pub(crate) fn withdrawn(&self, withdrawals: &[Withdrawal]) -> Input {
+        let outcome = |id| {
+            let claimed = self.claimed.contains(&id);
+            (id, if claimed { Withdrawn::Claimed } else { Withdrawn::Unclaimed })
+        };
+        Input::Withdrawn(withdrawals.iter().map(|withdrawal| outcome(withdrawal.id)).collect())
     }
 
     /// Makes this the newest version of its DAG.
