@@ -8,6 +8,7 @@
 mod access;
 pub mod auth;
 pub mod client;
+mod console;
 mod error;
 pub mod execution;
 mod extract;
@@ -30,6 +31,7 @@ mod token;
 pub mod v1;
 pub mod v2;
 
+pub use console::Asset;
 pub use objects::{LogChunk, LogLine, LogOf, Objects, ObjectsError, Stream};
 pub use router::routes;
 pub use routes::Declared;

@@ -17,7 +17,7 @@ pub mod event_logs;
 pub mod hitl_details;
 pub mod monitor;
 pub mod pools;
-mod select;
+pub(crate) mod select;
 pub mod task_instances;
 pub mod tasks;
 pub mod variables;

@@ -21,6 +21,7 @@ pub mod doctor;
 pub mod event;
 pub mod inbox;
 pub mod input_request;
+pub mod overview;
 pub mod pool;
 pub mod result;
 pub mod retention;
