@@ -71,7 +71,8 @@ impl Stop {
 
 /// The files of the web console, as far as they were compiled in.
 fn console() -> Vec<::api::Asset> {
-    let asset = |file: &web_console::File| ::api::Asset { path: file.path, bytes: file.bytes, brotli: file.brotli };
+    let asset =
+        |file: &web_console::File| ::api::Asset { path: file.path, bytes: file.bytes, brotli: file.brotli };
     web_console::FILES.iter().map(asset).collect()
 }
 

@@ -281,7 +281,8 @@ impl Live {
 /// An event as it is written in a stream.
 pub(crate) fn told(name: &str, id: Option<EventCursor>, data: &impl Serialize) -> Vec<u8> {
     let id = id.map(|cursor| format!("id: {}.{}\n", cursor.batch, cursor.n)).unwrap_or_default();
-    let data = serde_json::to_string(data).unwrap_or_else(|why| json!({ "unwritable": why.to_string() }).to_string());
+    let data = serde_json::to_string(data)
+        .unwrap_or_else(|why| json!({ "unwritable": why.to_string() }).to_string());
     format!("{id}event: {name}\ndata: {data}\n\n").into_bytes()
 }
 

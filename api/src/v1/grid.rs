@@ -199,7 +199,8 @@ fn grid(rows: Vec<Row>, runs: &[RunRow], cells: &[Cell], before: Option<Timestam
         }
     }
     let text = serde_json::to_vec(&rows).map_err(|why| Error::Internal(why.to_string()))?;
-    let hash = Sha256::digest(&text)[..8].iter().fold(String::new(), |hash, byte| format!("{hash}{byte:02x}"));
+    let hash =
+        Sha256::digest(&text)[..8].iter().fold(String::new(), |hash, byte| format!("{hash}{byte:02x}"));
     Ok(Grid {
         structure: Structure { hash, rows },
         runs: runs.iter().map(column).collect(),

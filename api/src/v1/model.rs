@@ -43,7 +43,7 @@ pub(crate) async fn get(
         return Ok(Json(Versioned { version, model: Dag::clone(found.model()?) }));
     };
     let version = bundle::version(may.db(), may.scope, &dag_id, &DagVersion(Arc::from(hash))).await?;
-    let version =
-        version.ok_or_else(|| Error::NotFound(format!("`{dag_id}` has no version with the hash `{hash}`")))?;
+    let version = version
+        .ok_or_else(|| Error::NotFound(format!("`{dag_id}` has no version with the hash `{hash}`")))?;
     Ok(Json(Versioned { version: hash.to_owned(), model: Dag::clone(&version.model) }))
 }

@@ -127,9 +127,10 @@ impl<'a> Places<'a> {
         let task = &self.model.tasks[index];
         let rule = Some(task.trigger_rule).filter(|rule| *rule != dags::model::TriggerRule::default());
         let groups = self.model.groups.iter();
-        let in_mapped_group = task.group.as_ref().is_some_and(|own| {
-            groups.clone().any(|group| group.group_id == *own && group.map.is_some())
-        });
+        let in_mapped_group = task
+            .group
+            .as_ref()
+            .is_some_and(|own| groups.clone().any(|group| group.group_id == *own && group.map.is_some()));
         Row {
             id: task.task_id.to_string(),
             kind: if task.map.is_some() || in_mapped_group { RowKind::Mapped } else { RowKind::Task },
@@ -196,11 +197,10 @@ tasks:
   zero: { bash: 'true' }
   after: { needs: [b, lone], bash: 'true' }
   lone: { needs: zero, bash: 'true' }
+  b: { needs: a, bash: 'true' }
+  a: { needs: zero, bash: 'true' }
 groups:
-  g:
-    tasks:
-      b: { needs: a, bash: 'true' }
-      a: { needs: zero, bash: 'true' }
+  g: { tasks: [a, b] }
 ";
         assert_eq!(shown(text, &["old"]), ["zero", "g", " a", " b", "lone", "after", "old"]);
     }
