@@ -7,7 +7,10 @@ test.beforeAll(async () => {
   await until('groups', 'seen', ['success'])
 })
 
-test.afterAll(() => api('PATCH', '/api/v2/dags/waits/dagRuns/seen', { state: 'failed' }))
+test.afterAll(async () => {
+  await api('PATCH', '/api/v2/dags/waits/dagRuns/seen', { state: 'failed' })
+  await api('PATCH', '/api/v2/dags/asks/dagRuns/seen', { state: 'failed' })
+})
 
 for (const scheme of ['light', 'dark'] as const) {
   test(`every page has labels and contrast, ${scheme}`, async ({ page }) => {

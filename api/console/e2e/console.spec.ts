@@ -50,7 +50,7 @@ test('a failure shows at home with its cause; clearing says before what it does'
   await expect(page.getByRole('heading', { level: 1 })).toContainText('need')
   await page.getByRole('link', { name: 'Log of boom in breaks' }).first().click()
   await expect(page.getByRole('log', { name: 'Log' })).toContainText('ERROR no such row')
-  await expect(page.getByText('exit code 3')).toBeVisible()
+  await expect(page.getByText('exited with code 3')).toBeVisible()
   await page.getByRole('button', { name: 'Clear…' }).click()
   const dialog = page.getByRole('dialog')
   await expect(dialog.getByRole('button', { name: 'Clear 2 tasks' })).toBeVisible()
@@ -86,7 +86,7 @@ test('a question is answered, and the run goes on', async ({ page }) => {
 })
 
 test('a role is edited, and the one who has it sees the effect', async ({ page, browser }) => {
-  const made = await api<{ password: string }>('POST', '/api/updraft/v1/users', { name: 'bo' })
+  const made = await api<{ initial_password: string }>('POST', '/api/updraft/v1/users', { name: 'bo' })
   await api('PUT', '/api/updraft/v1/roles/looker', {
     rules: [{ effect: 'allow', kinds: ['dag', 'run', 'task'], objects: { name: '*' }, actions: ['read'] }],
   })
@@ -95,7 +95,7 @@ test('a role is edited, and the one who has it sees the effect', async ({ page, 
   const other = await context.newPage()
   await other.goto(`${new URL(process.env['UPDRAFT_URL'] ?? '').href}login`)
   await other.getByLabel('Name').fill('bo')
-  await other.getByLabel('Password', { exact: true }).fill(made.password)
+  await other.getByLabel('Password', { exact: true }).fill(made.initial_password)
   await other.getByRole('button', { name: 'Sign in' }).click()
   await other.getByLabel('New password').fill('words that bo knows')
   await other.getByRole('button', { name: 'Set it and go on' }).click()

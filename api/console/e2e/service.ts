@@ -34,7 +34,7 @@ tasks:
 dag: waits
 tags: [demo]
 tasks:
-  holds: { bash: "sleep 600", pool: narrow }
+  holds: { bash: "sleep 600", pool: narrow, priority: 10 }
   wants: { bash: "true", pool: narrow }
   later: { needs: wants, bash: "true" }
 ---
@@ -46,7 +46,7 @@ tasks:
 dag: groups
 tasks:
   list: { bash: 'echo "[1,2,3,4]" > "$UPDRAFT_RESULT"' }
-  each: { needs: list, map: { item: { output: list } }, bash: 'echo "{{ item }}"' }
+  each: { needs: list, map: { item: { output: list } }, bash: 'echo "{{ map.item }}"' }
   sum: { needs: each, bash: "true" }
 groups:
   load: { tasks: [each, sum] }
@@ -64,10 +64,15 @@ export default async function start(): Promise<() => Promise<void>> {
   if (given !== undefined) return async () => {}
   if (!existsSync(binary)) throw new Error(`there is no ${binary}: run \`cargo xtask build\` first`)
   const folder = mkdtempSync(join(tmpdir(), 'updraft-console-'))
-  const [data, sources] = [join(folder, 'data'), join(folder, 'dags')]
-  mkdirSync(sources)
-  writeFileSync(join(sources, 'dags.yaml'), dags)
-  const child = spawn(binary, ['standalone', '--dags', sources, '--data', data, '--listen', '127.0.0.1:0', '--set', 'executors.local.slots=8'], {
+  const data = join(folder, 'data')
+  const others = process.env['UPDRAFT_E2E_DAGS']
+  const sources = others ?? join(folder, 'dags')
+  if (others === undefined) {
+    mkdirSync(sources)
+    writeFileSync(join(sources, 'dags.yaml'), dags)
+  }
+  const settings = (process.env['UPDRAFT_E2E_SETTINGS'] ?? '').split(' ').filter((one) => one !== '')
+  const child = spawn(binary, ['standalone', '--dags', sources, '--data', data, '--listen', '127.0.0.1:0', '--set', 'executors.local.slots=8', ...settings.flatMap((one) => ['--set', one])], {
     stdio: ['ignore', 'inherit', 'pipe'],
   })
   const url = await address(child)

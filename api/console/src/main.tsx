@@ -4,6 +4,7 @@ import { QueryClient, QueryClientProvider } from '@tanstack/react-query'
 import { RouterProvider } from '@tanstack/react-router'
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
+import { setNonce } from 'get-nonce'
 import { Problem, onSignedOut } from './api/client'
 import { useLanguage, speak } from './i18n'
 import { makeRouter } from './router'
@@ -37,6 +38,8 @@ onSignedOut(() => {
 })
 
 const nonce = document.querySelector<HTMLMetaElement>('meta[name=nonce]')?.content
+// What holds the page still behind a dialog writes a style of its own.
+if (nonce !== undefined) setNonce(nonce)
 
 function App() {
   useLanguage()

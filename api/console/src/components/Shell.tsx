@@ -93,12 +93,12 @@ export function Shell() {
           size="sm"
           aria-label={opened ? t('nav.close') : t('nav.open')}
         />
-        <Link to="/t/$tenant" params={{ tenant: at }} className={css['brand']} aria-label={t('nav.home')}>
+        <Link to="/t/$tenant" params={{ tenant: at }} className={css['brand']}>
           <span className={css['logo']} aria-hidden="true" />
-          <span className="wide">Updraft</span>
+          <span className={css['word']}>Updraft</span>
         </Link>
         <TenantMenu tenant={at} tenants={me.tenants} />
-        <button type="button" className={css['search']} onClick={openPalette} aria-label={t('palette.open')}>
+        <button type="button" className={css['search']} onClick={openPalette} aria-label={`${t('palette.open')} Ctrl K`}>
           <Icon name="search" size={14} />
           <span className="wide">{t('palette.open')}</span>
           <Kbd size="xs" className="wide">
@@ -240,7 +240,7 @@ function ZoneMenu() {
       color="gray"
       size="compact-xs"
       onClick={() => prefer({ zone: zone === 'UTC' ? 'local' : 'UTC' })}
-      aria-label={t('zone.switch', { zone: zone === 'UTC' ? 'UTC' : own })}
+      aria-label={t('zone.switch', { zone: zone === 'UTC' || own === 'UTC' ? 'UTC' : t('zone.local') })}
     >
       {zone === 'UTC' || own === 'UTC' ? 'UTC' : t('zone.local')}
     </Button>

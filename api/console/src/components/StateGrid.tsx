@@ -1,6 +1,6 @@
 import { useMediaQuery } from '@mantine/hooks'
 import { useVirtualizer } from '@tanstack/react-virtual'
-import { type KeyboardEvent, type MouseEvent, memo, useCallback, useEffect, useMemo, useRef, useState } from 'react'
+import { type CSSProperties, type KeyboardEvent, type MouseEvent, memo, useCallback, useEffect, useMemo, useRef, useState } from 'react'
 import { DETAILED, type Grid, MARKED, TRIED, byteAt, groupByte, inside, shown, stateOf } from '../api/grid'
 import { looks } from '../theme/states'
 import { t } from '../i18n'
@@ -169,6 +169,7 @@ export function StateGrid({
     <div
       ref={scroller}
       className={css['scroller']}
+      style={{ '--tall': `${rows.getTotalSize() + 18}px` } as CSSProperties}
       role="grid"
       tabIndex={0}
       aria-label={t('grid.label')}

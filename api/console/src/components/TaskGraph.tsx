@@ -57,6 +57,11 @@ export function TaskGraph({ grid, open }: { grid: Grid; open: (task: string, map
     <States value={grid}>
       <div className={css['graph']} data-busy={layout === undefined || undefined}>
         {error !== undefined && <p role="alert">{error}</p>}
+        {error === undefined && layout === undefined && (
+          <p role="status" aria-label={t('loading')} className={css['drawing']}>
+            {t('graph.drawing')}
+          </p>
+        )}
         <ReactFlowProvider>
           <Drawing nodes={nodes} edges={edges} grid={grid} open={open} />
         </ReactFlowProvider>

@@ -46,9 +46,11 @@ function Step({ hold, of, depth, seen, first }: { hold: Hold; of: TaskRef; depth
   const says = hold.says.charAt(0).toUpperCase() + hold.says.slice(1)
   return (
     <li className={css['step']} data-first={first || undefined}>
-      <p className={css['says']}>{says}</p>
+      <p className={css['says']}>
+        <Said text={says} />
+      </p>
       <p className="soft">
-        {t('wait.frees')} {hold.frees}
+        {t('wait.frees')} <Said text={hold.frees} />
       </p>
       {blockers.length > 0 && (
         <ul className={css['blockers']}>
@@ -82,4 +84,9 @@ function Step({ hold, of, depth, seen, first }: { hold: Hold; of: TaskRef; depth
       )}
     </li>
   )
+}
+
+/** A sentence of the server: names are between backticks. */
+function Said({ text }: { text: string }) {
+  return text.split('`').map((part, at) => (at % 2 === 1 ? <code key={at}>{part}</code> : part))
 }

@@ -9,6 +9,7 @@ import { TimeText } from '../components/Time'
 import { Answer, Empty } from '../components/Views'
 import { t } from '../i18n'
 import type { TaskState } from '../theme/states'
+import { grouped } from '../util/grouped'
 import { count } from '../util/numbers'
 import { duration, millis, now, useTick } from '../util/time'
 import css from './home.module.css'
@@ -26,7 +27,8 @@ export function Home() {
 }
 
 function Filled({ tenant, home }: { tenant: string; home: HomeAnswer }) {
-  const needs = home.failed.length + home.asked.length
+  const failures = alike(home.failed)
+  const needs = failures.length + home.asked.length
   const waiting = waits.reduce((sum, state) => sum + (home.open[state] ?? 0), 0)
   const runs = home.running.filter((run) => run.state === 'running').length
   return (
@@ -36,7 +38,7 @@ function Filled({ tenant, home }: { tenant: string; home: HomeAnswer }) {
     >
       <div className={css['numbers']}>
         <Figure n={home.failed.length} label={t('home.failed')} kind="bad" />
-        <Figure n={home.asked.length} label={t('home.asked')} kind="human" />
+        <Figure n={home.asked.length} label={t('home.asked', { n: home.asked.length })} kind="human" />
         <Figure n={home.open.running ?? 0} label={t('home.running')} kind="active" />
         <Figure n={waiting} label={t('home.waiting')} kind="waiting" />
         <span className={css['health']} data-well={home.scheduler.owned || undefined}>
@@ -67,9 +69,11 @@ function Filled({ tenant, home }: { tenant: string; home: HomeAnswer }) {
                   </span>
                 </li>
               ))}
-              {home.failed.map((run) => (
-                <Failed key={`${run.dag_id} ${run.run_id}`} tenant={tenant} run={run} />
-              ))}
+              {failures.map(([run, ...others]) =>
+                run === undefined ? null : (
+                  <Failed key={`${run.dag_id} ${run.run_id}`} tenant={tenant} run={run} others={others.length} />
+                ),
+              )}
             </ul>
           )}
         </section>
@@ -123,6 +127,12 @@ function Filled({ tenant, home }: { tenant: string; home: HomeAnswer }) {
   )
 }
 
+/** Failures of one kind together: the same task of the same DAG, for the same reason. */
+function alike(failed: readonly FailedRun[]): FailedRun[][] {
+  const kind = (run: FailedRun) => JSON.stringify([run.dag_id, run.task?.task_id, run.task?.reason ?? run.reason])
+  return [...grouped(failed, kind).values()]
+}
+
 function Figure({ n, label, kind }: { n: number; label: string; kind: string }) {
   return (
     <span className={css['figure']} data-kind={n > 0 ? kind : undefined}>
@@ -131,7 +141,7 @@ function Figure({ n, label, kind }: { n: number; label: string; kind: string }) 
   )
 }
 
-function Failed({ tenant, run }: { tenant: string; run: FailedRun }) {
+function Failed({ tenant, run, others }: { tenant: string; run: FailedRun; others: number }) {
   const { task } = run
   const said = task?.reason ?? run.reason
   const code = task?.exit_code
@@ -143,6 +153,11 @@ function Failed({ tenant, run }: { tenant: string; run: FailedRun }) {
         <Link to="/t/$tenant/dags/$dag/runs/$run" params={{ tenant, dag: run.dag_id, run: run.run_id }}>
           {run.dag_id}
         </Link>
+        {others > 0 && (
+          <Link to="/t/$tenant/runs" params={{ tenant }} search={{ dag: run.dag_id, state: 'failed' }} className={css['times']}>
+            {t('home.times', { n: others + 1 })}
+          </Link>
+        )}
         <p className="small cut" title={why ?? undefined}>
           {task !== null && <strong>{task.task_id}</strong>} {why !== null && <span className="soft">{why}</span>}
           {run.failed_tasks > 1 && <span className="soft"> · {t('home.moreFailed', { n: run.failed_tasks })}</span>}

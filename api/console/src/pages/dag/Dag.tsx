@@ -19,7 +19,7 @@ import { usePreferences } from '../../util/preferences'
 import { useKeys } from '../../util/useKeys'
 
 const tabs: { path: string; name: Key }[] = [
-  { path: '', name: 'dag.grid' },
+  { path: 'grid', name: 'dag.grid' },
   { path: 'graph', name: 'dag.graph' },
   { path: 'calendar', name: 'dag.calendar' },
   { path: 'schedule', name: 'dag.schedule' },
@@ -53,7 +53,7 @@ export function Dag() {
   })
   const last = grid.data?.runs[0]
   const base = `/t/${encodeURIComponent(tenant)}/dags/${encodeURIComponent(dag)}`
-  const tab = tabs.find((one) => one.path !== '' && path.endsWith(`/${one.path}`))?.path ?? ''
+  const tab = tabs.find((one) => path === `${base}/${one.path}`)?.path ?? 'grid'
   return (
     <Answer of={details}>
       {(data) => (
@@ -107,7 +107,7 @@ export function Dag() {
           </div>
           {pause.isError && <ProblemView error={pause.error} />}
           {data.quarantined && <ProblemView error={new Error(t('dag.quarantined', { why: data.quarantined }))} />}
-          <Tabs value={tab} onChange={(to) => void navigate({ to: to ? `${base}/${to}` : base })} keepMounted={false}>
+          <Tabs value={tab} onChange={(to) => void navigate({ to: to === 'grid' ? base : `${base}/${to}` })} keepMounted={false}>
             <Tabs.List aria-label={t('dag.tabs')} style={{ overflowX: 'auto', flexWrap: 'nowrap' }}>
               {tabs.map((one) => (
                 <Tabs.Tab key={one.path} value={one.path} {...(one.path === tab ? {} : { 'aria-controls': undefined })}>

@@ -6,7 +6,6 @@ import { Icon } from '../../components/Icon'
 import { Empty, ProblemView, Waiting } from '../../components/Views'
 import { t } from '../../i18n'
 import { level, pieces } from '../../util/ansi'
-import { count } from '../../util/numbers'
 import { usePreferences } from '../../util/preferences'
 import { absolute, millis } from '../../util/time'
 import { isTyping } from '../../util/keys'
@@ -129,7 +128,7 @@ export function LogTab({ of, attempt, running, failed }: { of: TaskRef; attempt:
           {running && (
             <Switch label={t('log.follow')} checked={follow} onChange={(event) => setFollow(event.currentTarget.checked)} />
           )}
-          <span className="soft small">{t('log.lines', { n: count(lines.length) })}</span>
+          <span className="soft small">{t('log.lines', { n: lines.length })}</span>
         </span>
       </div>
       <div

@@ -84,8 +84,8 @@ function One({ of, instance }: { of: TaskRef; instance: TaskInstance }) {
       }
     >
       <div className="bar" style={{ marginBottom: 8 }}>
-        <span>{t('task.try', { n: instance.try_number, of: instance.max_tries + 1 > instance.try_number ? instance.max_tries : instance.try_number })}</span>
-        <Took from={instance.start_date} to={instance.end_date} />
+        {instance.try_number > 0 && <span>{t('task.try', { n: instance.try_number, of: instance.max_tries + 1 })}</span>}
+        {instance.start_date !== null && <Took from={instance.start_date} to={instance.end_date} />}
         {instance.start_date !== null && (
           <span className="soft">
             {t('run.started')} <TimeText at={instance.start_date} />
