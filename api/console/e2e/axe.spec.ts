@@ -1,4 +1,4 @@
-import { accessible, api, expect, signIn, test, trigger, until } from './helpers'
+import { api, barriers, expect, signIn, test, trigger, until } from './helpers'
 import { pages } from './pages'
 
 test.beforeAll(async () => {
@@ -18,14 +18,15 @@ for (const scheme of ['light', 'dark'] as const) {
     await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' })
     await page.goto('/login')
     await expect(page.getByRole('heading', { level: 1 })).toBeVisible()
-    await accessible(page, 'login')
+    const found = await barriers(page, 'login')
     await signIn(page)
     for (const [name, path] of pages) {
       await page.goto(path)
       await expect(page.getByRole('heading', { level: 1 })).toBeVisible()
       await expect(page.getByRole('status', { name: 'Loading' })).toHaveCount(0)
-      await accessible(page, name)
+      found.push(...(await barriers(page, name)))
     }
+    expect(found).toEqual([])
   })
 }
 

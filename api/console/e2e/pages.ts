@@ -25,4 +25,6 @@ export const pages: [string, string][] = [
   ['pools', '/t/default/admin/pools'],
   ['audit', '/t/default/admin/audit'],
   ['me', '/me'],
+  ['users', '/system/users'],
+  ['tenants', '/system/tenants'],
 ]

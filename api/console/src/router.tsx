@@ -209,6 +209,16 @@ const audit = createRoute({
   validateSearch: (search: Record<string, unknown>) => given({ offset: whole(search['offset']) }),
   component: lazyRouteComponent(() => import('./pages/admin/Audit'), 'Audit'),
 })
+const users = createRoute({
+  getParentRoute: () => inside,
+  path: '/system/users',
+  component: lazyRouteComponent(() => import('./pages/system/Users'), 'Users'),
+})
+const tenants = createRoute({
+  getParentRoute: () => inside,
+  path: '/system/tenants',
+  component: lazyRouteComponent(() => import('./pages/system/Tenants'), 'Tenants'),
+})
 const me = createRoute({
   getParentRoute: () => inside,
   path: '/me',
@@ -220,6 +230,8 @@ const tree = root.addChildren([
   inside.addChildren([
     index,
     me,
+    users,
+    tenants,
     tenant.addChildren([
       home, dags, runs, tasks, run, task, approvals, assets, capacity, members, roles, variables, connections, pools, audit,
       dag.addChildren([dagGrid, dagGraph, dagCalendar, dagSchedule, dagCode, dagDetails]),

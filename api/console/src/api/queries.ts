@@ -288,3 +288,18 @@ export const tokens = queryOptions({
   queryKey: ['tokens'],
   queryFn: ({ signal }) => call<Items<Token>>(paths.myTokens, { signal }),
 })
+
+export const users = queryOptions({
+  queryKey: ['users'],
+  queryFn: ({ signal }) =>
+    call<Items<{ name: string; must_change_password: boolean; disabled: boolean; created_at: string; created_by: string }>>(
+      paths.users,
+      { signal },
+    ),
+})
+
+export const tenants = queryOptions({
+  queryKey: ['tenants'],
+  queryFn: ({ signal }) =>
+    call<Items<{ name: string; id: string; suspended: boolean; created_at: string }>>(paths.tenants, { signal }),
+})

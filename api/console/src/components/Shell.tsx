@@ -114,7 +114,7 @@ export function Shell() {
         </div>
       </AppShell.Header>
       <AppShell.Navbar className={css['nav'] ?? ''} aria-label={t('nav.main')}>
-        <NavLinks tenant={at} onGo={menu.close} />
+        <NavLinks tenant={at} admin={me.platform_admin} onGo={menu.close} />
       </AppShell.Navbar>
       <AppShell.Main id="main">
         <Outage />
@@ -144,7 +144,12 @@ export function Shell() {
   )
 }
 
-function NavLinks({ tenant, onGo }: { tenant: string; onGo: () => void }) {
+const platform: Place[] = [
+  { to: '/system/users', name: 'nav.users', icon: 'user' },
+  { to: '/system/tenants', name: 'nav.tenants', icon: 'layers' },
+]
+
+function NavLinks({ tenant, admin, onGo }: { tenant: string; admin: boolean; onGo: () => void }) {
   const { data: home } = useQuery({ ...queries.home(tenant), enabled: false })
   const { data: allowed } = useQuery(queries.allowed(tenant))
   const link = (place: Place) => {
@@ -185,6 +190,12 @@ function NavLinks({ tenant, onGo }: { tenant: string; onGo: () => void }) {
       {places.map(link)}
       <p className={css['section']}>{t('nav.admin')}</p>
       {administration.map(link)}
+      {admin && (
+        <>
+          <p className={css['section']}>{t('nav.platform')}</p>
+          {platform.map(link)}
+        </>
+      )}
     </>
   )
 }

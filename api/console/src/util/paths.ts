@@ -23,7 +23,10 @@ export const paths = {
   myTokens: `${own}/me/tokens`,
   myToken: (id: string) => `${own}/me/tokens/${part(id)}`,
   users: `${own}/users`,
+  user: (name: string) => `${own}/users/${part(name)}`,
+  userPassword: (name: string) => `${own}/users/${part(name)}/password`,
   tenants: `${own}/tenants`,
+  tenant: (name: string) => `${own}/tenants/${part(name)}`,
   of(tenant: string) {
     const root = `/t/${part(tenant)}`
     const v1 = `${root}${own}`

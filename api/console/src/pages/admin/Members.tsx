@@ -10,6 +10,7 @@ import { t } from '../../i18n'
 import { grouped } from '../../util/grouped'
 import { paths } from '../../util/paths'
 import { DeleteDialog, FormDialog } from './Form'
+import { MayThey } from './MayThey'
 
 interface Grant {
   kind: string
@@ -85,6 +86,7 @@ export function Members() {
           )
         }}
       </Answer>
+      <MayThey tenant={tenant} />
       {adding && <GrantDialog tenant={tenant} close={() => add(false)} />}
       {gone !== undefined && (
         <DeleteDialog

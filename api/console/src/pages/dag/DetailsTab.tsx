@@ -17,11 +17,11 @@ export function DetailsTab() {
             <dt>{t('details.owner')}</dt>
             <dd>{data.owners.join(', ') || '–'}</dd>
             <dt>{t('details.tags')}</dt>
-            <dd>
+            <dd className="bar">
               {data.tags.length === 0
                 ? '–'
                 : data.tags.map((tag) => (
-                    <Link key={tag.name} to="/t/$tenant/dags" params={{ tenant }} search={{ tag: tag.name }}>
+                    <Link key={tag.name} to="/t/$tenant/dags" params={{ tenant }} search={{ tag: tag.name }} style={{ minHeight: 24 }}>
                       {tag.name}{' '}
                     </Link>
                   ))}
