@@ -131,6 +131,16 @@ const dagCalendar = createRoute({
   path: '/calendar',
   component: lazyRouteComponent(() => import('./pages/dag/CalendarTab'), 'CalendarTab'),
 })
+const dagBackfills = createRoute({
+  getParentRoute: () => dag,
+  path: '/backfills',
+  component: lazyRouteComponent(() => import('./pages/dag/BackfillsTab'), 'BackfillsTab'),
+})
+const dagCharts = createRoute({
+  getParentRoute: () => dag,
+  path: '/charts',
+  component: lazyRouteComponent(() => import('./pages/dag/ChartsTab'), 'ChartsTab'),
+})
 const dagSchedule = createRoute({
   getParentRoute: () => dag,
   path: '/schedule',
@@ -149,6 +159,7 @@ const dagDetails = createRoute({
 const run = createRoute({
   getParentRoute: () => tenant,
   path: '/dags/$dag/runs/$run',
+  validateSearch: (search: Record<string, unknown>): { view?: 'timeline' } => (search['view'] === 'timeline' ? { view: 'timeline' } : {}),
   component: lazyRouteComponent(() => import('./pages/Run'), 'Run'),
 })
 
@@ -234,7 +245,7 @@ const tree = root.addChildren([
     tenants,
     tenant.addChildren([
       home, dags, runs, tasks, run, task, approvals, assets, capacity, members, roles, variables, connections, pools, audit,
-      dag.addChildren([dagGrid, dagGraph, dagCalendar, dagSchedule, dagCode, dagDetails]),
+      dag.addChildren([dagGrid, dagGraph, dagBackfills, dagCalendar, dagCharts, dagSchedule, dagCode, dagDetails]),
     ]),
   ]),
 ])

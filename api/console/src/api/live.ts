@@ -165,6 +165,8 @@ export class Live {
     clearTimeout(this.retry)
     this.retry = setTimeout(() => this.open(), this.wait * (0.5 + Math.random() / 2))
     this.wait = Math.min(this.wait * 2, WAIT_MAX)
+    // A stream doesn't say that the session is over; an ordinary question does, and leads to the sign-in.
+    if (this.wait > 4 * WAIT_MIN) void this.client.invalidateQueries({ queryKey: ['me'] })
   }
 
   private changed(runs: ChangedRun[]): void {
@@ -199,7 +201,7 @@ export class Live {
     this.summary = setTimeout(() => {
       this.summary = undefined
       this.summarised = Date.now()
-      for (const key of ['home', 'dags', 'runs', 'open-tasks', 'pools', 'questions', 'dag', 'assets']) {
+      for (const key of ['home', 'dags', 'runs', 'open-tasks', 'backfills', 'pools', 'questions', 'dag', 'assets']) {
         void this.client.invalidateQueries({ queryKey: [key, this.tenant] })
       }
     }, due)

@@ -175,6 +175,24 @@ export const instances = (of: TaskRef, offset: number) =>
     ...live,
   })
 
+/** Every task instance of a run, page by page, as long as they are few enough to be drawn. */
+export const allInstances = (tenant: string, dag: string, name: string) =>
+  queryOptions({
+    queryKey: ['instances', tenant, dag, name],
+    queryFn: async ({ signal }) => {
+      const all: TaskInstance[] = []
+      for (;;) {
+        const page = await call<{ task_instances: TaskInstance[]; total_entries: number }>(
+          paths.of(tenant).tasksOf(dag, name) + query({ limit: 100, offset: all.length }),
+          { signal },
+        )
+        all.push(...page.task_instances)
+        if (page.task_instances.length === 0 || all.length >= Math.min(page.total_entries, 500)) return all
+      }
+    },
+    ...live,
+  })
+
 export const tries = (of: TaskRef) =>
   queryOptions({
     queryKey: ['tries', ...keyOf(of)],
@@ -303,3 +321,22 @@ export const tenants = queryOptions({
   queryFn: ({ signal }) =>
     call<Items<{ name: string; id: string; suspended: boolean; created_at: string }>>(paths.tenants, { signal }),
 })
+
+export const backfills = (tenant: string, dag: string) =>
+  queryOptions({
+    queryKey: ['backfills', tenant, dag],
+    queryFn: ({ signal }) =>
+      call<{
+        backfills: {
+          id: number
+          from_date: string
+          to_date: string
+          is_paused: boolean
+          max_active_runs: number
+          created_at: string
+          completed_at: string | null
+          runs_made: number
+        }[]
+      }>(paths.of(tenant).backfills + query({ dag_id: dag, limit: 50 }), { signal }),
+    ...live,
+  })

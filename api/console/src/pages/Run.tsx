@@ -1,6 +1,6 @@
 import { Menu, Button, SegmentedControl, TextInput } from '@mantine/core'
 import { useQuery, useQueryClient } from '@tanstack/react-query'
-import { Link, useNavigate, useParams } from '@tanstack/react-router'
+import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
 import { useMemo, useState } from 'react'
 import { live, useWatched } from '../api/live'
 import * as queries from '../api/queries'
@@ -14,6 +14,7 @@ import { MarkRunDialog } from '../components/Mark'
 import { Page } from '../components/Page'
 import { Counts, StateBadge } from '../components/State'
 import { TimeText, Took } from '../components/Time'
+import { Timeline } from '../components/Timeline'
 import { Answer, Empty } from '../components/Views'
 import { t } from '../i18n'
 import { type TaskState } from '../theme/states'
@@ -34,6 +35,8 @@ export function Run() {
   const [clears, clear] = useState(false)
   const [marks, mark] = useState<'success' | 'failed'>()
   const navigate = useNavigate()
+  const go = useNavigate({ from: '/t/$tenant/dags/$dag/runs/$run' })
+  const { view } = useSearch({ from: '/inside/t/$tenant/dags/$dag/runs/$run' })
   useKeys({ c: () => allowed?.['clear']?.allowed && clear(true) })
   const counts = useMemo(() => (grid.data === undefined ? {} : countsOf(grid.data)), [grid.data])
   return (
@@ -96,7 +99,21 @@ export function Run() {
             </p>
           )}
           {data.note !== null && data.note !== '' && <p className="soft">{data.note}</p>}
-          <Answer of={grid}>{(cells) => <Tasks tenant={tenant} dag={dag} run={name} grid={cells} />}</Answer>
+          <SegmentedControl
+            mb={8}
+            aria-label={t('run.view')}
+            data={[
+              { value: 'tasks', label: t('nav.tasks') },
+              { value: 'timeline', label: t('timeline.title') },
+            ]}
+            value={view ?? 'tasks'}
+            onChange={(to) => void go({ search: to === 'timeline' ? { view: 'timeline' } : {}, replace: true })}
+          />
+          {view === 'timeline' ? (
+            <Timeline tenant={tenant} dag={dag} run={name} />
+          ) : (
+            <Answer of={grid}>{(cells) => <Tasks tenant={tenant} dag={dag} run={name} grid={cells} />}</Answer>
+          )}
           <details style={{ marginTop: 16 }}>
             <summary>{t('run.facts')}</summary>
             <dl className="facts" style={{ marginTop: 8 }}>

@@ -22,7 +22,9 @@ const tabs: { path: string; name: Key }[] = [
   { path: 'grid', name: 'dag.grid' },
   { path: 'graph', name: 'dag.graph' },
   { path: 'calendar', name: 'dag.calendar' },
+  { path: 'charts', name: 'dag.charts' },
   { path: 'schedule', name: 'dag.schedule' },
+  { path: 'backfills', name: 'dag.backfills' },
   { path: 'code', name: 'dag.code' },
   { path: 'details', name: 'dag.details' },
 ]
