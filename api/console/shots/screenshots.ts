@@ -43,7 +43,7 @@ for (const { name: view, scheme, width, height } of views) {
       await expect(page.getByRole('heading', { level: 1 })).toBeVisible()
       await expect(page.getByRole('status', { name: 'Loading' })).toHaveCount(0)
       await page.evaluate(() => document.fonts.ready)
-      await page.waitForTimeout(400)
+      if (path.endsWith('/graph')) await page.locator('.react-flow__node').first().waitFor()
       await shot(name)
     }
     if (view === 'phone') return
@@ -56,6 +56,7 @@ for (const { name: view, scheme, width, height } of views) {
     await expect(page.getByRole('button', { name: 'Start the run' })).toBeVisible()
     await shot('trigger')
     await page.goto('/t/default')
+    await expect(page.getByRole('heading', { level: 1 })).toBeVisible()
     await page.keyboard.press('Control+k')
     await expect(page.getByPlaceholder('A DAG or a page')).toBeVisible()
     await page.getByPlaceholder('A DAG or a page').fill('gr')

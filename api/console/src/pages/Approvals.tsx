@@ -19,8 +19,10 @@ export function Approvals() {
   const [answered, show] = useState(false)
   const found = useQuery(queries.questions(tenant, answered))
   const [chosen, choose] = useState<Question>()
+  // A question whose run is over meanwhile waits for nobody.
+  const questions = found.data?.hitl_details.filter((one) => answered || one.task_instance.state === 'awaiting_input')
   return (
-    <Page tab={t('nav.approvals')} title={t('approvals.title', { n: answered ? 0 : (found.data?.total_entries ?? 0) })}>
+    <Page tab={t('nav.approvals')} title={t('approvals.title', { n: answered ? 0 : (questions?.length ?? 0) })}>
       <SegmentedControl
         mb={12}
         aria-label={t('approvals.which')}
@@ -32,14 +34,14 @@ export function Approvals() {
         onChange={(which) => show(which === 'done')}
       />
       <Answer of={found}>
-        {(data) =>
-          data.hitl_details.length === 0 ? (
+        {() =>
+          questions === undefined || questions.length === 0 ? (
             <div className="panel">
               <Empty icon="hand" title={t(answered ? 'approvals.noneDone' : 'approvals.none')} />
             </div>
           ) : (
             <ul className={css['list']}>
-              {data.hitl_details.map((question) => {
+              {questions.map((question) => {
                 const { task_instance: task } = question
                 return (
                   <li key={`${task.dag_run_id} ${task.task_id} ${task.map_index} ${task.try_number}`} className="panel">

@@ -2,7 +2,8 @@ import { useQueryClient } from '@tanstack/react-query'
 import { useEffect, useRef, useState } from 'react'
 import { live } from '../../api/live'
 import { type TaskRef, logPiece } from '../../api/queries'
-import type { LogEvent, LogPiece } from '../../api/types'
+import type { LogEvent } from '../../api/types'
+import { joined } from './lines'
 
 /** Lines that are read before somebody asks for more. */
 const LINES_AT_ONCE = 50_000
@@ -14,17 +15,6 @@ export interface Lines {
   more: () => void
 }
 
-/** A part of a long line goes on where the last one of its stream ended. */
-function joined(lines: LogEvent[], piece: LogPiece): LogEvent[] {
-  const all = [...lines]
-  for (const event of piece.content) {
-    const last = all.at(-1)
-    if (last?.continues === true && last.stream === event.stream) {
-      all[all.length - 1] = { ...last, event: last.event + event.event, continues: event.continues ?? false }
-    } else all.push(event)
-  }
-  return all
-}
 
 /** The log of a try: what is there, piece by piece, then what is written, as it is written. */
 export function useLog(of: TaskRef, attempt: number, running: boolean): Lines {
