@@ -266,6 +266,7 @@ pub async fn questions(
         .filter(input_request::Column::TenantId.eq(scope.tenant().0))
         .filter(input_request::Column::Response.is_null())
         .filter(input_request::Column::RunId.in_subquery(unfinished(db, scope, visible)))
+        .filter(Expr::cust(WAITS_STILL))
         .order_by_asc(input_request::Column::CreatedAt)
         .order_by_asc(input_request::Column::AttemptId)
         .limit(limit)
@@ -359,6 +360,11 @@ pub async fn days(
     };
     Ok(readable(found, |row| format!("runs of {dag} that are {}", row.1), read))
 }
+
+/// The try that asked is the present one, and waits: a task that was cleared asks anew.
+const WAITS_STILL: &str = "EXISTS (SELECT 1 FROM task_instance AS t WHERE t.tenant_id = input_request.tenant_id
+  AND t.run_id = input_request.run_id AND t.task_id = input_request.task_id AND t.map_index = input_request.map_index
+  AND t.try_number = input_request.try_number AND t.state = 'awaiting_input')";
 
 /// Microseconds of a day.
 const DAY_US: i64 = 24 * 3600 * 1_000_000;

@@ -50,7 +50,9 @@ async fn pages_are_read_at_once_and_of_one_tenant(test: TestDb) {
         first.new_runs.push(run);
     }
     let runs = first.new_runs.clone();
-    for (run, state) in [(0, TaskState::Failed), (1, TaskState::Success), (3, TaskState::Queued), (4, TaskState::Running)] {
+    for (run, state) in
+        [(0, TaskState::Failed), (1, TaskState::Success), (3, TaskState::Queued), (4, TaskState::Running)]
+    {
         first.new_tasks.push(of(&runs[run], "t", -1, state));
     }
     for (index, state) in [(0, TaskState::Success), (1, TaskState::Failed), (2, TaskState::Success)] {
