@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[expect(clippy::disallowed_methods, reason = "this is how cargo tells a build script where to write")]
 fn main() -> io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist");
     // The folder is always there; what is in it isn't tracked.
@@ -20,7 +21,7 @@ fn main() -> io::Result<()> {
         let mut packed = path.clone().into_os_string();
         packed.push(".br");
         let packed = Some(PathBuf::from(packed)).filter(|packed| paths.contains(packed));
-        let include = |path: &Path| format!("include_bytes!({path:?})");
+        let include = |path: &Path| format!("include_bytes!({:?})", path.display().to_string());
         let name = path.strip_prefix(&folder).map_err(Error::other)?;
         let name = name.to_str().ok_or_else(|| Error::other("a file's name isn't UTF-8"))?;
         let brotli = packed.map_or("None".to_owned(), |packed| format!("Some({})", include(&packed)));

@@ -51,7 +51,7 @@ const HEARTBEAT: Duration = Duration::from_secs(20);
 /// How often the right to listen is asked for anew.
 const AUTHORIZE: Duration = Duration::from_secs(30);
 /// How long one stream lasts; whoever listens connects again.
-const LIFE: Duration = Duration::from_secs(3600);
+const LIFE: Duration = Duration::from_hours(1);
 /// Events that are read at once.
 const EVENTS: u64 = 1_000;
 /// Batches after which it is quicker to read everything anew.

@@ -79,12 +79,12 @@ impl<'a> Places<'a> {
         let parents: BTreeMap<&str, Option<&str>> = model
             .groups
             .iter()
-            .map(|group| (group.group_id.as_str(), group.parent.as_ref().map(|parent| parent.as_str())))
+            .map(|group| (group.group_id.as_str(), group.parent.as_ref().map(dags::ids::GroupId::as_str)))
             .collect();
         let mut first: BTreeMap<&str, usize> = BTreeMap::new();
         let mut inside: BTreeMap<Option<&str>, Vec<(usize, Member<'a>)>> = BTreeMap::new();
         for (index, task) in model.tasks.iter().enumerate() {
-            let mut group = task.group.as_ref().map(|group| group.as_str());
+            let mut group = task.group.as_ref().map(dags::ids::GroupId::as_str);
             inside.entry(group).or_default().push((place[index], Member::Task(index)));
             while let Some(name) = group {
                 let known = first.entry(name).or_insert(usize::MAX);
