@@ -318,7 +318,7 @@ pub(crate) enum ShowFormat {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  updraft show dags/examples/daily_sales.yaml --format mermaid")]
+#[command(after_help = "Example:\n  updraft show dags/language/daily_sales.yaml --format mermaid")]
 pub(crate) struct ShowArgs {
     /// The file
     pub(crate) file: PathBuf,

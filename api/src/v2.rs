@@ -15,6 +15,7 @@ pub mod dags;
 mod elsewhere;
 pub mod event_logs;
 pub mod hitl_details;
+pub mod import_errors;
 pub mod monitor;
 pub mod pools;
 pub(crate) mod select;
@@ -98,10 +99,13 @@ pub(crate) fn router() -> Routes {
         .post("/backfills/{backfill_id}/unpause", backfills::change::unpause)
         .put("/backfills/{backfill_id}/cancel", backfills::change::cancel)
         .post("/backfills/{backfill_id}/cancel", backfills::change::cancel)
+        .get("/importErrors", import_errors::list)
+        .get("/importErrors/{import_error_id}", import_errors::get)
         .get("/assets", assets::list::list)
         .get("/assets/{asset_id}", assets::get::get)
         .get("/assets/events", assets::events::list)
         .post("/assets/events", assets::events::post)
+        .get("/dags/{dag_id}/dagRuns/{dag_run_id}/upstreamAssetEvents", assets::events::of_run)
         .get("/eventLogs", event_logs::list)
         .get("/eventLogs/{event_log_id}", event_logs::get);
     elsewhere::add(routes)

@@ -121,6 +121,31 @@ pub enum AssetCondition {
     All(Vec<AssetCondition>),
 }
 
+impl AssetCondition {
+    /// The assets that it names.
+    pub fn names(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        let mut rest = vec![self];
+        while let Some(condition) = rest.pop() {
+            match condition {
+                Self::Asset(name) => _ = names.insert(name.clone()),
+                Self::Any(list) | Self::All(list) => rest.extend(list),
+            }
+        }
+        names
+    }
+}
+
+impl When {
+    /// The condition over assets, if that is what makes runs.
+    pub fn assets(&self) -> Option<&AssetCondition> {
+        match self {
+            Self::Assets(condition) | Self::AssetsOrCrons { assets: condition, .. } => Some(condition),
+            Self::Never | Self::Once | Self::Continuous | Self::Every(_) | Self::Crons(_) => None,
+        }
+    }
+}
+
 macro_rules! choice {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? } default $default:ident) => {
         $(#[$doc])*

@@ -26,6 +26,7 @@ pub const NAMES: &[&str] = &[
     "params",
     "prev_data_interval_end_success",
     "prev_data_interval_start_success",
+    "prev_end_date_success",
     "prev_logical_date_success",
     "prev_start_date_success",
     "run_after",
@@ -35,6 +36,7 @@ pub const NAMES: &[&str] = &[
     "task_instance_key_str",
     "test_mode",
     "ti",
+    "triggering_asset_events",
     "ts",
     "ts_nodash",
     "ts_nodash_with_tz",
@@ -138,10 +140,8 @@ pub(crate) const AIRFLOW_ONLY: &[&str] = &[
     "map_index_template",
     "outlet_events",
     "outlets",
-    "prev_end_date_success",
     "reason",
     "templates_dict",
-    "triggering_asset_events",
     "try_number",
 ];
 

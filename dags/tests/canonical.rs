@@ -88,7 +88,7 @@ fn a_changed_file_is_a_new_version() {
 #[test]
 fn the_canonical_form_reads_back() {
     let text =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/daily_sales.yaml")).unwrap();
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/language/daily_sales.yaml")).unwrap();
     let files = BTreeMap::from([("load.sql".to_owned(), "00".repeat(32))]);
     let compiled = compile(&Source::new("x.yaml", text), &fixture::catalog(), &files);
     let bytes = canonical::bytes(&compiled.dags[0]);
@@ -127,7 +127,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn the_order_of_keys_means_nothing(seed in any::<u64>()) {
-        let text = include_str!("../examples/daily_sales.yaml");
+        let text = include_str!("../language/daily_sales.yaml");
         let source = Source::new("x.yaml", text);
         let files = BTreeMap::from([("load.sql".to_owned(), "00".repeat(32))]);
         let (documents, _) = yaml::parse(&source);

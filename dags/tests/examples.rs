@@ -1,4 +1,4 @@
-//! The examples compile.
+//! The example of the language compiles.
 
 #![cfg(test)]
 
@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 mod fixture;
 
 fn folder() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("language")
 }
 
 fn files() -> BTreeMap<String, String> {

@@ -18,7 +18,7 @@ fn dag(text: &str) -> Dag {
 
 #[test]
 fn the_example_is_drawn() {
-    let dag = dag(include_str!("../examples/daily_sales.yaml"));
+    let dag = dag(include_str!("../language/daily_sales.yaml"));
     insta::assert_snapshot!("example_text", graph::text(&dag));
     insta::assert_snapshot!("example_dot", graph::dot(&dag));
     insta::assert_snapshot!("example_mermaid", graph::mermaid(&dag));
@@ -79,7 +79,7 @@ fn wide_graphs_become_lists() {
 
 #[test]
 fn the_order_respects_the_needs() {
-    let dag = dag(include_str!("../examples/daily_sales.yaml"));
+    let dag = dag(include_str!("../language/daily_sales.yaml"));
     let graph = graph::Graph::of(&dag);
     let order = graph.order(&dag);
     assert_eq!(order.len(), dag.tasks.len());

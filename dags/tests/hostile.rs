@@ -268,7 +268,7 @@ proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
     #[test]
     fn a_file_with_a_slip_is_survived(at in 0..3_000_usize, length in 0..40_usize, put in "[ \\t\\n{}\\[\\]:'\"*&!|>#%@,a0é-]{0,6}") {
-        let mut text = include_str!("../examples/daily_sales.yaml").to_owned();
+        let mut text = include_str!("../language/daily_sales.yaml").to_owned();
         let start = text.floor_char_boundary(at);
         let end = text.floor_char_boundary(start + length);
         text.replace_range(start..end, &put);

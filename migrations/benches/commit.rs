@@ -70,6 +70,7 @@ fn run(n: usize) -> RunRow {
         backfill: None,
         triggered_by: None,
         chain_depth: 0,
+        asset_window: None,
     }
 }
 

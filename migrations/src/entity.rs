@@ -13,6 +13,7 @@ pub(crate) mod dag;
 pub(crate) mod dag_version;
 pub(crate) mod event;
 pub(crate) mod group_member;
+pub(crate) mod import_error;
 pub(crate) mod inbox;
 pub(crate) mod input_request;
 pub(crate) mod member;

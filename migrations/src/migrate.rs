@@ -22,6 +22,8 @@ mod m0004_alert;
 mod m0005_input_request;
 mod m0006_workers;
 mod m0007_retention;
+mod m0010_asset_window;
+mod m0011_import_error;
 
 /// How long a second process waits for the one that is migrating.
 const WAIT_FOR_OTHER: &str = "SET lock_timeout = '60s'";
@@ -38,6 +40,8 @@ impl MigratorTrait for Steps {
             Box::new(m0005_input_request::STEP),
             Box::new(m0006_workers::STEP),
             Box::new(m0007_retention::STEP),
+            Box::new(m0010_asset_window::STEP),
+            Box::new(m0011_import_error::STEP),
         ]
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn model(row: &entity::dag_version::Model) -> Result<Arc<Dag>, Error>
     json("dag_version", &row.model)
 }
 
-fn interval(start: Option<i64>, end: Option<i64>) -> Option<(Timestamp, Timestamp)> {
+fn pair(start: Option<i64>, end: Option<i64>) -> Option<(Timestamp, Timestamp)> {
     Some((Timestamp(start?), Timestamp(end?)))
 }
 
@@ -82,7 +82,7 @@ impl TryFrom<entity::run::Model> for Run {
             state: RunState::parse(&row.state)
                 .ok_or_else(|| Error::corrupt(table, format!("state {:?}", row.state)))?,
             logical_date: row.logical_date.map(Timestamp),
-            interval: interval(row.interval_start, row.interval_end),
+            interval: pair(row.interval_start, row.interval_end),
             run_after: Timestamp(row.run_after),
             created_at: Timestamp(row.created_at),
             queued_at: Timestamp(row.queued_at),
@@ -104,6 +104,7 @@ impl TryFrom<entity::run::Model> for Run {
             backfill: row.backfill_id.zip(row.backfill_place.map(|place| place as u32)),
             triggered_by: shared(row.triggered_by),
             chain_depth: row.chain_depth as u32,
+            asset_window: pair(row.assets_after, row.assets_until),
         }))
     }
 }
@@ -203,12 +204,12 @@ pub(crate) fn dag(row: &entity::dag::Model) -> Result<DagRow, Error> {
         cursor: row.cursor_run_after.map(|run_after| Cursor {
             run_after: Timestamp(run_after),
             logical_date: row.cursor_logical_date.map(Timestamp),
-            interval: interval(row.cursor_start, row.cursor_end),
+            interval: pair(row.cursor_start, row.cursor_end),
         }),
         next: row.next_run_after.map(|run_after| Cursor {
             run_after: Timestamp(run_after),
             logical_date: row.next_logical_date.map(Timestamp),
-            interval: interval(row.next_start, row.next_end),
+            interval: pair(row.next_start, row.next_end),
         }),
         reserved: match row.reserved.as_deref().map(|dates| json("dag", dates)).transpose() {
             Ok(dates) => dates.unwrap_or_default(),

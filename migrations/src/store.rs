@@ -19,6 +19,7 @@ pub mod connection;
 pub mod dag;
 pub mod doctor;
 pub mod event;
+pub mod import_error;
 pub mod inbox;
 pub mod input_request;
 pub mod overview;

@@ -50,7 +50,9 @@ use migrations::{
     journal::{self, DbJournal},
     policy::Visible,
     store::{
-        Window, asset, backfill,
+        Window,
+        asset::{self, EventFilter},
+        backfill,
         bundle::{self, NewBundle, NewVersion},
         event, inbox,
         inbox::Progress,
@@ -181,7 +183,8 @@ async fn same_rows(db: &Db, world: &World, seed: u64) {
         let expected: Vec<_> =
             store.backfills.values().filter(|row| row.tenant == *tenant).cloned().collect();
         assert_eq!(found, expected, "seed {seed}");
-        let found = asset::events(db, scope, &Visible::all(), None, ALL).await.unwrap().rows;
+        let found =
+            asset::events(db, scope, &Visible::all(), &EventFilter::default(), ALL).await.unwrap().rows;
         let found: Vec<_> = found.into_iter().rev().map(|(_, row)| row).collect();
         let mut expected: Vec<_> =
             store.asset_events.iter().filter(|row| row.tenant == *tenant).cloned().collect();

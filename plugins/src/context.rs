@@ -96,12 +96,54 @@ pub struct RunContext {
     pub data_interval_end: Option<Timestamp>,
     /// When it was due.
     pub run_after: Timestamp,
+    /// The successful run before this one, by the dates that they stand for, if the task may ask for it.
+    #[serde(default)]
+    pub previous: Option<PreviousRun>,
+    /// For a run that assets made, if the task may ask for them: the events that it stands for, by asset, oldest first.
+    /// Of more than [`ASSET_EVENTS_MAX`] the oldest are left out.
+    #[serde(default)]
+    pub asset_events: BTreeMap<String, Vec<AssetEvent>>,
     /// The DAG's time zone.
     pub timezone: String,
     /// The run's parameters, complete with defaults.
     pub params: Map<String, Value>,
     /// What the caller passed.
     pub conf: Map<String, Value>,
+}
+
+/// How many events of assets a run is told about.
+pub const ASSET_EVENTS_MAX: u64 = 1_000;
+
+/// What is told of the successful run before a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousRun {
+    /// What it stood for.
+    pub logical_date: Option<Timestamp>,
+    /// Where its data interval started.
+    pub data_interval_start: Option<Timestamp>,
+    /// Where its data interval ended.
+    pub data_interval_end: Option<Timestamp>,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// An update of an asset, as templates see it. The names are Airflow's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AssetEvent {
+    /// When it happened.
+    pub timestamp: Timestamp,
+    /// Whatever the producer wants consumers to see.
+    pub extra: Map<String, Value>,
+    /// The DAG of the task that made it; none if no task did, or if its run is gone.
+    pub source_dag_id: Option<String>,
+    /// Its run.
+    pub source_run_id: Option<String>,
+    /// The task.
+    pub source_task_id: Option<String>,
+    /// Its map index, -1 if there is none.
+    pub source_map_index: i32,
 }
 
 /// A connection, complete with its secrets.

@@ -23,6 +23,10 @@ pub struct Needs {
     pub variables: BTreeSet<String>,
     /// Connections.
     pub connections: BTreeSet<String>,
+    /// Whether it may ask for the successful run before its own.
+    pub previous: bool,
+    /// Whether it may ask for the events of assets that its run stands for.
+    pub asset_events: bool,
 }
 
 /// Finds what a task names in its parameters, its environment and the templated files that it names.
@@ -41,7 +45,7 @@ pub fn of(task: &Task, files: impl Fn(&str) -> Option<String>) -> Result<Needs, 
     }
     match task.operator.as_str() {
         "python" => {
-            needs.all_outputs = true;
+            (needs.all_outputs, needs.previous, needs.asset_events) = (true, true, true);
             let listed = task.args.get("variables").and_then(Value::as_array).into_iter().flatten();
             needs.variables.extend(listed.filter_map(Value::as_str).map(str::to_owned));
         }
@@ -84,6 +88,8 @@ impl Needs {
                 ["outputs", ..] => _ = self.outputs.insert(path["outputs.".len()..].to_owned()),
                 ["var", "value" | "json", name, ..] => _ = self.variables.insert(name.to_owned()),
                 ["conn", name, ..] => _ = self.connections.insert(name.to_owned()),
+                ["triggering_asset_events", ..] => self.asset_events = true,
+                [name, ..] if name.starts_with("prev_") => self.previous = true,
                 _ => {}
             }
         }
@@ -134,11 +140,16 @@ mod tests {
             all_outputs: false,
             variables: set(&["bucket", "limits"]),
             connections: set(&["shop"]),
+            ..Needs::default()
         };
         assert_eq!(found, expected);
         assert_eq!(needs("bash: echo hello", ""), Needs::default());
         let found = needs("bash: 'true'\n    when: \"{{ outputs.a.n > 1 and var.value.on }}\"", "");
         assert_eq!((found.outputs, found.variables), (set(&["a.n"]), set(&["on"])));
+        let found = needs("bash: echo {{ prev_start_date_success }}", "");
+        assert_eq!((found.previous, found.asset_events), (true, false));
+        let found = needs("bash: echo {{ triggering_asset_events['x'] | length }}", "");
+        assert_eq!((found.previous, found.asset_events), (false, true));
     }
 
     #[test]

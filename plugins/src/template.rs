@@ -117,6 +117,20 @@ fn facts(ctx: &AttemptContext) -> RunFacts {
         data_interval_start: run.data_interval_start.map(|at| at.to_string()),
         data_interval_end: run.data_interval_end.map(|at| at.to_string()),
         run_after: Some(run.run_after.to_string()),
+        previous: run.previous.as_ref().map(|previous| updraft_template::PreviousRun {
+            logical_date: previous.logical_date.map(|at| at.to_string()),
+            data_interval_start: previous.data_interval_start.map(|at| at.to_string()),
+            data_interval_end: previous.data_interval_end.map(|at| at.to_string()),
+            started_at: previous.started_at.map(|at| at.to_string()),
+            ended_at: previous.ended_at.map(|at| at.to_string()),
+        }),
+        asset_events: run
+            .asset_events
+            .iter()
+            .map(|(asset, events)| {
+                (asset.clone(), serde_json::to_value(events).expect("invariant: an event is JSON"))
+            })
+            .collect(),
         task_id: task.task_id.to_string(),
         try_number: task.try_number,
         max_tries: task.max_tries,

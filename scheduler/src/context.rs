@@ -12,7 +12,7 @@ use engine::{
     rows::RunRow,
 };
 use plugins::{
-    context::{AttemptContext, RunContext, TaskContext},
+    context::{AttemptContext, PreviousRun, RunContext, TaskContext},
     mapping, needs,
     policy::Policy,
 };
@@ -97,6 +97,17 @@ pub async fn build<F: Facts>(
         let help = format!("set it with `updraft connections set {name}`");
         return Err(Error::Missing(format!("there is no connection `{name}`: {help}")));
     }
+    let mut run = run_context(&row, &dag);
+    if needed.previous
+        && let Some(date) = row.logical_date
+    {
+        run.previous = facts.previous_success(wanted.tenant, &row.dag_id, date).await?.as_ref().map(previous);
+    }
+    if needed.asset_events
+        && let (Some(window), Some(condition)) = (row.asset_window, dag.schedule.when.assets())
+    {
+        run.asset_events = facts.asset_events(wanted.tenant, &condition.names(), window).await?;
+    }
     Ok(AttemptContext {
         dispatch: wanted.dispatch,
         member: 0,
@@ -117,7 +128,7 @@ pub async fn build<F: Facts>(
             memory_bytes: task.resources.memory_bytes,
             cpu_milli: task.resources.cpu_milli,
         },
-        run: run_context(&row, &dag),
+        run,
         bundle_dir,
         outputs: outputs.shown,
         map,
@@ -156,9 +167,21 @@ pub fn run_context(row: &RunRow, dag: &Dag) -> RunContext {
         data_interval_start: row.interval.map(|interval| interval.0),
         data_interval_end: row.interval.map(|interval| interval.1),
         run_after: row.run_after,
+        previous: None,
+        asset_events: BTreeMap::new(),
         timezone: dag.schedule.timezone.clone(),
         params,
         conf: (*row.conf).clone(),
+    }
+}
+
+fn previous(row: &RunRow) -> PreviousRun {
+    PreviousRun {
+        logical_date: row.logical_date,
+        data_interval_start: row.interval.map(|interval| interval.0),
+        data_interval_end: row.interval.map(|interval| interval.1),
+        started_at: row.started_at,
+        ended_at: row.ended_at,
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    convert::Infallible,
     future::Future,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -15,15 +14,16 @@ use dags::{
 use engine::{
     dispatch::ResultRef,
     fleet::WorkerSpec,
-    journal::{Commit, Inbox, Journal, Load, Loaded, Position},
-    memory::MemoryJournal,
-    rows::{Batch, InputResponse, RunRow, Snapshot, TaskRow},
+    rows::{AssetEventRow, InputResponse, RunRow, TaskRow},
     state::RunState,
 };
-use migrations::{Db, TenantScope, seal::Sealer, store};
-use plugins::context::Connection;
+use migrations::{Db, TenantScope, policy::Visible, seal::Sealer, store};
+use plugins::context::{ASSET_EVENTS_MAX, AssetEvent, Connection};
 use serde_json::Value;
-use tokio::sync::Notify;
+
+mod memory;
+
+pub use memory::{MemoryFacts, SharedJournal};
 
 /// Why something couldn't be looked up.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +89,23 @@ pub trait Facts: Clone + Send + Sync + 'static {
         date: Timestamp,
     ) -> impl Future<Output = Result<Option<Whole>, Error>> + Send;
 
+    /// The newest successful run of a DAG that stands for a date before this one.
+    fn previous_success(
+        &self,
+        tenant: TenantId,
+        dag_id: &DagId,
+        before: Timestamp,
+    ) -> impl Future<Output = Result<Option<RunRow>, Error>> + Send;
+
+    /// The events of assets in a window ([`RunRow::asset_window`]), by asset, the oldest first; of more than
+    /// [`ASSET_EVENTS_MAX`] the newest.
+    fn asset_events(
+        &self,
+        tenant: TenantId,
+        assets: &BTreeSet<String>,
+        window: (Timestamp, Timestamp),
+    ) -> impl Future<Output = Result<BTreeMap<String, Vec<AssetEvent>>, Error>> + Send;
+
     /// The state of a run.
     fn state_of(
         &self,
@@ -145,6 +162,27 @@ pub trait Facts: Clone + Send + Sync + 'static {
         &self,
         workers: &BTreeSet<WorkerId>,
     ) -> impl Future<Output = Result<BTreeSet<WorkerId>, Error>> + Send;
+}
+
+/// Events as templates see them, by asset.
+fn by_asset(
+    rows: impl Iterator<Item = AssetEventRow>,
+    name: impl Fn(RunId) -> Option<(DagId, RunName)>,
+) -> BTreeMap<String, Vec<AssetEvent>> {
+    let mut events: BTreeMap<String, Vec<AssetEvent>> = BTreeMap::new();
+    for row in rows {
+        let run = row.source.as_ref().and_then(|(run, ..)| name(*run));
+        let source = row.source.zip(run);
+        events.entry(row.asset.to_string()).or_default().push(AssetEvent {
+            timestamp: row.at,
+            extra: (*row.extra).clone(),
+            source_dag_id: source.as_ref().map(|(_, (dag_id, _))| dag_id.to_string()),
+            source_run_id: source.as_ref().map(|(_, (_, name))| name.to_string()),
+            source_task_id: source.as_ref().map(|((_, task, _), _)| task.to_string()),
+            source_map_index: source.as_ref().map_or(-1, |((.., map_index), _)| *map_index),
+        });
+    }
+    events
 }
 
 /// Facts from the database.
@@ -262,6 +300,36 @@ impl Facts for DbFacts {
         Ok(Some((row, tasks.rows)))
     }
 
+    async fn previous_success(
+        &self,
+        tenant: TenantId,
+        dag_id: &DagId,
+        before: Timestamp,
+    ) -> Result<Option<RunRow>, Error> {
+        store::run::previous_success(&self.db, TenantScope::new(tenant), dag_id, before)
+            .await
+            .map_err(Error::new("find the run before a run"))
+    }
+
+    async fn asset_events(
+        &self,
+        tenant: TenantId,
+        assets: &BTreeSet<String>,
+        window: (Timestamp, Timestamp),
+    ) -> Result<BTreeMap<String, Vec<AssetEvent>>, Error> {
+        let doing = "read the events of assets";
+        let scope = TenantScope::new(tenant);
+        let which = store::asset::EventFilter { assets: assets.clone(), within: Some(window) };
+        let newest = store::Window { limit: ASSET_EVENTS_MAX, offset: 0 };
+        let page = store::asset::events(&self.db, scope, &Visible::all(), &which, newest)
+            .await
+            .map_err(Error::new(doing))?;
+        let runs = page.rows.iter().filter_map(|(_, row)| Some(row.source.as_ref()?.0)).collect();
+        let names = store::run::names(&self.db, scope, &runs).await.map_err(Error::new(doing))?;
+        let rows = page.rows.into_iter().rev().map(|(_, row)| row);
+        Ok(by_asset(rows, |run| names.get(&run).cloned()))
+    }
+
     async fn state_of(
         &self,
         tenant: TenantId,
@@ -376,167 +444,5 @@ fn inline(value: ResultRef) -> Option<Value> {
     match value {
         ResultRef::Inline(value) => Some(value),
         ResultRef::Stored { .. } => None,
-    }
-}
-
-/// A journal in memory that others read while a shell writes it: [`MemoryFacts`], and whoever waits for a run.
-#[derive(Debug, Clone, Default)]
-pub struct SharedJournal {
-    /// The journal.
-    pub journal: Arc<Mutex<MemoryJournal>>,
-    /// Rings after each commit.
-    pub committed: Arc<Notify>,
-}
-
-impl SharedJournal {
-    /// The journal. Nothing that holds it can leave it half-written.
-    pub fn lock(&self) -> std::sync::MutexGuard<'_, MemoryJournal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Journal for SharedJournal {
-    type Error = Infallible;
-
-    async fn snapshot(&mut self) -> Result<Snapshot, Infallible> {
-        Ok(self.lock().read())
-    }
-
-    async fn inbox(&mut self, skip: &[i64], limit: usize) -> Result<Inbox, Infallible> {
-        Ok(self.lock().requests(skip, limit))
-    }
-
-    async fn load(&mut self, load: Load) -> Result<Loaded, Infallible> {
-        Ok(self.lock().find(load))
-    }
-
-    async fn commit(&mut self, batch: &Batch) -> Commit {
-        let commit = self.lock().write(batch);
-        self.committed.notify_one();
-        commit
-    }
-
-    async fn position(&mut self) -> Result<Position, Infallible> {
-        Ok(Position { ours: true, batch: self.lock().batch })
-    }
-}
-
-/// Facts from a journal in memory, with variables and connections given beforehand.
-#[derive(Debug, Clone, Default)]
-pub struct MemoryFacts {
-    /// The journal, shared with the shell that writes it.
-    pub journal: Arc<Mutex<MemoryJournal>>,
-    /// Variables.
-    pub variables: Arc<BTreeMap<String, Value>>,
-    /// Connections.
-    pub connections: Arc<BTreeMap<String, Connection>>,
-}
-
-impl MemoryFacts {
-    /// The journal.
-    pub fn journal(&self) -> std::sync::MutexGuard<'_, MemoryJournal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn find(&self, load: Load) -> Option<(RunRow, Vec<TaskRow>, Arc<Dag>)> {
-        let Loaded { run, .. } = self.journal().find(load);
-        run
-    }
-}
-
-impl Facts for MemoryFacts {
-    async fn run(
-        &self,
-        _tenant: TenantId,
-        run: RunId,
-        _version: &DagVersion,
-    ) -> Result<Option<(RunRow, Arc<Dag>)>, Error> {
-        Ok(self.find(Load::ById(run)).map(|(row, _, dag)| (row, dag)))
-    }
-
-    async fn results(
-        &self,
-        _tenant: TenantId,
-        run: RunId,
-        task: &TaskId,
-    ) -> Result<Vec<(i32, ResultRef)>, Error> {
-        let journal = self.journal();
-        let first = (run, task.clone(), i32::MIN);
-        let of_task = journal.results.range(first..).take_while(|((r, t, _), _)| (r, t) == (&run, task));
-        Ok(of_task.map(|((_, _, index), row)| (*index, row.value.clone())).collect())
-    }
-
-    async fn run_at(
-        &self,
-        tenant: TenantId,
-        dag_id: &DagId,
-        date: Timestamp,
-    ) -> Result<Option<Whole>, Error> {
-        Ok(self.find(Load::At(tenant, dag_id.clone(), date)).map(|(row, tasks, _)| (row, tasks)))
-    }
-
-    async fn state_of(
-        &self,
-        tenant: TenantId,
-        dag_id: &DagId,
-        name: &RunName,
-    ) -> Result<Option<RunState>, Error> {
-        Ok(self.find(Load::Run(tenant, dag_id.clone(), name.clone())).map(|(row, ..)| row.state))
-    }
-
-    async fn own_result(
-        &self,
-        _tenant: TenantId,
-        run: RunId,
-        task: &TaskId,
-        map_index: i32,
-    ) -> Result<Option<Value>, Error> {
-        let journal = self.journal();
-        let key = (run, task.clone(), map_index);
-        let current = journal.tasks.get(&key).map(TaskRow::attempt);
-        let found = journal.results.get(&key).filter(|row| current == Some(row.attempt));
-        Ok(found.and_then(|row| inline(row.value.clone())))
-    }
-
-    async fn response(&self, _tenant: TenantId, attempt: AttemptId) -> Result<Option<InputResponse>, Error> {
-        Ok(self.journal().inputs.get(&attempt).and_then(|row| row.response.clone()))
-    }
-
-    async fn tasks_of(&self, tenant: TenantId, dag_id: &DagId) -> Result<Option<BTreeSet<TaskId>>, Error> {
-        let journal = self.journal();
-        let row = journal.dags.get(&(tenant, dag_id.clone()));
-        let model = row.and_then(|row| journal.versions.get(&row.version));
-        Ok(model.map(|dag| dag.tasks.iter().map(|task| task.task_id.clone()).collect()))
-    }
-
-    async fn variables(
-        &self,
-        _tenant: TenantId,
-        names: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Variable>, Error> {
-        let read = |value: &Value| Variable { value: value.clone(), secret: false };
-        let known = names.iter().filter_map(|name| Some((name.clone(), read(self.variables.get(name)?))));
-        Ok(known.collect())
-    }
-
-    async fn connections(
-        &self,
-        _tenant: TenantId,
-        names: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Connection>, Error> {
-        let known = names.iter().filter_map(|name| Some((name.clone(), self.connections.get(name)?.clone())));
-        Ok(known.collect())
-    }
-
-    async fn worker(&self, _worker: WorkerId) -> Result<Option<WorkerSpec>, Error> {
-        Ok(None)
-    }
-
-    async fn worker_lost(&self, _worker: WorkerId) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn absent(&self, _workers: &BTreeSet<WorkerId>) -> Result<BTreeSet<WorkerId>, Error> {
-        Ok(BTreeSet::new())
     }
 }

@@ -1,10 +1,17 @@
 //! Handing a dispatch over to its executor.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use dags::time::Span;
+use dags::{
+    ids::DispatchId,
+    time::{Span, Timestamp},
+};
 use engine::dispatch::{Dispatch, End, Outcome};
 use executor::{Executor as _, Work};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock,
@@ -18,10 +25,74 @@ use crate::{
 /// The longest wait before something that failed is tried again.
 const WAIT_MAX: Span = Span::seconds(5);
 
+/// Dispatches that are being handed over.
+#[derive(Clone, Default)]
+pub(crate) struct UnderWay(Arc<Mutex<BTreeMap<DispatchId, HandOver>>>);
+
+struct HandOver {
+    /// The engine's clock when it was let out.
+    since: Timestamp,
+    called_off: CancellationToken,
+}
+
+impl UnderWay {
+    /// Notes that a hand-over begins, and says how it can be called off; nothing if one of the same dispatch is still under
+    /// way, with which it would race.
+    pub(crate) fn begin(&self, dispatch: DispatchId, since: Timestamp) -> Option<CancellationToken> {
+        let mut known = self.lock();
+        if known.contains_key(&dispatch) {
+            return None;
+        }
+        let called_off = CancellationToken::new();
+        known.insert(dispatch, HandOver { since, called_off: called_off.clone() });
+        Some(called_off)
+    }
+
+    pub(crate) fn end(&self, dispatch: DispatchId) {
+        self.lock().remove(&dispatch);
+    }
+
+    /// A dispatch is to be ended: its hand-over isn't tried again. What an executor has been told already it is told before
+    /// the kill, but an executor that has died since would take it for something new.
+    pub(crate) fn call_off(&self, dispatch: DispatchId) {
+        if let Some(known) = self.lock().get(&dispatch) {
+            known.called_off.cancel();
+        }
+    }
+
+    /// When the oldest hand-over was let out.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.lock().values().map(|known| known.since).min()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<DispatchId, HandOver>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The wait between two tries of something that failed.
+struct Wait(Span);
+
+impl Wait {
+    fn new() -> Self {
+        Self(Span::millis(50))
+    }
+
+    async fn pass(&mut self) {
+        clock::sleep(self.0).await;
+        self.0 = Span((self.0.0 * 2).min(WAIT_MAX.0));
+    }
+
+    /// `false` if the hand-over was called off meanwhile.
+    async fn pass_unless(&mut self, called_off: &CancellationToken) -> bool {
+        called_off.run_until_cancelled(self.pass()).await.is_some()
+    }
+}
+
 /// The members that the executor has already, some of them perhaps from before a restart.
 pub(crate) async fn held(executors: &Executors, dispatch: &Dispatch) -> BTreeSet<u32> {
     let Some(executor) = executors.get(&dispatch.executor) else { return BTreeSet::new() };
-    let mut wait = Span::millis(50);
+    let mut wait = Wait::new();
     loop {
         match executor.list().await {
             Ok(held) => {
@@ -30,8 +101,7 @@ pub(crate) async fn held(executors: &Executors, dispatch: &Dispatch) -> BTreeSet
             }
             Err(error) => {
                 about!(warn, dispatch, %error, "an executor doesn't say what it holds");
-                clock::sleep(wait).await;
-                wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+                wait.pass().await;
             }
         }
     }
@@ -48,12 +118,13 @@ pub(crate) fn not_started(reason: String) -> End {
     }
 }
 
-/// Hands a dispatch to its executor, member by member, waiting for the database and the executor if need be. An error is
-/// that of the members that the executor doesn't hold then.
+/// Hands a dispatch to its executor, member by member, waiting for the database and the executor if need be, until it is
+/// called off. An error is that of the members that the executor doesn't hold then.
 pub(crate) async fn hand_over<F: Facts>(
     desk: &Desk<F>,
     executors: &Executors,
     dispatch: &Dispatch,
+    called_off: &CancellationToken,
 ) -> Result<(), String> {
     let executor = executors
         .get(&dispatch.executor)
@@ -69,15 +140,16 @@ pub(crate) async fn hand_over<F: Facts>(
     {
         return mock.end(dispatch).await.map_err(|error| error.to_string());
     }
-    let mut wait = Span::millis(50);
+    let mut wait = Wait::new();
     let built = loop {
         match context::build(&desk.facts, &desk.objects, &desk.policy, Wanted::from(dispatch)).await {
             Ok(built) => break built,
             Err(context::Error::Missing(reason)) => return Err(reason),
             Err(context::Error::Facts(error)) => {
                 about!(warn, dispatch, error = %chain(&error), "an attempt waits for the database");
-                clock::sleep(wait).await;
-                wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+                if !wait.pass_unless(called_off).await {
+                    return Ok(());
+                }
             }
         }
     };
@@ -85,18 +157,58 @@ pub(crate) async fn hand_over<F: Facts>(
         let mut context = built.clone();
         context.member = member;
         let work = Work { dispatch: dispatch.clone(), context };
-        let mut wait = Span::millis(50);
+        let mut wait = Wait::new();
         loop {
+            if called_off.is_cancelled() {
+                return Ok(());
+            }
             match executor.submit(work.clone()).await {
                 Ok(()) => break,
                 Err(executor::Error::Refused(reason)) => return Err(reason),
                 Err(error) => {
                     about!(warn, dispatch, %error, "an attempt waits for its executor");
-                    clock::sleep(wait).await;
-                    wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+                    if !wait.pass_unless(called_off).await {
+                        return Ok(());
+                    }
                 }
             }
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use dags::ids::AttemptId;
+
+    use super::*;
+
+    fn dispatch(n: u32) -> DispatchId {
+        let attempt: AttemptId = "00000000-0000-8000-8000-000000000001".parse().expect("a UUID");
+        DispatchId { attempt, n }
+    }
+
+    #[test]
+    fn a_dispatch_is_under_way_once_and_bounds_what_a_look_around_proves() {
+        let (under_way, [first, second]) = (UnderWay::default(), [dispatch(1), dispatch(2)]);
+        assert!(under_way.begin(first, Timestamp(7)).is_some());
+        assert!(under_way.begin(first, Timestamp(8)).is_none());
+        assert!(under_way.begin(second, Timestamp(3)).is_some());
+        assert_eq!(under_way.oldest(), Some(Timestamp(3)));
+        under_way.end(second);
+        assert_eq!(under_way.oldest(), Some(Timestamp(7)));
+        under_way.end(first);
+        assert_eq!(under_way.oldest(), None);
+    }
+
+    #[tokio::test]
+    async fn who_waits_to_try_again_hears_at_once_that_the_hand_over_is_called_off() {
+        let (under_way, dispatch) = (UnderWay::default(), dispatch(1));
+        let called_off = under_way.begin(dispatch, Timestamp(0)).expect("nothing is under way yet");
+        let mut wait = Wait(Span::seconds(3_600));
+        let (waited, ()) =
+            tokio::join!(wait.pass_unless(&called_off), async { under_way.call_off(dispatch) });
+        assert!(!waited);
+        assert!(under_way.oldest().is_some(), "it is under way until it has ended");
+    }
 }

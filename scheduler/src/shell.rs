@@ -34,6 +34,7 @@ use crate::{
     executors::Executors,
     facts::Facts,
     fleet::{self, Fleet, FleetParts},
+    hand_over::UnderWay,
     look::Look,
     meters::{HandOverMeter, Meters},
     objects::Objects,
@@ -183,7 +184,7 @@ where
         tasks: tasks.clone(),
         end: end.clone(),
         holders: Arc::default(),
-        under_way: Arc::default(),
+        under_way: UnderWay::default(),
         inbox_asked: false,
         refuse,
         settled,
@@ -219,7 +220,6 @@ where
     Ok(ended)
 }
 
-type UnderWay = Arc<Mutex<BTreeMap<DispatchId, Timestamp>>>;
 type Holders = Arc<Mutex<BTreeMap<(DispatchId, u32), ExecutorName>>>;
 
 struct Shell<F> {
@@ -233,7 +233,6 @@ struct Shell<F> {
     end: CancellationToken,
     /// Which executor has which member of a dispatch.
     holders: Holders,
-    /// Dispatches that are being handed over, with the engine's clock when they were let out.
     under_way: UnderWay,
     inbox_asked: bool,
     refuse: BTreeMap<i64, Refusal>,

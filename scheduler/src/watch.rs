@@ -12,7 +12,7 @@ use std::{
 use dags::{
     canonical,
     catalog::Catalog,
-    diagnostic::{Diagnostic, Severity, Source, code},
+    diagnostic::{Diagnostic, Severity, Source, code, render},
     ids::{BundleId, DagId, DagVersion, TenantId},
     installation::Installation,
     model::Dag,
@@ -24,6 +24,7 @@ use migrations::{
     store::{
         self,
         bundle::{NewBundle, NewVersion},
+        import_error::ImportError,
     },
 };
 use notify::Watcher as _;
@@ -93,6 +94,15 @@ struct Known {
     broken: bool,
 }
 
+/// The longest report of one file that is stored, in bytes.
+const REPORT_MAX: usize = 64 * 1024;
+
+impl Known {
+    fn names(&self) -> BTreeSet<DagId> {
+        self.dags.iter().map(|(dag, ..)| dag.dag_id.clone()).collect()
+    }
+}
+
 /// What was found when the folder was looked at.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -116,12 +126,21 @@ pub struct FolderWatch {
     catalog_key: [u8; 32],
     scripts: Option<ScriptPool>,
     active: Option<BTreeMap<DagId, (DagVersion, BundleId)>>,
+    /// What is stored as wrong; none before the first look.
+    errors: Option<BTreeMap<String, ImportError>>,
 }
 
 impl FolderWatch {
     /// A watch that has seen nothing yet.
     pub fn new(options: Settings) -> Self {
-        Self { options, known: BTreeMap::new(), catalog_key: [0; 32], scripts: None, active: None }
+        Self {
+            options,
+            known: BTreeMap::new(),
+            catalog_key: [0; 32],
+            scripts: None,
+            active: None,
+            errors: None,
+        }
     }
 
     /// Looks at the folder once and activates what changed.
@@ -150,7 +169,48 @@ impl FolderWatch {
             self.active = Some(wanted);
             found.activated = true;
         }
+        self.store_errors(&found).await?;
         Ok(found)
+    }
+
+    /// Stores which files are broken and how, where people see it.
+    async fn store_errors(&mut self, found: &Found) -> Result<(), Error> {
+        let now = clock::now();
+        let mut errors: BTreeMap<String, ImportError> = BTreeMap::new();
+        for (diagnostic, source) in &found.diagnostics {
+            if diagnostic.severity != Severity::Error {
+                continue;
+            }
+            let error = errors.entry(diagnostic.file.clone()).or_insert_with(|| ImportError {
+                file: diagnostic.file.clone(),
+                since: now,
+                dags: self.known.get(&diagnostic.file).map(Known::names).unwrap_or_default(),
+                report: String::new(),
+            });
+            if error.report.len() < REPORT_MAX {
+                error.report.push_str(&render(diagnostic, source, false));
+            }
+        }
+        for error in errors.values_mut() {
+            if error.report.len() > REPORT_MAX {
+                error.report.truncate(error.report.floor_char_boundary(REPORT_MAX));
+                error.report.push_str("\n... and more: `updraft validate` shows all of it\n");
+            }
+            if let Some(known) = self.errors.as_ref().and_then(|known| known.get(&error.file))
+                && known.report == error.report
+            {
+                error.since = known.since;
+            }
+        }
+        if self.errors.as_ref() == Some(&errors) {
+            return Ok(());
+        }
+        let scope = TenantScope::new(self.options.tenant);
+        let rows: Vec<ImportError> = errors.values().cloned().collect();
+        let failed = |source| Error::Db { doing: "store what is wrong with files", source };
+        store::import_error::replace(&self.options.db, scope, &rows).await.map_err(failed)?;
+        self.errors = Some(errors);
+        Ok(())
     }
 
     /// What DAGs may ask for, with the routes that the tenant has now.

@@ -174,7 +174,10 @@ fn collect(table: &DeTable<'_>, prefix: &str, text: &str, path: &Path, given: &m
         let name = key.get_ref();
         let full = if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") };
         match value.get_ref() {
-            DeValue::Table(inner) => collect(inner, &full, text, path, given),
+            // An executor of which nothing is said isn't one; elsewhere an empty section has its defaults.
+            DeValue::Table(inner) if !inner.is_empty() || prefix != "executors" => {
+                collect(inner, &full, text, path, given);
+            }
             inner => {
                 let line = text[..key.span().start].matches('\n').count() + 1;
                 let origin = Origin::File(path.to_owned(), line);

@@ -13,6 +13,7 @@ use crate::{
         dags::{Dag, DagCollection, DagDetails, DagPatch},
         event_logs::EventLogCollection,
         hitl_details::{HitlAnswer, HitlAnswered, HitlDetailCollection},
+        import_errors::ImportErrorCollection,
         monitor::{Health, Version},
         pools::{Pool, PoolBody, PoolCollection, PoolPatch},
         task_instances::{
@@ -287,6 +288,11 @@ impl Client {
     /// Pools by name.
     pub async fn pools(&self, slice: Slice) -> Answer<PoolCollection> {
         self.send(paged(get(["pools"]), slice)).await
+    }
+
+    /// Files of DAGs that can't be used as they are now.
+    pub async fn import_errors(&self, slice: Slice) -> Answer<ImportErrorCollection> {
+        self.send(paged(get(["importErrors"]), slice)).await
     }
 
     /// Makes a pool.

@@ -172,7 +172,7 @@ pub(crate) fn missing(dag_id: &DagId) -> Error {
 }
 
 pub(crate) fn view(found: &DagWithModel) -> Dag {
-    let DagWithModel { row, source, quarantine, .. } = found;
+    let DagWithModel { row, source, quarantine, broken, .. } = found;
     // What can't be read is shown without what its model says.
     let model = found.model().ok();
     let when = model.map(|model| &model.schedule.when);
@@ -209,7 +209,7 @@ pub(crate) fn view(found: &DagWithModel) -> Dag {
         max_active_runs: model.map(|model| model.max_active_runs),
         max_consecutive_failed_dag_runs: model.map_or(0, |model| model.max_consecutive_failed_runs),
         has_task_concurrency_limits: model.is_some_and(limits),
-        has_import_errors: model.is_none(),
+        has_import_errors: model.is_none() || *broken,
         quarantined: quarantine.clone(),
         next_dagrun_logical_date: next.and_then(|next| next.logical_date),
         next_dagrun_data_interval_start: next.and_then(|next| next.interval).map(|interval| interval.0),

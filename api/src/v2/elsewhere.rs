@@ -2,16 +2,10 @@
 //! rest. All of it passes the gate like everything else.
 
 use axum::Json;
-use migrations::policy::{Action, Kind};
+use migrations::policy::Kind;
 use serde_json::{Value, json};
 
-use crate::{
-    access::{Access, Resource},
-    error::Error,
-    extract::{DagOrAll, Named},
-    routes::Routes,
-    v2::dags::missing,
-};
+use crate::{access::Access, error::Error, routes::Routes};
 
 /// An operation that isn't there.
 macro_rules! absent {
@@ -32,19 +26,6 @@ macro_rules! empty {
 
 fn nothing(key: &str) -> Json<Value> {
     Json(json!({ key: [], "total_entries": 0 }))
-}
-
-/// A collection of a DAG's that nothing can be in.
-async fn of_dag(access: &Access, dag: DagOrAll, kind: Kind, key: &str) -> Result<Json<Value>, Error> {
-    match dag.one() {
-        None => drop(access.list(kind).await?),
-        Some(dag_id) => {
-            let may = access.authorize(Resource::dag(kind, &dag_id), Action::Read).await?;
-            let found = migrations::store::dag::get(may.db(), may.scope, &dag_id).await?;
-            found.ok_or_else(|| missing(&dag_id))?;
-        }
-    }
-    Ok(nothing(key))
 }
 
 /// The routes of all that.
@@ -79,8 +60,6 @@ pub(crate) fn add(routes: Routes) -> Routes {
             Ok::<_, Error>(Json(json!({ "sections": [] })))
         })
         .get("/config/section/{section}/option/{option}", absent!("reading the configuration"))
-        .get("/importErrors", empty!(Dag, "import_errors"))
-        .get("/importErrors/{import_error_id}", absent!("an import error"))
         .get("/dagWarnings", empty!(Dag, "dag_warnings"))
         .get("/jobs", empty!(Dag, "jobs"))
         .get("/plugins", empty!(Dag, "plugins"))
@@ -95,12 +74,6 @@ pub(crate) fn add(routes: Routes) -> Routes {
         .patch("/dags/{dag_id}/dagRuns", absent!("changing several runs at once"))
         .post("/dags/{dag_id}/clearDagRuns", absent!("clearing several runs at once"))
         .post("/dags/{dag_id}/clearPartitions", absent!("clearing partitions"))
-        .get(
-            &format!("{run}/upstreamAssetEvents"),
-            async |access: Access, Named((dag, _run)): Named<(DagOrAll, String)>| {
-                of_dag(&access, dag, Kind::Run, "asset_events").await
-            },
-        )
         .patch(&format!("{run}/taskInstances"), absent!("changing several task instances at once"))
         // `list`; a path of its own would hide a task of that name.
         .post(&task, absent!("listing task instances by a body"))

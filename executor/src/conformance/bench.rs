@@ -275,6 +275,8 @@ pub fn work(bundle_dir: PathBuf, command: &str) -> Work {
             data_interval_start: None,
             data_interval_end: None,
             run_after: Timestamp(0),
+            previous: None,
+            asset_events: BTreeMap::new(),
             timezone: "UTC".to_owned(),
             params: Map::new(),
             conf: Map::new(),

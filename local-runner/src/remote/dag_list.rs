@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use api::{
-    client::DagQuery,
-    v2::{dag_runs::TriggerBody, dags::Dag},
+    client::{DagQuery, Slice},
+    v2::{dag_runs::TriggerBody, dags::Dag, import_errors::ImportErrorCollection},
 };
 use clap::{Args, Subcommand};
 
@@ -45,6 +45,12 @@ pub(super) enum DagsCommand {
         /// Also DAGs whose file is gone
         #[arg(long)]
         stale: bool,
+        #[command(flatten)]
+        count: Count,
+    },
+    /// Show which files of DAGs can't be used as they are now, and why; their DAGs go on as they were
+    #[command(after_help = "Example:\n  updraft dags errors")]
+    Errors {
         #[command(flatten)]
         count: Count,
     },
@@ -124,6 +130,7 @@ pub(super) async fn run(session: &mut Session<'_>, command: DagsCommand) -> Resu
             let query = DagQuery { contains: name, paused, with_stale: stale };
             list(session, &query, count).await?;
         }
+        DagsCommand::Errors { count } => return errors(session, count).await,
         DagsCommand::Show { dag } => show(session, &dag).await?,
         DagsCommand::Pause { dags } => pause(session, &dags, true).await?,
         DagsCommand::Unpause { dags } => pause(session, &dags, false).await?,
@@ -156,7 +163,38 @@ async fn list(session: &mut Session<'_>, query: &DagQuery, count: Count) -> Resu
             or_dash(dag.owners.first()),
             dag.tags.iter().map(|tag| tag.name.as_str()).collect::<Vec<_>>().join(", ").into(),
         ]
+    })?;
+    let one = Slice { limit: Some(1), offset: None };
+    match client.import_errors(one).await?.total_entries {
+        0 => Ok(()),
+        1 => session.screen.note("a file can't be used as it is now: see `updraft dags errors`"),
+        n => session
+            .screen
+            .note(&format!("{n} files can't be used as they are now: see `updraft dags errors`")),
+    }
+}
+
+async fn errors(session: &mut Session<'_>, count: Count) -> Result<ExitCode, Error> {
+    let client = &session.client;
+    let (files, total) = rows(count.count, async |slice| {
+        client.import_errors(slice).await.map(|page| (page.import_errors, page.total_entries))
     })
+    .await?;
+    let screen = &mut session.screen;
+    if screen.json {
+        screen.document(&ImportErrorCollection { import_errors: files, total_entries: total })?;
+    } else if files.is_empty() {
+        screen.line("all files are in order")?;
+    } else {
+        for file in &files {
+            let since = when::shown(file.timestamp, screen.now);
+            screen.line(&format!("{}, since {since}\n{}", file.filename, file.stack_trace))?;
+        }
+        if (files.len() as u64) < total {
+            screen.note(&format!("{} of {total} files are shown: `--count` shows more", files.len()))?;
+        }
+    }
+    Ok(ExitCode::from(u8::from(total > 0)))
 }
 
 fn state(dag: &Dag) -> Cell {

@@ -87,6 +87,11 @@ impl Screen<'_> {
         Ok(())
     }
 
+    /// Something that isn't an answer but should be known, for people only.
+    pub(super) fn note(&mut self, text: &str) -> Result<(), Error> {
+        if self.json { Ok(()) } else { self.line(&paint(text, Tone::Dim, self.colour)) }
+    }
+
     /// Names with values below each other.
     pub(super) fn facts(&mut self, facts: &[(&str, Cell)]) -> Result<(), Error> {
         let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or_default();

@@ -98,7 +98,8 @@ pub fn show_logs(outcome: &Outcome, colour: bool, out: &mut dyn Write) -> io::Re
             writeln!(out, "  {line}")?;
         }
         if log.lines.is_empty() {
-            writeln!(out, "  {}", paint("(it wrote nothing)", Tone::Dim, colour))?;
+            let why = ended.row.reason.as_deref().map_or_else(String::new, |why| format!(": {why}"));
+            writeln!(out, "  {}", paint(&format!("(it wrote nothing{why})"), Tone::Dim, colour))?;
         }
         if hidden > 0 {
             let path = match &folder {

@@ -33,6 +33,8 @@ pub(crate) struct Model {
     pub(crate) backfill_place: Option<i32>,
     pub(crate) triggered_by: Option<String>,
     pub(crate) chain_depth: i32,
+    pub(crate) assets_after: Option<i64>,
+    pub(crate) assets_until: Option<i64>,
     pub(crate) quarantine: Option<String>,
 }
 

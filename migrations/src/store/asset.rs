@@ -1,6 +1,8 @@
 //! Events of assets as lists show them.
 
-use dags::ids::DagId;
+use std::collections::BTreeSet;
+
+use dags::{ids::DagId, time::Timestamp};
 use engine::rows::{AssetEventRow, PendingAssetRow};
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
@@ -20,19 +22,32 @@ use crate::{
 /// Positions of a batch that an event's number has room for.
 const EVENTS_PER_BATCH: i64 = 100_000;
 
-/// Events of one asset or of all that may be seen, newest first, each with a number that is unique in the tenant's shard.
+/// Which events of assets. What is empty or none doesn't restrict.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Of these assets.
+    pub assets: BTreeSet<String>,
+    /// After the first time, up to the second: [`engine::rows::RunRow::asset_window`].
+    pub within: Option<(Timestamp, Timestamp)>,
+}
+
+/// Events of assets that may be seen, newest first, each with a number that is unique in the tenant's shard.
 pub async fn events(
     db: &Db,
     scope: TenantScope,
     visible: &Visible,
-    asset: Option<&str>,
+    which: &EventFilter,
     window: Window,
 ) -> Result<Page<(i64, AssetEventRow)>, Error> {
     let doing = "list asset events";
     let mut query = asset_event::Entity::find().filter(asset_event::Column::TenantId.eq(scope.tenant().0));
     query = query.filter(visible.condition(db, scope.tenant().0, asset_event::Column::Asset));
-    if let Some(asset) = asset {
-        query = query.filter(asset_event::Column::Asset.eq(asset));
+    if !which.assets.is_empty() {
+        query = query.filter(asset_event::Column::Asset.is_in(which.assets.iter().map(String::as_str)));
+    }
+    if let Some((after, until)) = which.within {
+        query =
+            query.filter(asset_event::Column::At.gt(after.0)).filter(asset_event::Column::At.lte(until.0));
     }
     let total = query.clone().count(db.read()).await.doing(doing)?;
     let found = query

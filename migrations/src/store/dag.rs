@@ -14,7 +14,7 @@ use sea_orm::{
 
 use crate::{
     db::Db,
-    entity::{dag, dag_version},
+    entity::{dag, dag_version, import_error},
     error::{Doing as _, Error},
     policy::{Pattern, Visible},
     rows,
@@ -33,6 +33,8 @@ pub struct DagWithModel {
     pub source: String,
     /// Why the engine leaves it alone, if it does.
     pub quarantine: Option<String>,
+    /// Whether that file can't be used as it is now, so that this is an older version.
+    pub broken: bool,
 }
 
 impl DagWithModel {
@@ -139,6 +141,14 @@ async fn with_models(db: &Db, scope: TenantScope, found: &[dag::Model]) -> Resul
         .doing("read the models of DAGs")?;
     let mut models: BTreeMap<(String, String), dag_version::Model> =
         models.into_iter().map(|row| ((row.dag_id.clone(), row.version.clone()), row)).collect();
+    let broken: Vec<String> = import_error::Entity::find()
+        .select_only()
+        .column(import_error::Column::File)
+        .filter(import_error::Column::TenantId.eq(scope.tenant().0))
+        .into_tuple()
+        .all(db.read())
+        .await
+        .doing("read which files are broken")?;
     let mut with_model = |row: &dag::Model| {
         let version = models.remove(&(row.dag_id.clone(), row.version.clone()));
         let model = match &version {
@@ -146,7 +156,8 @@ async fn with_models(db: &Db, scope: TenantScope, found: &[dag::Model]) -> Resul
             None => Err(format!("version {} of {} isn't there", row.version, row.dag_id)),
         };
         let source = version.map(|version| version.source).unwrap_or_default();
-        Ok(DagWithModel { row: rows::dag(row)?, model, source, quarantine: row.quarantine.clone() })
+        let broken = broken.contains(&source);
+        Ok(DagWithModel { row: rows::dag(row)?, model, source, quarantine: row.quarantine.clone(), broken })
     };
     let read: Vec<_> = found.iter().map(|row| (row, with_model(row))).collect();
     Ok(super::readable(read, |(row, _)| format!("DAG {}", row.dag_id), |(_, read)| read))

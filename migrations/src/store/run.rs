@@ -1,6 +1,6 @@
 //! Runs as lists and pages show them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dags::{
     ids::{DagId, RunId, RunName},
@@ -156,6 +156,46 @@ pub async fn by_name(
         .await
         .doing("read a run")?;
     found.map(shown).transpose()
+}
+
+/// The newest successful run of a DAG that stands for a date before another.
+pub async fn previous_success(
+    db: &Db,
+    scope: TenantScope,
+    dag: &DagId,
+    before: Timestamp,
+) -> Result<Option<RunRow>, Error> {
+    let found = run::Entity::find()
+        .filter(run::Column::TenantId.eq(scope.tenant().0))
+        .filter(run::Column::DagId.eq(dag.as_str()))
+        .filter(run::Column::LogicalDate.lt(before.0))
+        .filter(run::Column::State.eq(RunState::Success.as_str()))
+        .order_by_desc(run::Column::LogicalDate)
+        .one(db.read())
+        .await
+        .doing("read the run before a run")?;
+    found.map(shown).transpose()
+}
+
+/// The DAGs and names of runs, those that are still there.
+pub async fn names(
+    db: &Db,
+    scope: TenantScope,
+    runs: &BTreeSet<RunId>,
+) -> Result<BTreeMap<RunId, (DagId, RunName)>, Error> {
+    let found: Vec<(uuid::Uuid, String, String)> = run::Entity::find()
+        .select_only()
+        .columns([run::Column::RunId, run::Column::DagId, run::Column::RunName])
+        .filter(run::Column::TenantId.eq(scope.tenant().0))
+        .filter(run::Column::RunId.is_in(runs.iter().map(|run| run.0)))
+        .into_tuple()
+        .all(db.read())
+        .await
+        .doing("read the names of runs")?;
+    let read = |(run, dag, name): (uuid::Uuid, String, String)| {
+        Ok((RunId(run), (rows::name("run", &dag)?, rows::name("run", &name)?)))
+    };
+    found.into_iter().map(read).collect()
 }
 
 /// A run as it is shown: one whose documents can't be read without them, with the reason.

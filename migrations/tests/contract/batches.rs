@@ -141,6 +141,7 @@ pub(crate) fn next(random: &mut Random, model: &Model) -> Batch {
             Arc::new(serde_json::from_str(random.pick(&["{}", r#"{"a":[1,{"b":"c\u0000"}]}"#])).unwrap());
         run.triggered_by = random.maybe_text();
         run.chain_depth = random.below(11) as u32;
+        run.asset_window = random.chance(30).then(|| (random.time(), random.time()));
         for (task, index) in
             [("a", -1), ("g.b", 0), ("g.b", 1), ("ž", 100_000)].into_iter().take(random.below(5))
         {

@@ -126,6 +126,7 @@ pub(crate) fn run(tenant: TenantId, dag: &str, name: &str) -> RunRow {
         backfill: None,
         triggered_by: Some("ann".into()),
         chain_depth: 3,
+        asset_window: None,
     }
 }
 

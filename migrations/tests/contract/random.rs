@@ -5,7 +5,9 @@ use migrations::{
     Db, TenantScope,
     policy::Visible,
     store::{
-        Window, asset, backfill, dag, event,
+        Window,
+        asset::{self, EventFilter},
+        backfill, dag, event,
         event::EventCursor,
         pool, result,
         run::{self, RunFilter},
@@ -64,7 +66,10 @@ async fn dump(db: &Db) -> String {
             out.push(format!("{tasks:?} {:?}", event::of_run(db, scope, run.run).await.unwrap()));
         }
         out.push(format!("{runs:?} {:?}", pool::list(db, scope).await.unwrap()));
-        out.push(format!("{:?}", asset::events(db, scope, &Visible::all(), None, ALL).await.unwrap()));
+        out.push(format!(
+            "{:?}",
+            asset::events(db, scope, &Visible::all(), &EventFilter::default(), ALL).await.unwrap()
+        ));
         out.push(format!("{:?}", backfill::list(db, scope, &Visible::all(), None, ALL).await.unwrap()));
         let filter = dag::DagFilter { with_stale: true, ..dag::DagFilter::default() };
         out.push(format!("{:?}", dag::list(db, scope, &filter, ALL).await.unwrap()));

@@ -21,7 +21,9 @@ use migrations::{
     policy::Visible,
     seal::{MasterKey, SealError, Sealer},
     store::{
-        Window, asset, attempt_claim,
+        Window,
+        asset::{self, EventFilter},
+        attempt_claim,
         attempt_claim::{Claim, Wanted},
         audit, backfill, bundle, connection, dag, event,
         event::EventCursor,
@@ -498,7 +500,7 @@ async fn a_tenant_sees_nothing_of_another(test: TestDb) {
             .unwrap();
         assert!(dags.total > 0 && dags.rows.iter().all(|dag| dag.row.tenant == tenant));
         assert!(pool::list(db, scope).await.unwrap().iter().all(|row| row.tenant == tenant));
-        let assets = asset::events(db, scope, &Visible::all(), None, ALL).await.unwrap();
+        let assets = asset::events(db, scope, &Visible::all(), &EventFilter::default(), ALL).await.unwrap();
         assert!(assets.total > 0 && assets.rows.iter().all(|row| row.1.tenant == tenant));
         let backfills = backfill::list(db, scope, &Visible::all(), None, ALL).await.unwrap();
         assert!(backfills.total > 0 && backfills.rows.iter().all(|row| row.tenant == tenant));

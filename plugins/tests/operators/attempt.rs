@@ -70,6 +70,8 @@ impl Attempt {
                 data_interval_start: Some("2026-01-01T03:00:00Z".parse().unwrap()),
                 data_interval_end: Some("2026-01-02T03:00:00Z".parse().unwrap()),
                 run_after: "2026-01-02T03:00:00Z".parse().unwrap(),
+                previous: None,
+                asset_events: BTreeMap::new(),
                 timezone: "UTC".to_owned(),
                 params: json!({"region": "eu", "odd": "a b;c"}).as_object().unwrap().clone(),
                 conf: Map::new(),

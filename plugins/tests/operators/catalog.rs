@@ -91,7 +91,7 @@ fn the_reference_page_is_current() {
 
 #[test]
 fn the_example_of_the_language_compiles_with_the_real_operators() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dags/examples");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dags/language");
     let text = std::fs::read_to_string(folder.join("daily_sales.yaml")).unwrap();
     let files: BTreeMap<String, String> = folder
         .read_dir()

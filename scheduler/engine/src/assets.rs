@@ -7,7 +7,7 @@ use std::{
 
 use dags::{
     ids::{RunName, TenantId},
-    model::{AssetCondition, When},
+    model::AssetCondition,
     run_name::run_name_nth,
     time::Timestamp,
 };
@@ -25,20 +25,8 @@ use crate::{
 pub(crate) struct Assets {
     listeners: BTreeMap<(TenantId, String), BTreeSet<u32>>,
     pending: BTreeMap<u32, BTreeMap<Arc<str>, Timestamp>>,
-}
-
-/// The assets that a condition names.
-fn names(condition: &AssetCondition, into: &mut BTreeSet<String>) {
-    match condition {
-        AssetCondition::Asset(name) => {
-            into.insert(name.clone());
-        }
-        AssetCondition::Any(list) | AssetCondition::All(list) => {
-            for inner in list {
-                names(inner, into);
-            }
-        }
-    }
+    /// No event that comes is as old.
+    newest: Timestamp,
 }
 
 fn holds(condition: &AssetCondition, pending: &BTreeMap<Arc<str>, Timestamp>) -> bool {
@@ -46,13 +34,6 @@ fn holds(condition: &AssetCondition, pending: &BTreeMap<Arc<str>, Timestamp>) ->
         AssetCondition::Asset(name) => pending.contains_key(name.as_str()),
         AssetCondition::Any(list) => list.iter().any(|inner| holds(inner, pending)),
         AssetCondition::All(list) => list.iter().all(|inner| holds(inner, pending)),
-    }
-}
-
-pub(crate) fn condition(when: &When) -> Option<&AssetCondition> {
-    match when {
-        When::Assets(condition) | When::AssetsOrCrons { assets: condition, .. } => Some(condition),
-        When::Never | When::Once | When::Continuous | When::Every(_) | When::Crons(_) => None,
     }
 }
 
@@ -66,10 +47,7 @@ impl Engine {
         if state.deleted || state.row.stale {
             return;
         }
-        let mut wanted = BTreeSet::new();
-        if let Some(condition) = condition(&state.plan.dag().schedule.when) {
-            names(condition, &mut wanted);
-        }
+        let wanted = state.plan.dag().schedule.when.assets().map(AssetCondition::names).unwrap_or_default();
         let tenant = state.row.tenant;
         for name in wanted {
             self.assets.listeners.entry((tenant, name)).or_default().insert(dag);
@@ -97,7 +75,9 @@ impl Engine {
         extra: Map<String, Value>,
     ) {
         let name: Arc<str> = asset.into();
-        let at = self.now;
+        // Two events have different times, also in one batch: a run's window ends at one of them.
+        let at = self.now.max(Timestamp(self.assets.newest.0.saturating_add(1)));
+        self.assets.newest = at;
         self.out.asset_events.push(AssetEventRow {
             tenant,
             asset: name.clone(),
@@ -130,12 +110,24 @@ impl Engine {
 
     pub(crate) fn restore_pending(&mut self, dag: u32, asset: Arc<str>, at: Timestamp) {
         self.assets.pending.entry(dag).or_default().insert(asset, at);
+        self.restore_window(Some(at));
+    }
+
+    /// The end of the window of events that have been: whatever comes is later, also in the same batch.
+    pub(crate) fn close_window(&mut self) -> Timestamp {
+        self.assets.newest = self.assets.newest.max(self.now);
+        self.assets.newest
+    }
+
+    /// What a consumer has been given was there: nothing that comes is as old.
+    pub(crate) fn restore_window(&mut self, end: Option<Timestamp>) {
+        self.assets.newest = self.assets.newest.max(end.unwrap_or(Timestamp::MIN));
     }
 
     /// Makes the run of a DAG whose condition holds.
     pub(crate) fn run_for_assets(&mut self, dag: u32) {
         let state = &self.dags[dag as usize];
-        let Some(wanted) = condition(&state.plan.dag().schedule.when) else { return };
+        let Some(wanted) = state.plan.dag().schedule.when.assets() else { return };
         let Some(pending) = self.assets.pending.get(&dag).filter(|pending| holds(wanted, pending)) else {
             return;
         };
@@ -144,6 +136,9 @@ impl Engine {
         }
         let newest = pending.values().copied().max().unwrap_or(self.now);
         let (tenant, dag_id) = (state.row.tenant, state.row.dag_id.clone());
+        let until = self.close_window();
+        let since = self.dags[dag as usize].row.listening_since.replace(until).unwrap_or(Timestamp::MIN);
+        self.touch_dag(dag);
         let name = self.asset_run_name(dag, newest);
         self.assets.pending.remove(&dag);
         self.out.pending_assets.retain(|row| (row.tenant, &row.dag_id) != (tenant, &dag_id));
@@ -161,6 +156,7 @@ impl Engine {
             backfill: None,
             by: None,
             chain_depth: 0,
+            asset_window: Some((since, until)),
         };
         self.make_run(dag, new);
     }

@@ -293,6 +293,7 @@ impl Engine {
             backfill: Some((key.1, ordinal)),
             by: None,
             chain_depth: 0,
+            asset_window: None,
         };
         self.reserve(dag, new.logical_date);
         self.make_run(dag, new);

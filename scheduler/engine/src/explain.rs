@@ -225,7 +225,9 @@ impl Engine {
             TaskState::UpForRetry | TaskState::UpForReschedule | TaskState::Deferred => {
                 hold_of_dag(dag, &mut holds);
                 let wake = ti.live.as_ref().and_then(|live| live.wake_at);
-                holds.extend(wake.filter(|wake| *wake > self.now).map(|at| until(ti.state, at)));
+                let reason = ti.live.as_ref().and_then(|live| live.reason.as_deref());
+                let reason = reason.filter(|_| ti.state == TaskState::Deferred);
+                holds.extend(wake.filter(|wake| *wake > self.now).map(|at| until(ti.state, at, reason)));
             }
             TaskState::AwaitingInput => holds.push(Hold {
                 limit: Limit::Question,
@@ -520,17 +522,18 @@ fn question() -> Hold {
     }
 }
 
-fn until(state: TaskState, at: Timestamp) -> Hold {
+/// `reason` is what a deferred task waits for, in the words of its operator.
+fn until(state: TaskState, at: Timestamp, reason: Option<&str>) -> Hold {
     let what = match state {
         TaskState::UpForRetry => "its next try is due",
         TaskState::UpForReschedule => "it is called again",
         _ => "it is looked at again",
     };
-    Hold {
-        limit: Limit::Until { at },
-        says: format!("{what} at {at}"),
-        frees: "that instant comes".to_owned(),
-    }
+    let (says, frees) = match reason {
+        Some(reason) => (format!("{reason}; {what} at {at}"), "that happens, or that instant comes"),
+        None => (format!("{what} at {at}"), "that instant comes"),
+    };
+    Hold { limit: Limit::Until { at }, says, frees: frees.to_owned() }
 }
 
 /// Those of the tasks that have unfinished instances which count for the unit.

@@ -78,6 +78,8 @@ pub struct RunRow {
     pub triggered_by: Option<Arc<str>>,
     /// How many runs started each other by `trigger_dag` before it; 0 if no task did.
     pub chain_depth: u32,
+    /// For a run that assets made: the events that it stands for are those after the first time, up to the second.
+    pub asset_window: Option<(Timestamp, Timestamp)>,
 }
 
 /// A task instance with its current attempt.

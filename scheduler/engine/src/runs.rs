@@ -32,6 +32,7 @@ pub(crate) struct NewRun {
     pub(crate) by: Option<Arc<str>>,
     /// How many runs started each other before this one.
     pub(crate) chain_depth: u32,
+    pub(crate) asset_window: Option<(Timestamp, Timestamp)>,
 }
 
 impl Engine {
@@ -63,6 +64,7 @@ impl Engine {
             backfill: new.backfill,
             triggered_by: new.by,
             chain_depth: new.chain_depth,
+            asset_window: new.asset_window,
         };
         let run = self.insert_run(dag, plan, row, false);
         self.count_everything(run);

@@ -23,6 +23,7 @@ impl Engine {
     pub(crate) fn insert_dag(&mut self, row: DagRow, plan: Arc<Plan>) -> u32 {
         let key = (row.tenant, row.dag_id.clone());
         let index = self.dags.len() as u32;
+        self.restore_window(row.listening_since);
         self.dags.push(DagState {
             row,
             plan,
@@ -65,12 +66,17 @@ impl Engine {
     ) {
         let plan = self.plan(version, model);
         if let Some(dag) = self.find_dag(tenant, &model.dag_id) {
+            let until = self.close_window();
             let state = &mut self.dags[dag as usize];
             let was_stale = state.row.stale;
             let same = state.row.version == *version && !was_stale;
+            let listened = state.plan.dag().schedule.when.assets().is_some();
             state.row.bundle = bundle.clone();
             (state.row.version, state.row.stale) = (version.clone(), false);
             state.plan = plan;
+            if !listened && state.plan.dag().schedule.when.assets().is_some() {
+                state.row.listening_since = Some(until);
+            }
             if !same {
                 self.take_timetable(dag);
                 self.plan_next(dag);
@@ -92,7 +98,7 @@ impl Engine {
             stale: false,
             cursor: None,
             next: None,
-            listening_since: Some(self.now),
+            listening_since: Some(self.close_window()),
             failed_in_row: 0,
             reserved: std::collections::BTreeSet::new(),
         };
@@ -246,6 +252,7 @@ impl Engine {
                 backfill: None,
                 by: None,
                 chain_depth: 0,
+                asset_window: None,
             };
             self.make_run(dag, new);
         }

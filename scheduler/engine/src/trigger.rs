@@ -123,6 +123,7 @@ impl Engine {
             backfill: None,
             by,
             chain_depth: trigger.chain_depth,
+            asset_window: None,
         };
         self.reserve(dag, new.logical_date);
         Ok(self.make_run(dag, new))

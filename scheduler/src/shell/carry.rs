@@ -1,6 +1,6 @@
 //! Between the driver and the executors: handing over, ending, confirming, asking what they hold.
 
-use std::{collections::btree_map::Entry, sync::PoisonError};
+use std::sync::PoisonError;
 
 use dags::time::Span;
 use engine::{
@@ -30,18 +30,11 @@ impl<F: Facts> Shell<F> {
             (dispatches.len()..all).for_each(|_| meter.handed_over(admitted, now));
         }
         let now = self.driver.engine().now();
+        let begin = |dispatch: Dispatch| Some((self.under_way.begin(dispatch.id, now)?, dispatch));
+        let dispatches: Vec<_> = dispatches.into_iter().filter_map(begin).collect();
         {
-            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            // A second hand-over of what is still on its way would race with the first.
-            dispatches.retain(|dispatch| match under_way.entry(dispatch.id) {
-                Entry::Vacant(free) => {
-                    free.insert(now);
-                    true
-                }
-                Entry::Occupied(_) => false,
-            });
             let mut holders = self.holders();
-            for dispatch in &dispatches {
+            for (_, dispatch) in &dispatches {
                 for member in 0..dispatch.members {
                     holders.insert((dispatch.id, member), dispatch.executor.clone());
                 }
@@ -51,11 +44,11 @@ impl<F: Facts> Shell<F> {
         let under_way = self.under_way.clone();
         self.start(async move {
             futures::stream::iter(dispatches)
-                .for_each_concurrent(DISPATCHES_AT_ONCE, |dispatch| {
+                .for_each_concurrent(DISPATCHES_AT_ONCE, |(called_off, dispatch)| {
                     let (desk, executors, events, under_way) = (&desk, &executors, &events, &under_way);
                     let meter = &meter;
                     async move {
-                        let failed = hand_over(desk, executors, &dispatch).await.err();
+                        let failed = hand_over(desk, executors, &dispatch, &called_off).await.err();
                         meter.handed_over(admitted, clock::now());
                         if let Some(reason) = failed {
                             let held = held(executors, &dispatch).await;
@@ -66,7 +59,7 @@ impl<F: Facts> Shell<F> {
                                 .collect();
                             drop(events.send(Event::Input(Input::Reports(reports))).await);
                         }
-                        under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&dispatch.id);
+                        under_way.end(dispatch.id);
                     }
                 })
                 .await;
@@ -74,6 +67,9 @@ impl<F: Facts> Shell<F> {
     }
 
     pub(super) fn kill(&self, kills: Vec<engine::dispatch::Kill>) {
+        for kill in &kills {
+            self.under_way.call_off(kill.id);
+        }
         let executors = self.executors.clone();
         self.start(async move {
             for kill in kills {
@@ -125,7 +121,7 @@ impl<F: Facts> Shell<F> {
     /// Asks every executor what it holds, and tells the engine.
     pub(super) fn look_around(&self) {
         // What is on its way may arrive after the executor has answered.
-        let oldest = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).values().min().copied();
+        let oldest = self.under_way.oldest();
         let now = self.driver.engine().now();
         let as_of = oldest.map_or(now, |oldest| oldest.min(now));
         for (name, executor) in self.executors.iter() {

@@ -109,3 +109,16 @@ fn a_name_of_the_users_own_is_kept_in_suggestions() {
     let found = wrong(sources(None, &[], &[("executors.not a name.slots", "3")]));
     assert!(found[0].contains("executors"), "{found:?}");
 }
+
+#[test]
+fn an_executor_of_which_nothing_is_said_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("updraft.toml");
+    fs::write(&file, "[monitoring]\n[executors.local]\n[executors.lab]\nkind = \"noop\"\n").unwrap();
+    let found = wrong(sources(Some(&file), &[], &[]));
+    let path = file.display();
+    assert_eq!(
+        found,
+        [format!("`executors.local` ({path}:2) isn't a setting; did you mean `executors.local.kind`?")]
+    );
+}

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use dags::ids::DagId;
+use migrations::store::import_error::{self, ImportError};
+
 use crate::{
     on_both,
-    site::{SOON, Site},
+    site::{SCOPE, SOON, Site},
 };
 
 on_both!(
@@ -69,12 +72,30 @@ async fn a_broken_file_leaves_the_others_and_its_own_last_version(site: Site) {
     })
     .await;
 
+    let errors = import_errors(&site).await;
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].file == "a.yaml" && errors[0].report.contains("did you mean `bash`?"), "{errors:?}");
+    assert!(errors[0].dags.iter().map(DagId::as_str).eq(["a"]), "{errors:?}");
+    assert!(site.dag("a").await.unwrap().broken && !site.dag("b").await.unwrap().broken);
+
     // A service that starts with the broken file has it from the database.
     service.kill();
     site.write_dag("b.yaml", &dag("b", "3"));
     let _service = site.start();
     live(&site, "b", "3", Instant::now()).await;
     still_good(&site, &good, "second").await;
+    assert_eq!(import_errors(&site).await, errors, "it has been broken since then");
+    site.write_dag("a.yaml", &dag("a", "mended"));
+    live(&site, "a", "mended", Instant::now()).await;
+    site.until(SOON, "nothing is broken any more", async || match import_errors(&site).await {
+        none if none.is_empty() => Ok(()),
+        some => Err(format!("{some:?}")),
+    })
+    .await;
+}
+
+async fn import_errors(site: &Site) -> Vec<ImportError> {
+    import_error::list(&site.db, SCOPE).await.unwrap()
 }
 
 async fn what_the_service_lacks_is_told_when_a_file_is_loaded(site: Site) {

@@ -2,6 +2,7 @@
 
 use dags::ids::{DispatchId, TaskId};
 use engine::{
+    command::Command,
     dispatch::ResultRef,
     rows::{RunRow, RunType, TaskRow},
     state::{RunState, TaskState},
@@ -14,7 +15,10 @@ use crate::{
     site::{LATE, SCOPE, SOON, Site},
 };
 
-on_both!(a_scheduled_dag_runs_to_success_and_all_of_it_is_kept);
+on_both!(
+    a_scheduled_dag_runs_to_success_and_all_of_it_is_kept,
+    a_run_is_told_its_events_and_the_run_before_it,
+);
 
 const DAG: &str = r#"
 dag: whole
@@ -122,4 +126,56 @@ async fn log_has(site: &Site, objects: &Objects, run: &RunRow, task: &str, line:
         if log.contains(line) { Ok(()) } else { Err(log) }
     })
     .await;
+}
+
+const MAKER: &str = r#"
+dag: maker
+tasks:
+  make:
+    outlets: [raw]
+    bash: |
+      echo "maker {{ prev_logical_date_success | ds if prev_logical_date_success else 'nothing' }}" >> EFFECTS
+"#;
+
+const TAKER: &str = r#"
+dag: taker
+schedule: { assets: { all: [raw, other] } }
+tasks:
+  take:
+    env:
+      COUNT: "{{ triggering_asset_events['raw'] | length }}"
+      SOURCE: "{{ triggering_asset_events['raw'][0].source_dag_id }}/{{ triggering_asset_events['raw'][0].source_run_id }}"
+    bash: echo "taker $COUNT of $SOURCE" >> EFFECTS
+  look:
+    python: |
+      [sorted(triggering_asset_events), context["triggering_asset_events"]["other"][0]["extra"]]
+"#;
+
+async fn a_run_is_told_its_events_and_the_run_before_it(site: Site) {
+    let effects = site.effects().display().to_string();
+    site.write_dag("maker.yaml", &MAKER.replace("EFFECTS", &effects));
+    site.write_dag("taker.yaml", &TAKER.replace("EFFECTS", &effects));
+    let _service = site.start();
+    site.dag_is_there("maker").await;
+    site.dag_is_there("taker").await;
+    for (run, date) in [("one", "2026-03-01T00:00:00Z"), ("two", "2026-03-02T00:00:00Z")] {
+        site.trigger_for("maker", run, date).await;
+        assert_eq!(site.ended("maker", run).await.state, RunState::Success);
+    }
+    let other = Command::AssetEvent {
+        asset: "other".to_owned(),
+        extra: serde_json::from_str(r#"{"by": "hand"}"#).unwrap(),
+    };
+    store::inbox::insert(&site.db, SCOPE, "test", &other, None).await.unwrap();
+    let run = site
+        .until(LATE, "the run by assets ends", async || match site.runs("taker").await.pop() {
+            Some(run) if run.ended_at.is_some() => Ok(run),
+            seen => Err(format!("{seen:?}")),
+        })
+        .await;
+    assert_eq!((run.run_type, run.state), (RunType::AssetTriggered, RunState::Success));
+    assert_eq!(site.lines(), ["maker nothing", "maker 2026-03-01", "taker 2 of maker/one"]);
+    let look = TaskId::parse("look").unwrap();
+    let seen = store::result::get(&site.db, SCOPE, run.run, &look, -1).await.unwrap().expect("a result");
+    assert_eq!(seen.value, ResultRef::Inline(serde_json::json!([["other", "raw"], {"by": "hand"}])));
 }

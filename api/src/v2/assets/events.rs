@@ -3,21 +3,32 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use dags::{ids::RunId, time::Timestamp};
+use dags::{
+    ids::{DagId, RunId, RunName},
+    time::Timestamp,
+};
 use engine::{
     command::Command,
     rows::{AssetEventRow, RunRow},
 };
 use migrations::policy::{Action, Kind, Visible};
-use migrations::store::{Window, asset, run};
+use migrations::store::{
+    Page, Window,
+    asset::{self, EventFilter},
+    bundle, run,
+};
+use plugins::context::ASSET_EVENTS_MAX;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
     access::{Access, Resource},
     error::Error,
-    extract::{Body, Params},
-    v2::assets::{Seen, find, id},
+    extract::{Body, Named, Params},
+    v2::{
+        assets::{Seen, find, id},
+        dag_runs,
+    },
 };
 
 /// An update of an asset.
@@ -83,15 +94,43 @@ pub(crate) async fn list(access: Access, query: Params) -> Result<Json<AssetEven
     let may = &seen.may;
     query.only(&["limit", "offset", "order_by", "asset_id"])?;
     query.order(&["-timestamp", "-id"])?;
-    let name = match query.read("asset_id")? {
-        Some(id) => Some(find(&seen, id).await?.name),
-        None => None,
+    let mut which = EventFilter::default();
+    if let Some(id) = query.read("asset_id")? {
+        which.assets.insert(find(&seen, id).await?.name);
+    }
+    let page = asset::events(may.db(), may.scope, &may.visible, &which, query.window()?).await?;
+    collection(&seen, page).await
+}
+
+/// The events that a run stands for, the newest first: those of assets that may be seen, at most
+/// [`ASSET_EVENTS_MAX`]. A run that no asset made has none.
+pub(crate) async fn of_run(
+    access: Access,
+    Named((dag_id, name)): Named<(DagId, RunName)>,
+) -> Result<Json<AssetEventCollection>, Error> {
+    let may = access.authorize(Resource::dag(Kind::Run, &dag_id), Action::Read).await?;
+    let seen = Seen { may, dags: access.seen(Kind::Dag) };
+    let may = &seen.may;
+    let run = dag_runs::find(may, &dag_id, &name).await?;
+    let version = bundle::version(may.db(), may.scope, &dag_id, &run.version).await?;
+    let condition = version.as_ref().and_then(|version| version.model.schedule.when.assets());
+    let (Some(window), Some(condition)) = (run.asset_window, condition) else {
+        return collection(&seen, Page { rows: Vec::new(), total: 0 }).await;
     };
-    let page = asset::events(may.db(), may.scope, &may.visible, name.as_deref(), query.window()?).await?;
+    let which = EventFilter { assets: condition.names(), within: Some(window) };
+    let newest = Window { limit: ASSET_EVENTS_MAX, offset: 0 };
+    let page = asset::events(may.db(), may.scope, &access.seen(Kind::Asset), &which, newest).await?;
+    collection(&seen, page).await
+}
+
+async fn collection(
+    seen: &Seen,
+    page: Page<(i64, AssetEventRow)>,
+) -> Result<Json<AssetEventCollection>, Error> {
     let mut runs: BTreeMap<RunId, Option<RunRow>> = BTreeMap::new();
     let mut asset_events = Vec::with_capacity(page.rows.len());
     for (id, row) in &page.rows {
-        asset_events.push(view(&seen, *id, row, &mut runs).await?);
+        asset_events.push(view(seen, *id, row, &mut runs).await?);
     }
     Ok(Json(AssetEventCollection { asset_events, total_entries: page.total }))
 }
@@ -108,9 +147,9 @@ pub(crate) async fn post(
     let asset = find(&seen, body.asset_id).await?.name;
     let may = access.authorize(Resource::named(Kind::Asset, &asset), Action::Create).await?;
     may.request(Command::AssetEvent { asset: asset.clone(), extra: body.extra }).await?;
+    let which = EventFilter { assets: [asset.clone()].into(), within: None };
     let newest =
-        asset::events(may.db(), may.scope, &Visible::all(), Some(&asset), Window { limit: 1, offset: 0 })
-            .await?;
+        asset::events(may.db(), may.scope, &Visible::all(), &which, Window { limit: 1, offset: 0 }).await?;
     let (id, row) = newest
         .rows
         .first()

@@ -33,6 +33,7 @@ impl Default for Template {
             connections: object(
                 json!({ "warehouse": { "host": "db", "password": "hunter2", "port": 5432 } }),
             ),
+            ..RunFacts::default()
         };
         Self { templates: Templates::new(), context: airflow_context(&facts) }
     }

@@ -23,6 +23,10 @@ pub struct RunFacts {
     pub data_interval_end: Option<String>,
     /// When it was due.
     pub run_after: Option<String>,
+    /// The successful run before this one, by the dates that they stand for.
+    pub previous: Option<PreviousRun>,
+    /// For a run that assets made: the name of each asset with its events, the oldest first.
+    pub asset_events: Map<String, Value>,
     /// The task's name, empty where there is none.
     pub task_id: String,
     /// Which try it is, from 1.
@@ -43,6 +47,21 @@ pub struct RunFacts {
     pub variables: BTreeMap<String, Value>,
     /// Connections that the texts name, each an object with `host`, `password` and so on.
     pub connections: Map<String, Value>,
+}
+
+/// What templates see of the successful run before a run.
+#[derive(Debug, Clone, Default)]
+pub struct PreviousRun {
+    /// What it stood for.
+    pub logical_date: Option<String>,
+    /// Where its data interval started.
+    pub data_interval_start: Option<String>,
+    /// Where its data interval ended.
+    pub data_interval_end: Option<String>,
+    /// When it started.
+    pub started_at: Option<String>,
+    /// When it ended.
+    pub ended_at: Option<String>,
 }
 
 impl std::fmt::Debug for RunFacts {
@@ -74,6 +93,8 @@ pub fn airflow_context(facts: &RunFacts) -> Value {
         "max_tries": facts.max_tries,
         "map_index": facts.map_index,
     });
+    let nothing = PreviousRun::default();
+    let previous = facts.previous.as_ref().unwrap_or(&nothing);
     let var: (Map<String, Value>, Map<String, Value>) = (
         facts.variables.iter().map(|(name, value)| (name.clone(), as_text(value))).collect(),
         facts.variables.iter().map(|(name, value)| (name.clone(), parsed(value))).collect(),
@@ -116,10 +137,12 @@ pub fn airflow_context(facts: &RunFacts) -> Value {
         "var": { "value": var.0, "json": var.1 },
         "conn": facts.connections,
         "test_mode": false,
-        "prev_logical_date_success": null,
-        "prev_data_interval_start_success": null,
-        "prev_data_interval_end_success": null,
-        "prev_start_date_success": null,
+        "prev_logical_date_success": previous.logical_date,
+        "prev_data_interval_start_success": previous.data_interval_start,
+        "prev_data_interval_end_success": previous.data_interval_end,
+        "prev_start_date_success": previous.started_at,
+        "prev_end_date_success": previous.ended_at,
+        "triggering_asset_events": facts.asset_events,
     })
 }
 

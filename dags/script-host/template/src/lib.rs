@@ -21,7 +21,7 @@ mod record;
 mod render;
 mod source;
 
-pub use context::{RunFacts, airflow_context};
+pub use context::{PreviousRun, RunFacts, airflow_context};
 pub use error::Error;
 pub use names::{expression_names, names};
 pub use render::{OUTPUT_BYTES_MAX, Templates};

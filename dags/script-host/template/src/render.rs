@@ -19,7 +19,7 @@ use crate::{
 pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Names whose text values templates see as instants.
-const INSTANTS: [&str; 8] = [
+const INSTANTS: [&str; 9] = [
     "logical_date",
     "data_interval_start",
     "data_interval_end",
@@ -28,6 +28,7 @@ const INSTANTS: [&str; 8] = [
     "prev_data_interval_start_success",
     "prev_data_interval_end_success",
     "prev_start_date_success",
+    "prev_end_date_success",
 ];
 
 /// Evaluates templates and expressions; cheap to keep, made once.

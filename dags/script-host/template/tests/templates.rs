@@ -1,7 +1,7 @@
 //! What templates give and refuse, by the context of one attempt.
 
 use serde_json::{Value, json};
-use updraft_template::{RunFacts, Templates, airflow_context, names};
+use updraft_template::{PreviousRun, RunFacts, Templates, airflow_context, names};
 
 fn context() -> Value {
     let object = |value: Value| value.as_object().cloned().expect("an object");
@@ -13,6 +13,12 @@ fn context() -> Value {
         data_interval_start: Some("2026-01-30T06:00:00Z".into()),
         data_interval_end: Some("2026-01-31T06:00:00Z".into()),
         run_after: Some("2026-01-31T06:00:00Z".into()),
+        previous: Some(PreviousRun {
+            logical_date: Some("2026-01-30T06:00:00Z".into()),
+            ended_at: Some("2026-01-30T06:12:00Z".into()),
+            ..PreviousRun::default()
+        }),
+        asset_events: object(json!({ "raw": [{ "source_dag_id": "maker", "extra": { "rows": 7 } }] })),
         task_id: "load".into(),
         try_number: 2,
         max_tries: 3,
@@ -72,7 +78,7 @@ fn airflow_names_give_what_airflow_gives() {
         ("{{ conn.shop.extra.k }}", json!("v")),
         ("{{ params.region | upper }}", json!("EU")),
         ("{{ 'a-b'.split('-')[1] }}", json!("b")),
-        ("{{ prev_logical_date_success }}", Value::Null),
+        ("{{ prev_start_date_success }}", Value::Null),
     ];
     for (source, expected) in table {
         assert_eq!(render(source), expected, "{source}");
@@ -217,4 +223,13 @@ fn bombs_meet_a_limit() {
     let long = format!("{{{{ ds }}}}{}", "x".repeat(65_000));
     assert!(names(&long).unwrap_err().message.contains("limit: source"));
     assert!(Templates::new().render(&long, &context(), false).unwrap_err().message.contains("limit: source"));
+}
+
+#[test]
+fn the_run_before_and_the_events_of_assets_are_there() {
+    assert_eq!(render("{{ prev_logical_date_success | ds }}"), json!("2026-01-30"));
+    assert_eq!(render("{{ prev_end_date_success }}"), json!("2026-01-30T06:12:00+00:00"));
+    assert_eq!(render("{{ prev_data_interval_start_success is none }}"), json!(true));
+    assert_eq!(render("{{ triggering_asset_events['raw'][0].extra.rows }}"), json!(7));
+    assert_eq!(render("{{ triggering_asset_events | length }}"), json!(1));
 }

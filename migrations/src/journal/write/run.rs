@@ -17,28 +17,31 @@ pub(super) const INSERT: Both = Both {
         INSERT INTO run (
             tenant_id, run_id, dag_id, run_name, run_type, version, bundle, state, finished, logical_date,
             interval_start, interval_end, run_after, created_at, queued_at, started_at, ended_at, conf, reason,
-            note, clear_number, created_tasks, backfill_id, backfill_place, triggered_by, chain_depth
+            note, clear_number, created_tasks, backfill_id, backfill_place, triggered_by, chain_depth,
+            assets_after, assets_until
         ) SELECT * FROM unnest(
             $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
             $9::bool[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[], $15::int8[],
             $16::int8[], $17::int8[], $18::text[], $19::text[], $20::text[], $21::int4[], $22::int4[],
-            $23::int8[], $24::int4[], $25::text[], $26::int4[]
+            $23::int8[], $24::int4[], $25::text[], $26::int4[], $27::int8[], $28::int8[]
         )",
     sqlite: "
         INSERT INTO run (
             tenant_id, run_id, dag_id, run_name, run_type, version, bundle, state, finished, logical_date,
             interval_start, interval_end, run_after, created_at, queued_at, started_at, ended_at, conf, reason,
-            note, clear_number, created_tasks, backfill_id, backfill_place, triggered_by, chain_depth
+            note, clear_number, created_tasks, backfill_id, backfill_place, triggered_by, chain_depth,
+            assets_after, assets_until
         ) SELECT
             unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5,
             value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
             value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19,
-            value ->> 20, value ->> 21, value ->> 22, value ->> 23, value ->> 24, value ->> 25
+            value ->> 20, value ->> 21, value ->> 22, value ->> 23, value ->> 24, value ->> 25, value ->> 26,
+            value ->> 27
         FROM jsonb_each(?1)",
 };
 
-/// Everything but what makes a run what it is: DAG, name, logical date, data interval, time of creation and place in a
-/// chain.
+/// Everything but what makes a run what it is: DAG, name, logical date, data interval, window of events of assets, time of
+/// creation and place in a chain.
 pub(super) const UPDATE: Both = Both {
     doing: "update runs",
     postgres: "
@@ -105,7 +108,9 @@ pub(super) async fn insert(tx: &mut Tx<'_>, rows: &[RunRow]) -> Result<(), Refus
         .long_or_null(|r| r.backfill.map(|b| b.0))
         .int_or_null(|r| r.backfill.map(|b| int(b.1)))
         .free_or_null(|r| r.triggered_by.as_deref())
-        .int(|r| int(r.chain_depth));
+        .int(|r| int(r.chain_depth))
+        .long_or_null(|r| r.asset_window.map(|window| window.0.0))
+        .long_or_null(|r| r.asset_window.map(|window| window.1.0));
     exactly(tx, &INSERT, columns, rows.len()).await
 }
 

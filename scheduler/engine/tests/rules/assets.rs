@@ -1,7 +1,7 @@
 //! Section 15: assets.
 
 use dags::model::{AssetCondition, When};
-use engine::{command::Command, state::TaskState};
+use engine::{command::Command, driver::Input, state::TaskState};
 
 use crate::{builder::*, lab::*};
 
@@ -156,4 +156,55 @@ fn a_mapped_producer_makes_an_event_per_index() {
     lab.run("m[0]").succeeds();
     lab.run("m[1]").succeeds();
     assert_eq!(lab.journal.asset_events.len(), 2);
+}
+
+/// The windows of the runs of `c`, and for each the assets of the events in it.
+fn windows(lab: &Lab) -> Vec<Vec<&str>> {
+    let mut runs: Vec<_> = lab.journal.runs.values().filter(|row| row.dag_id.as_str() == "c").collect();
+    runs.sort_by_key(|row| row.asset_window);
+    let within = |row: &engine::rows::RunRow| {
+        let (after, until) = row.asset_window.expect("assets made it");
+        let events = lab.journal.asset_events.iter().filter(|event| after < event.at && event.at <= until);
+        events.map(|event| &*event.asset).collect()
+    };
+    runs.into_iter().map(within).collect()
+}
+
+#[test]
+fn a_run_stands_for_the_events_since_the_last_one() {
+    let mut lab = lab_with(consumer().on_all_assets(["x", "y"]));
+    for asset in ["x", "x", "y", "x", "y"] {
+        event(&mut lab, asset);
+        lab.crash();
+    }
+    assert_eq!(windows(&lab), [vec!["x", "x", "y"], vec!["x", "y"]]);
+}
+
+#[test]
+fn an_event_of_the_same_batch_belongs_to_one_run_only() {
+    let mut lab = lab_with(consumer().on_any_asset(["x", "y"]).max_active_runs(10));
+    let of = |asset: &str| Command::AssetEvent { asset: asset.to_owned(), extra: serde_json::Map::new() };
+    for asset in ["x", "y", "x", "x"] {
+        lab.journal.request(TENANT, "ann", of(asset));
+    }
+    let inbox = lab.journal.requests(&lab.driver.taken(), 100);
+    lab.put(Input::Inbox(inbox));
+    let windows = windows(&lab);
+    assert_eq!(windows.concat(), ["x", "y", "x", "x"], "each in one window: {windows:?}");
+    let times: std::collections::BTreeSet<_> =
+        lab.journal.asset_events.iter().map(|event| event.at).collect();
+    assert_eq!(times.len(), 4);
+}
+
+#[test]
+fn the_window_reaches_back_over_a_pause_and_begins_when_the_dag_began_to_listen() {
+    let mut lab = lab_with(consumer());
+    event(&mut lab, "x");
+    lab.activate(consumer().on_any_asset(["x", "y"]));
+    lab.pause("c", true);
+    event(&mut lab, "y");
+    lab.pause("c", false);
+    assert!(windows(&lab).is_empty());
+    event(&mut lab, "x");
+    assert_eq!(windows(&lab), [vec!["y", "x"]]);
 }

@@ -115,6 +115,8 @@ pub(crate) struct Owner {
     pub(crate) epoch: i64,
     /// Hand-overs that no executor has acknowledged: when they were let out.
     undelivered: BTreeMap<DispatchId, (ExecutorName, Timestamp)>,
+    /// Those that were killed on their way, with the executor's life then: they go no further than to that.
+    called_off: BTreeMap<DispatchId, u64>,
     next_tick: Option<i64>,
 }
 
@@ -507,7 +509,14 @@ impl World {
         let id = self.next_owner;
         self.note(|| format!("#{id} takes the shard over"));
         let epoch = self.epoch;
-        self.owners.push(Owner { id, driver, epoch, undelivered: BTreeMap::new(), next_tick: None });
+        self.owners.push(Owner {
+            id,
+            driver,
+            epoch,
+            undelivered: BTreeMap::new(),
+            called_off: BTreeMap::new(),
+            next_tick: None,
+        });
         self.current = Some(id);
         self.facts.new_owner();
         self.feed(id, Input::Tick)?;
@@ -642,6 +651,7 @@ impl World {
             Action::Kill(kills) => {
                 self.tally.count("kills", kills.len() as u64);
                 for kill in kills {
+                    self.call_off(owner, &kill);
                     if !self.rng.mill(self.weather.network) {
                         let delay = self.latency();
                         self.after(delay, Event::Kill { kill });
@@ -853,22 +863,48 @@ impl World {
         if self.owner(owner).is_none() && self.rng.mill(300) {
             return Ok(());
         }
-        if !self.executors[executor].up {
+        let Executor { up, life, .. } = self.executors[executor];
+        let called_off = self.owner(owner).and_then(|known| known.called_off.get(&id)).copied();
+        if called_off.is_some_and(|then| !up || then != life) {
+            self.note(|| format!("{id}-{member} was killed on its way"));
+            self.delivered(owner, id);
+            return Ok(());
+        }
+        if !up {
             // The shell tries again until it gets through; its successor will if it dies.
             if self.owner(owner).is_some() {
                 self.executors[executor].waiting.push((owner, dispatch, member));
             }
             return Ok(());
         }
-        if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
-            if member + 1 < dispatch.members {
+        if called_off.is_none() && member + 1 < dispatch.members {
+            if self.owner(owner).is_some() {
                 let (delay, dispatch) = (self.latency(), Box::new(dispatch.clone()));
                 self.after(delay, Event::Deliver { owner, dispatch, member: member + 1 });
-            } else {
-                known.undelivered.remove(&id);
             }
+        } else {
+            self.delivered(owner, id);
         }
         self.take_member(owner, executor, dispatch, member)
+    }
+
+    /// The shell's part of a hand-over is over.
+    fn delivered(&mut self, owner: u64, id: DispatchId) {
+        if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
+            known.undelivered.remove(&id);
+            known.called_off.remove(&id);
+        }
+    }
+
+    /// A kill: a hand-over of it that is still under way isn't tried again.
+    fn call_off(&mut self, owner: u64, kill: &Kill) {
+        let life = self.executors.iter().find(|known| known.name == kill.executor).map(|known| known.life);
+        let known = self.owners.iter_mut().find(|known| known.id == owner);
+        if let (Some(life), Some(known)) = (life, known)
+            && known.undelivered.contains_key(&kill.id)
+        {
+            known.called_off.entry(kill.id).or_insert(life);
+        }
     }
 
     fn take_member(&mut self, owner: u64, executor: usize, dispatch: Dispatch, member: u32) -> Outcomes {
