@@ -340,3 +340,14 @@ export const backfills = (tenant: string, dag: string) =>
       }>(paths.of(tenant).backfills + query({ dag_id: dag, limit: 50 }), { signal }),
     ...live,
   })
+
+export const importErrors = (tenant: string) =>
+  queryOptions({
+    queryKey: ['import-errors', tenant],
+    queryFn: ({ signal }) =>
+      call<{
+        import_errors: { import_error_id: number; timestamp: string; filename: string; stack_trace: string }[]
+        total_entries: number
+      }>(paths.of(tenant).importErrors + query({ limit: 50 }), { signal }),
+    staleTime: 10_000,
+  })

@@ -8,6 +8,7 @@ import { call } from '../api/client'
 import * as queries from '../api/queries'
 import type { DagInList } from '../api/types'
 import { Icon } from '../components/Icon'
+import { ImportErrors } from '../components/ImportErrors'
 import { Page } from '../components/Page'
 import { RunStrip } from '../components/RunStrip'
 import { TimeText } from '../components/Time'
@@ -71,6 +72,7 @@ export function DagList() {
           }
         />
       </div>
+      <ImportErrors tenant={tenant} />
       {found.data === undefined && found.isError && <ProblemView error={found.error} retry={() => void found.refetch()} />}
       {found.data === undefined && !found.isError && <Waiting />}
       {found.data !== undefined && (

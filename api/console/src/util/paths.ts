@@ -39,6 +39,7 @@ export const paths = {
       allowed: `${v1}/allowed`,
       dags: `${v1}/dags`,
       tags: `${v2}/dagTags`,
+      importErrors: `${v2}/importErrors`,
       openTasks: `${v1}/tasks`,
       events: `${v1}/events`,
       grid: (id: string) => `${v1}/dags/${part(id)}/grid`,
