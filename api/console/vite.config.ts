@@ -15,6 +15,12 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 1600,
     manifest: 'manifest.json',
+    rolldownOptions: {
+      output: {
+        // What every page needs is one file; the graph's library stays with the graph.
+        codeSplitting: { groups: [{ name: 'base', test: /node_modules[\\/](?!@xyflow|elkjs|d3-|classcat|zustand)/ }] },
+      },
+    },
   },
   worker: { format: 'es' },
   server: { proxy: { '/api': service, '/auth': service, '^/t/[^/]+/api': service } },

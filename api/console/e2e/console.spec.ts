@@ -133,3 +133,10 @@ test('the grid is walked by keys, and a cell leads to its task', async ({ page }
   await page.keyboard.press('Enter')
   await expect(page).toHaveURL(/\/tasks\/list/)
 })
+
+test('a file that is broken is shown with its line', async ({ page }) => {
+  await signIn(page)
+  await page.getByRole('link', { name: 'DAGs', exact: true }).click()
+  await page.getByText('1 file has errors').click()
+  await expect(page.getByLabel('broken.yaml')).toContainText('bsh')
+})

@@ -57,7 +57,7 @@ export interface Service {
   data: string
 }
 
-const binary = resolve(import.meta.dirname, '../../../target/debug/updraft')
+const binary = process.env['UPDRAFT_BINARY'] ?? resolve(import.meta.dirname, '../../../target/debug/updraft')
 
 export default async function start(): Promise<() => Promise<void>> {
   const given = process.env['UPDRAFT_URL']
@@ -70,6 +70,7 @@ export default async function start(): Promise<() => Promise<void>> {
   if (others === undefined) {
     mkdirSync(sources)
     writeFileSync(join(sources, 'dags.yaml'), dags)
+    writeFileSync(join(sources, 'broken.yaml'), 'dag: broken\ntasks:\n  a: { bsh: "true" }\n')
   }
   const settings = (process.env['UPDRAFT_E2E_SETTINGS'] ?? '').split(' ').filter((one) => one !== '')
   const child = spawn(binary, ['standalone', '--dags', sources, '--data', data, '--listen', '127.0.0.1:0', '--set', 'executors.local.slots=8', ...settings.flatMap((one) => ['--set', one])], {

@@ -22,8 +22,14 @@ const wide = () => {
 export default async function begin(): Promise<() => Promise<void>> {
   const folder = mkdtempSync(join(tmpdir(), 'updraft-big-'))
   writeFileSync(join(folder, 'wide.yaml'), wide())
-  const many = Array.from({ length: 2_500 }, (_, n) => `dag: many_${String(n).padStart(4, '0')}\ntags: [t${n % 7}]\ntasks:\n  only: { bash: "true", executor: pretend }\n`)
-  writeFileSync(join(folder, 'many.yaml'), many.join('---\n'))
+  // A file holds a thousand DAGs at most.
+  for (let file = 0; file < 5; file += 1) {
+    const many = Array.from({ length: 500 }, (_, n) => {
+      const name = `many_${String(file * 500 + n).padStart(4, '0')}`
+      return `dag: ${name}\ntags: [t${n % 7}]\ntasks:\n  only: { bash: "true", executor: pretend }\n`
+    })
+    writeFileSync(join(folder, `many-${file}.yaml`), many.join('---\n'))
+  }
   writeFileSync(
     join(folder, 'log.yaml'),
     `dag: talks\ntasks:\n  much: { bash: 'for i in $(seq 1 100000); do echo "line $i of a log that is about as long as a hundred bytes, which is what lines usually have"; done' }\n`,

@@ -2,6 +2,7 @@ import { useMediaQuery } from '@mantine/hooks'
 import { useVirtualizer } from '@tanstack/react-virtual'
 import { type CSSProperties, type KeyboardEvent, type MouseEvent, memo, useCallback, useEffect, useMemo, useRef, useState } from 'react'
 import { DETAILED, type Grid, MARKED, TRIED, byteAt, groupByte, inside, shown, stateOf } from '../api/grid'
+import type { GridRun } from '../api/types'
 import { looks } from '../theme/states'
 import { t } from '../i18n'
 import { middle } from '../util/numbers'
@@ -191,42 +192,7 @@ export function StateGrid({
           <span className={css['corner']} role="columnheader" aria-colindex={1} style={{ width: names }}>
             {t('grid.tasks', { n: grid.rows.filter((row) => row.kind !== 'group').length })}
           </span>
-          {seen.map((item) => {
-            const run = grid.runs[runAt(item.index)]
-            if (run === undefined) return null
-            const took = run.started_at === null ? 0 : ((millis(run.ended_at) ?? now()) - (millis(run.started_at) ?? now())) / 1000
-            const before = grid.runs[runAt(item.index) + 1]
-            const at = millis(run.run_after) ?? 0
-            const day = absolute(at, zone).slice(5, 10)
-            const isNewDay = before === undefined || absolute(millis(before.run_after) ?? 0, zone).slice(5, 10) !== day
-            const label = `${run.id} · ${run.state} · ${duration(run.started_at === null ? null : took)}`
-            return (
-              <span
-                key={run.id}
-                role="columnheader"
-                aria-colindex={item.index + 2}
-                className={css['column']}
-                style={{ left: item.start, width: COLUMN }}
-              >
-                {isNewDay && item.index % 4 === 0 && <span className={css['day']}>{day}</span>}
-                {before !== undefined && before.version !== run.version && <span className={css['version']} title={t('grid.version')} />}
-                <button
-                  type="button"
-                  tabIndex={-1}
-                  className={css['bar']}
-                  title={label}
-                  aria-label={label}
-                  onClick={() => openRun(run.id)}
-                >
-                  <span
-                    className={familyClass(looks[run.state].family)}
-                    data-state={run.state}
-                    style={{ height: Math.max(3, (took / longest) * BAR) }}
-                  />
-                </button>
-              </span>
-            )
-          })}
+          <Columns runs={grid.runs} first={first} last={last} names={names} zone={zone} longest={longest} open={openRun} />
         </div>
         {rows.getVirtualItems().map((item) => {
           const index = visible[item.index] ?? 0
@@ -274,6 +240,57 @@ export function StateGrid({
     </div>
   )
 }
+
+/** The heads of the columns: a bar for how long each run took, its day, and where the version changes. */
+const Columns = memo(function Columns({
+  runs,
+  first,
+  last,
+  names,
+  zone,
+  longest,
+  open,
+}: {
+  runs: readonly GridRun[]
+  first: number
+  last: number
+  names: number
+  zone: string
+  longest: number
+  open: (run: string) => void
+}) {
+  const day = (run: GridRun) => absolute(millis(run.run_after) ?? 0, zone).slice(5, 10)
+  const columns = []
+  for (let column = first; column <= last; column += 1) {
+    const at = runs.length - 1 - column
+    const run = runs[at]
+    if (run === undefined) continue
+    const took = run.started_at === null ? 0 : ((millis(run.ended_at) ?? now()) - (millis(run.started_at) ?? now())) / 1000
+    const before = runs[at + 1]
+    const isNewDay = before === undefined || day(before) !== day(run)
+    const label = `${run.id} · ${run.state} · ${duration(run.started_at === null ? null : took)}`
+    columns.push(
+      <span
+        key={run.id}
+        role="columnheader"
+        aria-colindex={column + 2}
+        className={css['column']}
+        style={{ left: names + column * COLUMN, width: COLUMN }}
+      >
+        {isNewDay && column % 4 === 0 && <span className={css['day']}>{day(run)}</span>}
+        {before !== undefined && before.version !== run.version && <span className={css['version']} title={t('grid.version')} />}
+        <button type="button" tabIndex={-1} className={css['bar']} title={label} aria-label={label} onClick={() => open(run.id)}>
+          <span
+            className={familyClass(looks[run.state].family)}
+            data-state={run.state}
+            style={{ height: Math.max(3, (took / longest) * BAR) }}
+          />
+        </button>
+      </span>,
+    )
+  }
+  return columns
+})
 
 const Cells = memo(function Cells({
   grid,

@@ -46,11 +46,15 @@ export function duration(seconds: number | null | undefined): string {
   return `${Math.floor(whole / 86_400)} d ${Math.floor((whole % 86_400) / 3600)} h`
 }
 
+const distances = new Map<string, Intl.RelativeTimeFormat>()
+
 /** `in 42 s`, `18 min ago`. */
 export function relative(at: number, from: number): string {
   const seconds = Math.round((at - from) / 1000)
   const size = Math.abs(seconds)
-  const format = new Intl.RelativeTimeFormat(locale(), { style: 'short', numeric: 'always' })
+  const language = locale()
+  const format = distances.get(language) ?? new Intl.RelativeTimeFormat(language, { style: 'short', numeric: 'always' })
+  distances.set(language, format)
   if (size < 60) return format.format(seconds, 'second')
   if (size < 3600) return format.format(Math.trunc(seconds / 60), 'minute')
   if (size < 86_400) return format.format(Math.trunc(seconds / 3600), 'hour')
@@ -59,9 +63,13 @@ export function relative(at: number, from: number): string {
 
 export type Zone = 'UTC' | 'local'
 
-/** `2026-11-22 02:00:00` and the zone's offset. */
-export function absolute(at: number, zone: string): string {
-  const parts = new Intl.DateTimeFormat('en-CA', {
+// Making a format takes far longer than using one.
+const formats = new Map<string, Intl.DateTimeFormat>()
+
+function formatOf(zone: string): Intl.DateTimeFormat {
+  const known = formats.get(zone)
+  if (known !== undefined) return known
+  const made = new Intl.DateTimeFormat('en-CA', {
     timeZone: zone === 'local' ? undefined : zone,
     year: 'numeric',
     month: '2-digit',
@@ -71,7 +79,14 @@ export function absolute(at: number, zone: string): string {
     second: '2-digit',
     hourCycle: 'h23',
     timeZoneName: 'longOffset',
-  }).formatToParts(at)
+  })
+  formats.set(zone, made)
+  return made
+}
+
+/** `2026-11-22 02:00:00` and the zone's offset. */
+export function absolute(at: number, zone: string): string {
+  const parts = formatOf(zone).formatToParts(at)
   const part = (type: Intl.DateTimeFormatPartTypes) => parts.find((one) => one.type === type)?.value ?? ''
   const offset = part('timeZoneName').replace('GMT', '')
   const place = offset === '' || offset === '+00:00' ? 'UTC' : offset

@@ -1,7 +1,8 @@
 import { Button, Switch, TextInput } from '@mantine/core'
 import { useVirtualizer } from '@tanstack/react-virtual'
-import { type KeyboardEvent, useEffect, useMemo, useRef, useState } from 'react'
+import { type KeyboardEvent, memo, useEffect, useMemo, useRef, useState } from 'react'
 import type { TaskRef } from '../../api/queries'
+import type { LogEvent } from '../../api/types'
 import { Icon } from '../../components/Icon'
 import { Empty, ProblemView, Waiting } from '../../components/Views'
 import { t } from '../../i18n'
@@ -13,6 +14,8 @@ import { useLog } from './useLog'
 import css from './log.module.css'
 
 const ROW = 20
+/** The most characters of a line that are shown. */
+const LONG = 10_000
 
 export function LogTab({ of, attempt, running, failed }: { of: TaskRef; attempt: number; running: boolean; failed: boolean }) {
   const log = useLog(of, attempt, running)
@@ -145,28 +148,16 @@ export function LogTab({ of, attempt, running, failed }: { of: TaskRef; attempt:
           {rows.getVirtualItems().map((item) => {
             const line = lines[item.index]
             if (line === undefined) return null
-            const when = millis(line.timestamp)
             return (
-              <div
+              <Line
                 key={item.index}
-                ref={wrap ? rows.measureElement : undefined}
-                data-index={item.index}
-                data-level={level(line.event) ?? undefined}
-                data-stream={line.stream}
-                data-at={item.index === at || undefined}
-                className={css['line']}
-                style={{ transform: `translateY(${item.start}px)` }}
-              >
-                <span className={css['number']}>{item.index + 1}</span>
-                {times && <span className={css['time']}>{when === null ? '' : absolute(when, zone).slice(11, 19)}</span>}
-                <span className={css['text']}>
-                  {pieces(line.event.length > 10_000 ? `${line.event.slice(0, 10_000)}…` : line.event).map((piece, n) => (
-                    <span key={n} data-colour={piece.colour} style={piece.bold ? { fontWeight: 700 } : undefined}>
-                      {piece.text}
-                    </span>
-                  ))}
-                </span>
-              </div>
+                measure={wrap ? rows.measureElement : undefined}
+                line={line}
+                index={item.index}
+                start={item.start}
+                time={times ? timeOf(line, zone) : undefined}
+                chosen={item.index === at}
+              />
             )
           })}
         </div>
@@ -184,3 +175,47 @@ export function LogTab({ of, attempt, running, failed }: { of: TaskRef; attempt:
     </div>
   )
 }
+
+function timeOf(line: LogEvent, zone: string): string {
+  const when = millis(line.timestamp)
+  return when === null ? '' : absolute(when, zone).slice(11, 19)
+}
+
+const Line = memo(function Line({
+  line,
+  index,
+  start,
+  time,
+  chosen,
+  measure,
+}: {
+  line: LogEvent
+  index: number
+  start: number
+  time: string | undefined
+  chosen: boolean
+  measure: ((element: Element | null) => void) | undefined
+}) {
+  const text = line.event.length > LONG ? `${line.event.slice(0, LONG)}…` : line.event
+  return (
+    <div
+      ref={measure}
+      data-index={index}
+      data-level={level(text) ?? undefined}
+      data-stream={line.stream}
+      data-at={chosen || undefined}
+      className={css['line']}
+      style={{ transform: `translateY(${start}px)` }}
+    >
+      <span className={css['number']}>{index + 1}</span>
+      {time !== undefined && <span className={css['time']}>{time}</span>}
+      <span className={css['text']}>
+        {pieces(text).map((piece, n) => (
+          <span key={n} data-colour={piece.colour} style={piece.bold ? { fontWeight: 700 } : undefined}>
+            {piece.text}
+          </span>
+        ))}
+      </span>
+    </div>
+  )
+})
