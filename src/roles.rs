@@ -70,6 +70,13 @@ impl Stop {
     }
 }
 
+/// The files of the web console, as far as they were compiled in.
+fn console() -> Vec<::api::Asset> {
+    let asset =
+        |file: &web_console::File| ::api::Asset { path: file.path, bytes: file.bytes, brotli: file.brotli };
+    web_console::FILES.iter().map(asset).collect()
+}
+
 /// The program that runs scripts, if it lies beside this one.
 fn script_program() -> Option<PathBuf> {
     let program = plugins::script::locate(None).ok();

@@ -115,6 +115,7 @@ pub(crate) struct Access {
 }
 
 /// The right to do what was asked for. Use-cases take it instead of a database.
+#[derive(Clone)]
 pub(crate) struct Permit {
     pub(crate) state: Arc<State>,
     /// Who, for audit log and runs.
@@ -349,6 +350,11 @@ impl Access {
     /// Which objects of that kind the actor may read; nothing if none.
     pub(crate) fn seen(&self, kind: Kind) -> Visible {
         self.visible(kind, Action::Read).unwrap_or_default()
+    }
+
+    /// Whether the actor may do that with an object, as a question: nothing is done and nothing is audited.
+    pub(crate) fn may(&self, kind: Kind, action: Action, name: &str, tags: &BTreeSet<String>) -> bool {
+        self.decides(kind, action, name, tags)
     }
 
     /// What the actor's roles allow, without what their token leaves of it.

@@ -8,6 +8,7 @@
 mod access;
 pub mod auth;
 pub mod client;
+mod console;
 mod error;
 pub mod execution;
 mod extract;
@@ -31,6 +32,7 @@ mod trace;
 pub mod v1;
 pub mod v2;
 
+pub use console::Asset;
 pub use objects::{LogChunk, LogLine, LogOf, Objects, ObjectsError, Stream};
 pub use router::routes;
 pub use routes::Declared;

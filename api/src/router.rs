@@ -59,7 +59,10 @@ pub(crate) fn app(api: Api) -> App {
         .into_router()
         .layer(axum::middleware::from_fn_with_state(api.clone(), once_started))
         .merge(monitored())
-        .fallback(|| async { Error::NotFound("Not Found".to_owned()) })
+        .fallback(|State(api): State<Api>, request: Request| async move {
+            let nowhere = || Err(Error::NotFound("Not Found".to_owned()));
+            api.0.console.answer(&request).unwrap_or_else(nowhere)
+        })
         .method_not_allowed_fallback(|| async {
             let body = Json(serde_json::json!({ "detail": "Method Not Allowed" }));
             (StatusCode::METHOD_NOT_ALLOWED, body).into_response()

@@ -8,10 +8,12 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    console::{Asset, Console},
     monitoring::Monitor,
     objects::{AnyObjects, Objects},
     policy::Policies,
     sign_in::{Guesses, Hasher},
+    v1::events::Places,
 };
 
 /// What the API is made of.
@@ -33,6 +35,8 @@ pub struct Parts<O> {
     pub default_pool_slots: i32,
     /// How long a request waits for an owner before it is withdrawn; 10 s but in tests.
     pub owner_wait: Duration,
+    /// The files of the web console; none if it isn't there.
+    pub console: Vec<Asset>,
     /// Answers how the process is: to everybody whether it is ready, and on the socket what is inside.
     pub monitor: Option<Monitor>,
 }
@@ -62,6 +66,8 @@ pub(crate) struct State {
     pub(crate) policies: Policies,
     /// Whether requests are answered; until then only how the process is.
     pub(crate) started: watch::Sender<bool>,
+    pub(crate) places: Places,
+    pub(crate) console: Console,
     /// Ends answers that would go on for long.
     pub(crate) closing: CancellationToken,
 }
@@ -72,8 +78,18 @@ impl Api {
 
     /// Puts the parts together. Until [`Api::start`] it answers how the process is and nothing else.
     pub fn new<O: Objects>(parts: Parts<O>) -> Self {
-        let Parts { db, sealer, tenant, wake, settled, objects, default_pool_slots, owner_wait, monitor } =
-            parts;
+        let Parts {
+            db,
+            sealer,
+            tenant,
+            wake,
+            settled,
+            objects,
+            default_pool_slots,
+            owner_wait,
+            console,
+            monitor,
+        } = parts;
         Self(Arc::new(State {
             db,
             sealer,
@@ -88,6 +104,8 @@ impl Api {
             guesses: Guesses::default(),
             policies: Policies::default(),
             started: watch::Sender::new(false),
+            places: Places::default(),
+            console: Console::new(console),
             closing: CancellationToken::new(),
         }))
     }

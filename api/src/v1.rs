@@ -1,4 +1,4 @@
-//! Our own API, beside Airflow's: sessions, accounts, tenants, and who may do what in them. Errors are problems (RFC 9457),
+//! Our own API, beside Airflow's: sessions, accounts, tenants, who may do what in them, and what the console shows. Errors are problems (RFC 9457),
 //! lists have `items` and, where they can be long, `next`: the value of `after` that continues them.
 
 use axum::{
@@ -15,13 +15,22 @@ use crate::{
 };
 
 pub mod alerts;
+pub mod allowed;
+pub mod calendar;
 pub mod can;
+pub mod dags;
+pub mod events;
 pub mod grants;
+pub mod grid;
 pub mod groups;
+pub mod home;
 pub mod me;
+pub mod model;
 pub mod names;
 pub mod quotas;
+pub mod queue;
 pub mod roles;
+pub mod schedule;
 pub mod services;
 pub mod session;
 pub mod tenants;
@@ -87,6 +96,15 @@ pub(crate) fn router() -> Routes {
         .post("/service-accounts/{name}/tokens", services::make_token)
         .delete("/service-accounts/{name}/tokens/{token_id}", services::end_token)
         .get("/can", can::get)
+        .get("/allowed", allowed::get)
+        .get("/home", home::get)
+        .get("/dags", dags::list)
+        .get("/dags/{dag_id}/grid", grid::get)
+        .get("/dags/{dag_id}/calendar", calendar::get)
+        .get("/dags/{dag_id}/schedule", schedule::get)
+        .get("/dags/{dag_id}/model", model::get)
+        .get("/tasks", queue::list)
+        .get("/events", events::events)
 }
 
 /// Says an error as a problem.

@@ -18,7 +18,7 @@ pub mod hitl_details;
 pub mod import_errors;
 pub mod monitor;
 pub mod pools;
-mod select;
+pub(crate) mod select;
 pub mod task_instances;
 pub mod tasks;
 pub mod variables;

@@ -65,6 +65,7 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs, recorder: Reco
         },
         default_pool_slots: scheduling.config.default_pool_slots,
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
+        console: super::console(),
         monitor: Some(monitor.clone()),
     });
     let monitoring = monitoring::serve(watched, monitor, recorder, stop.cancel.clone());

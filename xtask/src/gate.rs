@@ -20,6 +20,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 
 use crate::check;
+use crate::console;
 use crate::gate::programs::{Program, TestKind};
 pub(crate) use crate::gate::tally::Tally;
 use crate::process::{self, Ending, say};
@@ -34,6 +35,8 @@ pub(crate) enum Suite {
     Check,
     /// Every target of every workspace compiles; the programs are put beside each other.
     Build,
+    /// The web console: types, lints, unit tests, sizes, and a real browser against a real service.
+    Console,
     /// Tests of each package, and the examples in its documentation.
     Unit,
     /// Tests of the script host.
@@ -114,7 +117,10 @@ fn order(chosen: &[Suite]) -> Vec<Suite> {
 
 impl Suite {
     fn needs_build(self) -> bool {
-        matches!(self, Self::Unit | Self::Examples | Self::Service | Self::Chaos | Self::Benches)
+        matches!(
+            self,
+            Self::Console | Self::Unit | Self::Examples | Self::Service | Self::Chaos | Self::Benches
+        )
     }
 
     fn needs_servers(self) -> bool {
@@ -149,6 +155,7 @@ impl Gate<'_, '_> {
         match suite {
             Suite::Check => tally.add(check::steps(self.workspace, &log)?),
             Suite::Build => self.build(&mut tally, &log)?,
+            Suite::Console => console::check(self.workspace, &mut tally, &log)?,
             Suite::Unit => {
                 self.run_programs(&mut tally, &log, |program| {
                     program.kind == TestKind::Test && program.package != "tests"
@@ -200,6 +207,7 @@ impl Gate<'_, '_> {
     }
 
     fn build(&mut self, tally: &mut Tally, log: &Path) -> Result<()> {
+        console::build_for_gate(self.workspace, tally, log)?;
         let messages = log.with_extension("json");
         let mut build = self.workspace.cargo(&[
             "build",

@@ -6,11 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::console;
 use crate::process::say;
 use crate::workspace::{SCRIPT_HOST, Workspace};
 
-/// Builds `updraft` and the helper programs that it looks for beside itself.
+/// Builds the console, `updraft` with it, and the helper programs that it looks for beside itself.
 pub(crate) fn build(workspace: &Workspace) -> Result<bool> {
+    if !console::build_if_possible(workspace)? {
+        return Ok(false);
+    }
     let builds = [
         workspace.cargo(&["build", "--locked", "--bins"]),
         workspace.cargo(&["build", "--locked", "--manifest-path", SCRIPT_HOST]),
@@ -44,6 +48,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<bool> {
     }
     let arguments = if arguments.is_empty() { &default[..] } else { arguments };
     say(&format!("starting: target/debug/updraft {}", arguments.join(" ")));
+    say("the console: http://127.0.0.1:8080 (the first password is in var/admin-password)");
     say("to see its runs, in a second terminal: target/debug/updraft runs list");
     say("Ctrl-C stops it");
     let error = Command::new(&program).args(arguments).current_dir(&workspace.root).exec();

@@ -2,7 +2,7 @@
 //! `~/.cache/updraft-tools`, outside every checkout.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -88,21 +88,33 @@ pub(crate) fn airflow_clients() -> Result<PathBuf> {
     Ok(python)
 }
 
+/// Installs Chromium, if there is no browser of its kind yet.
+pub(crate) fn chromium() -> Result<()> {
+    let known = ["chromium", "chromium-browser", "google-chrome"];
+    if known.iter().any(|name| Path::new("/usr/bin").join(name).exists()) {
+        return Ok(());
+    }
+    install("chromium", "there is no browser for the tests of the console")
+}
+
 fn install_venv() -> Result<()> {
+    install("python3-venv", "python3 can't make environments")
+}
+
+fn install(package: &str, why: &str) -> Result<()> {
     ensure!(
         rustix::process::getuid().is_root(),
-        "python3 can't make environments: run `apt-get install python3-venv` as root, then try again"
+        "{why}: run `apt-get install {package}` as root, then try again"
     );
-    say("installing python3-venv with apt-get");
-    for arguments in
-        [&["update", "-q"][..], &["install", "-y", "-q", "--no-install-recommends", "python3-venv"][..]]
+    say(&format!("installing {package} with apt-get"));
+    for arguments in [&["update", "-q"][..], &["install", "-y", "-q", "--no-install-recommends", package][..]]
     {
         let output = Command::new("apt-get")
             .args(["-o", "DPkg::Lock::Timeout=300"])
             .args(arguments)
             .env("DEBIAN_FRONTEND", "noninteractive")
             .output()
-            .context("failed to start apt-get: install python3-venv by hand")?;
+            .with_context(|| format!("failed to start apt-get: install {package} by hand"))?;
         ensure!(
             output.status.success(),
             "apt-get {} failed:\n{}",

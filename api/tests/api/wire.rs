@@ -59,7 +59,28 @@ impl Ask {
         Self { body: Some(body.to_owned()), ..self }.with("Content-Type", kind)
     }
 
+    /// The whole answer.
     pub(crate) async fn send(self, at: SocketAddr) -> Answer {
+        let mut answer = Vec::new();
+        let _ = self.open(at).await.read_to_end(&mut answer).await;
+        parse(&String::from_utf8_lossy(&answer))
+    }
+
+    /// The answer as far as it has come when it has that text in it, or has ended.
+    pub(crate) async fn read_until(self, at: SocketAddr, text: &str) -> Answer {
+        let mut stream = self.open(at).await;
+        let mut answer = Vec::new();
+        let mut piece = [0; 4096];
+        while !String::from_utf8_lossy(&answer).contains(text) {
+            match stream.read(&mut piece).await {
+                Ok(0) | Err(_) => break,
+                Ok(n) => answer.extend_from_slice(&piece[..n]),
+            }
+        }
+        parse(&String::from_utf8_lossy(&answer))
+    }
+
+    async fn open(self, at: SocketAddr) -> TcpStream {
         let mut text = format!("{} {} HTTP/1.1\r\nConnection: close\r\n", self.method, self.path);
         if !self.headers.iter().any(|(name, _)| name == "Host") {
             text.push_str(&format!("Host: {at}\r\n"));
@@ -76,9 +97,7 @@ impl Ask {
         stream.write_all(text.as_bytes()).await.unwrap();
         // Whoever refuses early may close before it has read everything.
         let _ = stream.write_all(body.as_bytes()).await;
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        parse(&String::from_utf8_lossy(&answer))
+        stream
     }
 }
 

@@ -161,6 +161,7 @@ impl World {
             objects: Folder(self.folder.path().to_owned()),
             default_pool_slots: 128,
             owner_wait,
+            console: Vec::new(),
             monitor: None,
         });
         api.start();

@@ -16,7 +16,7 @@ use crate::{
     db::Db,
     entity::{dag, dag_version, import_error},
     error::{Doing as _, Error},
-    policy::Visible,
+    policy::{Pattern, Visible},
     rows,
     scope::TenantScope,
     store::{Page, Window},
@@ -58,11 +58,15 @@ pub struct DagFilter {
     pub with_stale: bool,
     /// Only those whose name has this text in it.
     pub name_contains: Option<String>,
+    /// Only those with this label.
+    pub tag: Option<String>,
+    /// Only those after this one.
+    pub after: Option<DagId>,
     /// Only these; none for the service itself, which sees all.
     pub visible: Option<Visible>,
 }
 
-/// DAGs by name.
+/// DAGs by name. The total doesn't mind `after`.
 pub async fn list(
     db: &Db,
     scope: TenantScope,
@@ -83,7 +87,14 @@ pub async fn list(
     if let Some(visible) = &filter.visible {
         query = query.filter(visible.condition(db, scope.tenant().0, dag::Column::DagId));
     }
+    if let Some(tag) = &filter.tag {
+        let tagged = Visible { allow: BTreeSet::from([Pattern::Tag(tag.clone())]), deny: BTreeSet::new() };
+        query = query.filter(tagged.condition(db, scope.tenant().0, dag::Column::DagId));
+    }
     let total = query.clone().count(db.read()).await.doing(doing)?;
+    if let Some(after) = &filter.after {
+        query = query.filter(dag::Column::DagId.gt(after.as_str()));
+    }
     let query = query.order_by_asc(dag::Column::DagId).limit(window.limit).offset(window.offset);
     let found = query.all(db.read()).await.doing(doing)?;
     Ok(Page { rows: with_models(db, scope, &found).await?, total })

@@ -199,7 +199,7 @@ pub async fn names(
 }
 
 /// A run as it is shown: one whose documents can't be read without them, with the reason.
-fn shown(row: run::Model) -> Result<RunRow, Error> {
+pub(super) fn shown(row: run::Model) -> Result<RunRow, Error> {
     let unreadable = match rows::Run::try_from(row.clone()) {
         Ok(read) => return Ok(read.0),
         Err(why) => why,

@@ -13,6 +13,7 @@ mod inputs;
 mod journal;
 mod lease;
 mod model;
+mod overview;
 mod postgres;
 mod quotas;
 mod random;

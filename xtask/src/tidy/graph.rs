@@ -20,6 +20,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("scheduler", &["dags", "engine", "plugins", "executor", "migrations", "telemetry"]),
     ("api", &["dags", "engine", "plugins", "migrations", "telemetry"]),
+    ("web-console", &[]),
     ("xtask", &[]),
 ];
 

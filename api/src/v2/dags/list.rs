@@ -21,6 +21,7 @@ pub(crate) async fn list(access: Access, query: Params) -> Result<Json<DagCollec
         with_stale: !query.flag("exclude_stale")?.unwrap_or(true),
         name_contains: query.pattern("dag_id_pattern")?,
         visible: Some(may.visible.clone()),
+        ..DagFilter::default()
     };
     let page = dag::list(may.db(), may.scope, &filter, query.window()?).await?;
     Ok(Json(DagCollection { dags: page.rows.iter().map(view).collect(), total_entries: page.total }))

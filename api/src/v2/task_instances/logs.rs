@@ -20,7 +20,7 @@ use crate::{
     error::Error,
     extract::{Named, Params},
     objects::{LogChunk, LogLine, LogOf, Stream},
-    v2::task_instances::{find, tries},
+    v2::task_instances::{Found, find, tries},
 };
 
 /// About how much text one answer has at most; more is asked for with the token.
@@ -52,9 +52,15 @@ pub struct LogEvent {
 
 /// A place in the log of a try: the hand-over, and the offset in its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+pub(crate) struct Place {
     n: u32,
     offset: u64,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { n: 1, offset: 0 }
+    }
 }
 
 impl FromStr for Place {
@@ -77,10 +83,8 @@ pub(crate) async fn logs(
     let may = access.authorize(Resource::dag(Kind::Log, &dag_id), Action::Read).await?;
     query.only(&["map_index", "token", "full_content"])?;
     let found = find(&may, &dag_id, &run, &task, query.read("map_index")?.unwrap_or(-1)).await?;
-    let current = found.row.try_number == number && !found.row.state.is_finished();
-    let row = tries::one(&may, found, number).await?.row;
-    let from = query.read("token")?.unwrap_or(Place { n: 1, offset: 0 });
-    let log = read(&may, &row, current, from, query.flag("full_content")?.unwrap_or_default()).await?;
+    let from = query.read("token")?.unwrap_or_default();
+    let log = of_try(&may, found, number, from, query.flag("full_content")?.unwrap_or_default()).await?;
     let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if !accepted.contains("application/x-ndjson") {
         return Ok(Json(log).into_response());
@@ -92,6 +96,17 @@ pub(crate) async fn logs(
         lines.push('\n');
     }
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+}
+
+/// The next piece of the log of a try.
+pub(crate) async fn piece(may: &Permit, found: Found, number: u32, from: Place) -> Result<Log, Error> {
+    of_try(may, found, number, from, false).await
+}
+
+async fn of_try(may: &Permit, found: Found, number: u32, from: Place, whole: bool) -> Result<Log, Error> {
+    let current = found.row.try_number == number && !found.row.state.is_finished();
+    let row = tries::one(may, found, number).await?.row;
+    read(may, &row, current, from, whole).await
 }
 
 async fn read(may: &Permit, row: &TaskRow, current: bool, from: Place, whole: bool) -> Result<Log, Error> {
