@@ -23,8 +23,8 @@ mod m0005_input_request;
 mod m0006_workers;
 mod m0007_retention;
 mod m0008_quota;
-mod m0010_asset_window;
-mod m0011_import_error;
+mod m0009_asset_window;
+mod m0010_import_error;
 
 /// How long a second process waits for the one that is migrating.
 const WAIT_FOR_OTHER: &str = "SET lock_timeout = '60s'";
@@ -42,8 +42,8 @@ impl MigratorTrait for Steps {
             Box::new(m0006_workers::STEP),
             Box::new(m0007_retention::STEP),
             Box::new(m0008_quota::STEP),
-            Box::new(m0010_asset_window::STEP),
-            Box::new(m0011_import_error::STEP),
+            Box::new(m0009_asset_window::STEP),
+            Box::new(m0010_import_error::STEP),
         ]
     }
 }

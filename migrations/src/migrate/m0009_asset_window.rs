@@ -3,7 +3,7 @@
 use super::Texts;
 
 pub(super) const STEP: Texts = Texts {
-    name: "m0010_asset_window",
+    name: "m0009_asset_window",
     postgres: "
         ALTER TABLE run ADD COLUMN assets_after bigint;
         ALTER TABLE run ADD COLUMN assets_until bigint;",

@@ -3,7 +3,7 @@
 use super::Texts;
 
 pub(super) const STEP: Texts = Texts {
-    name: "m0011_import_error",
+    name: "m0010_import_error",
     postgres: "
         CREATE TABLE import_error (
           tenant_id uuid NOT NULL REFERENCES tenant (id),
