@@ -293,7 +293,7 @@ async fn run_worker(root: &Path, db: &Db, api: String, broker: &str, end: &Cance
     let limits = Limits { tenants: Some([TenantId::DEFAULT].into()), ..Limits::default() };
     let hashed = Hashed { hash, prefix };
     migrations::store::worker::enrol(db, "ann", &hashed, &limits, Span::seconds(600)).await.unwrap();
-    let credential = worker::enrol(&api, &secret, "worker1").await.unwrap();
+    let credential = worker::enrol(&api, &secret, "worker1", &worker::Watch::default()).await.unwrap();
     let machine = worker::capacity(SLOTS).unwrap();
     let options = worker::Options {
         api: Api::new(&api, credential).unwrap(),

@@ -80,9 +80,9 @@ fn fits(row: &QuotaRow) -> Result<(), Refusal> {
 
 /// Whether the row's way up leads to the cohort above all.
 fn hangs(rows: &Rows, row: &QuotaRow) -> Result<(), Refusal> {
-    let mut above = row.parent.clone();
+    let mut above = row.parent.as_ref();
     let mut steps = 0;
-    while let Some(name) = above.filter(|name| &**name != ROOT) {
+    while let Some(name) = above.filter(|name| &***name != ROOT) {
         let Some(parent) = rows.get(&QuotaNode::Cohort(name.clone())) else {
             return Err(Refusal::new("cohort.not_found", format!("there is no cohort `{name}`")));
         };
@@ -90,7 +90,7 @@ fn hangs(rows: &Rows, row: &QuotaRow) -> Result<(), Refusal> {
         if steps > rows.len() {
             return Err(Refusal::new("cohort.cycle", format!("cohort `{name}` would lie below itself")));
         }
-        above = parent.parent.clone();
+        above = parent.parent.as_ref();
     }
     Ok(())
 }

@@ -210,7 +210,7 @@ mod tests {
             assert_eq!(text.parse::<Weight>().unwrap().to_string(), text);
         }
         assert_eq!("1.50".parse::<Weight>().unwrap().to_string(), "1.5");
-        assert_eq!(["1", "1.0", "1.00"].map(|text| text.parse()), [Ok(Weight::ONE); 3]);
+        assert_eq!(["1", "1.0", "1.00"].map(str::parse), [Ok(Weight::ONE); 3]);
         assert_eq!("0.0".parse(), Ok(Weight::whole(0)));
         for text in ["", ".5", "1.", "-1", "1e3", "0.0000001", "1000001", "1000000.1", "x"] {
             assert_eq!(text.parse::<Weight>(), Err(NoWeight), "{text}");

@@ -62,7 +62,7 @@ impl World {
     }
 
     /// The shell's part of a hand-over is over.
-    fn delivered(&mut self, owner: u64, id: DispatchId) {
+    pub(crate) fn delivered(&mut self, owner: u64, id: DispatchId) {
         if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
             known.undelivered.remove(&id);
         }
