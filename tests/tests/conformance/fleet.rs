@@ -216,7 +216,6 @@ pub(crate) struct Fleet {
     _vhost: Vhost,
 }
 
-#[expect(clippy::disallowed_methods, reason = "the handle is kept and awaited")]
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(task)
 }
