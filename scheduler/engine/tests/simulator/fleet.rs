@@ -234,8 +234,14 @@ impl World {
                 self.worker(worker, |worker| worker.cut = false);
                 Ok(())
             }
-            FleetEvent::Orders { worker, mark, orders } => self.obey(worker, mark, orders),
-            FleetEvent::BeatDue { worker } => self.beat_is_due(worker),
+            FleetEvent::Orders { worker, mark, orders } => {
+                self.obey(worker, mark, orders);
+                Ok(())
+            }
+            FleetEvent::BeatDue { worker } => {
+                self.beat_is_due(worker);
+                Ok(())
+            }
             FleetEvent::Heard { worker, beat } => self.heard(worker, *beat),
             FleetEvent::Said { worker, reports } => self.said(worker, reports),
             FleetEvent::LookedUp { owner, worker } => {
@@ -246,7 +252,10 @@ impl World {
                 self.asked(worker, id);
                 Ok(())
             }
-            FleetEvent::Answered { worker, id, answer } => self.answered(worker, id, answer),
+            FleetEvent::Answered { worker, id, answer } => {
+                self.answered(worker, id, answer);
+                Ok(())
+            }
             FleetEvent::Starts { worker, id, member } => self.member_starts(worker, id, member),
             FleetEvent::Ends { worker, id, member, outcome } => self.member_ends(worker, id, member, outcome),
             FleetEvent::Withdraw { owner, withdrawals } => {

@@ -96,12 +96,12 @@ impl World {
         }
     }
 
-    pub(crate) fn obey(&mut self, worker: WorkerId, mark: (i64, u64), orders: Vec<Order>) -> Outcomes {
+    pub(crate) fn obey(&mut self, worker: WorkerId, mark: (i64, u64), orders: Vec<Order>) {
         let Some(known) = self.fleet.as_mut().and_then(|fleet| fleet.workers.get_mut(&worker)) else {
-            return Ok(());
+            return;
         };
         if known.cut || mark.0 < known.seen.0 {
-            return Ok(());
+            return;
         }
         let new_owner = mark.0 > known.seen.0;
         known.seen = known.seen.max(mark);
@@ -110,7 +110,7 @@ impl World {
                 Order::Start(dispatch) => self.take(worker, *dispatch),
                 Order::Kill { id, members } => self.kill_there(worker, id, members),
                 Order::Confirm { id, member } => {
-                    self.worker(worker, |worker| worker.confirmed(id, member)).unwrap_or(())
+                    self.worker(worker, |worker| worker.confirmed(id, member)).unwrap_or(());
                 }
                 Order::Sync => self.beat(worker, false),
             }
@@ -119,7 +119,6 @@ impl World {
             self.repeat(worker, true);
             self.beat(worker, false);
         }
-        Ok(())
     }
 
     fn take(&mut self, worker: WorkerId, dispatch: Dispatch) {
@@ -142,11 +141,11 @@ impl World {
         self.after(delay, Event::Fleet(FleetEvent::Asked { worker, id }));
     }
 
-    pub(crate) fn answered(&mut self, worker: WorkerId, id: DispatchId, answer: Answer) -> Outcomes {
+    pub(crate) fn answered(&mut self, worker: WorkerId, id: DispatchId, answer: Answer) {
         if self.rng.mill(self.weather.network) {
             // The answer is lost, and it asks again.
             self.ask(worker, id);
-            return Ok(());
+            return;
         }
         let waits = |held: &Held| held.stage() == Stage::Taken && !held.claimed;
         let members = self.worker(worker, |worker| {
@@ -154,7 +153,7 @@ impl World {
             held.claimed = matches!(answer, Answer::Go);
             Some(held.members.len() as u32)
         });
-        let Some(Some(members)) = members else { return Ok(()) };
+        let Some(Some(members)) = members else { return };
         match answer {
             Answer::Go => {
                 for member in 0..members {
@@ -171,7 +170,6 @@ impl World {
                 self.drain(worker);
             }
         }
-        Ok(())
     }
 
     pub(crate) fn member_starts(&mut self, worker: WorkerId, id: DispatchId, member: u32) -> Outcomes {
@@ -287,7 +285,7 @@ impl World {
         self.worker(worker, |worker| *worker.draining.get_or_insert(until));
     }
 
-    pub(crate) fn beat_is_due(&mut self, worker: WorkerId) -> Outcomes {
+    pub(crate) fn beat_is_due(&mut self, worker: WorkerId) {
         let clock = self.clock;
         let over = self.worker(worker, |worker| {
             let over = worker.draining.is_some_and(|until| until <= clock);
@@ -296,7 +294,7 @@ impl World {
                 left.into_iter().map(|(id, held)| (*id, held.members.len() as u32)).collect::<Vec<_>>();
             (left, worker.draining.is_some() && worker.held.is_empty())
         });
-        let Some((left, leaves)) = over else { return Ok(()) };
+        let Some((left, leaves)) = over else { return };
         for (id, members) in left {
             self.kill_there(worker, id, members);
         }
@@ -308,7 +306,6 @@ impl World {
         } else {
             self.after(HEARTBEAT, Event::Fleet(FleetEvent::BeatDue { worker }));
         }
-        Ok(())
     }
 
     fn beat(&mut self, worker: WorkerId, leaving: bool) {
