@@ -79,12 +79,22 @@ export default async function start(): Promise<() => Promise<void>> {
   const url = await address(child)
   process.env['UPDRAFT_URL'] = url
   process.env['UPDRAFT_DATA'] = data
-  await prepare(url, readFileSync(join(data, 'admin-password'), 'utf8').trim())
+  await prepare(url, await password(join(data, 'admin-password')))
   return async () => {
     child.kill('SIGTERM')
     setTimeout(() => child.kill('SIGTERM'), 500).unref()
     await new Promise((ended) => child.once('exit', ended))
   }
+}
+
+/** The first administrator's password: the service listens before it has a database to make one in. */
+async function password(file: string): Promise<string> {
+  for (let tries = 0; tries < 600; tries += 1) {
+    const found = existsSync(file) ? readFileSync(file, 'utf8').trim() : ''
+    if (found !== '') return found
+    await new Promise((passed) => setTimeout(passed, 100))
+  }
+  throw new Error(`the service made no ${file} within a minute`)
 }
 
 /** Where the service listens, as its log says. */

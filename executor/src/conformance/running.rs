@@ -82,7 +82,8 @@ pub(super) async fn what_is_held_is_listed_until_it_is_confirmed<H: Harness>(mut
     let pipe = bench.pipe("go");
     let executor = bench.harness.executor();
     assert_eq!(executor.list().await.unwrap(), []);
-    let id = bench.submit(bench.bash("read < go")).await;
+    // A log without a line is kept by nobody.
+    let id = bench.submit(bench.bash("read < go; echo on")).await;
     let held = executor.list().await.unwrap();
     assert_eq!(held.iter().map(|held| (held.id, held.ended)).collect::<Vec<_>>(), [(id, false)]);
     let confirmed = executor.confirm(id, 0).await;

@@ -230,8 +230,9 @@ impl Engine {
             ensure!(executor.used == used, "executor `{}` counts {} of {used}", executor.name, executor.used);
             if let Some(fleet) = &executor.fleet {
                 let placed = fleet.members_placed();
-                // What a lost worker held is dealt with bit by bit.
-                ensure!(placed <= used, "the workers of `{}` count {placed} of {used}", executor.name);
+                // What a lost worker held is dealt with bit by bit, and so is what the resource pool admits.
+                let held = used + queue.members_admitted(index as u32);
+                ensure!(placed <= held, "the workers of `{}` count {placed} of {held}", executor.name);
             }
         }
         if let Some(sharing) = queue.sharing.as_deref().filter(|sharing| !sharing.stale) {
@@ -391,11 +392,19 @@ impl Engine {
             let dag = &self.dags[run.dag as usize];
             let later = run.row.run_after > self.now;
             let full = dag.running >= dag.plan.dag().max_active_runs;
+            // What was cleared while it ran waits for those above it before it is tried again.
+            let sleeps = |ti: &crate::run::Ti| ti.live.as_ref().and_then(|live| live.wake_at).is_some();
+            let moves = |ti: &crate::run::Ti| match ti.state {
+                _ if ti.has(flag::DEAD) => false,
+                TaskState::None => ti.has(flag::ASKING),
+                TaskState::UpForRetry => sleeps(ti),
+                state => !state.is_finished(),
+            };
             let past = |ti: &crate::run::Ti| ti.state == TaskState::None && ti.has(flag::WAITS_FOR_PAST);
             match run.row.state {
                 _ if dag.halted() => run.active == 0,
                 RunState::Queued => later || full || run.row.backfill.is_some(),
-                RunState::Running => run.moving == 0 && run.tis.iter().any(past),
+                RunState::Running => run.tis.iter().all(|ti| !moves(ti)) && run.tis.iter().any(past),
                 RunState::Success | RunState::Failed => run.unfinished == 0,
             }
         };

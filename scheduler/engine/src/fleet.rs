@@ -358,6 +358,11 @@ impl Fleet {
         }
     }
 
+    /// Whether a worker is there and not lost.
+    pub(crate) fn is_there(&self, worker: WorkerId) -> bool {
+        self.workers.get(&worker).is_some_and(|known| !known.lost)
+    }
+
     /// Members that are placed.
     pub(crate) fn members_placed(&self) -> u32 {
         self.workers

@@ -126,6 +126,25 @@ impl Queue {
         victims
     }
 
+    /// Whether something that is admitted and not told yet was to go to a worker that has been lost since.
+    pub(crate) fn chosen_worker_is_gone(&self, id: u64) -> bool {
+        let Some(known) = self.sharing.as_ref().and_then(|sharing| sharing.works.get(&id)) else {
+            return false;
+        };
+        let executor = self.lanes[known.lane as usize].key.executor;
+        let fleet = self.executors[executor as usize].fleet.as_ref();
+        fleet
+            .is_some_and(|fleet| fleet.place_of(known.dispatch).is_some_and(|worker| !fleet.is_there(worker)))
+    }
+
+    /// The members of an executor that are admitted and not told yet.
+    pub(crate) fn members_admitted(&self, executor: u32) -> u32 {
+        let Some(sharing) = &self.sharing else { return 0 };
+        let keys = sharing.admitted.iter().filter_map(|id| sharing.works.get(id));
+        let keys = keys.map(|known| &self.lanes[known.lane as usize].key);
+        keys.filter(|key| key.executor == executor).map(|key| key.members).sum()
+    }
+
     /// An instance waits no more, and wasn't admitted.
     pub(crate) fn withdraw(&mut self, at: TiRef) {
         let Some(sharing) = &mut self.sharing else { return };

@@ -242,9 +242,13 @@ impl Engine {
         }
         self.note_run(run, None);
         self.set_run_timers(run);
-        if (created as usize) < self.run(run).plan.tasks.len() {
+        let all = created as usize >= self.run(run).plan.tasks.len();
+        if !all {
             self.push_work(run, RunWork::Create { next: created });
-        } else {
+        }
+        // Perhaps it ended before all of its tasks were made, and starts again: those that were may have been cleared
+        // meanwhile.
+        if all || created > 0 {
             self.push_work(run, RunWork::Everything { next: 0 });
         }
     }

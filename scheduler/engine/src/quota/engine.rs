@@ -154,7 +154,10 @@ impl Engine {
             sharing.waiting.remove(&pending.at);
             self.queue.remove(lane, &pending);
             self.run_mut(pending.at.run).window.remove(&pending);
-            if self.over_own_limit(pending.at, pending) {
+            if self.queue.chosen_worker_is_gone(id) {
+                self.queue.depart(id);
+                self.enqueue(pending.at);
+            } else if self.over_own_limit(pending.at, pending) {
                 self.queue.depart(id);
                 self.refill(pending.at.run);
             } else if !self.admit_one(pending.at, lane, id) {
