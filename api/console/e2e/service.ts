@@ -79,7 +79,7 @@ export default async function start(): Promise<() => Promise<void>> {
   const url = await address(child)
   process.env['UPDRAFT_URL'] = url
   process.env['UPDRAFT_DATA'] = data
-  await prepare(url, await password(join(data, 'admin-password')))
+  await prepare(url, await madePassword(join(data, 'admin-password')))
   return async () => {
     child.kill('SIGTERM')
     setTimeout(() => child.kill('SIGTERM'), 500).unref()
@@ -88,7 +88,7 @@ export default async function start(): Promise<() => Promise<void>> {
 }
 
 /** The first administrator's password: the service listens before it has a database to make one in. */
-async function password(file: string): Promise<string> {
+async function madePassword(file: string): Promise<string> {
   for (let tries = 0; tries < 600; tries += 1) {
     const found = existsSync(file) ? readFileSync(file, 'utf8').trim() : ''
     if (found !== '') return found
