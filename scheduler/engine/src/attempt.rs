@@ -461,7 +461,18 @@ impl Engine {
     /// A wait is over: the engine looks again.
     pub(crate) fn resume(&mut self, at: TiRef) {
         if self.apply(at, Event::Schedule, None) {
+            self.go_on(at);
+        }
+    }
+
+    /// Lets a scheduled instance start where its task runs now: its run may have moved to a version where that is elsewhere.
+    pub(crate) fn go_on(&mut self, at: TiRef) {
+        let run = self.run(at.run);
+        let task = run.tis[at.ti as usize].task;
+        if run.plan.tasks[task as usize].engine.is_some() {
             self.run_in_engine(at);
+        } else {
+            self.enqueue(at);
         }
     }
 }

@@ -386,11 +386,6 @@ impl Engine {
         self.queue.executors.iter().map(|executor| (executor.name.clone(), executor.slots)).collect()
     }
 
-    /// Whether something gives way to another, and hasn't ended yet.
-    pub fn is_preempting(&self) -> bool {
-        self.queue.sharing.as_ref().is_some_and(|sharing| sharing.pool.is_preempting())
-    }
-
     /// Whether every run has ended or waits for something that only a person, an earlier run or the calendar brings.
     pub fn all_ended_or_blocked(&self) -> bool {
         let may_wait = |run: &Run| {

@@ -333,11 +333,7 @@ impl Engine {
             self.run_mut(at.run).tis[at.ti as usize].set(flag::DUE);
         }
         if state == TaskState::Scheduled {
-            if self.run(at.run).plan.tasks[task as usize].engine.is_some() {
-                self.run_in_engine(at);
-            } else {
-                self.enqueue(at);
-            }
+            self.go_on(at);
         }
     }
 

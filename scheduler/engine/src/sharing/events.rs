@@ -236,12 +236,6 @@ impl Pool {
         work.is_some_and(|work| work.units.iter().any(|unit| unit.ending_for.is_some()))
     }
 
-    /// Whether anything held is being ended for another.
-    pub fn is_preempting(&self) -> bool {
-        let works = self.slot_of.values().map(|slot| self.work(*slot));
-        works.flat_map(|work| &work.units).any(|unit| unit.ending_for.is_some())
-    }
-
     /// The numbers of workloads that are pending with a reservation.
     pub fn reserved(&self) -> impl Iterator<Item = u64> {
         self.reservations.iter().map(|reservation| self.work(reservation.slot).id)

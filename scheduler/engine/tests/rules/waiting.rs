@@ -214,3 +214,19 @@ fn a_rescheduled_sensor_that_fails_is_tried_again_from_the_start() {
     lab.run("a").starts();
     assert!(lab.task_row(&run, "a").started_at.unwrap() > first);
 }
+
+#[test]
+fn what_waited_and_became_a_task_of_an_executor_goes_there() {
+    let mut lab = Lab::new();
+    lab.activate(sensor());
+    let run = lab.trigger("d");
+    let when = lab.now.after(mins(10));
+    lab.answer("s", Answer::Again(when));
+    lab.activate(dag("d").task(bash("s")).task(bash("z").needs(["s"])));
+    lab.clear_with(&run, ["z"], |clear| clear.run_on_latest_version = true).unwrap();
+    assert_eq!(lab.states(&run), "s=deferred z=none");
+    lab.advance(mins(10));
+    assert_eq!(lab.states(&run), "s=queued z=none");
+    lab.run("s").succeeds();
+    assert_eq!(lab.states(&run), "s=success z=queued");
+}

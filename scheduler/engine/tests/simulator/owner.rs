@@ -365,11 +365,6 @@ impl World {
         if !running.is_quiet() || running.asks_about_when() {
             return Ok(());
         }
-        // Whom victims make room for isn't stored: after a restart what they free may go to another (a known fault, see the
-        // plan of resource sharing).
-        if running.is_preempting() {
-            return Ok(());
-        }
         let mut again = Engine::restore(self.config.clone(), self.store.read())
             .map_err(|why| format!("restore: {why}"))?;
         again.advance(running.now());
