@@ -94,6 +94,7 @@ fn body(method: &Method, path: &str) -> Option<Value> {
         ("PATCH", "/api/updraft/v1/users/{name}") => json!({}),
         ("POST", "/api/updraft/v1/tenants") => json!({"name": "fresh"}),
         ("PATCH", "/api/updraft/v1/tenants/{name}") => json!({"suspended": true}),
+        ("PUT", "/api/updraft/v1/tenants/{name}/retention") => json!({"run_days": 30}),
         ("PUT", "/api/updraft/v1/groups/{name}") => json!({"users": ["target"]}),
         ("PUT", "/api/updraft/v1/roles/{name}") => json!({"rules": []}),
         ("POST", "/api/updraft/v1/service-accounts") => json!({"name": "fresh"}),
