@@ -344,6 +344,18 @@ pub(crate) struct Retention {
     /// retention`); 0 for ever. A DAG's last run stays, since the next may depend on it.
     #[schemars(range(min = 0, max = 36_500))]
     pub(crate) run_days: u32,
+    /// How many days the history of runs is kept at most, also of runs that are kept longer; 0 as long as the run. On
+    /// PostgreSQL it goes a month at once.
+    #[schemars(range(min = 0, max = 36_500))]
+    pub(crate) event_days: u32,
+    /// How many days the audit log is kept, of all tenants and of the platform; 0 for ever. On PostgreSQL it goes a month at
+    /// once.
+    #[schemars(range(min = 0, max = 36_500))]
+    pub(crate) audit_days: u32,
+    /// How many days what happened to assets is kept; 0 for ever. What runs wait for isn't touched. On PostgreSQL it goes a
+    /// month at once.
+    #[schemars(range(min = 0, max = 36_500))]
+    pub(crate) asset_event_days: u32,
 }
 
 /// Settings of monitoring.

@@ -4,6 +4,8 @@
 //! release: expand in one, move, contract in the next. See `m0001_first` for how one is written whose text is
 //! long, `m0003_chain_depth` for a short one.
 
+use std::time::Duration;
+
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr};
 use sea_orm_migration::{
     MigrationName, MigrationTrait, MigratorTrait, SchemaManager, async_trait::async_trait,
@@ -22,11 +24,14 @@ mod m0004_alert;
 mod m0005_input_request;
 mod m0006_workers;
 mod m0007_retention;
+mod m0009_partitions;
 mod m0010_asset_window;
 mod m0011_import_error;
 
 /// How long a second process waits for the one that is migrating.
-const WAIT_FOR_OTHER: &str = "SET lock_timeout = '60s'";
+const WAIT_FOR_OTHER: Duration = Duration::from_mins(1);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(50);
 
 struct Steps;
 
@@ -40,6 +45,7 @@ impl MigratorTrait for Steps {
             Box::new(m0005_input_request::STEP),
             Box::new(m0006_workers::STEP),
             Box::new(m0007_retention::STEP),
+            Box::new(m0009_partitions::Step),
             Box::new(m0010_asset_window::STEP),
             Box::new(m0011_import_error::STEP),
         ]
@@ -162,15 +168,25 @@ async fn alone<T>(db: &Db, work: impl Future<Output = Result<T, Error>>) -> Resu
     let Db::Postgres(postgres) = db else { return work.await };
     let doing = "wait for another process that changes the schema";
     let mut lock = sqlx::PgConnection::connect_with(&postgres.options).await.doing(doing)?;
-    sqlx::query(WAIT_FOR_OTHER).execute(&mut lock).await.doing(doing)?;
-    sqlx::query("SELECT pg_advisory_lock(1967352911, hashtext(current_schema()))")
-        .execute(&mut lock)
-        .await
-        .doing(doing)?;
+    // Whoever waits in a statement holds a snapshot, for which a step that makes an index concurrently would wait.
+    let free = "SELECT pg_try_advisory_lock(1967352911, hashtext(current_schema()))";
+    let waiting = async {
+        while !sqlx::query_scalar(free).fetch_one(&mut lock).await? {
+            pause().await;
+        }
+        Ok(())
+    };
+    let waited = tokio::time::timeout(WAIT_FOR_OTHER, waiting).await;
+    waited.unwrap_or(Err(sqlx::Error::PoolTimedOut)).doing(doing)?;
     let done = work.await;
     // The lock ends with its connection, whatever became of the work.
     lock.close().await.doing("give back the schema's lock")?;
     done
+}
+
+#[expect(clippy::disallowed_methods, reason = "a lock that is polled; see why there")]
+async fn pause() {
+    tokio::time::sleep(LOOK).await;
 }
 
 #[cfg(test)]

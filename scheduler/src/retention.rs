@@ -13,7 +13,10 @@ use dags::{
 use engine::rows::Fence;
 use migrations::{
     Db, Error, ShardScope,
-    store::retention::{self, Kept, Old, Place},
+    store::{
+        log::{self, Log},
+        retention::{self, Kept, Old, Place},
+    },
 };
 use tokio::sync::mpsc;
 
@@ -49,6 +52,8 @@ pub struct Retention {
     pub fence: Fence,
     /// Logs and large results.
     pub objects: Objects,
+    /// How many days each log is kept; 0 for ever, or until its run goes.
+    pub logs: [(Log, u32); 3],
     /// How many days a tenant keeps its runs that doesn't say it itself; 0 for ever.
     pub days: u32,
     /// Tells the shell which runs the engine is to mark.
@@ -82,6 +87,7 @@ impl Retention {
             }
         }
         let before = Timestamp(now.0 - LEFTOVERS.0);
+        self.keep_logs(now).await?;
         while retention::delete_leftovers(&self.db, self.fence, before, ROWS_AT_ONCE).await? > 0 {
             clock::sleep(PAUSE_MIN).await;
         }
@@ -92,9 +98,36 @@ impl Retention {
         Ok(())
     }
 
+    /// Makes room for what will come into the logs, and forgets what is too old.
+    async fn keep_logs(&self, now: Timestamp) -> Result<(), Error> {
+        let made = log::make_ahead(&self.db).await?;
+        if made > 0 {
+            tracing::info!(partitions = made, "made the logs' partitions of the next months");
+        }
+        for (which, days) in self.logs {
+            let Some(before) = days_ago(days, now) else { continue };
+            let dropped = log::drop_months(&self.db, which, before).await?;
+            if dropped > 0 {
+                tracing::info!(
+                    log = which.table(),
+                    months = dropped,
+                    "dropped months of a log that aren't kept any more"
+                );
+            }
+            loop {
+                let began = clock::monotonic();
+                if log::delete_some(&self.db, self.fence, which, before, ROWS_AT_ONCE).await? == 0 {
+                    break;
+                }
+                clock::sleep(began.elapsed().max(PAUSE_MIN)).await;
+            }
+        }
+        Ok(())
+    }
+
     fn cutoff(&self, policy: &Kept, now: Timestamp) -> Option<Timestamp> {
         let days = policy.days.unwrap_or(self.days);
-        (days > 0).then(|| Timestamp(now.0 - Span::seconds(i64::from(days) * 24 * 3_600).0))
+        days_ago(days, now)
     }
 
     /// Has a tenant's old runs marked, and says how many.
@@ -168,6 +201,11 @@ impl Retention {
         }
         Ok(())
     }
+}
+
+/// So many days before; none for 0, which means for ever.
+fn days_ago(days: u32, now: Timestamp) -> Option<Timestamp> {
+    (days > 0).then(|| Timestamp(now.0 - Span::seconds(i64::from(days) * 24 * 3_600).0))
 }
 
 /// Removes a file unless it was written just now, or written again.

@@ -96,6 +96,16 @@ macro_rules! delete_some {
     };
 }
 
+/// The same for the log of events, which is partitioned: where a row lies in a partition says nothing of the others.
+const DELETE_EVENTS: (&str, &str) = (
+    "DELETE FROM event WHERE (shard_id, batch, n) IN (SELECT shard_id, batch, n FROM event
+        WHERE tenant_id = ?1 AND run_id = ?2 LIMIT ?3)
+      AND EXISTS (SELECT 1 FROM shard WHERE id = ?4 AND epoch = ?5)",
+    "DELETE FROM event AS t USING (SELECT tableoid, ctid FROM event WHERE tenant_id = $1 AND run_id = $2 LIMIT $3) AS n
+      WHERE t.tenant_id = $1 AND t.run_id = $2 AND t.tableoid = n.tableoid AND t.ctid = n.ctid
+      AND EXISTS (SELECT 1 FROM shard WHERE id = $4 AND epoch = $5)",
+);
+
 /// Empties the tables that hold rows of a run, in this order; the run itself comes last.
 const CHILDREN: [(&str, &str); 8] = [
     delete_some!("task_instance", "tenant_id, run_id, task_id, map_index"),
@@ -104,7 +114,7 @@ const CHILDREN: [(&str, &str); 8] = [
     delete_some!("attempt_claim", "attempt_id, n, member"),
     delete_some!("result", "tenant_id, run_id, task_id, map_index"),
     delete_some!("input_request", "tenant_id, attempt_id"),
-    delete_some!("event", "shard_id, batch, n"),
+    DELETE_EVENTS,
     delete_some!("alert", "tenant_id, id"),
 ];
 
@@ -145,6 +155,19 @@ pub async fn policies(db: &Db, scope: ShardScope) -> Result<Vec<Kept>, Error> {
         Ok(Kept { tenant, name, days: days.map(i32::unsigned_abs) })
     };
     found.iter().map(read).collect()
+}
+
+/// How long a tenant keeps its finished runs: days, 0 for ever, none as the service's setting says.
+pub async fn policy(db: &Db, tenant: TenantId) -> Result<Option<u32>, Error> {
+    let doing = "read how long a tenant keeps its runs";
+    let sql = (
+        "SELECT retention_days FROM tenant WHERE id = ?1",
+        "SELECT retention_days FROM tenant WHERE id = $1",
+    );
+    let found = rows(db, doing, sql, [tenant.0.into()]).await?;
+    let days: Option<Option<i32>> =
+        found.first().map(|row| row.try_get("", "retention_days")).transpose().doing(doing)?;
+    Ok(days.flatten().map(i32::unsigned_abs))
 }
 
 /// How long a tenant keeps its finished runs: days, 0 for ever, none as the service's setting says. False if there is no such

@@ -12,6 +12,7 @@ mod fixture;
 mod inputs;
 mod journal;
 mod lease;
+mod logs;
 mod model;
 mod postgres;
 mod random;
