@@ -28,8 +28,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::serve::{DRAIN, ServeError};
 
-/// How long an answer to whether the process is ready stands: whoever asks more often costs nothing.
+/// How long the answer that the process is ready stands: whoever asks more often costs nothing.
 const READY_FOR: Duration = Duration::from_secs(1);
+/// How long the answer that it isn't ready stands, shorter since whoever starts it waits for the change.
+const UNREADY_FOR: Duration = Duration::from_millis(50);
 
 /// One thing that a process needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +92,7 @@ impl Monitor {
     pub(crate) async fn ready(&self, inside: bool) -> Response {
         let mut checked = self.checked.lock().await;
         let checks = match &*checked {
-            Some((at, checks)) if now().saturating_duration_since(*at) < READY_FOR => checks.clone(),
+            Some(last) if still_stands(last, now()) => last.1.clone(),
             _ => {
                 let checks = self.process.ready().await;
                 *checked = Some((now(), checks.clone()));
@@ -98,7 +100,7 @@ impl Monitor {
             }
         };
         drop(checked);
-        let ready = checks.iter().all(|check| check.ok || !check.needed);
+        let ready = is_ready(&checks);
         let shown = checks.iter().map(|check| {
             let mut shown = json!({ "name": check.name, "ok": check.ok, "needed": check.needed });
             if inside {
@@ -238,6 +240,15 @@ async fn guard(Extracted(gate): Extracted<Gate>, request: Request<Body>, next: N
     }
 }
 
+fn is_ready(checks: &[Check]) -> bool {
+    checks.iter().all(|check| check.ok || !check.needed)
+}
+
+fn still_stands((at, checks): &(Instant, Vec<Check>), now: Instant) -> bool {
+    let stands_for = if is_ready(checks) { READY_FOR } else { UNREADY_FOR };
+    now.saturating_duration_since(*at) < stands_for
+}
+
 #[cfg(test)]
 mod tests {
     use axum::http::Request;
@@ -309,5 +320,14 @@ mod tests {
             assert!(ask(&gate, "/metrics", &right).await.1.contains("updraft_ready 1"));
             assert!(!ask(&gate, "/readyz", &[host]).await.1.contains("secret.example"));
         }
+    }
+
+    #[test]
+    fn that_it_is_not_ready_stands_for_a_moment_only() {
+        let check = |ok| vec![Check { name: "database", ok, needed: true, says: String::new() }];
+        let at = now();
+        let stands = |ok, millis| still_stands(&(at, check(ok)), at + Duration::from_millis(millis));
+        assert!(stands(false, 10) && !stands(false, 100));
+        assert!(stands(true, 100) && stands(true, 900) && !stands(true, 1_100));
     }
 }

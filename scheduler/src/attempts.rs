@@ -1,10 +1,16 @@
 //! What the task-facing API gives to workers: claims, contexts, and the places of logs, results and bundles.
 
-use std::{fs::File, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use dags::{
-    ids::{BundleId, DispatchId, WorkerId},
+    ids::{BundleId, DispatchId, RunId, TenantId, WorkerId},
     time::{Span, Timestamp},
 };
 use engine::{
@@ -99,6 +105,7 @@ impl DbAttempts {
             .collect();
         let claims = attempt_claim::claim(&self.db, &worker.to_string(), &wanted).await;
         let claims = claims.map_err(|error| unavailable(&error))?;
+        self.foresee(&tickets).await.map_err(|error| unavailable(&error))?;
         let answers = futures::stream::iter(tickets.into_iter().zip(claims))
             .map(|(ticket, claim)| async move {
                 match claim {
@@ -111,6 +118,18 @@ impl DbAttempts {
             })
             .buffered(CONTEXTS_AT_ONCE);
         Ok(answers.collect::<Vec<_>>().await)
+    }
+
+    /// Reads the runs of all tickets at once.
+    async fn foresee(&self, tickets: &[Ticket]) -> Result<(), facts::Error> {
+        let mut runs: BTreeMap<TenantId, BTreeSet<RunId>> = BTreeMap::new();
+        for ticket in tickets {
+            runs.entry(ticket.tenant).or_default().insert(ticket.run);
+        }
+        for (tenant, runs) in runs {
+            self.facts.foresee(tenant, runs).await?;
+        }
+        Ok(())
     }
 
     async fn go(

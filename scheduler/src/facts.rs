@@ -244,6 +244,34 @@ impl DbFacts {
         Self { db, sealer, runs: Arc::default() }
     }
 
+    /// Looks up many runs of a tenant at once, so that [`Facts::run`] knows them. Of one that can't be read it says why.
+    pub(crate) async fn foresee(&self, tenant: TenantId, runs: BTreeSet<RunId>) -> Result<(), Error> {
+        let scope = TenantScope::new(tenant);
+        let unknown: BTreeSet<RunId> = {
+            let cache = self.cache();
+            runs.into_iter().filter(|run| !cache.known.contains_key(run)).collect()
+        };
+        if unknown.len() < 2 {
+            return Ok(());
+        }
+        let rows = store::run::by_ids(&self.db, scope, &unknown).await.map_err(Error::new("read runs"))?;
+        let wanted = rows.iter().map(|row| (row.dag_id.clone(), row.version.clone())).collect();
+        let versions = store::bundle::some_versions(&self.db, scope, &wanted)
+            .await
+            .map_err(Error::new("read DAG versions"))?;
+        let models: BTreeMap<_, _> = versions
+            .into_iter()
+            .map(|version| ((version.model.dag_id.clone(), version.version), version.model))
+            .collect();
+        let mut cache = self.cache();
+        for row in &rows {
+            if let Some(model) = models.get(&(row.dag_id.clone(), row.version.clone())) {
+                cache.put(row, model);
+            }
+        }
+        Ok(())
+    }
+
     fn cache(&self) -> std::sync::MutexGuard<'_, RunCache> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }

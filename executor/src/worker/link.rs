@@ -27,11 +27,11 @@ use crate::{
 
 /// Deliveries that may be unacknowledged.
 const PREFETCH: u16 = 64;
-/// Messages that may wait for the broker's confirmation.
-const UNCONFIRMED_MAX: usize = 8;
+/// Messages that may wait for the broker's confirmation: few, so that reports that come meanwhile go together with the next.
+const UNCONFIRMED_MAX: usize = 2;
 /// Waits between two tries to reach the broker.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
-/// Messages that may wait on either side.
+/// Messages from the broker that may wait; those to it wait where reports can still be added to them.
 const WAITING_MAX: usize = 64;
 
 /// What a worker says.
@@ -82,7 +82,7 @@ impl Link {
         registered: &Registered,
         watch: Watch,
     ) -> (Self, mpsc::Receiver<Down>) {
-        let (sender, outgoing) = mpsc::channel(WAITING_MAX);
+        let (sender, outgoing) = mpsc::channel(1);
         let (orders, received) = mpsc::channel(WAITING_MAX);
         let link = Self {
             url,

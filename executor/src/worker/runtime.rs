@@ -1,7 +1,7 @@
 //! The worker's loop: one task that owns all that the worker holds.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -41,7 +41,8 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 const LOOKS_EACH: u32 = 2;
 /// How often running members' logs are looked at.
 const LOOK_AT_LOGS: Duration = Duration::from_secs(1);
-/// Tickets that are asked about at once, and how many such requests are under way.
+/// Tickets that are asked about at once, and how many such requests are under way. A request is sent at once if none is, and
+/// beside others only if it is full: under load that makes few requests of many tickets, each of which costs a commit.
 const TICKETS_AT_ONCE: usize = 64;
 const ASKS_AT_ONCE: usize = 4;
 /// Reports of one message, and their bytes: one that is larger than that goes alone.
@@ -66,8 +67,12 @@ pub(super) struct Runtime {
     /// Tickets whose answer was "later": each is asked about alone, so that it holds up no other.
     to_ask_alone: VecDeque<Ticket>,
     asking: usize,
+    /// Those of `to_ask_alone` that are being asked about.
+    asking_alone: BTreeSet<DispatchId>,
     tasks: JoinSet<Done>,
     outbox: VecDeque<Out>,
+    /// The bytes of the reports in the outbox's last message.
+    packed: usize,
     /// Reports that go with the next message.
     reports: Vec<Told>,
     draining: bool,
@@ -117,8 +122,10 @@ impl Runtime {
             to_ask: VecDeque::new(),
             to_ask_alone: VecDeque::new(),
             asking: 0,
+            asking_alone: BTreeSet::new(),
             tasks: JoinSet::new(),
             outbox: VecDeque::new(),
+            packed: 0,
             reports: Vec::new(),
             draining: false,
             drain_over: None,
@@ -213,33 +220,47 @@ impl Runtime {
     fn ask(&mut self) {
         while self.asking < ASKS_AT_ONCE {
             let n = self.to_ask.len().min(TICKETS_AT_ONCE);
-            let tickets: Vec<Ticket> = match n {
+            let beside_others = self.asking > self.asking_alone.len();
+            let tickets: Vec<Ticket> = if n == TICKETS_AT_ONCE || (n > 0 && !beside_others) {
+                self.to_ask.drain(..n).collect()
+            } else if self.asking_alone.len() < ASKS_AT_ONCE / 2
+                && let Some(ticket) = self.to_ask_alone.pop_front()
+            {
                 // Those that answer "later" leave room for the others.
-                0 if self.asking < ASKS_AT_ONCE / 2 => self.to_ask_alone.pop_front().into_iter().collect(),
-                _ => self.to_ask.drain(..n).collect(),
-            };
-            if tickets.is_empty() {
+                self.asking_alone.insert(ticket.dispatch);
+                vec![ticket]
+            } else {
                 return;
-            }
+            };
             self.asking += 1;
             self.tasks.spawn(self.jobs.clone().ask(tickets));
         }
     }
 
-    /// Puts reports that have come together into one message, as far as it may be that long.
+    /// A request whose first ticket is this one has its answer.
+    fn asked(&mut self, first: Option<DispatchId>) {
+        self.asking -= 1;
+        if let Some(id) = first {
+            self.asking_alone.remove(&id);
+        }
+    }
+
+    /// Puts reports that have come together into one message, as far as it may be that long; also with those that still wait.
     fn pack(&mut self) {
-        let (mut part, mut bytes) = (Vec::new(), 0);
         for report in std::mem::take(&mut self.reports) {
             let more = report.bytes();
-            if !part.is_empty() && (bytes + more > MESSAGE_BYTES || part.len() >= REPORTS_AT_ONCE) {
-                self.outbox.push_back(Out::Reports(std::mem::take(&mut part)));
-                bytes = 0;
+            match self.outbox.back_mut() {
+                Some(Out::Reports(part))
+                    if part.len() < REPORTS_AT_ONCE && self.packed + more <= MESSAGE_BYTES =>
+                {
+                    self.packed += more;
+                    part.push(report);
+                }
+                _ => {
+                    self.packed = more;
+                    self.outbox.push_back(Out::Reports(vec![report]));
+                }
             }
-            bytes += more;
-            part.push(report);
-        }
-        if !part.is_empty() {
-            self.outbox.push_back(Out::Reports(part));
         }
     }
 
@@ -386,13 +407,13 @@ impl Runtime {
         match done {
             Done::Nothing => {}
             Done::Asked(answers) => {
-                self.asking -= 1;
+                self.asked(answers.first().map(|(id, _)| *id));
                 for (id, answer) in answers {
                     self.answer(id, answer);
                 }
             }
             Done::Refused(ids, error) => {
-                self.asking -= 1;
+                self.asked(ids.first().copied());
                 self.refused(&ids, &error);
             }
             Done::Again(id) => {

@@ -1,6 +1,6 @@
 //! Bundles and the DAG versions in them. Their bytes are in the object store; here is what they are.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use dags::{
     ids::{BundleId, DagId, DagVersion},
@@ -8,8 +8,9 @@ use dags::{
     time::Timestamp,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, sea_query::OnConflict,
+    ActiveValue::Set,
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    sea_query::{Expr, ExprTrait as _, OnConflict},
 };
 
 use crate::{
@@ -163,6 +164,23 @@ pub async fn version(
     let key = (scope.tenant().0, dag.to_string(), version.to_string());
     let found = dag_version::Entity::find_by_id(key).one(db.read()).await.doing("read a DAG version")?;
     found.map(read_version).transpose()
+}
+
+/// Those of some versions that are there and can be read. [`version`] says what is wrong with one that can't.
+pub async fn some_versions(
+    db: &Db,
+    scope: TenantScope,
+    wanted: &BTreeSet<(DagId, DagVersion)>,
+) -> Result<Vec<Version>, Error> {
+    let keys = wanted.iter().map(|(dag, version)| (dag.to_string(), version.to_string()));
+    let key = Expr::tuple([Expr::col(dag_version::Column::DagId), Expr::col(dag_version::Column::Version)]);
+    let found = dag_version::Entity::find()
+        .filter(dag_version::Column::TenantId.eq(scope.tenant().0))
+        .filter(key.in_tuples(keys))
+        .all(db.read())
+        .await
+        .doing("read DAG versions")?;
+    Ok(found.into_iter().filter_map(|row| read_version(row).ok()).collect())
 }
 
 /// All versions of a DAG, newest first.

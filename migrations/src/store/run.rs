@@ -221,6 +221,17 @@ pub async fn by_id(db: &Db, scope: TenantScope, run: RunId) -> Result<Option<Run
     found.map(|row| Ok(rows::Run::try_from(row)?.0)).transpose()
 }
 
+/// Those of some runs that are there and can be read, whole. [`by_id`] says what is wrong with one that can't.
+pub async fn by_ids(db: &Db, scope: TenantScope, runs: &BTreeSet<RunId>) -> Result<Vec<RunRow>, Error> {
+    let found = run::Entity::find()
+        .filter(run::Column::TenantId.eq(scope.tenant().0))
+        .filter(run::Column::RunId.is_in(runs.iter().map(|run| run.0)))
+        .all(db.read())
+        .await
+        .doing("read runs")?;
+    Ok(found.into_iter().filter_map(|row| rows::Run::try_from(row).ok()).map(|row| row.0).collect())
+}
+
 /// How many runs each DAG has in each state, for DAGs that have any, by DAG. An empty list of DAGs doesn't restrict.
 pub async fn counts(
     db: &Db,

@@ -7,7 +7,7 @@ use crate::{
     clock::seconds,
     figures::{Figures, spread},
     load::{chain, file, gaps, throughput, wide},
-    place::Place,
+    place::{Place, Service},
 };
 
 /// What the worker runs at once: enough to keep two cores busy.
@@ -26,8 +26,8 @@ pub(crate) async fn measure(size: Size) -> anyhow::Result<Figures> {
         ])
         .await?;
     let mut figures = Figures::default();
-    triggers(&place, &mut figures, size).await?;
-    gaps(&place, &mut figures, "bash_chain", "p50 10 ms, p99 50 ms").await?;
+    triggers(&place, &service, &mut figures, size).await?;
+    gaps(&place, &service, &mut figures, "bash_chain", "p50 10 ms, p99 50 ms").await?;
     throughput(&place, &service, &mut figures, "bash", (runs, tasks), "1,000/s").await?;
     service.end()?;
     place.close().await?;
@@ -35,7 +35,8 @@ pub(crate) async fn measure(size: Size) -> anyhow::Result<Figures> {
 }
 
 /// From a request to the start of the run's only task, one after the other.
-async fn triggers(place: &Place, figures: &mut Figures, size: Size) -> anyhow::Result<()> {
+async fn triggers(place: &Place, service: &Service, figures: &mut Figures, size: Size) -> anyhow::Result<()> {
+    let before = service.steps_so_far()?;
     let mut waits = Vec::new();
     for n in 0..size.triggers {
         let name = format!("r{n}");
@@ -45,6 +46,11 @@ async fn triggers(place: &Place, figures: &mut Figures, size: Size) -> anyhow::R
         let task = place.tasks(run).await?.pop().context("a task")?;
         waits.push(seconds(asked, task.started_at.context("it started")?) * 1e3);
     }
-    figures.add("from a request to the API to its task running", spread(waits), "p50 15 ms", "");
+    figures.add(
+        "from a request to the API to its task running",
+        spread(waits),
+        "p50 15 ms",
+        service.steps(&before)?,
+    );
     Ok(())
 }

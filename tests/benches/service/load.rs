@@ -31,7 +31,7 @@ pub(crate) async fn measure(size: Size) -> anyhow::Result<Figures> {
     let mut figures = Figures::default();
     throughput(&place, &service, &mut figures, "noops", (size.runs, size.tasks), "3,000/s").await?;
     throughput(&place, &service, &mut figures, "parallel", (1, size.wide), "-").await?;
-    gaps(&place, &mut figures, "noop_chain", "-").await?;
+    gaps(&place, &service, &mut figures, "noop_chain", "-").await?;
     service.end()?;
     place.close().await?;
     Ok(figures)
@@ -91,13 +91,21 @@ pub(crate) fn last_end(runs: &[RunRow]) -> anyhow::Result<Timestamp> {
 }
 
 /// From the end of each task of a chain to the start of the next one.
-pub(crate) async fn gaps(place: &Place, figures: &mut Figures, dag: &str, aim: &str) -> anyhow::Result<()> {
+pub(crate) async fn gaps(
+    place: &Place,
+    service: &Service,
+    figures: &mut Figures,
+    dag: &str,
+    aim: &str,
+) -> anyhow::Result<()> {
+    let before = service.steps_so_far()?;
     place.trigger(dag, "r").await?;
     let run = place.ended(dag, 1).await?.pop().context("a run")?;
     let rows = place.tasks(&run).await?;
     let gap = |pair: &[TaskRow]| Some(pair[1].started_at?.since(pair[0].ended_at?).0 as f64 / 1e3);
     let gaps: Option<Vec<f64>> = rows.windows(2).map(gap).collect();
     let what = format!("{dag}: from end to start over {} links", rows.len() - 1);
-    figures.add(&what, spread(gaps.context("a link without its times")?), aim, "");
+    let gaps = spread(gaps.context("a link without its times")?);
+    figures.add(&what, gaps, aim, service.steps(&before)?);
     Ok(())
 }

@@ -92,8 +92,33 @@ pub(crate) struct Process {
 /// The processes of a service in their roles, with one worker.
 pub(crate) struct Service(pub(crate) Vec<Process>);
 
-/// CPU time so far, by process, and of the whole machine.
-pub(crate) struct Spent(Vec<(String, f64)>, f64);
+/// What was spent so far.
+pub(crate) struct Spent {
+    /// CPU time of our processes, in seconds.
+    roles: Vec<(String, f64)>,
+    /// That of PostgreSQL and of RabbitMQ, whoever else uses them.
+    servers: Vec<(&'static str, f64)>,
+    /// That of the machine.
+    all: f64,
+    /// How often something was done.
+    counts: Vec<(&'static str, f64)>,
+}
+
+/// The steps of a start, as `docs/metrics.md` describes them.
+const STEPS: [&str; 4] = ["created", "queued", "handed_over", "running"];
+
+/// The seconds that each step took so far, and how often it was taken.
+pub(crate) struct Steps(Vec<(f64, f64)>);
+
+/// Programs whose CPU time is shown, as people call them and as the kernel does.
+const SERVERS: [(&str, &str); 2] = [("PostgreSQL", "postgres"), ("RabbitMQ", "beam.smp")];
+
+/// What is counted, and the beginning of its metrics.
+const COUNTS: [(&str, &str); 3] = [
+    ("commits", "updraft_commits_total{outcome=\"done\"}"),
+    ("messages to the worker", "updraft_broker_messages_total{outcome=\"stored\"}"),
+    ("requests for tickets", "updraft_http_requests_total{method=\"POST\",route=\"/workers/{worker}/run\""),
+];
 
 impl Place {
     /// Everything but processes, with the present schema.
@@ -308,29 +333,76 @@ impl Service {
     }
 
     pub(crate) fn spent(&self) -> anyhow::Result<Spent> {
-        let each = self.0.iter().map(|process| Ok((process.name.clone(), proc::cpu(process.pid())?)));
-        Ok(Spent(each.collect::<anyhow::Result<_>>()?, proc::cpu_of_all()?))
+        let roles = self.0.iter().map(|process| Ok((process.name.clone(), proc::cpu(process.pid())?)));
+        let servers = SERVERS.iter().map(|(name, program)| Ok((*name, proc::cpu_of_program(program)?)));
+        let metrics: Vec<String> = self.0.iter().map(Process::metrics).collect::<anyhow::Result<_>>()?;
+        let count = |start: &str| -> f64 {
+            let lines = metrics.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with(start));
+            lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+        };
+        Ok(Spent {
+            roles: roles.collect::<anyhow::Result<_>>()?,
+            servers: servers.collect::<anyhow::Result<_>>()?,
+            all: proc::cpu_of_all()?,
+            counts: COUNTS.iter().map(|(name, start)| (*name, count(start))).collect(),
+        })
     }
 
-    /// The CPU time since then, for people.
+    /// How long each step of a start took since then, in milliseconds on average.
+    pub(crate) fn steps(&self, before: &Steps) -> anyhow::Result<String> {
+        let now = self.steps_so_far()?;
+        let mean = |((step, before), now): ((&&str, &(f64, f64)), &(f64, f64))| {
+            format!("{step} {:.1} ms", (now.0 - before.0) / (now.1 - before.1) * 1e3)
+        };
+        let texts: Vec<String> = STEPS.iter().zip(&before.0).zip(&now.0).map(mean).collect();
+        Ok(format!("on average: {}", texts.join(", ")))
+    }
+
+    /// The sums and counts of the steps so far.
+    pub(crate) fn steps_so_far(&self) -> anyhow::Result<Steps> {
+        let metrics: String = self.0.iter().map(Process::metrics).collect::<anyhow::Result<_>>()?;
+        let value = |name: &str| -> f64 {
+            let values =
+                metrics.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+            values.sum()
+        };
+        let step = |step: &&str| {
+            let of = |what| value(&format!("updraft_scheduling_delay_seconds_{what}{{phase=\"{step}\"}}"));
+            (of("sum"), of("count"))
+        };
+        Ok(Steps(STEPS.iter().map(step).collect()))
+    }
+
+    /// What was spent since then, for people.
     pub(crate) fn since(&self, before: &Spent) -> anyhow::Result<String> {
         let now = self.spent()?;
-        let each =
-            before.0.iter().zip(&now.0).map(|((name, before), (_, now))| (name.as_str(), now - before));
-        let each: Vec<(&str, f64)> = each.collect();
-        let others = now.1 - before.1 - each.iter().map(|(_, seconds)| seconds).sum::<f64>();
-        let texts = each.into_iter().chain([("servers and others", others)]);
-        let texts: Vec<String> = texts.map(|(name, seconds)| format!("{name} {seconds:.2}")).collect();
-        Ok(format!("CPU seconds: {}", texts.join(", ")))
+        let mut seconds: Vec<(&str, f64)> = Vec::new();
+        for ((name, before), (_, now)) in before.roles.iter().zip(&now.roles) {
+            seconds.push((name, now - before));
+        }
+        for ((name, before), (_, now)) in before.servers.iter().zip(&now.servers) {
+            seconds.push((name, now - before));
+        }
+        let known = seconds.iter().map(|(_, seconds)| seconds).sum::<f64>();
+        seconds.push(("others", now.all - before.all - known));
+        let seconds: Vec<String> =
+            seconds.iter().map(|(name, seconds)| format!("{name} {seconds:.2}")).collect();
+        let counts: Vec<String> = before
+            .counts
+            .iter()
+            .zip(&now.counts)
+            .map(|((name, before), (_, now))| format!("{} {name}", now - before))
+            .collect();
+        Ok(format!("CPU seconds: {}; {}", seconds.join(", "), counts.join(", ")))
     }
 
     /// The part of a core that all processes together took since then, and each one's.
     pub(crate) fn share(&self, before: &Spent, time: Duration) -> anyhow::Result<(f64, String)> {
         let now = self.spent()?;
         let each = before
-            .0
+            .roles
             .iter()
-            .zip(&now.0)
+            .zip(&now.roles)
             .map(|((name, before), (_, now))| (name, (now - before) / time.as_secs_f64()));
         let each: Vec<(&String, f64)> = each.collect();
         let texts: Vec<String> =
@@ -352,14 +424,20 @@ impl Process {
         self.child.id()
     }
 
+    fn ask(&self, path: &str) -> anyhow::Result<String> {
+        let mut stream = TcpStream::connect(self.monitoring)?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
     fn is_ready(&self) -> bool {
-        let asked = TcpStream::connect(self.monitoring).and_then(|mut stream| {
-            stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        });
-        asked.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+        self.ask("/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.0 200"))
+    }
+
+    fn metrics(&self) -> anyhow::Result<String> {
+        self.ask("/metrics")
     }
 
     fn ready(&mut self) -> anyhow::Result<()> {

@@ -41,15 +41,36 @@ fn fields(stat: &str) -> anyhow::Result<Vec<&str>> {
 
 /// The CPU time of a process, its descendants and those of them that were waited for, in seconds.
 pub(crate) fn cpu(root: u32) -> anyhow::Result<f64> {
-    let ticks = rustix::param::clock_ticks_per_second() as f64;
     let mut sum = 0.0;
     for pid in tree(root)? {
         let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
-        for field in fields(&stat)?.iter().skip(11).take(4) {
-            sum += field.parse::<f64>().context("a time of /proc/PID/stat")? / ticks;
+        sum += times(&stat, 4)?;
+    }
+    Ok(sum)
+}
+
+/// The CPU time of all processes of a program, in seconds.
+pub(crate) fn cpu_of_program(name: &str) -> anyhow::Result<f64> {
+    let mut sum = 0.0;
+    for entry in fs::read_dir("/proc")? {
+        let folder = entry?.path();
+        // What isn't a process has no such file, and a process may have ended meanwhile.
+        let Ok(own) = fs::read_to_string(folder.join("comm")) else { continue };
+        if own.trim_end() == name
+            && let Ok(stat) = fs::read_to_string(folder.join("stat"))
+        {
+            sum += times(&stat, 2)?;
         }
     }
     Ok(sum)
+}
+
+/// The first of the times in a `stat` file: user, system, and those of children that were waited for.
+fn times(stat: &str, count: usize) -> anyhow::Result<f64> {
+    let ticks = rustix::param::clock_ticks_per_second() as f64;
+    let times: Vec<f64> =
+        fields(stat)?.iter().skip(11).take(count).map(|field| field.parse()).collect::<Result<_, _>>()?;
+    Ok(times.iter().sum::<f64>() / ticks)
 }
 
 /// The CPU time of the whole machine, in seconds.

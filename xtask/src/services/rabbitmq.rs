@@ -101,6 +101,8 @@ fn programs() -> PathBuf {
 
 /// The node's name. Two nodes of one name would not start with one epmd; ours has its own.
 const NODE: &str = "updraft@localhost";
+/// Loopback only, and schedulers that sleep instead of spinning while they wait: the cores are shared with what is tested.
+const ERL_ARGS: &str = "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none";
 
 fn write_settings(place: &Place, user: &User, ports: &Ports, password: &str) -> Result<()> {
     let folder = place.folder();
@@ -156,7 +158,7 @@ fn command(place: &Place, user: &User, program: &Path) -> Result<Command> {
         .arg(pairs("RABBITMQ_PLUGINS_EXPAND_DIR", &folder.join("plugins")))
         .arg(pairs("RABBITMQ_LOG_BASE", folder))
         .arg(pairs("RABBITMQ_PID_FILE", &pid_file(place)))
-        .arg("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}")
+        .arg(format!("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS={ERL_ARGS}"))
         .arg(program)
         .current_dir(folder);
     Ok(command)
