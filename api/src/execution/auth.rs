@@ -26,8 +26,9 @@ pub(super) async fn worker<A: Attempts>(
     headers: &HeaderMap,
     id: WorkerId,
 ) -> Result<worker::Worker, Error> {
-    let credential = machine(state, headers).await?;
-    let found = worker::present(&state.db, id).await?;
+    // Both at once: this is on the way of every attempt.
+    let present = async { Ok(worker::present(&state.db, id).await?) };
+    let (credential, found) = tokio::try_join!(machine(state, headers), present)?;
     let found = found.filter(|found| found.credential == credential.id);
     found.ok_or_else(|| Error::Gone("the worker isn't registered any more".to_owned()))
 }
@@ -36,8 +37,10 @@ pub(super) async fn worker<A: Attempts>(
 pub(super) async fn attempt<A: Attempts>(state: &State<A>, headers: &HeaderMap) -> Result<Current, Error> {
     let opened: Option<(DispatchId, WorkerId)> = state.keys.open_attempt(bearer(headers)?);
     let (dispatch, worker) = opened.ok_or(Error::Unauthorized)?;
-    if worker::present(&state.db, worker).await?.is_none() {
+    let both = (worker::present(&state.db, worker), state.attempts.current(dispatch, worker));
+    let (present, current) = tokio::join!(both.0, both.1);
+    if present?.is_none() {
         return Err(Error::Gone("the worker isn't registered any more".to_owned()));
     }
-    Ok(state.attempts.current(dispatch, worker).await?)
+    Ok(current?)
 }

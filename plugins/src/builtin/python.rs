@@ -11,6 +11,8 @@ use crate::operator::{Exec, Failure, Job, Step};
 
 /// Runs around the author's code; see its own documentation.
 const WRAPPER: &str = include_str!("python/run.py");
+/// What few tasks need of it, beside it.
+const SELDOM: &str = include_str!("python/seldom.py");
 
 /// Runs Python code, or a Python file from beside the DAG.
 ///
@@ -65,6 +67,7 @@ impl Operator for Python {
     fn step(self, job: &Job<'_>) -> Result<Step, Failure> {
         let folder = job.dirs.private();
         let (wrapper, request) = (folder.join("run.py"), folder.join("request.json"));
+        let seldom = folder.join("seldom.py");
         let source = match (&self.code, &self.file) {
             (Some(code), None) => json!({"code": code}),
             (None, Some(file)) => json!({"file": job.bundle_file(file)?}),
@@ -99,7 +102,11 @@ impl Operator for Python {
             args: vec![path(&wrapper), path(&request)],
             env,
             cwd: Some(job.ctx.bundle_dir.clone()),
-            files: vec![(wrapper, WRAPPER.into()), (request, body.to_string().into_bytes())],
+            files: vec![
+                (wrapper, WRAPPER.into()),
+                (seldom, SELDOM.into()),
+                (request, body.to_string().into_bytes()),
+            ],
         }))
     }
 }
