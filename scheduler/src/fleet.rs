@@ -15,15 +15,12 @@ use engine::{
 use executor::fleet::{Event, FleetExecutor};
 use tokio::sync::mpsc;
 
-use crate::{clock, desk::chain, facts::Facts};
+use crate::{clock, desk::chain, facts::Facts, wait::Wait};
 
-/// The longest wait before something that failed is tried again.
-const WAIT_MAX: Span = Span::seconds(5);
 /// How long a worker that isn't registered is ignored before it is looked up again.
 const IGNORED: Span = Span::seconds(60);
 /// Workers that are looked up or ignored at most; a further one is when it is heard again.
 const STRANGERS_MAX: usize = 1_024;
-
 /// How often the workers are looked at: one whose credential was taken back is given up after at most that long.
 const LOOK_AT_PRESENCE: Span = Span::seconds(3);
 
@@ -196,11 +193,10 @@ impl Handle {
         if let Err(error) = self.executor.lost(worker).await {
             tracing::warn!(%worker, %error, "a worker that is gone can't be forgotten");
         }
-        let mut wait = Span::millis(100);
+        let mut wait = Wait::new();
         while let Err(error) = facts.worker_lost(worker).await {
             tracing::warn!(%worker, error = %chain(&error), "that a worker is gone waits for the database");
-            clock::sleep(wait).await;
-            wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+            wait.pass().await;
         }
     }
 
@@ -227,14 +223,13 @@ impl Handle {
 
     /// What a worker offers that was heard and isn't known. None if it isn't registered: it is ignored.
     pub(crate) async fn look_up<F: Facts>(&self, facts: &F, worker: WorkerId) -> Option<Input> {
-        let mut wait = Span::millis(100);
+        let mut wait = Wait::new();
         let spec = loop {
             match facts.worker(worker).await {
                 Ok(spec) => break spec,
                 Err(error) => {
                     tracing::warn!(%worker, error = %chain(&error), "a worker waits for the database");
-                    clock::sleep(wait).await;
-                    wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+                    wait.pass().await;
                 }
             }
         };
