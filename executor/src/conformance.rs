@@ -61,7 +61,9 @@ pub trait Harness: Send + Sync + Sized + 'static {
     fn restart_client(&mut self) -> impl Future<Output = ()> + Send;
 
     /// The scheduler's side is gone without a word and never comes back; another one takes its place while the attempts go on.
-    fn lose_client(&mut self) -> impl Future<Output = ()> + Send;
+    fn lose_client(&mut self) -> impl Future<Output = ()> + Send {
+        self.restart_client()
+    }
 
     /// Ends whatever runs the attempts, as by `kill -9`. The handle stays.
     fn kill_runtime(&mut self) -> impl Future<Output = ()> + Send;

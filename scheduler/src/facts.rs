@@ -7,7 +7,9 @@ use std::{
 };
 
 use dags::{
-    ids::{AttemptId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId, WorkerId},
+    ids::{
+        AttemptId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId, WorkerId,
+    },
     model::Dag,
     time::Timestamp,
 };

@@ -144,7 +144,11 @@ impl Retention {
             clock::sleep(began.elapsed().max(PAUSE_MIN)).await;
         }
         if versions + all as u64 > 0 {
-            tracing::info!(versions, bundles = all, "deleted versions of DAGs and bundles that nothing names");
+            tracing::info!(
+                versions,
+                bundles = all,
+                "deleted versions of DAGs and bundles that nothing names"
+            );
         }
         Ok(())
     }

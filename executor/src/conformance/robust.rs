@@ -108,7 +108,8 @@ pub(super) async fn a_client_that_is_lost_for_good_is_replaced<H: Harness>(mut b
     let pipes = ["first", "second", "third"].map(|name| (name, bench.pipe(name)));
     let mut ids = Vec::new();
     for (name, _) in &pipes {
-        let work = bench.bash(&format!("echo run >> runs-{name}; echo begun; read < {name}; echo over > over-{name}"));
+        let work = bench
+            .bash(&format!("echo run >> runs-{name}; echo begun; read < {name}; echo over > over-{name}"));
         ids.push(bench.submit(work).await);
     }
     for id in &ids {

@@ -126,7 +126,11 @@ impl MigrationName for Step {
 impl MigrationTrait for Step {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         if manager.get_database_backend() == DbBackend::Sqlite {
-            return if is_there(manager, SQLITE_THERE).await? { Ok(()) } else { at_once(manager, SQLITE).await };
+            return if is_there(manager, SQLITE_THERE).await? {
+                Ok(())
+            } else {
+                at_once(manager, SQLITE).await
+            };
         }
         patiently(manager, &[COLUMNS]).await?;
         for index in &OF_RUNS {

@@ -290,8 +290,8 @@ async fn what_nothing_names_goes(test: TestDb) {
             })
             .collect()
     };
-    let all =
-        [("d one", 1), ("d two", 2), ("d three", 3), ("d four", 4), ("gone one", 1)].map(|(v, n)| (v.to_owned(), n));
+    let all = [("d one", 1), ("d two", 2), ("d three", 3), ("d four", 4), ("gone one", 1)]
+        .map(|(v, n)| (v.to_owned(), n));
     let mut found = numbers().await;
     found.sort_by_key(|(name, number)| (name.starts_with("gone"), *number));
     assert_eq!(found, all);

@@ -91,7 +91,8 @@ async fn what_is_stored_stays(test: TestDb) {
     back(db).await;
     for doc in ["one", "two"] {
         // As the release before wrote them.
-        let (text, version) = (serde_json::to_string(&*fixture::model("d", doc)).unwrap(), fixture::version("d", doc));
+        let (text, version) =
+            (serde_json::to_string(&*fixture::model("d", doc)).unwrap(), fixture::version("d", doc));
         test.sql(&format!(
             "INSERT INTO dag_version (tenant_id, dag_id, version, format, model, created_at, bundle, source)
              SELECT id, 'd', '{version}', 1, '{text}', 7, 'b1', 'd.yaml' FROM tenant WHERE name = 'default'"

@@ -256,7 +256,24 @@ impl Fleet {
         run_worker(root.path(), &db, &api, &for_worker, ("worker1", SLOTS), &end).await;
         let client = Client::open(&db, &through(&broker, &own), &keys, &objects, &given, 1).await;
         let (bundle, epoch, lost) = (scan.digest, 1, Vec::new());
-        Self { root, work, db, way, own, broker, api, keys, objects, bundle, given, epoch, end, client, lost, _vhost: vhost }
+        Self {
+            root,
+            work,
+            db,
+            way,
+            own,
+            broker,
+            api,
+            keys,
+            objects,
+            bundle,
+            given,
+            epoch,
+            end,
+            client,
+            lost,
+            _vhost: vhost,
+        }
     }
 
     /// Another worker joins. It ends what it runs when it is drained.
