@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use dags::{ids::TenantId, time::Timestamp};
+use dags::{
+    ids::{ShardId, TenantId},
+    time::Timestamp,
+};
 use engine::{
     journal::{Commit, Journal as _},
     rows::{AssetEventRow, Batch, EventRow, RunRow},
@@ -20,7 +23,9 @@ use migrations::{
         Window,
         asset::{self, EventFilter},
         audit::{self, AuditEntry},
-        bundle, event, tenant,
+        bundle,
+        event::{self, EventCursor},
+        tenant,
     },
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -68,18 +73,18 @@ fn entries(number: u64, run: &RunRow, now: Timestamp) -> Batch {
 /// All that the logs say, through the queries that show it.
 #[derive(Debug, PartialEq)]
 struct Seen {
-    events: Vec<EventRow>,
+    events: Vec<(EventCursor, EventRow)>,
     assets: Vec<(i64, AssetEventRow)>,
     audit: Vec<AuditEntry>,
     versions: BTreeMap<String, u32>,
 }
 
-async fn see(db: &Db, run: &RunRow) -> Seen {
+async fn see(db: &Db) -> Seen {
     let all = Window { limit: 1_000, offset: 0 };
     let assets = asset::events(db, scope(), &Visible::all(), &EventFilter::default(), all).await.unwrap();
     let versions = bundle::numbered(db, scope(), &[fixture::dag_id("d")]).await.unwrap();
     Seen {
-        events: event::of_run(db, scope(), run.run).await.unwrap(),
+        events: event::since(db, scope(), ShardId::DEFAULT, EventCursor::default(), 1_000).await.unwrap(),
         assets: assets.rows,
         audit: audit::list(db, audit::PLATFORM, all).await.unwrap().rows,
         versions: versions.into_iter().map(|known| (known.version.to_string(), known.number)).collect(),
@@ -110,14 +115,14 @@ async fn what_is_stored_stays(test: TestDb) {
     denied("two").await;
 
     migrate::up(db).await.unwrap();
-    let before = see(db, &run).await;
+    let before = see(db).await;
     assert_eq!((before.events.len(), before.assets.len(), before.audit.len()), (8, 8, 2));
     let numbers: Vec<u32> = before.versions.values().copied().collect();
     assert_eq!(numbers, [1, 2]);
     // The same owner goes on, in the next batch and with the next number.
     assert_eq!(journal.commit(&entries(3, &run, now)).await, Commit::Done);
     denied("three").await;
-    let after = see(db, &run).await;
+    let after = see(db).await;
     assert_eq!(after.events[..8], before.events);
     assert_eq!(after.audit[1..], before.audit);
     assert_eq!(after.audit[0].id, before.audit[0].id + 1);
@@ -132,7 +137,7 @@ async fn what_is_stored_stays(test: TestDb) {
     assert_eq!(journal.commit(&entries(4, &run, now)).await, Commit::Done);
     denied("four").await;
     migrate::up(db).await.unwrap();
-    let last = see(db, &run).await;
+    let last = see(db).await;
     assert_eq!(last.events[..12], after.events);
     assert_eq!(last.audit[1..], after.audit);
     assert_eq!(last.audit[0].id, after.audit[0].id + 1);
