@@ -180,7 +180,7 @@ async fn bundles_that_nothing_names_go_and_may_come_back(site: Site) {
 
 async fn old_months_of_a_log_go(site: Site) {
     let entry = "INSERT INTO audit (at, tenant_id, actor, kind, payload, outcome)
-        SELECT 5, id, 'ann', 'x', '{}', '{}' FROM tenant";
+        SELECT 5, id, 'ann', 'x', '{}', '{\"format\":1,\"outcome\":{\"ok\":null}}' FROM tenant";
     // On PostgreSQL what was there before there were months is one that is over.
     let over = format!(
         "ALTER TABLE audit DETACH PARTITION audit_before;

@@ -1,7 +1,8 @@
 //! Bundles and versions of DAGs that nothing names any more.
 //!
 //! Whoever stores one that is there already says so in its row, so what is about to be activated isn't old. What a run or a DAG
-//! names stays, and while a bundle waits to be activated all of its tenant's do.
+//! names stays. Where a request to activate a bundle has waited for so long that what it names may have become old (no owner was there),
+//! all bundles and versions of its tenant do; the day in these statements lies between storing one and asking for it at most.
 
 use dags::{ids::BundleId, time::Timestamp};
 use engine::rows::Fence;
@@ -32,7 +33,8 @@ pub async fn delete_versions(db: &Db, fence: Fence, before: Timestamp, limit: u3
                   WHERE n.tenant_id = c.tenant_id AND n.dag_id = c.dag_id AND n.number > c.number)
                 OR NOT EXISTS (SELECT 1 FROM dag AS d WHERE d.tenant_id = c.tenant_id AND d.dag_id = c.dag_id))
               AND NOT EXISTS (SELECT 1 FROM inbox AS i
-                WHERE i.tenant_id = c.tenant_id AND i.kind = 'activate_bundle' AND i.taken_in_batch IS NULL)
+                WHERE i.tenant_id = c.tenant_id AND i.kind = 'activate_bundle' AND i.taken_in_batch IS NULL
+                  AND i.created_at - 86400000000 < ?1)
             LIMIT ?2)
           AND EXISTS (SELECT 1 FROM shard WHERE id = ?3 AND epoch = ?4)",
         // Whoever stores it at this moment has written `stored_at`, which is looked at once more when their transaction is over.
@@ -47,7 +49,8 @@ pub async fn delete_versions(db: &Db, fence: Fence, before: Timestamp, limit: u3
                   WHERE n.tenant_id = c.tenant_id AND n.dag_id = c.dag_id AND n.number > c.number)
                 OR NOT EXISTS (SELECT 1 FROM dag AS d WHERE d.tenant_id = c.tenant_id AND d.dag_id = c.dag_id))
               AND NOT EXISTS (SELECT 1 FROM inbox AS i
-                WHERE i.tenant_id = c.tenant_id AND i.kind = 'activate_bundle' AND i.taken_in_batch IS NULL)
+                WHERE i.tenant_id = c.tenant_id AND i.kind = 'activate_bundle' AND i.taken_in_batch IS NULL
+                  AND i.created_at - 86400000000 < $1)
             LIMIT $2) AS o
           WHERE v.tenant_id = o.tenant_id AND v.dag_id = o.dag_id AND v.version = o.version
             AND coalesce(v.stored_at, v.created_at) < $1
@@ -73,7 +76,8 @@ pub async fn delete_bundles(
               AND NOT EXISTS (SELECT 1 FROM dag_version AS v WHERE v.tenant_id = c.tenant_id AND v.bundle = c.digest)
               AND NOT EXISTS (SELECT 1 FROM run AS r WHERE r.tenant_id = c.tenant_id AND r.bundle = c.digest)
               AND NOT EXISTS (SELECT 1 FROM inbox AS i
-                WHERE i.tenant_id = c.tenant_id AND i.kind = 'activate_bundle' AND i.taken_in_batch IS NULL)
+                WHERE i.tenant_id = c.tenant_id AND i.kind = 'activate_bundle' AND i.taken_in_batch IS NULL
+                  AND i.created_at - 86400000000 < ?1)
             LIMIT ?2)
           AND EXISTS (SELECT 1 FROM shard WHERE id = ?3 AND epoch = ?4) RETURNING digest",
         "DELETE FROM bundle AS b USING (
@@ -83,7 +87,8 @@ pub async fn delete_bundles(
               AND NOT EXISTS (SELECT 1 FROM dag_version AS v WHERE v.tenant_id = c.tenant_id AND v.bundle = c.digest)
               AND NOT EXISTS (SELECT 1 FROM run AS r WHERE r.tenant_id = c.tenant_id AND r.bundle = c.digest)
               AND NOT EXISTS (SELECT 1 FROM inbox AS i
-                WHERE i.tenant_id = c.tenant_id AND i.kind = 'activate_bundle' AND i.taken_in_batch IS NULL)
+                WHERE i.tenant_id = c.tenant_id AND i.kind = 'activate_bundle' AND i.taken_in_batch IS NULL
+                  AND i.created_at - 86400000000 < $1)
             LIMIT $2) AS o
           WHERE b.tenant_id = o.tenant_id AND b.digest = o.digest
             AND coalesce(b.stored_at, b.created_at) < $1 AND coalesce(b.activated_at, 0) < $1
