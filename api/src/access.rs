@@ -407,10 +407,9 @@ impl Access {
     }
 }
 
-/// The tags of a DAG; none if there is no such DAG.
+/// The tags of a DAG; none if there is no such DAG or its model can't be read.
 pub(crate) async fn tags(db: &Db, scope: TenantScope, dag_id: &DagId) -> Result<BTreeSet<String>, Error> {
-    let found = dag::get(db, scope, dag_id).await?;
-    Ok(found.map(|found| found.tags()).unwrap_or_default())
+    Ok(dag::tags_of(db, scope, dag_id).await?)
 }
 
 impl Permit {

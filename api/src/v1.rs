@@ -75,6 +75,8 @@ pub(crate) fn router() -> Routes {
         .get("/tenants/{name}", tenants::get)
         .patch("/tenants/{name}", tenants::patch)
         .delete("/tenants/{name}", tenants::delete)
+        .get("/tenants/{name}/retention", tenants::retention)
+        .put("/tenants/{name}/retention", tenants::put_retention)
         .put("/tenants/{name}/admins/{user}", tenants::put_admin)
         .get("/quotas", quotas::list)
         .get("/quotas/{kind}/{name}", quotas::get)

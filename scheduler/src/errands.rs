@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dags::{ids::WorkerId, time::Span};
+use dags::ids::WorkerId;
 use engine::{
     driver::Input,
     journal::{Commit, Inbox, Journal, Load},
@@ -10,12 +10,10 @@ use engine::{
 };
 use tokio::sync::mpsc;
 
-use crate::{clock, desk::chain, meters::CommitMeters, traces};
+use crate::{clock, desk::chain, meters::CommitMeters, traces, wait::Wait};
 
 /// Requests that are read at once.
 pub(crate) const REQUESTS_AT_ONCE: usize = 256;
-/// The longest wait before something that failed is tried again.
-pub(crate) const WAIT_MAX: Span = Span::seconds(5);
 
 /// What the journal's task is asked.
 #[derive(Debug)]
@@ -37,15 +35,14 @@ pub(crate) enum Event {
 /// Reads until it works: a database that is away comes back, or the lease runs out and the shell is cancelled.
 macro_rules! until_ok {
     ($read:expr, $events:expr) => {{
-        let mut wait = Span::millis(50);
+        let mut wait = Wait::new();
         loop {
             match $read.await {
                 Ok(value) => break value,
                 Err(_) if $events.is_closed() => return,
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "failed to read from the database; trying again");
-                    clock::sleep(wait).await;
-                    wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+                    wait.pass().await;
                 }
             }
         }

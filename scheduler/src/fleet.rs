@@ -1,6 +1,6 @@
 //! The shell's side of a fleet: what workers say becomes inputs of the driver, what the driver wants goes to workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dags::{
     ids::{DispatchId, ExecutorName, WorkerId},
@@ -15,17 +15,18 @@ use engine::{
 use executor::fleet::{Event, FleetExecutor};
 use tokio::sync::mpsc;
 
-use crate::{clock, desk::chain, facts::Facts};
+use crate::{clock, desk::chain, facts::Facts, wait::Wait};
 
-/// The longest wait before something that failed is tried again.
-const WAIT_MAX: Span = Span::seconds(5);
 /// How long a worker that isn't registered is ignored before it is looked up again.
 const IGNORED: Span = Span::seconds(60);
 /// Workers that are looked up or ignored at most; a further one is when it is heard again.
 const STRANGERS_MAX: usize = 1_024;
-
 /// How often the workers are looked at: one whose credential was taken back is given up after at most that long.
 const LOOK_AT_PRESENCE: Span = Span::seconds(3);
+/// Each how many looks those are looked for that are in the database and aren't heard: their machines went while nobody listened.
+const LOOKS_PER_SEARCH: u32 = 20;
+/// How long after its registration a worker has been heard, if it can be.
+const HEARD: Span = Span::seconds(60);
 
 /// A fleet and what it says.
 #[derive(Debug)]
@@ -196,19 +197,23 @@ impl Handle {
         if let Err(error) = self.executor.lost(worker).await {
             tracing::warn!(%worker, %error, "a worker that is gone can't be forgotten");
         }
-        let mut wait = Span::millis(100);
+        let mut wait = Wait::new();
         while let Err(error) = facts.worker_lost(worker).await {
             tracing::warn!(%worker, error = %chain(&error), "that a worker is gone waits for the database");
-            clock::sleep(wait).await;
-            wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+            wait.pass().await;
         }
     }
 
     /// Workers that have ended or may not be workers any more, as soon as there are some: they have left, whatever they say.
     pub(crate) async fn next_absent<F: Facts>(&self, facts: &F) -> Vec<Input> {
+        let mut looks = 0;
         loop {
             clock::sleep(LOOK_AT_PRESENCE).await;
             let workers = self.executor.workers();
+            looks += 1;
+            if looks % LOOKS_PER_SEARCH == 0 {
+                self.lose_unheard(facts, &workers).await;
+            }
             if workers.is_empty() {
                 continue;
             }
@@ -225,16 +230,27 @@ impl Handle {
         }
     }
 
+    /// Whoever is heard after all is looked up, and isn't lost any more.
+    async fn lose_unheard<F: Facts>(&self, facts: &F, heard: &BTreeSet<WorkerId>) {
+        let before = Timestamp(clock::now().0 - HEARD.0);
+        match facts.lose_unheard(&self.name, heard, before).await {
+            Ok(0) => {}
+            Ok(workers) => tracing::info!(workers, "workers that nobody hears are lost"),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "workers that nobody hears can't be looked for");
+            }
+        }
+    }
+
     /// What a worker offers that was heard and isn't known. None if it isn't registered: it is ignored.
     pub(crate) async fn look_up<F: Facts>(&self, facts: &F, worker: WorkerId) -> Option<Input> {
-        let mut wait = Span::millis(100);
+        let mut wait = Wait::new();
         let spec = loop {
             match facts.worker(worker).await {
                 Ok(spec) => break spec,
                 Err(error) => {
                     tracing::warn!(%worker, error = %chain(&error), "a worker waits for the database");
-                    clock::sleep(wait).await;
-                    wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+                    wait.pass().await;
                 }
             }
         };

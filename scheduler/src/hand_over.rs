@@ -14,16 +14,13 @@ use executor::{Executor as _, Work};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock,
     context::{self, Wanted},
     desk::{Desk, chain},
     executors::{Executors, Kind},
     facts::Facts,
     say::about,
+    wait::Wait,
 };
-
-/// The longest wait before something that failed is tried again.
-const WAIT_MAX: Span = Span::seconds(5);
 
 /// Dispatches that are being handed over.
 #[derive(Clone, Default)]
@@ -67,25 +64,6 @@ impl UnderWay {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<DispatchId, HandOver>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The wait between two tries of something that failed.
-struct Wait(Span);
-
-impl Wait {
-    fn new() -> Self {
-        Self(Span::millis(50))
-    }
-
-    async fn pass(&mut self) {
-        clock::sleep(self.0).await;
-        self.0 = Span((self.0.0 * 2).min(WAIT_MAX.0));
-    }
-
-    /// `false` if the hand-over was called off meanwhile.
-    async fn pass_unless(&mut self, called_off: &CancellationToken) -> bool {
-        called_off.run_until_cancelled(self.pass()).await.is_some()
     }
 }
 
@@ -205,10 +183,8 @@ mod tests {
     async fn who_waits_to_try_again_hears_at_once_that_the_hand_over_is_called_off() {
         let (under_way, dispatch) = (UnderWay::default(), dispatch(1));
         let called_off = under_way.begin(dispatch, Timestamp(0)).expect("nothing is under way yet");
-        let mut wait = Wait(Span::seconds(3_600));
-        let (waited, ()) =
-            tokio::join!(wait.pass_unless(&called_off), async { under_way.call_off(dispatch) });
-        assert!(!waited);
+        under_way.call_off(dispatch);
+        assert!(!Wait::new().pass_unless(&called_off).await);
         assert!(under_way.oldest().is_some(), "it is under way until it has ended");
     }
 }

@@ -28,4 +28,5 @@ pub mod retention;
 mod say;
 pub mod shell;
 mod traces;
+mod wait;
 pub mod watch;

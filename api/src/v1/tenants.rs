@@ -13,6 +13,7 @@ use migrations::{
         Window, account, dag,
         dag::DagFilter,
         quota,
+        retention::{self, DAYS_MAX},
         role::{self, Subject},
         tenant::{self, Tenant, TenantState},
     },
@@ -152,6 +153,37 @@ pub(crate) async fn delete(
     }
     tenant::delete(&known.state.db, &known.actor.name(), found.id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// How long a tenant's finished runs are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptFor {
+    /// Days; 0 for ever, null as the service's `retention.run_days` says.
+    pub run_days: Option<u32>,
+}
+
+/// `GET /tenants/{name}/retention`
+pub(crate) async fn retention(known: Known, Named(name): Named<Name>) -> Result<Json<KeptFor>, Error> {
+    known.platform(Action::Read).await?;
+    let found = find(&known, &name).await?;
+    Ok(Json(KeptFor { run_days: retention::policy(&known.state.db, found.id).await? }))
+}
+
+/// `PUT /tenants/{name}/retention`: it appears in the platform's audit log.
+pub(crate) async fn put_retention(
+    known: Known,
+    Named(name): Named<Name>,
+    Body(body): Body<KeptFor>,
+) -> Result<Json<KeptFor>, Error> {
+    known.platform(Action::Change).await?;
+    if let Some(days) = body.run_days.filter(|days| *days > DAYS_MAX) {
+        let message = format!("{days} is more than {DAYS_MAX}: write 0 to keep runs for ever");
+        return Err(Error::value("body", "run_days", message, days));
+    }
+    let found = find(&known, &name).await?;
+    retention::set_policy(&known.state.db, &known.actor.name(), found.id, body.run_days).await?;
+    Ok(Json(body))
 }
 
 /// `PUT /tenants/{name}/admins/{user}`: makes somebody the administrator of a tenant. It appears in the tenant's audit log.

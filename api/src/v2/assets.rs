@@ -2,11 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dags::{
-    ids::DagId,
-    model::{AssetCondition, When},
-    time::Timestamp,
-};
+use dags::{ids::DagId, model::AssetCondition, time::Timestamp};
 use migrations::{
     policy::{Kind, Visible},
     store::{
@@ -140,9 +136,7 @@ async fn all(seen: &Seen) -> Result<BTreeMap<String, Asset>, Error> {
         let page = dag::list(may.db(), may.scope, &DagFilter::default(), window).await?;
         for found in &page.rows {
             let Ok(model) = found.model() else { continue };
-            if let When::Assets(condition) | When::AssetsOrCrons { assets: condition, .. } =
-                &model.schedule.when
-            {
+            if let Some(condition) = model.schedule.when.assets() {
                 consumer(&mut assets, condition, seen.dag(found).then_some(&found.row.dag_id));
             }
             for task in &model.tasks {

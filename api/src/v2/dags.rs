@@ -272,10 +272,7 @@ pub(crate) fn expression(when: &When) -> Option<Value> {
             AssetCondition::All(all) => json!({ "all": all.iter().map(of).collect::<Vec<_>>() }),
         }
     }
-    match when {
-        When::Assets(condition) | When::AssetsOrCrons { assets: condition, .. } => Some(of(condition)),
-        When::Never | When::Once | When::Continuous | When::Every(_) | When::Crons(_) => None,
-    }
+    when.assets().map(of)
 }
 
 /// A duration in ISO 8601, in seconds.

@@ -99,6 +99,7 @@ fn body(method: &Method, path: &str) -> Option<Value> {
         ("PUT", "/api/updraft/v1/quotas/{kind}/{name}") => {
             json!({"quotas": {"local": {"members": {"nominal": 1}}}})
         }
+        ("PUT", "/api/updraft/v1/tenants/{name}/retention") => json!({"run_days": 30}),
         ("PUT", "/api/updraft/v1/groups/{name}") => json!({"users": ["target"]}),
         ("PUT", "/api/updraft/v1/roles/{name}") => json!({"rules": []}),
         ("POST", "/api/updraft/v1/service-accounts") => json!({"name": "fresh"}),

@@ -1,9 +1,38 @@
 //! What the service keeps itself: pools, variables, connections, assets, the audit log, its own health.
 
+use api::client::Method;
 use insta::assert_json_snapshot;
+use migrations::store::{Window, audit};
 use serde_json::{Value, json};
 
 use crate::world::{World, stable};
+
+#[tokio::test]
+async fn a_tenants_runs_are_kept_as_the_platform_says() {
+    let world = World::new().await;
+    let path = "/api/updraft/v1/tenants/default/retention";
+    let put = async |body| world.call(Method::PUT, path, Some(body)).await;
+    assert_eq!(world.get(path).await, (200, json!({"run_days": null})));
+    assert_eq!(put(json!({"run_days": 30})).await, (200, json!({"run_days": 30})));
+    assert_eq!(world.get(path).await, (200, json!({"run_days": 30})));
+    for wrong in [json!({"run_days": 36_501}), json!({"run_days": -1}), json!({"days": 1})] {
+        let (status, said) = put(wrong.clone()).await;
+        assert_eq!(status, 422, "{wrong}: {said}");
+    }
+    let (status, said) =
+        world.call(Method::PUT, &path.replace("default", "nobody"), Some(json!({"run_days": 1}))).await;
+    assert_eq!(status, 404, "{said}");
+    assert_eq!(put(json!({"run_days": null})).await.0, 200);
+    assert_eq!(world.get(path).await, (200, json!({"run_days": null})));
+    let log = audit::list(&world.db, audit::PLATFORM, Window::default()).await.unwrap().rows;
+    let days: Vec<_> = log
+        .iter()
+        .filter(|entry| entry.kind == "set_retention")
+        .map(|entry| entry.payload["days"].clone())
+        .collect();
+    assert_eq!(days, [json!(null), json!(30)]);
+    world.close().await;
+}
 
 #[tokio::test]
 async fn pools_are_made_changed_and_deleted() {

@@ -8,9 +8,10 @@ use std::{
 use dags::{ids::DagId, model::Dag};
 use engine::rows::DagRow;
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, sea_query::Expr,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Statement, sea_query::Expr,
 };
+use serde::Deserialize;
 
 use crate::{
     db::Db,
@@ -105,6 +106,31 @@ pub async fn get(db: &Db, scope: TenantScope, dag: &DagId) -> Result<Option<DagW
     let key = (scope.tenant().0, dag.to_string());
     let found = dag::Entity::find_by_id(key).one(db.read()).await.doing("read a DAG")?;
     Ok(with_models(db, scope, found.as_slice()).await?.pop())
+}
+
+/// The tags of a DAG's newest version; none if there is no such DAG or its model can't be read.
+pub async fn tags_of(db: &Db, scope: TenantScope, dag: &DagId) -> Result<BTreeSet<String>, Error> {
+    #[derive(Deserialize)]
+    struct Tags {
+        tags: BTreeSet<String>,
+    }
+    // The database would refuse all of the statement over a model that is no document.
+    let sql = db.pick(
+        "SELECT v.model FROM dag AS d JOIN dag_version AS v
+          ON v.tenant_id = d.tenant_id AND v.dag_id = d.dag_id AND v.version = d.version
+          WHERE d.tenant_id = ?1 AND d.dag_id = ?2",
+        "SELECT v.model FROM dag AS d JOIN dag_version AS v
+          ON v.tenant_id = d.tenant_id AND v.dag_id = d.dag_id AND v.version = d.version
+          WHERE d.tenant_id = $1 AND d.dag_id = $2",
+    );
+    let doing = "read the tags of a DAG";
+    let values = [scope.tenant().0.into(), dag.as_str().into()];
+    let statement = Statement::from_sql_and_values(db.read().get_database_backend(), sql, values);
+    let Some(found) = db.read().query_one_raw(statement).await.doing(doing)? else {
+        return Ok(BTreeSet::new());
+    };
+    let model: String = found.try_get("", "model").doing(doing)?;
+    Ok(serde_json::from_str(&model).map(|Tags { tags }| tags).unwrap_or_default())
 }
 
 /// The tags of the tenant's DAGs that may be seen and aren't stale, each once.

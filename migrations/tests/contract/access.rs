@@ -110,6 +110,13 @@ async fn lists_show_what_the_rules_cover(test: TestDb) {
     }
     assert_eq!(owned(db, "one").await.commit(&first).await, Commit::Done);
 
+    for (scope, shift) in [(scope(), 0), (other(), 1)] {
+        for (n, (name, _)) in DAGS.iter().enumerate() {
+            let tags = DAGS[(n + shift) % DAGS.len()].1.iter().map(|tag| (*tag).to_owned()).collect();
+            assert_eq!(dag::tags_of(db, scope, &fixture::dag_id(name)).await.unwrap(), tags);
+        }
+        assert!(dag::tags_of(db, scope, &fixture::dag_id("nobody")).await.unwrap().is_empty());
+    }
     let mut random = Random(11);
     let mut hidden_and_shown = (0, 0);
     for n in 0..300 {

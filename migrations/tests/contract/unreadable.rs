@@ -160,4 +160,6 @@ async fn a_dag_is_shown_without_its_model(test: TestDb) {
     assert!(broken.tags().is_empty());
     assert_eq!((&good.row, good.model().unwrap()), (&dags[1], &fixture::model("e", "one")));
     assert_eq!(dag::get(db, scope(), &dag_id("d")).await.unwrap().as_ref(), Some(broken));
+    test.sql("UPDATE dag_version SET model = 'x' WHERE dag_id = 'd'").await;
+    assert!(dag::tags_of(db, scope(), &dag_id("d")).await.unwrap().is_empty());
 }

@@ -2,7 +2,6 @@
 
 use std::sync::PoisonError;
 
-use dags::time::Span;
 use engine::{
     dispatch::{Dispatch, News, Report},
     driver::Input,
@@ -13,11 +12,12 @@ use futures::StreamExt as _;
 use super::{DISPATCHES_AT_ONCE, Shell};
 use crate::{
     clock,
-    errands::{Event, WAIT_MAX},
+    errands::Event,
     executors::Kind,
     facts::Facts,
     hand_over::{hand_over, held, not_started},
     keeper,
+    wait::Wait,
 };
 
 impl<F: Facts> Shell<F> {
@@ -77,11 +77,10 @@ impl<F: Facts> Shell<F> {
                     tracing::warn!(executor = %kill.executor, attempt = %kill.id.attempt, dispatch = %kill.id, "an executor that isn't there can't end a dispatch");
                     continue;
                 };
-                let mut wait = Span::millis(50);
+                let mut wait = Wait::new();
                 while let Err(error) = executor.kill(kill.clone()).await {
                     tracing::warn!(%error, attempt = %kill.id.attempt, dispatch = %kill.id, "failed to end a dispatch; trying again");
-                    clock::sleep(wait).await;
-                    wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+                    wait.pass().await;
                 }
             }
         });

@@ -1,21 +1,13 @@
 //! The shell's dealings with its fleet.
 
-use dags::{
-    ids::{ExecutorName, WorkerId},
-    time::Span,
-};
+use dags::ids::{ExecutorName, WorkerId};
 use engine::{
     driver::{Input, Withdrawal},
     fleet::WorkerNews,
 };
 
 use super::{Ended, Shell};
-use crate::{
-    clock,
-    desk::chain,
-    errands::{Event, WAIT_MAX},
-    facts::Facts,
-};
+use crate::{desk::chain, errands::Event, facts::Facts, wait::Wait};
 
 impl<F: Facts> Shell<F> {
     /// Says how much each executor may run. Before that, which one has workers: nothing must go to none of them.
@@ -56,14 +48,13 @@ impl<F: Facts> Shell<F> {
     pub(super) fn withdraw(&self, withdrawals: Vec<Withdrawal>) {
         let (desk, events) = (self.desk.clone(), self.events.clone());
         self.start(async move {
-            let mut wait = Span::millis(100);
+            let mut wait = Wait::new();
             let outcomes = loop {
                 match desk.facts.withdraw(&withdrawals).await {
                     Ok(outcomes) => break outcomes,
                     Err(error) => {
                         tracing::warn!(error = %chain(&error), "what lost workers had waits for the database");
-                        clock::sleep(wait).await;
-                        wait = Span((wait.0 * 2).min(WAIT_MAX.0));
+                        wait.pass().await;
                     }
                 }
             };
