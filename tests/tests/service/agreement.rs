@@ -13,21 +13,21 @@ use crate::site::{LATE, Site, program};
 
 /// A pool of one slot, a first try that fails, and runs of the same DAG that overlap.
 const WORK: &str = "dag: work
-schedule: '*/6 * * * * *'
+schedule: '* * * * * */6'
 tasks:
-  first: { bash: sleep 0.9 }
-  narrow: { needs: first, map: { n: [1, 2, 3] }, pool: narrow, bash: sleep 0.9 }
+  first: { bash: sleep 0.7 }
+  narrow: { needs: first, map: { n: [1, 2, 3] }, pool: narrow, bash: sleep 0.7 }
   again:
     needs: first
     retries: 1
     retry_delay: 1s
     bash: 'test {{ ti.try_number }} = 2'
-  last: { needs: [narrow, again], trigger_rule: all_done, bash: sleep 0.9 }
+  last: { needs: [narrow, again], trigger_rule: all_done, bash: sleep 0.7 }
 ";
 const ALONE: &str = "dag: alone
-schedule: '*/6 * * * * *'
+schedule: '* * * * * */6'
 max_active_runs: 1
-tasks: { long: { bash: sleep 7.9 } }
+tasks: { long: { bash: sleep 7.4 } }
 ";
 const TAKES: &str = "\"work.again\": { takes: 1s, failed_tries: 1 }\n\"alone.long\": 8s\n\"*\": 1s\n";
 
@@ -70,7 +70,7 @@ async fn causes(site: &Site, known: &mut BTreeMap<Key, String>) {
                 updraft(site, &["tasks", "why", "work", run.run_name.as_str(), &task, "--format", "json"]);
             let why: Value = serde_json::from_str(&why).unwrap();
             // It may have been admitted meanwhile.
-            if let Some(limit) = why["holds"].get(0).map(|hold| &hold["limit"]) {
+            if let Some(limit) = why["waiting"]["holds"].get(0).map(|hold| &hold["limit"]) {
                 let name = limit["name"].as_str().map(|name| format!(" {name}")).unwrap_or_default();
                 known.insert(key, format!("{}{name}", limit["kind"].as_str().unwrap()));
             }
