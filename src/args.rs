@@ -1,9 +1,12 @@
 //! The command line.
 
+mod projects;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::projects::{InitArgs, SimulateArgs, TemplateArg};
 use crate::{
     listen::ListenArgs,
     settings::load::{self, Given, Loaded, Origin, Raw, Sources},
@@ -42,10 +45,14 @@ pub(crate) enum Command {
     Show(ShowArgs),
     /// Write the JSON Schema of the YAML language, for editors
     Schema(SchemaArgs),
-    /// Run a DAG once, in this process, and show how it went
+    /// Run a DAG once, in this process, and show how it went; or run files of tests
     Test(Box<TestArgs>),
     /// List the next runs of a schedule
     Schedule(ScheduleArgs),
+    /// Make a folder with everything to begin with: a DAG, its tests, an editor's schema, CI
+    Init(InitArgs),
+    /// Show what a folder of DAGs would do over a span of time, without running anything
+    Simulate(Box<SimulateArgs>),
     #[command(flatten)]
     Remote(Box<local_runner::remote::Command>),
     /// Look at the settings and at what this machine offers
@@ -343,6 +350,9 @@ pub(crate) struct SchemaArgs {
     /// A folder of DAGs whose plugins are part of the schema
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
+    /// The schema of files of tests (`*.test.yaml`) instead
+    #[arg(long, conflicts_with = "root")]
+    pub(crate) tests: bool,
 }
 
 #[derive(Debug, Args)]
@@ -354,8 +364,9 @@ pub(crate) struct SchemaArgs {
     updraft test dags/etl.yaml --conn warehouse=sqlite::temporary:"
 )]
 pub(crate) struct TestArgs {
-    /// The file
-    pub(crate) file: PathBuf,
+    /// A file of DAGs, of which one is run; or files of tests (`*.test.yaml`) and folders that hold some
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
     /// The DAG, if the file defines several
     #[arg(long, value_name = "ID")]
     pub(crate) dag: Option<String>,
@@ -386,7 +397,7 @@ pub(crate) struct TestArgs {
     /// Wait as long before retries as the DAG says, instead of at most one second
     #[arg(long)]
     pub(crate) real_delays: bool,
-    /// End the run after this long, such as 10m
+    /// End the run after this long, such as 10m; for tests, how long a task that is run for real may take (5m)
     #[arg(long, value_name = "DURATION")]
     pub(crate) timeout: Option<dags::time::Span>,
     /// Show the logs of all tasks, not only of those that failed
@@ -395,6 +406,18 @@ pub(crate) struct TestArgs {
     /// `text` for people, `json` for programs: one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+    /// Run only tests whose name fits (`*` and `?` as in a shell)
+    #[arg(long, value_name = "GLOB", help_heading = "For files of tests")]
+    pub(crate) name: Option<String>,
+    /// How many tests run at once; as many as the machine has processors if absent
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "For files of tests")]
+    pub(crate) jobs: Option<u16>,
+    /// Write a report as JUnit XML
+    #[arg(long, value_name = "FILE", help_heading = "For files of tests")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Keep what came of tests with `snapshot: true` instead of comparing it
+    #[arg(long, help_heading = "For files of tests")]
+    pub(crate) update_snapshots: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -11,14 +11,17 @@ use dags::{
     timetable::Bounds,
 };
 use local_runner::{
-    Error,
+    Error, init,
     load::{Folder, Target},
     schedule::{self, Request},
-    show, validate,
+    show, simulate, validate,
 };
 
 use crate::{
-    args::{Format, ScheduleArgs, SchemaArgs, ShowArgs, ShowFormat, TimetableArg, ValidateArgs},
+    args::{
+        Format, InitArgs, ScheduleArgs, SchemaArgs, ShowArgs, ShowFormat, SimulateArgs, TemplateArg,
+        TimetableArg, ValidateArgs,
+    },
     console::{Console, FAILED, USAGE, print, say},
     service,
 };
@@ -95,7 +98,7 @@ pub(crate) fn show(args: &ShowArgs, console: Console) -> ExitCode {
 
 pub(crate) fn schema(args: &SchemaArgs, console: Console) -> ExitCode {
     let catalog = args.root.as_deref().map_or_else(plugins::catalog, |root| plugins::user::catalog(root).0);
-    let schema = dags::schema::of_dag(&catalog);
+    let schema = if args.tests { dags::schema::of_test() } else { dags::schema::of_dag(&catalog) };
     let mut text = serde_json::to_string_pretty(&schema).expect("invariant: a JSON value is JSON");
     text.push('\n');
     let written = match &args.output {
@@ -147,4 +150,50 @@ fn adhoc(args: &ScheduleArgs) -> Result<(dags::model::Schedule, Bounds), Error> 
     let start_date =
         args.start_date.as_deref().map(|text| times::parse("--start-date", text, zone)).transpose()?;
     Ok((schedule::adhoc(when, zone, timetable, args.catchup), Bounds { start_date, end_date: None }))
+}
+
+pub(crate) fn init(args: &InitArgs, console: Console) -> ExitCode {
+    let template = match args.template {
+        TemplateArg::Etl => init::Template::Etl,
+        TemplateArg::MlTraining => init::Template::MlTraining,
+        TemplateArg::FanOut => init::Template::FanOut,
+    };
+    let made = init::init(&args.folder, template);
+    console.code(made.and_then(|made| print(&made.text(console.colour)).map(|()| ExitCode::SUCCESS)))
+}
+
+pub(crate) fn simulate(args: SimulateArgs, console: Console) -> ExitCode {
+    let outcome = block_on(async {
+        let request = simulate::Request {
+            from: times::parse("--from", &args.from, "UTC")?,
+            to: times::parse("--to", &args.to, "UTC")?,
+            folder: args.folder,
+            durations: args.durations,
+            changes: simulate::Changes {
+                quotas: args.quotas,
+                executors: args.executors,
+                pools: args.pools,
+                crons: args.crons,
+                max_active_runs: args.max_active_runs,
+            },
+            seed: args.seed,
+            instances: args.instances,
+        };
+        let mut problems = Vec::new();
+        let report = simulate::run(&request, &mut problems).await;
+        for (problem, source) in &problems {
+            say(&validate::draw(problem, source, console.error_colour));
+        }
+        let report = report?;
+        match args.format {
+            Format::Text => print(&simulate::text(&report, console.colour))?,
+            Format::Json => print(&simulate::json(&report))?,
+        }
+        if let Some(path) = args.html {
+            fs::write(&path, simulate::html(&report)).map_err(Error::path("write", path))?;
+        }
+        // What was left out may have changed everything.
+        Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    });
+    console.code(outcome)
 }

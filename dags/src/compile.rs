@@ -7,6 +7,7 @@
 mod branch;
 mod context;
 mod dag;
+pub(crate) mod dag_test;
 mod files;
 mod groups;
 mod instants;

@@ -3,10 +3,13 @@
 //! It is made from the same lists of keys and choices as the compiler's checks. It can't say everything that
 //! [`crate::compile`] checks (cycles, references between tasks), and never refuses what that accepts.
 
+mod dag_test;
 mod fields;
 mod operators;
 
 use serde_json::{Map, Value, json};
+
+pub use self::dag_test::of_test;
 
 use crate::{
     catalog::Catalog,

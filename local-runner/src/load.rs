@@ -153,6 +153,12 @@ impl Folder {
         self.scripts.clone()
     }
 
+    /// Who evaluates expressions and scripts, if the program is there.
+    pub fn scripts(&mut self) -> Option<ScriptPool> {
+        self.start_scripts();
+        self.scripts.clone()
+    }
+
     fn start_scripts(&mut self) {
         if self.scripts.is_none()
             && let Ok(program) = plugins::script::locate(None)

@@ -4,12 +4,12 @@
 //! over. [`prepare`] makes the copy of the DAG that is activated, [`node`] is the service around it, [`logs`] finds what
 //! tasks wrote before it is gone, [`report`] shows how it ended.
 
-mod logs;
-mod node;
-mod prepare;
+pub(crate) mod logs;
+pub(crate) mod node;
+pub(crate) mod prepare;
 mod progress;
 mod report;
-mod select;
+pub(crate) mod select;
 
 use std::{collections::BTreeMap, io::Write, path::PathBuf};
 
@@ -281,7 +281,7 @@ fn connections(
 }
 
 /// Whether a task instance failed by itself.
-fn failed(row: &TaskRow) -> bool {
+pub(crate) fn failed(row: &TaskRow) -> bool {
     row.state == TaskState::Failed
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use dags::{
+    dag_test::is_test_file,
     diagnostic::{Diagnostic, Severity, Source, code, render},
     ids::DagId,
     installation::Installation,
@@ -75,6 +76,10 @@ pub async fn validate(paths: &[PathBuf], installation: &Installation) -> Result<
         let mut owners: BTreeMap<DagId, String> = BTreeMap::new();
         for file in files {
             let shown = name(&file);
+            if is_test_file(&file) {
+                findings.tests(&root.join(&file), &shown)?;
+                continue;
+            }
             let CompiledFile { source, compiled } = folder.compile_as(&file, &shown).await;
             findings.files += 1;
             findings.dags += compiled.dags.len();
@@ -93,6 +98,16 @@ pub async fn validate(paths: &[PathBuf], installation: &Installation) -> Result<
 }
 
 impl Findings {
+    /// Reads a file of tests. Whether the names in it are those of its DAG is seen when it is run.
+    fn tests(&mut self, path: &Path, shown: &str) -> Result<(), Error> {
+        let text = std::fs::read_to_string(path).map_err(Error::path("read", path))?;
+        let source = Source::new(shown, text);
+        let (_, problems) = dags::dag_test::read(&source);
+        self.files += 1;
+        self.diagnostics.extend(problems.into_iter().map(|problem| (problem, source.clone())));
+        Ok(())
+    }
+
     fn counted(&self, severity: Severity) -> usize {
         self.diagnostics.iter().filter(|(diagnostic, _)| diagnostic.severity == severity).count()
     }

@@ -20,8 +20,11 @@ use crate::bundle;
 /// The largest DAG file in bytes.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Whether a path, relative to the folder of DAGs, is that of a DAG file.
+/// Whether a path, relative to the folder of DAGs, is that of a DAG file. Tests of DAGs lie beside them and are none.
 pub fn is_dag_file(path: &str) -> bool {
+    if dags::dag_test::is_test_file(path) {
+        return false;
+    }
     let in_plugins = path.split('/').next() == Some(plugins::user::FOLDER);
     let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
     !in_plugins && matches!(extension, Some("yaml" | "yml" | "rhai"))

@@ -2,7 +2,11 @@
 //!
 //! Expressions are evaluated by `updraft-script`, never here.
 
-use dags::{ids::TaskId, model::Task, time::Span};
+use dags::{
+    ids::TaskId,
+    model::Task,
+    time::{Span, Timestamp},
+};
 use engine::{Answer, Ask, Question};
 use plugins::{
     context::AttemptContext,
@@ -27,11 +31,15 @@ mod wait;
 
 /// Who answers.
 #[derive(Debug, Clone)]
-pub(crate) struct Desk<F> {
-    pub(crate) facts: F,
-    pub(crate) objects: Objects,
-    pub(crate) scripts: Option<ScriptPool>,
-    pub(crate) policy: Policy,
+pub struct Desk<F> {
+    /// What is looked up.
+    pub facts: F,
+    /// Bundles and results.
+    pub objects: Objects,
+    /// Who evaluates expressions.
+    pub scripts: Option<ScriptPool>,
+    /// What attempts may reach.
+    pub policy: Policy,
 }
 
 impl<F: Facts> Desk<F> {
@@ -39,7 +47,7 @@ impl<F: Facts> Desk<F> {
     pub(crate) async fn answer(&self, question: &Question) -> Answer {
         let mut wait = Span::millis(100);
         loop {
-            match self.try_answer(question).await {
+            match self.try_answer(question, clock::now()).await {
                 Ok(answer) => return answer,
                 Err(Refused::Now(error)) => {
                     tracing::warn!(
@@ -56,7 +64,18 @@ impl<F: Facts> Desk<F> {
         }
     }
 
-    async fn try_answer(&self, question: &Question) -> Result<Answer, Refused> {
+    /// The answer to a question that is asked at that instant, for those whose clock isn't the machine's. An error says what
+    /// couldn't be looked up now.
+    pub async fn answer_at(&self, question: &Question, now: Timestamp) -> Result<Answer, String> {
+        match self.try_answer(question, now).await {
+            Ok(answer) => Ok(answer),
+            Err(Refused::Always(reason)) => Ok(Answer::Error(reason)),
+            Err(Refused::ForGood(reason)) => Ok(Answer::FailForGood(reason)),
+            Err(Refused::Now(error)) => Err(error),
+        }
+    }
+
+    async fn try_answer(&self, question: &Question, now: Timestamp) -> Result<Answer, Refused> {
         let wanted = Wanted {
             tenant: question.tenant,
             run: question.run,
@@ -73,7 +92,7 @@ impl<F: Facts> Desk<F> {
         let task = task.ok_or_else(|| Refused::Always("the task is gone".to_owned()))?;
         let mut ctx = context::build(&self.facts, &self.objects, &self.policy, wanted).await?;
         let withheld = withhold_secrets(&mut ctx);
-        self.answer_with(question, task, &ctx).await.map_err(|refused| refused.hint(&withheld))
+        self.answer_with(question, task, &ctx, now).await.map_err(|refused| refused.hint(&withheld))
     }
 
     async fn answer_with(
@@ -81,6 +100,7 @@ impl<F: Facts> Desk<F> {
         question: &Question,
         task: &Task,
         ctx: &AttemptContext,
+        now: Timestamp,
     ) -> Result<Answer, Refused> {
         let names = template::names(ctx);
         if question.ask == Ask::When {
@@ -96,23 +116,23 @@ impl<F: Facts> Desk<F> {
             }
             "trigger_dag" => {
                 let args: TriggerDag = read(&self.rendered(question, task, &names).await?)?;
-                self.trigger(question, task, args).await
+                self.trigger(question, task, args, now).await
             }
             "approval" => {
                 let args: Approval = read(&self.rendered(question, task, &names).await?)?;
-                self.approval(question, task, args).await
+                self.approval(question, task, args, now).await
             }
             "human_input" => {
                 let args: HumanInput = read(&self.rendered(question, task, &names).await?)?;
-                self.human_input(question, task, args).await
+                self.human_input(question, task, args, now).await
             }
             "time_sensor" => {
                 let args: TimeSensor = read(&self.rendered(question, task, &names).await?)?;
-                wait::until(question, task, &args, ctx)
+                wait::until(question, task, &args, ctx, now)
             }
             "task_sensor" => {
                 let args: TaskSensor = read(&self.rendered(question, task, &names).await?)?;
-                self.look_at_tasks(question, task, &args, ctx).await
+                self.look_at_tasks(question, task, &args, ctx, now).await
             }
             other => Err(Refused::Always(format!("the engine can't run operator `{other}`"))),
         }

@@ -11,7 +11,7 @@ pub mod conflicts;
 pub mod contain;
 pub mod context;
 pub mod delivery;
-mod desk;
+pub mod desk;
 mod errands;
 pub mod executors;
 pub mod facts;

@@ -2,11 +2,13 @@
 
 use std::{
     io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
+use dags::time::Span;
 use local_runner::{
-    Error,
+    Error, dag_test,
     test_run::{self, Cut, Interrupt, Request},
     validate,
 };
@@ -20,18 +22,124 @@ use crate::{
     console::{Console, FAILED, print, say},
 };
 
+/// How long a task that a test runs for real may take.
+const REAL_TASK_MAX: Span = Span::seconds(300);
 /// 128 and SIGINT.
 const INTERRUPTED: u8 = 130;
 
-pub(crate) fn run(args: Box<TestArgs>, console: Console) -> ExitCode {
+pub(crate) fn run(mut args: Box<TestArgs>, console: Console) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time().init();
     let format = args.format;
+    if args.paths.iter().any(|path| dag_test::holds_tests(path)) {
+        return console.code(
+            tests(&args).and_then(|request| {
+                block_on(Box::pin(run_tests(request, format, args.junit.take(), console)))
+            }),
+        );
+    }
     console.code(request(*args).and_then(|request| block_on(test(request, format, console))))
 }
 
+/// What is to be tested. Options that say how a DAG is run have no meaning here: tests say that themselves.
+fn tests(args: &TestArgs) -> Result<dag_test::Request, Error> {
+    let idle = [
+        ("--dag", args.dag.is_some()),
+        ("--root", args.root.is_some()),
+        ("--date", args.date.is_some()),
+        ("--param", !args.params.is_empty()),
+        ("--conf", args.conf.is_some()),
+        ("--task", !args.tasks.is_empty()),
+        ("--mock", !args.mocks.is_empty()),
+        ("--var", !args.variables.is_empty()),
+        ("--conn", !args.connections.is_empty()),
+        ("--real-delays", args.real_delays),
+        ("--logs", args.logs),
+    ];
+    if let Some((option, _)) = idle.iter().find(|(_, given)| *given) {
+        return Err(Error::usage(
+            format!(
+                "`{option}` is for the run of one DAG, and these are tests, which say such things themselves"
+            ),
+            "leave the option out, or name the file of a DAG",
+        ));
+    }
+    if let Some(dag) = args.paths.iter().find(|path| !dag_test::holds_tests(path)) {
+        return Err(Error::usage(
+            format!("{} is no file of tests, and no folder", dag.display()),
+            "name files that end in `.test.yaml` and folders, or the file of one DAG alone",
+        ));
+    }
+    Ok(dag_test::Request {
+        paths: args.paths.clone(),
+        jobs: args.jobs.map_or_else(processors, usize::from),
+        update_snapshots: args.update_snapshots,
+        name: args.name.clone(),
+        timeout: args.timeout.unwrap_or(REAL_TASK_MAX),
+    })
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+async fn run_tests(
+    request: dag_test::Request,
+    format: Format,
+    junit: Option<PathBuf>,
+    console: Console,
+) -> Result<ExitCode, Error> {
+    let interrupt = Interrupt::default();
+    listen(interrupt.clone())?;
+    let colour = console.colour;
+    let mut each = |test: &dag_test::Tested| {
+        if format == Format::Text {
+            // Whoever stops reading has seen enough; the exit code still says how it went.
+            let _ = print(&dag_test::text_of(test, colour));
+        }
+    };
+    let report = dag_test::run(&request, &interrupt, &mut each).await?;
+    for (problem, source) in &report.problems {
+        say(&validate::draw(problem, source, console.error_colour));
+    }
+    match format {
+        Format::Text => print(&dag_test::text(&report, colour))?,
+        Format::Json => print(&dag_test::json(&report))?,
+    }
+    if let Some(path) = junit {
+        let xml =
+            dag_test::junit(&report).map_err(|why| Error::Machine { doing: "make the JUnit report", why })?;
+        std::fs::write(&path, xml).map_err(Error::path("write", path))?;
+    }
+    Ok(if interrupt.end.is_cancelled() {
+        ExitCode::from(INTERRUPTED)
+    } else if report.succeeded() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
+}
+
 fn request(args: TestArgs) -> Result<Request, Error> {
+    let only_tests = [
+        ("--name", args.name.is_some()),
+        ("--jobs", args.jobs.is_some()),
+        ("--junit", args.junit.is_some()),
+        ("--update-snapshots", args.update_snapshots),
+    ];
+    if let Some((option, _)) = only_tests.iter().find(|(_, given)| *given) {
+        return Err(Error::usage(
+            format!("`{option}` is for files of tests"),
+            "name files that end in `.test.yaml` or folders that hold some",
+        ));
+    }
+    let [path] = <[PathBuf; 1]>::try_from(args.paths).map_err(|paths| {
+        Error::usage(
+            format!("{} files of DAGs can't be run at once", paths.len()),
+            "name one, or files of tests",
+        )
+    })?;
     let conf = match args.conf.as_deref().map(serde_json::from_str::<Map<String, Value>>) {
         None => Map::new(),
         Some(Ok(conf)) => conf,
@@ -41,7 +149,7 @@ fn request(args: TestArgs) -> Result<Request, Error> {
         }
     };
     Ok(Request {
-        path: args.file,
+        path,
         root: args.root,
         dag: args.dag,
         date: args.date.map(|date| times::parse("--date", &date, "UTC")).transpose()?,

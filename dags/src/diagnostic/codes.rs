@@ -53,6 +53,9 @@ codes! {
     INSTALLATION_EXECUTOR = "installation.executor", "An executor that the installation hasn't.";
     INSTALLATION_LACKS = "installation.lacks", "A task that needs what its executor can't give: GPUs, room for a gang.";
     INSTALLATION_ROUTE = "installation.route", "A notification route whose connection nobody made yet.";
+    TEST_EMPTY = "test.empty", "A file of tests that holds none.";
+    TEST_FILE = "test.file", "The DAG of a test can't be found, has errors, or isn't in the file that the test names.";
+    TEST_VALUE = "test.value", "A value in a test that can't be: what it says doesn't go together or with its DAG.";
     TEMPLATE_SYNTAX = "template.syntax", "A template with unbalanced or unfinished delimiters.";
     TEMPLATE_NAME = "template.name", "A template that uses a name which doesn't exist.";
     TEMPLATE_NOT_RENDERED = "template.not-rendered", "An expression in a field that isn't a template.";

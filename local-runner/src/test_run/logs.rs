@@ -21,7 +21,7 @@ pub struct Log {
 }
 
 /// The log of the last dispatch of a task instance, with all members one after the other.
-pub(super) async fn read(row: &TaskRow, members: u32, executor: &Kind, objects: &Objects) -> Log {
+pub(crate) async fn read(row: &TaskRow, members: u32, executor: &Kind, objects: &Objects) -> Log {
     let dispatch = DispatchId { attempt: row.attempt(), n: row.dispatch_n };
     let mut log = Log::default();
     if row.dispatch_n == 0 {

@@ -308,7 +308,7 @@ fn unwritten(source: std::io::Error) -> Error {
 }
 
 /// The rows in an order in which the tasks can run.
-fn in_order(dag: &Dag, mut rows: Vec<TaskRow>) -> Vec<TaskRow> {
+pub(crate) fn in_order(dag: &Dag, mut rows: Vec<TaskRow>) -> Vec<TaskRow> {
     let order = dags::graph::Graph::of(dag).order(dag);
     let places: BTreeMap<_, usize> =
         order.iter().enumerate().map(|(place, task)| (&dag.tasks[*task].task_id, place)).collect();
@@ -377,7 +377,7 @@ async fn idle(status: &mut watch::Receiver<Status>, journal: &SharedJournal) {
     }
 }
 
-async fn kill_all(executor: &Kind, grace: Span) {
+pub(crate) async fn kill_all(executor: &Kind, grace: Span) {
     let Ok(held) = executor.list().await else { return };
     let mut running: BTreeMap<DispatchId, u32> = BTreeMap::new();
     for held in held.iter().filter(|held| !held.ended) {
@@ -401,7 +401,7 @@ async fn kill_all(executor: &Kind, grace: Span) {
 }
 
 /// Ends whatever still runs, and the supervisor.
-async fn end_processes(local: &local::LocalExecutor) -> Result<(), Error> {
+pub(crate) async fn end_processes(local: &local::LocalExecutor) -> Result<(), Error> {
     let machine =
         |error: executor::Error| Error::Machine { doing: "end the supervisor", why: error.to_string() };
     let (pid, _) = local.supervisor().await.map_err(machine)?;

@@ -23,21 +23,21 @@ const DEFAULT_POOL: &str = "default_pool";
 
 /// A DAG made ready.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     /// The copy.
-    pub(super) dag: Dag,
+    pub(crate) dag: Dag,
     /// Tasks that end without running.
-    pub(super) mocks: BTreeMap<TaskId, Mock>,
+    pub(crate) mocks: BTreeMap<TaskId, Mock>,
     /// What was left out by `--task`.
-    pub(super) left_out: BTreeSet<TaskId>,
+    pub(crate) left_out: BTreeSet<TaskId>,
     /// Tasks whose retries wait for less than they say, with what they say.
-    pub(super) shortened: BTreeMap<TaskId, Span>,
+    pub(crate) shortened: BTreeMap<TaskId, Span>,
     /// Executors that tasks name; they all run here.
-    pub(super) elsewhere: BTreeSet<String>,
+    pub(crate) elsewhere: BTreeSet<String>,
 }
 
 /// Makes the copy.
-pub(super) fn prepare(mut dag: Dag, chosen: Chosen, real_delays: bool) -> Prepared {
+pub(crate) fn prepare(mut dag: Dag, chosen: Chosen, real_delays: bool) -> Prepared {
     // With its end in the past a schedule fires no more, and still says which interval a run by hand stands for.
     dag.end_date = Some(Timestamp::MIN);
     match &mut dag.schedule.when {
@@ -80,7 +80,7 @@ pub(super) fn prepare(mut dag: Dag, chosen: Chosen, real_delays: bool) -> Prepar
 }
 
 /// Makes every pool that a task names, without a limit: nobody else takes slots of it here.
-pub(super) fn make_pools(dag: &Dag, tenant: dags::ids::TenantId, journal: &mut MemoryJournal) {
+pub(crate) fn make_pools(dag: &Dag, tenant: dags::ids::TenantId, journal: &mut MemoryJournal) {
     let names: BTreeSet<&PoolName> = dag.tasks.iter().map(|task| &task.pool).collect();
     for name in names.into_iter().filter(|name| name.as_str() != DEFAULT_POOL) {
         let row = PoolRow { tenant, name: name.clone(), slots: -1, include_deferred: false };

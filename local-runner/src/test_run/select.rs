@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dags::{
+    glob,
     ids::TaskId,
     model::{Dag, Runner},
     suggest,
@@ -14,11 +15,11 @@ use crate::Error;
 
 /// How the tasks end that aren't run.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Chosen {
+pub(crate) struct Chosen {
     /// What `--mock` says.
-    pub(super) mocked: BTreeMap<TaskId, Mock>,
+    pub(crate) mocked: BTreeMap<TaskId, Mock>,
     /// What `--task` leaves out.
-    pub(super) left_out: BTreeSet<TaskId>,
+    pub(crate) left_out: BTreeSet<TaskId>,
 }
 
 /// Reads `--task` and `--mock` for a DAG.
@@ -68,7 +69,7 @@ fn read(task: &str, end: &str) -> Result<Mock, Error> {
 }
 
 fn matching(dag: &Dag, option: &str, pattern: &str) -> Result<Vec<usize>, Error> {
-    let fits = |task: &TaskId| matches(pattern.as_bytes(), task.as_str().as_bytes());
+    let fits = |task: &TaskId| glob::fits(pattern, task.as_str());
     let found: Vec<usize> =
         dag.tasks.iter().enumerate().filter(|(_, task)| fits(&task.task_id)).map(|(n, _)| n).collect();
     if !found.is_empty() {
@@ -78,49 +79,4 @@ fn matching(dag: &Dag, option: &str, pattern: &str) -> Result<Vec<usize>, Error>
     let help = suggest::did_you_mean(pattern, names.iter().copied())
         .unwrap_or_else(|| format!("its tasks are {}", suggest::list(names.iter().copied().take(20), "and")));
     Err(Error::usage(format!("`{option} {pattern}` fits no task of `{}`", dag.dag_id), help))
-}
-
-/// Whether a name fits a pattern, in which `*` stands for any characters and `?` for one.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut p, mut n, mut star) = (0, 0, None);
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(byte) if *byte == b'?' || *byte == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match &mut star {
-                // The last star takes one character more.
-                Some((at, taken)) => {
-                    *taken += 1;
-                    (p, n) = (*at + 1, *taken);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_fit_whole_names() {
-        let fits = |pattern: &str, name: &str| matches(pattern.as_bytes(), name.as_bytes());
-        assert!(fits("load", "load") && !fits("load", "load_eu") && !fits("load", "reload"));
-        assert!(
-            fits("load_*", "load_eu")
-                && fits("*_eu", "load_eu")
-                && fits("*", "x")
-                && fits("l*d*u", "load_eu")
-        );
-        assert!(fits("load_??", "load_eu") && !fits("load_?", "load_eu") && !fits("", "x"));
-        assert!(!fits("a*b*c", "abcd") && fits("a**d", "abcd"));
-    }
 }

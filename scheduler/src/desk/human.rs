@@ -8,7 +8,7 @@ use engine::{
 use plugins::human::{APPROVE, Approval, HumanInput, REJECT};
 
 use super::{Desk, Refused};
-use crate::{clock, facts::Facts};
+use crate::facts::Facts;
 
 impl<F: Facts> Desk<F> {
     pub(super) async fn approval(
@@ -16,6 +16,7 @@ impl<F: Facts> Desk<F> {
         question: &Question,
         task: &Task,
         args: Approval,
+        now: Timestamp,
     ) -> Result<Answer, Refused> {
         let Some(response) = self.response(question).await? else {
             let input = Input {
@@ -27,7 +28,7 @@ impl<F: Facts> Desk<F> {
                 params: args.params,
                 assigned: args.assigned_users,
             };
-            let until = until(question, task, args.respond_within);
+            let until = until(question, task, args.respond_within, now);
             let notify = args.notify.as_slice().to_vec();
             return Ok(Answer::Ask(Box::new(AskPeople { input, until, notify })));
         };
@@ -49,6 +50,7 @@ impl<F: Facts> Desk<F> {
         question: &Question,
         task: &Task,
         args: HumanInput,
+        now: Timestamp,
     ) -> Result<Answer, Refused> {
         if self.response(question).await?.is_some() {
             // The answer is the result, stored when it was given.
@@ -62,7 +64,7 @@ impl<F: Facts> Desk<F> {
                 "`defaults` names `{stranger}`, the options are {options}"
             )));
         }
-        let until = until(question, task, args.respond_within);
+        let until = until(question, task, args.respond_within, now);
         let notify = args.notify.as_slice().to_vec();
         let input = Input {
             subject: args.subject,
@@ -82,8 +84,13 @@ impl<F: Facts> Desk<F> {
 }
 
 /// Until when an answer is waited for: by the operator's own limit and the task's `timeout`, whichever ends first.
-fn until(question: &Question, task: &Task, own: Option<dags::time::Span>) -> Option<Timestamp> {
-    let start = question.started_at.unwrap_or_else(clock::now);
+fn until(
+    question: &Question,
+    task: &Task,
+    own: Option<dags::time::Span>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let start = question.started_at.unwrap_or(now);
     let span = [own, task.timeout].into_iter().flatten().min();
     span.map(|span| start.after(span))
 }

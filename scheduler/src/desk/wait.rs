@@ -17,7 +17,7 @@ use plugins::{
 use serde_json::{Value, json};
 
 use super::{Desk, Refused, parse_all};
-use crate::{clock, facts::Facts};
+use crate::facts::Facts;
 
 impl<F: Facts> Desk<F> {
     /// The first time a run is asked for; later, when the task waits, the run is looked at.
@@ -26,8 +26,9 @@ impl<F: Facts> Desk<F> {
         question: &Question,
         task: &Task,
         args: TriggerDag,
+        now: Timestamp,
     ) -> Result<Answer, Refused> {
-        let limit = Limit::of(question, task, args.timeout);
+        let limit = Limit::of(question, task, args.timeout, now);
         match self
             .facts
             .own_result(question.tenant, question.run, &question.task_id, question.map_index)
@@ -67,6 +68,7 @@ impl<F: Facts> Desk<F> {
         task: &Task,
         args: &TaskSensor,
         ctx: &AttemptContext,
+        now: Timestamp,
     ) -> Result<Answer, Refused> {
         let Some(date) = ctx.run.logical_date else {
             return Err(Refused::Always(
@@ -92,7 +94,7 @@ impl<F: Facts> Desk<F> {
                 return Ok(Answer::Done);
             }
         }
-        let limit = Limit::of(question, task, Some(args.timeout));
+        let limit = Limit::of(question, task, Some(args.timeout), now);
         let reason = || {
             format!("the run of `{}` for {date} isn't there or hasn't ended {}", args.dag_id, limit.words())
         };
@@ -139,22 +141,23 @@ struct Limit {
     /// Whether it is the task's `timeout` that ends first.
     of_attempt: bool,
     span: dags::time::Span,
+    now: Timestamp,
 }
 
 impl Limit {
-    fn of(question: &Question, task: &Task, own: Option<dags::time::Span>) -> Self {
-        let start = question.started_at.unwrap_or_else(clock::now);
+    fn of(question: &Question, task: &Task, own: Option<dags::time::Span>, now: Timestamp) -> Self {
+        let start = question.started_at.unwrap_or(now);
         let of_attempt = match (own, task.timeout) {
             (Some(own), Some(timeout)) => timeout < own,
             (None, Some(_)) => true,
             (_, None) => false,
         };
         let span = if of_attempt { task.timeout } else { own };
-        Self { until: span.map(|span| start.after(span)), of_attempt, span: span.unwrap_or_default() }
+        Self { until: span.map(|span| start.after(span)), of_attempt, span: span.unwrap_or_default(), now }
     }
 
     fn is_over(&self) -> bool {
-        self.until.is_some_and(|until| clock::now() >= until)
+        self.until.is_some_and(|until| self.now >= until)
     }
 
     fn check(&self, otherwise: impl FnOnce() -> Refused) -> Result<(), Refused> {
@@ -205,6 +208,7 @@ pub(super) fn until(
     task: &Task,
     args: &TimeSensor,
     ctx: &AttemptContext,
+    now: Timestamp,
 ) -> Result<Answer, Refused> {
     let when = match (&args.at, args.after) {
         (Some(at), _) => match at.parse::<Timestamp>() {
@@ -215,10 +219,10 @@ pub(super) fn until(
         (None, Some(after)) => ctx.run.data_interval_end.unwrap_or(ctx.run.run_after).after(after),
         (None, None) => return Err(Refused::Always("`at` or `after` is needed".to_owned())),
     };
-    if clock::now() >= when {
+    if now >= when {
         return Ok(Answer::Done);
     }
-    let limit = Limit::of(question, task, None);
+    let limit = Limit::of(question, task, None, now);
     limit.check(|| Refused::Always(format!("{when} didn't come {}", limit.words())))?;
     Ok(Answer::Again(limit.until.map_or(when, |until| until.min(when))))
 }

@@ -103,7 +103,10 @@ fn wrong_command_lines_end_with_two() {
         (&["test", "dags/examples/word_counts.yaml", "--param", "tpo=1"], "did you mean `top`?"),
         (&["test", "dags/examples/word_counts.yaml", "--param", "top=0"], "param `top`"),
         (&["test", "dags/examples/co2_report.yaml"], "--conn warehouse=URL"),
-        (&["test", "dags/examples"], "is a folder"),
+        (&["test", "dags/examples/texts"], "no `*.test.yaml`"),
+        (&["test", "dags/examples", "--date", "2026-01-05"], "`--date` is for the run of one DAG"),
+        (&["test", "dags/examples/hello.yaml", "--junit", "x.xml"], "`--junit` is for files of tests"),
+        (&["test", "dags/examples", "dags/examples/hello.yaml"], "hello.yaml is no file of tests"),
         (&["schedule", "--cron", "99 * * * *"], "99"),
         (&["schedule"], "--cron"),
     ] {
@@ -139,6 +142,9 @@ fn the_schema_of_the_examples_is_current() {
     let kept = fs::read_to_string(root().join("dags/examples/dag.schema.json")).unwrap();
     assert_eq!(said.code, Some(0));
     assert!(said.out == kept, "run `updraft schema -o dags/examples/dag.schema.json`");
+    let kept = fs::read_to_string(root().join("dags/examples/tests/test.schema.json")).unwrap();
+    let said = run(["schema", "--tests"]);
+    assert!(said.out == kept, "run `updraft schema --tests -o dags/examples/tests/test.schema.json`");
 }
 
 #[test]

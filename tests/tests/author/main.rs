@@ -3,8 +3,14 @@
 #[cfg(test)]
 mod commands;
 #[cfg(test)]
+mod dag_tests;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod program;
+#[cfg(test)]
+mod projects;
+#[cfg(test)]
+mod simulations;
 #[cfg(test)]
 mod test_run;

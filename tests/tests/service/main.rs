@@ -8,6 +8,7 @@
     reason = "the helpers of tests fail the test, and say what they measured and what the service wrote"
 )]
 
+mod agreement;
 mod airflow;
 mod alerts;
 mod broker;

@@ -101,8 +101,11 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Modules, plugin files and data lie beside DAGs. A DAG file names its DAG.
+/// Modules, plugin files, tests and data lie beside DAGs. A DAG file names its DAG.
 fn is_dag(path: &Path, text: &str) -> bool {
+    if path.to_string_lossy().ends_with(".test.yaml") {
+        return false;
+    }
     let script = path.extension().is_some_and(|extension| extension == "rhai");
     text.lines().any(|line| {
         if script {
