@@ -190,8 +190,8 @@ pub(crate) enum Timer {
     Dag { dag: u32, generation: u32 },
     /// The end of a worker's lease may have come.
     Fleet { executor: u32 },
-    /// Somebody may have waited so long that room is kept for it.
-    Starving,
+    /// Somebody may have waited so long that room is kept for it, or what is kept may be free for others.
+    Admission,
 }
 
 /// Who a dispatch belongs to.

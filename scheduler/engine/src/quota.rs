@@ -104,6 +104,14 @@ impl Gate for Workers<'_> {
         let fleet = self.executors[key.executor as usize].fleet.as_ref();
         fleet.is_none_or(|fleet| fleet.candidates(tenant, &key.needs, key.members).open > 0)
     }
+
+    fn is_known(&self, id: u64) -> bool {
+        let Some(Known { lane, .. }) = self.works.get(&id) else { return true };
+        let executor = &self.executors[self.lanes[*lane as usize].key.executor as usize];
+        // One that is being drained comes back, or isn't used by anybody.
+        executor.slots.is_some_and(|slots| slots > 0)
+            && executor.fleet.as_ref().is_none_or(|fleet| fleet.has_met(self.now))
+    }
 }
 
 impl Queue {

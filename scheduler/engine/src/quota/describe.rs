@@ -11,6 +11,19 @@ use crate::{
     sharing::{Blocker, CapKind, decision::Short},
 };
 
+fn victims(count: usize) -> Hold {
+    let (who, frees) = if count == 1 {
+        ("1 running task is".to_owned(), "its executor confirms that it has ended")
+    } else {
+        (format!("{count} running tasks are"), "their executors confirm that they have ended")
+    };
+    Hold {
+        limit: Limit::Victims { count },
+        says: format!("{who} being ended so that it can run"),
+        frees: frees.to_owned(),
+    }
+}
+
 impl Engine {
     /// What quotas and reservations hold an instance that waits in the queue. Names of other tenants' work are left out.
     pub(crate) fn hold_of_quotas(&self, tenant: TenantId, at: TiRef) -> Vec<Hold> {
@@ -37,11 +50,7 @@ impl Engine {
                         frees: "that task is admitted".to_owned(),
                     });
                 }
-                Blocker::Victims { of } => holds.push(Hold {
-                    limit: Limit::Victims { count: of.len() },
-                    says: format!("{} running tasks are being ended so that it can run", of.len()),
-                    frees: "their executors confirm that they have ended".to_owned(),
-                }),
+                Blocker::Victims { of } => holds.push(victims(of.len())),
                 Blocker::Cap { kind: kind @ (CapKind::Run | CapKind::Dag), used, limit, .. } => {
                     let count = |amount: i64| u32::try_from(amount).unwrap_or(u32::MAX);
                     let all_runs = *kind == CapKind::Dag;

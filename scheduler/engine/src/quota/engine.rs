@@ -1,6 +1,10 @@
 //! The engine's part: telling the pool, carrying out what it decides, keeping what can't be found again.
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use dags::{
     ids::{AttemptId, DispatchId},
@@ -147,11 +151,13 @@ impl Engine {
         while self.budget > 0 {
             let Some(sharing) = &mut self.queue.sharing else { return };
             let Some(id) = sharing.admitted.pop_front() else {
+                self.store_sharing();
                 return;
             };
             let Some(known) = sharing.works.get(&id) else { continue };
-            let (lane, pending) = (known.lane, known.pending);
+            let (lane, pending, attempt) = (known.lane, known.pending, known.dispatch.attempt);
             sharing.waiting.remove(&pending.at);
+            sharing.moved |= sharing.stored.reservations.iter().any(|it| it.attempt == attempt);
             self.queue.remove(lane, &pending);
             self.run_mut(pending.at.run).window.remove(&pending);
             if self.queue.chosen_worker_is_gone(id) {
@@ -164,6 +170,7 @@ impl Engine {
                 self.queue.depart(id);
             }
         }
+        self.store_sharing();
         self.queue.changed = true;
     }
 
@@ -204,7 +211,7 @@ impl Engine {
         let Some(at) = sharing.pool.deadline(now.0).map(Timestamp) else { return };
         if sharing.armed.is_none_or(|armed| armed <= now || at < armed) {
             sharing.armed = Some(at);
-            self.at(at, Timer::Starving);
+            self.at(at, Timer::Admission);
         }
     }
 
@@ -520,11 +527,16 @@ impl Sharing {
         let reservations = pledges.reservations.iter().filter_map(|it| {
             Some(StoredReservation { attempt: attempt(&it.id)?, hold: it.hold, created: it.created })
         });
+        // What was promised stays promised until whoever was admitted for it has been told.
+        let untold: BTreeSet<AttemptId> = self.admitted.iter().filter_map(attempt).collect();
+        let kept = self.stored.reservations.iter().filter(|it| untold.contains(&it.attempt)).cloned();
+        let mut reservations: Vec<StoredReservation> = reservations.chain(kept).collect();
+        reservations.sort_by_key(|it| it.created);
         let ending = pledges.ending.iter().filter(|(id, by)| id != by).filter_map(|(id, by)| {
             Some((self.works.get(id)?.dispatch, attempt(by).or_else(|| attempt(id))?))
         });
         StoredSharing {
-            reservations: reservations.collect(),
+            reservations,
             ending: ending.collect(),
             protected: pledges.protected.iter().filter_map(attempt).collect(),
         }

@@ -282,6 +282,9 @@ impl Pool {
         let own = shape.assignments.iter().position(|it| it.flavors == flavors && it.possible);
         let suspended = self.tenant(shape.tenant).suspended;
         let pending = self.work(slot).state == State::Pending;
+        if pending && !suspended && !gate.is_known(self.work(slot).id) {
+            return false;
+        }
         // Nothing is kept for whom the gate has no place at all.
         let lost = suspended || !gate.possible(self.work(slot).id);
         let (Some(own), true, false, None) = (own, pending, lost, self.core_capped(slot)) else {

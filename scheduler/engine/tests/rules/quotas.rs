@@ -5,11 +5,13 @@ use std::sync::Arc;
 use dags::ids::{DagId, TenantId};
 use engine::{
     command::{Command, Trigger},
-    dispatch::{News, Outcome},
+    dispatch::{Kill, News, Outcome, Report},
+    driver::Input,
     explain::Limit,
     quota::figures::{AmountFigures, QuotaFigures},
     rows::QuotaNode,
     sharing::{Quota, Quotas, Weight},
+    state::TaskState,
 };
 
 use crate::{builder::*, lab::*};
@@ -163,6 +165,84 @@ fn giving_way_survives_a_crash() {
     let row = lab.journal.tasks.values().find(|row| row.attempt() == victim.attempt).unwrap();
     assert_eq!((row.try_number, row.preempted), (1, 1));
     assert_eq!(lab.journal.quotas.len(), 1, "quotas are stored");
+}
+
+/// A DAG of one task for the default tenant, and the name of its run.
+fn one(lab: &mut Lab, name: &str, change: impl Fn(TaskBuilder) -> TaskBuilder) -> String {
+    lab.activate(dag(name).task(change(bash(name))));
+    lab.trigger(name)
+}
+
+/// The attempts for which something is kept, as it is stored.
+fn promised(lab: &Lab) -> usize {
+    let rows = lab.journal.continuations.values().filter_map(|row| row.work.as_ref());
+    rows.filter_map(|work| work["sharing"]["reservations"].as_array()).map(Vec::len).sum()
+}
+
+#[test]
+fn what_is_kept_for_a_starving_task_survives_a_restart_in_which_executors_come_late() {
+    let mut lab = Lab::new();
+    lab.executor("local", 2);
+    set(&mut lab, TENANT, nominal(2));
+    one(&mut lab, "s1", |task| task.priority(5));
+    one(&mut lab, "s2", |task| task.priority(5));
+    let large = one(&mut lab, "large", |task| task.with(|task| task.gang = 2).priority(1));
+    lab.advance(mins(6));
+    let small = one(&mut lab, "s3", |task| task.priority(5));
+    assert_eq!(promised(&lab), 1, "it starves");
+    lab.crash_before_executors_are_there();
+    assert_eq!(promised(&lab), 1);
+    lab.run("s1").succeeds();
+    assert_eq!(promised(&lab), 1, "nobody said yet what there is");
+    lab.executor("local", 2);
+    assert_eq!((lab.states(&large), lab.states(&small)), ("large=scheduled".into(), "s3=scheduled".into()));
+    lab.run("s2").succeeds();
+    assert_eq!((lab.states(&large), lab.states(&small)), ("large=queued".into(), "s3=scheduled".into()));
+    assert_eq!(promised(&lab), 0);
+}
+
+#[test]
+fn what_others_gave_way_for_survives_a_drain_and_a_restart() {
+    let mut lab = Lab::new();
+    lab.executor("local", 2);
+    set(&mut lab, OTHER, nominal(1));
+    many(&mut lab, TENANT, 3, |task| task);
+    many(&mut lab, OTHER, 1, |task| task);
+    assert_eq!((lab.kills.len(), promised(&lab)), (1, 1));
+    lab.executor("local", 0);
+    assert_eq!(promised(&lab), 1, "the service is about to end");
+    lab.crash_before_executors_are_there();
+    assert_eq!((lab.kills.len(), promised(&lab)), (1, 1));
+    lab.confirm_kills();
+    lab.executor("local", 2);
+    assert_eq!((held(&lab, TENANT), held(&lab, OTHER), promised(&lab)), (1, 1, 0));
+}
+
+#[test]
+fn a_promise_is_kept_until_whoever_is_admitted_for_it_is_told() {
+    let mut seen = Vec::new();
+    for commits in 0..12 {
+        let mut lab = Lab::with(|config| config.step_transitions = 1);
+        lab.executor("local", 3);
+        set(&mut lab, OTHER, nominal(3));
+        many(&mut lab, TENANT, 3, |task| task);
+        many(&mut lab, OTHER, 3, |task| task);
+        assert_eq!((lab.kills.len(), promised(&lab)), (3, 3));
+        // All end at once, so all three are admitted at once; the service is killed after so many batches.
+        let ended = |kill: Kill| Report::new(kill.id, 0, 1, News::Ended(end(Outcome::Killed)));
+        let reports = std::mem::take(&mut lab.kills).into_iter().map(ended).collect();
+        lab.commits_left = Some(commits);
+        lab.put(Input::Reports(reports));
+        let rows = lab.journal.tasks.values().filter(|row| row.tenant == OTHER);
+        let waiting = rows.filter(|row| row.state == TaskState::Scheduled).count();
+        assert_eq!(promised(&lab), waiting, "after {commits} batches");
+        seen.push(waiting);
+        lab.commits_left = None;
+        lab.crash();
+        lab.confirm_kills();
+        assert_eq!((held(&lab, OTHER), promised(&lab)), (3, 0), "after {commits} batches");
+    }
+    assert!([0, 1, 2, 3].iter().all(|waiting| seen.contains(waiting)), "{seen:?}");
 }
 
 #[test]

@@ -455,6 +455,12 @@ impl Lab {
         self.put(Input::Tick);
     }
 
+    /// The same, and the new driver learns of no executor before [`Lab::executor`] introduces it.
+    pub(crate) fn crash_before_executors_are_there(&mut self) {
+        self.executors.clear();
+        self.crash();
+    }
+
     /// Several ends that arrive together.
     pub(crate) fn report_together<const N: usize>(&mut self, ends: [(&str, Outcome); N]) {
         let mut reports = Vec::new();
