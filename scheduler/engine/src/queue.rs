@@ -152,6 +152,8 @@ pub(crate) struct Queue {
     pub(crate) quotas: BTreeMap<QuotaNode, QuotaRow>,
     /// The resource pool, while quotas are set.
     pub(crate) sharing: Option<Box<Sharing>>,
+    /// Pools came, went or changed since the resource pool was told.
+    pub(crate) pools_moved: bool,
     /// The engine's clock.
     pub(crate) now: Timestamp,
 }
@@ -186,7 +188,7 @@ impl Queue {
     }
 
     pub(crate) fn pool_mut(&mut self, tenant: TenantId, name: &PoolName) -> &mut Pool {
-        self.changed = true;
+        (self.changed, self.pools_moved) = (true, true);
         let index = self.pool(tenant, name);
         &mut self.pools[index as usize]
     }
@@ -388,7 +390,7 @@ impl Queue {
     pub(crate) fn count_deferred(&mut self, tenant: TenantId, pool: &PoolName, slots: i64) {
         let index = self.pool(tenant, pool) as usize;
         self.pools[index].deferred += slots;
-        self.changed = true;
+        (self.changed, self.pools_moved) = (true, true);
     }
 
     fn count_tenant(&mut self, tenant: u32, slots: i64) {

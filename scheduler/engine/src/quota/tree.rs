@@ -189,8 +189,11 @@ impl Queue {
 
     /// Brings limits of pools up to date; false if pools came or went.
     pub(super) fn tell_pools(&mut self) -> bool {
-        let Self { sharing, pools, .. } = self;
+        let Self { sharing, pools, pools_moved, .. } = self;
         let Some(sharing) = sharing.as_deref_mut() else { return true };
+        if !std::mem::take(pools_moved) {
+            return true;
+        }
         pools.iter().all(|pool| {
             let (tenant, key) = (tenant_name(pool.tenant), pool.name.as_str().into());
             if pool.row.is_none() {

@@ -61,6 +61,8 @@ pub(super) struct Shape {
     /// Numbers of the caps that count it, in their order.
     pub(super) caps: Vec<u32>,
     pub(super) pool_missing: bool,
+    /// A bit for each flavor of a possible assignment; all bits if there are more flavors than bits.
+    pub(super) flavors: u64,
     /// Workloads of this shape.
     pub(super) users: u32,
 }
@@ -142,6 +144,7 @@ impl Pool {
             assignments: Vec::new(),
             caps,
             pool_missing,
+            flavors: 0,
             users: 0,
             key,
         };
@@ -159,9 +162,20 @@ impl Pool {
                     false,
                 )
                 .is_some();
+            if possible {
+                shape.flavors |= self.flavor_bits(&flavors);
+            }
             shape.assignments.push(Assignment { flavors, wanted, possible });
         }
         shape
+    }
+
+    /// A bit for each flavor.
+    pub(super) fn flavor_bits(&self, flavors: &[u16]) -> u64 {
+        if self.flavors.len() > 64 {
+            return u64::MAX;
+        }
+        flavors.iter().fold(0, |bits, flavor| bits | 1 << flavor)
     }
 
     pub(super) fn learn(&mut self, workload: &Workload) {
@@ -201,7 +215,7 @@ impl Pool {
         if of.users == 0 {
             let (tenant, key) = (of.tenant, of.key.clone());
             for spent in [false, true] {
-                self.tenant_mut(tenant).buckets.remove(&(shape, spent));
+                self.drop_bucket((tenant, shape, spent));
             }
             self.shape_of.remove(&key);
             self.shapes[shape as usize] = None;
