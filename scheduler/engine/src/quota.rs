@@ -22,8 +22,10 @@ use crate::{
 mod describe;
 mod engine;
 pub mod figures;
+mod limits;
 mod tree;
 
+pub use limits::{GroupLimit, Limits};
 pub use tree::mend;
 
 pub(crate) use engine::StoredSharing;

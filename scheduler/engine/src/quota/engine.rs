@@ -72,7 +72,7 @@ impl Engine {
         let run = self.run(at.run);
         let ti = &run.tis[at.ti as usize];
         let model = run.plan.model(ti.task);
-        let labels = Labels {
+        let mut labels = Labels {
             run: model.max_active_per_run.map(|_| format!("{}/{}", run.row.run, model.task_id).into()),
             dag: model.max_active.map(|_| format!("{}/{}", run.row.dag_id, model.task_id).into()),
             pool: Some(model.pool.as_str().into()),
@@ -80,6 +80,9 @@ impl Engine {
             gate: lane,
             ..Labels::default()
         };
+        if let Some(limits) = self.queue.limits(run.row.tenant) {
+            limits.label(run.row.triggered_by.as_ref(), &mut labels);
+        }
         let dispatch = DispatchId { attempt, n: ti.dispatch_n + 1 };
         let (priority, preemptible) = (pending.weight.0, model.preemptible);
         let workload = self.workload(lane, priority, labels, preemptible);
@@ -109,19 +112,12 @@ impl Engine {
         }
     }
 
-    /// A task's own limits are caps of the pool.
+    /// Limits of tasks and users are caps of the pool.
     fn make_own_caps(&mut self, workload: &Workload, at: TiRef) {
-        let run = self.run(at.run);
-        let model = run.plan.model(run.tis[at.ti as usize].task);
-        let of = [
-            (CapKind::Run, workload.labels.run.clone(), model.max_active_per_run),
-            (CapKind::Dag, workload.labels.dag.clone(), model.max_active),
-        ];
+        let of = self.own_caps(&workload.labels, at);
         let tenant = &workload.tenant;
         let Some(sharing) = &mut self.queue.sharing else { return };
         for (kind, key, max) in of {
-            let Some(key) = key else { continue };
-            let max = max.map(i64::from);
             if !sharing.pool.set_cap(kind, tenant, &key, max) {
                 let (tenant, resources) = (tenant.clone(), Vector::new());
                 sharing.pool.add_cap(Cap { kind, tenant, key, max, resources });
@@ -399,22 +395,9 @@ impl Engine {
     }
 
     fn note_own_caps(&self, workload: &Workload, at: TiRef, caps: &mut BTreeMap<(CapKind, Name, Name), Cap>) {
-        let run = self.run(at.run);
-        let model = run.plan.model(run.tis[at.ti as usize].task);
-        let of = [
-            (CapKind::Run, &workload.labels.run, model.max_active_per_run),
-            (CapKind::Dag, &workload.labels.dag, model.max_active),
-        ];
-        for (kind, key, max) in of {
-            let Some(key) = key.clone() else { continue };
-            let tenant = workload.tenant.clone();
-            let cap = Cap {
-                kind,
-                tenant: tenant.clone(),
-                key: key.clone(),
-                max: max.map(i64::from),
-                resources: Vector::new(),
-            };
+        for (kind, key, max) in self.own_caps(&workload.labels, at) {
+            let (tenant, resources) = (workload.tenant.clone(), Vector::new());
+            let cap = Cap { kind, tenant: tenant.clone(), key: key.clone(), max, resources };
             caps.insert((kind, tenant, key), cap);
         }
     }

@@ -129,8 +129,7 @@ impl Pool {
         keys.extend(groups.into_iter().map(|key| (CapKind::Group, key)));
         let find = |kind, key| self.cap_of.get(&(kind, tenant.clone(), key)).copied();
         let mut caps: Vec<u32> = keys.into_iter().filter_map(|(kind, key)| find(kind, key)).collect();
-        let of_tenant = self.caps.iter().position(|cap| cap.kind == CapKind::Tenant && cap.tenant == *tenant);
-        caps.extend(of_tenant.map(|index| index as u32));
+        caps.extend(find(CapKind::Tenant, "".into()));
         let pool_missing =
             labels.pool.as_ref().is_some_and(|pool| find(CapKind::Pool, pool.clone()).is_none());
         let mut shape = Shape {
