@@ -16,6 +16,7 @@ use std::{
 
 use super::{
     pool::{Bucket, Pool, Reserved, State},
+    shape::Shape,
     share::Share,
     spec::CapKind,
     tree::{Fr, Wanted},
@@ -199,19 +200,20 @@ impl Pool {
 
     /// Parks the bucket of a workload that was tried in vain, if what keeps it out is known.
     pub(super) fn park(&mut self, slot: u32) {
-        let Some(key) = self.key_of(slot) else { return };
-        let Some(numbers) = self.kept_out_by(slot) else { return };
+        if let Some(key) = self.key_of(slot) {
+            self.refresh();
+            self.park_bucket(key);
+        }
+    }
+
+    /// Parks a bucket of which nothing would be admitted if it were tried, and nobody would be ended for it, and says whether
+    /// that is known. Shares of sides are up to date.
+    fn park_bucket(&mut self, key: Key) -> bool {
         let shape = self.shape(key.1);
-        // What a cap keeps out doesn't preempt either.
-        let capped = shape.pool_missing || matches!(numbers.first(), Some((Number::Cap(_), _)));
-        let kinds: Vec<Wanted> = if capped || key.2 || !shape.may_preempt {
-            Vec::new()
-        } else {
-            shape.possible().map(|index| shape.assignments[index].wanted.clone()).collect()
-        };
-        self.refresh();
+        let Some(numbers) = self.kept_out_by(shape) else { return false };
+        let kinds = kinds_of(shape, key.2, &numbers);
         if self.may_take(key, &kinds) {
-            return;
+            return false;
         }
         for (number, wanted) in &numbers {
             self.lot.queues.entry(*number).or_default().insert((*wanted, key));
@@ -223,6 +225,7 @@ impl Pool {
         if let Some(bucket) = self.tenant_mut(tenant).buckets.get_mut(&(shape, spent)) {
             bucket.parked = Some(Parked { numbers, kinds });
         }
+        true
     }
 
     fn unpark(&mut self, key: Key) {
@@ -282,8 +285,7 @@ impl Pool {
 
     /// What keeps a pending workload out whatever is reserved and whoever is ended, and what of it must be free before that
     /// may be different; none if it isn't kept out by a number.
-    fn kept_out_by(&self, slot: u32) -> Option<Vec<(Number, i64)>> {
-        let shape = self.shape_of_work(slot);
+    fn kept_out_by(&self, shape: &Shape) -> Option<Vec<(Number, i64)>> {
         if shape.pool_missing {
             return Some(Vec::new());
         }
@@ -296,13 +298,15 @@ impl Pool {
                 return Some(vec![(number, wanted)]);
             }
         }
-        shape.possible().map(|index| self.first_short(shape.tenant, shape.preemptible, slot, index)).collect()
+        shape.possible().map(|index| self.first_short(shape, index)).collect()
     }
 
     /// The first number that an assignment doesn't fit under.
-    fn first_short(&self, tenant: u32, preemptible: bool, slot: u32, index: usize) -> Option<(Number, i64)> {
-        let wanted = &self.shape_of_work(slot).assignments[index].wanted;
-        if !preemptible && let Some(short) = self.firm.over_nominal(&self.tree, tenant, wanted) {
+    fn first_short(&self, shape: &Shape, index: usize) -> Option<(Number, i64)> {
+        let (tenant, wanted) = (shape.tenant, &shape.assignments[index].wanted);
+        if !shape.preemptible
+            && let Some(short) = self.firm.over_nominal(&self.tree, tenant, wanted)
+        {
             return Some((Number::Nominal(tenant, short.fr), short.wanted));
         }
         for (fr, amount) in wanted {
@@ -344,10 +348,13 @@ impl Pool {
     /// Whether there may be somebody who wasn't tried in this cycle and must be.
     pub(super) fn is_anybody_left(&mut self) -> bool {
         self.relax();
-        let cycle = self.cycle;
-        if !self.lot.untried.is_empty()
-            || self.reservations.iter().any(|it| it.hold && self.work(it.slot).tried != cycle)
-        {
+        // Nobody needs to be tried of whom it is known already.
+        while let Some(key) = self.lot.untried.first().copied() {
+            if !self.park_bucket(key) {
+                return true;
+            }
+        }
+        if self.reservations.iter().any(|it| it.hold && self.matters(it.slot)) {
             return true;
         }
         while let Some(number) = self.lot.fallen.first().copied() {
@@ -358,6 +365,18 @@ impl Pool {
             self.lot.fallen.remove(&number);
         }
         false
+    }
+
+    /// Whether something could come of trying a workload that has a hold.
+    fn matters(&self, slot: u32) -> bool {
+        let work = self.work(slot);
+        if work.tried == self.cycle {
+            return false;
+        }
+        let shape = self.shape(work.shape);
+        self.kept_out_by(shape).is_none_or(|numbers| {
+            self.may_take((shape.tenant, work.shape, work.spent), &kinds_of(shape, work.spent, &numbers))
+        })
     }
 
     /// Lets go whoever could perhaps have others ended for it.
@@ -476,4 +495,13 @@ impl Pool {
         let queued: usize = self.lot.queues.values().map(BTreeSet::len).sum();
         assert!(queued <= parked, "nobody else is parked");
     }
+}
+
+/// What a workload that these numbers keep out asks for in each assignment, if it may preempt. What a cap keeps out may not.
+fn kinds_of(shape: &Shape, spent: bool, numbers: &[(Number, i64)]) -> Vec<Wanted> {
+    let capped = shape.pool_missing || matches!(numbers.first(), Some((Number::Cap(_), _)));
+    if capped || spent || !shape.may_preempt {
+        return Vec::new();
+    }
+    shape.possible().map(|index| shape.assignments[index].wanted.clone()).collect()
 }

@@ -79,7 +79,7 @@ fn a_settling_that_admits_one_thing_looks_at_few() {
                     }
                 };
                 let mut running = VecDeque::new();
-                let mut settle = |pool: &mut Pool, running: &mut VecDeque<u64>| {
+                let settle = |pool: &mut Pool, running: &mut VecDeque<u64>| {
                     for decision in pool.settle(1) {
                         match decision {
                             Decision::Admit { id, .. } => running.push_back(id),
