@@ -156,7 +156,7 @@ impl Engine {
             sharing.moved |= sharing.stored.reservations.iter().any(|it| it.attempt == attempt);
             self.queue.remove(lane, &pending);
             self.run_mut(pending.at.run).window.remove(&pending);
-            if self.queue.chosen_worker_is_gone(id) {
+            if self.queue.is_void(id) {
                 self.queue.depart(id);
                 self.enqueue(pending.at);
             } else if self.over_own_limit(pending.at, pending) {

@@ -6,8 +6,9 @@ use dags::ids::{DagId, TenantId};
 use engine::{
     command::{Command, Trigger},
     dispatch::{Kill, News, Outcome, Report},
-    driver::Input,
+    driver::{Action, Input},
     explain::Limit,
+    journal::Commit,
     quota::{
         GroupLimit, Limits,
         figures::{AmountFigures, QuotaFigures},
@@ -251,6 +252,51 @@ fn a_promise_is_kept_until_whoever_is_admitted_for_it_is_told() {
         assert_eq!((held(&lab, OTHER), promised(&lab)), (8, 0), "after {commits} batches");
     }
     assert!(seen.contains(&8) && seen.contains(&0) && seen.iter().any(|n| (1..8).contains(n)), "{seen:?}");
+}
+
+#[test]
+fn what_is_admitted_and_not_told_yet_waits_again_if_its_pool_becomes_smaller() {
+    let mut lab = Lab::with(|config| config.step_transitions = 3);
+    set(&mut lab, TENANT, nominal(9));
+    lab.pool("few", 9);
+    lab.activate(dag("d").tasks((0..9).map(|n| bash(&format!("t{n}")).pool("few"))));
+    let queued = |lab: &Lab| lab.journal.tasks.values().filter(|row| row.state == TaskState::Queued).count();
+    let request = |lab: &mut Lab, command: Command| {
+        lab.journal.request(TENANT, "ann", command);
+        Input::Inbox(lab.journal.requests(&lab.driver.taken(), 100))
+    };
+    let trigger = Trigger {
+        dag_id: DagId::parse("d").unwrap(),
+        run_name: None,
+        logical_date: None,
+        run_after: None,
+        conf: serde_json::Map::new(),
+        note: None,
+        chain_depth: 0,
+    };
+    let mut input = request(&mut lab, Command::Trigger(trigger));
+    // Batch after batch, until the first of them are told.
+    while queued(&lab) == 0 {
+        let actions = lab.driver.next(lab.now, input);
+        lab.now = lab.now.max(lab.driver.engine().now());
+        input = Input::Tick;
+        for action in actions {
+            if let Action::Commit(batch) = action {
+                assert_eq!(lab.journal.write(&batch), Commit::Done);
+                input = Input::Committed(Commit::Done);
+            }
+        }
+    }
+    assert!(queued(&lab) < 9, "they are told bit by bit");
+    let most = queued(&lab) + 1;
+    let slots = most as i32;
+    let smaller = Command::SetPool { name: "few".parse().unwrap(), slots, include_deferred: false };
+    let smaller = request(&mut lab, smaller);
+    lab.driver.next(lab.now, smaller);
+    lab.put(input);
+    assert_eq!(queued(&lab), most);
+    lab.pool("few", 9);
+    assert_eq!(queued(&lab), 9);
 }
 
 #[test]
