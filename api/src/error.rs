@@ -133,7 +133,8 @@ fn status(code: &str) -> StatusCode {
         | "run.busy"
         | "run.date_exists"
         | "run.exists"
-        | "run.unfinished" => StatusCode::CONFLICT,
+        | "run.unfinished"
+        | "tenant.queue_full" => StatusCode::CONFLICT,
         "backfill.future"
         | "backfill.max_active_runs"
         | "backfill.range"
@@ -143,6 +144,7 @@ fn status(code: &str) -> StatusCode {
         | "cohort.root"
         | "pool.slots"
         | "quota.amount"
+        | "quota.limits"
         | "run.mark"
         | "task.mark" => StatusCode::UNPROCESSABLE_ENTITY,
         "input.not_awaited" => StatusCode::CONFLICT,

@@ -1,6 +1,6 @@
 //! From what the tables hold to what the engine and the API know.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use dags::{
     ids::{AttemptId, BundleId, DagVersion, InvalidName, RunId, TenantId, WorkerId},
@@ -10,13 +10,15 @@ use dags::{
 use engine::{
     command::Backfill,
     dispatch::{Contract, ResultRef},
+    quota::Limits,
     rows::{
         AssetEventRow, AttemptRow, BackfillRow, Cursor, DagRow, EventRow, MemberRow, PendingAssetRow,
         PoolRow, QuotaNode, QuotaRow, ResultRow, RunRow, RunType, TaskRow,
     },
+    sharing::Quotas,
     state::{RunState, TaskState},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{entity, error::Error};
 
@@ -25,8 +27,10 @@ pub(crate) const EVENT_FORMAT: i32 = 1;
 /// The number of the format in which a backfill's specification is written.
 pub(crate) const BACKFILL_FORMAT: i32 = 1;
 
-/// The number of the format in which quotas are written.
-pub(crate) const QUOTA_FORMAT: i32 = 1;
+/// The number of the format in which quotas without limits are written.
+const QUOTA_FORMAT: i32 = 1;
+/// The same of those with limits, which a release that doesn't know them must not take for ones without.
+const LIMITED_QUOTA_FORMAT: i32 = 2;
 
 /// A checked name, read back.
 pub(crate) fn name<T: std::str::FromStr<Err = InvalidName>>(
@@ -248,8 +252,31 @@ pub(crate) fn quota_key(node: &QuotaNode) -> (&'static str, String) {
     }
 }
 
+/// Quotas with limits, as they are stored.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitedQuotas<'a> {
+    quotas: Cow<'a, Quotas>,
+    limits: Cow<'a, Limits>,
+}
+
+/// The number of the format, and the document.
+pub(crate) fn quotas_of(row: &QuotaRow) -> (i32, String) {
+    if row.limits.is_empty() {
+        return (QUOTA_FORMAT, to_json(&row.quotas));
+    }
+    let (quotas, limits) = (Cow::Borrowed(&row.quotas), Cow::Borrowed(&row.limits));
+    (LIMITED_QUOTA_FORMAT, to_json(&LimitedQuotas { quotas, limits }))
+}
+
 pub(crate) fn quota(row: &entity::quota::Model) -> Result<QuotaRow, Error> {
-    format("quota", row.format, QUOTA_FORMAT)?;
+    let (quotas, limits) = if row.format == QUOTA_FORMAT {
+        (json("quota", &row.quotas)?, Limits::default())
+    } else {
+        format("quota", row.format, LIMITED_QUOTA_FORMAT)?;
+        let LimitedQuotas { quotas, limits } = json("quota", &row.quotas)?;
+        (quotas.into_owned(), limits.into_owned())
+    };
     let node =
         match row.kind.as_str() {
             "cohort" => QuotaNode::Cohort(row.name.as_str().into()),
@@ -259,12 +286,7 @@ pub(crate) fn quota(row: &entity::quota::Model) -> Result<QuotaRow, Error> {
         };
     let weight =
         row.weight.parse().map_err(|why| Error::corrupt("quota", format!("{:?}: {why}", row.weight)))?;
-    Ok(QuotaRow {
-        node,
-        parent: row.parent.as_deref().map(Into::into),
-        weight,
-        quotas: json("quota", &row.quotas)?,
-    })
+    Ok(QuotaRow { node, parent: row.parent.as_deref().map(Into::into), weight, quotas, limits })
 }
 
 pub(crate) fn pending_asset(row: &entity::pending_asset::Model) -> Result<PendingAssetRow, Error> {

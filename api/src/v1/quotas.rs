@@ -7,7 +7,10 @@ use axum::{Json, http::StatusCode};
 use dags::ids::TenantId;
 use engine::{
     command::Command,
-    quota::figures::{AmountFigures, QuotaFigures},
+    quota::{
+        Limits,
+        figures::{AmountFigures, QuotaFigures},
+    },
     rows::QuotaNode,
     sharing::{Quotas, Weight},
 };
@@ -59,6 +62,9 @@ pub struct QuotaView {
     pub share_per_mille: Option<u64>,
     /// Task instances that wait in the queue, for a cohort those of all its tenants.
     pub waiting: u64,
+    /// What a tenant may have at once, whatever its quotas.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// By executor and resource.
     pub amounts: Vec<AmountFigures>,
 }
@@ -77,6 +83,9 @@ pub struct QuotaBody {
     /// may use of it. Without `borrow` or `lend` there is no such limit.
     #[serde(default)]
     pub quotas: Quotas,
+    /// What a tenant may have at once, whatever its quotas; nothing of it is limited if absent. Not for cohorts.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
 }
 
 /// Names of tenants that are there, by their ids.
@@ -95,13 +104,14 @@ async fn all(known: &Known) -> Result<Vec<QuotaView>, Error> {
     let mut views: Vec<QuotaView> = found
         .into_iter()
         .filter_map(|figures| {
-            let QuotaFigures { node, set, cohort, weight, share_per_mille, waiting, amounts } = figures;
+            let QuotaFigures { node, set, cohort, weight, share_per_mille, waiting, limits, amounts } =
+                figures;
             let (kind, name) = match node {
                 QuotaNode::Cohort(name) => (NodeKind::Cohort, name.to_string()),
                 QuotaNode::Tenant(id) => (NodeKind::Tenant, names.get(&id)?.clone()),
             };
             let cohort = cohort.map(|cohort| cohort.to_string());
-            Some(QuotaView { kind, name, set, cohort, weight, share_per_mille, waiting, amounts })
+            Some(QuotaView { kind, name, set, cohort, weight, share_per_mille, waiting, limits, amounts })
         })
         .collect();
     views.sort_by(|a, b| (a.kind.as_str(), &a.name).cmp(&(b.kind.as_str(), &b.name)));
@@ -130,10 +140,14 @@ pub(crate) async fn get(
 pub(crate) async fn put(
     known: Known,
     Named((kind, name)): Named<(NodeKind, String)>,
-    Body(QuotaBody { cohort, weight, quotas }): Body<QuotaBody>,
+    Body(QuotaBody { cohort, weight, quotas, limits }): Body<QuotaBody>,
 ) -> Result<StatusCode, Error> {
     let cohort: Option<Arc<str>> = cohort.map(Into::into);
     match kind {
+        NodeKind::Cohort if !limits.is_empty() => {
+            let why = "a cohort has no limits of its own: set them for its tenants";
+            return Err(Error::BadRequest(why.to_owned()));
+        }
         NodeKind::Cohort => {
             let may = known.permit_platform(Action::Change, known.state.tenant).await?;
             let name = name.into();
@@ -142,7 +156,7 @@ pub(crate) async fn put(
         NodeKind::Tenant => {
             let tenant = tenant_of(&known, Action::Change, &name).await?;
             let may = known.permit_platform(Action::Change, tenant).await?;
-            may.request(Command::SetQuota { cohort, weight, quotas }).await?;
+            may.request(Command::SetQuota { cohort, weight, quotas, limits }).await?;
         }
     }
     Ok(StatusCode::NO_CONTENT)

@@ -110,7 +110,7 @@ async fn user(known: &Known, name: &Name) -> Result<Subject, Error> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TenantPatch {
-    /// Whether nobody may do anything in it for now.
+    /// Whether nobody may do anything in it for now, and nothing of it starts. What runs goes on.
     pub suspended: bool,
 }
 
@@ -127,6 +127,9 @@ pub(crate) async fn patch(
         return Err(Error::Conflict("the default tenant can't be suspended".to_owned()));
     }
     tenant::set_suspended(&known.state.db, &known.actor.name(), found.id, patch.suspended).await?;
+    // Whoever owns the shard next reads it; the present one is told.
+    let may = known.permit_platform(Action::Change, found.id).await?;
+    may.request(Command::SuspendTenant { suspended: patch.suspended }).await?;
     Ok(Json(view(find(&known, &name).await?)))
 }
 

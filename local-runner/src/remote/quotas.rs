@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use api::v1::quotas::{NodeKind, QuotaBody, QuotaView};
 use clap::{Args, Subcommand, ValueEnum};
 use engine::{
-    quota::figures::AmountFigures,
+    quota::{GroupLimit, Limits, figures::AmountFigures},
     sharing::{Quota, Quotas, Weight},
 };
 use serde::Serialize;
@@ -60,6 +60,8 @@ pub(super) enum QuotasCommand {
         /// What is guaranteed, how much more may be used, and how much of it others may use; may be repeated
         #[arg(long = "quota", value_name = "EXECUTOR:RESOURCE=AMOUNT[,borrow=AMOUNT][,lend=AMOUNT]")]
         quotas: Vec<Entry>,
+        #[command(flatten)]
+        limits: LimitArgs,
     },
     /// Take a quota away; a cohort only if nobody belongs to it
     #[command(after_help = "Example:\n  updraft quotas delete tenant vision")]
@@ -69,6 +71,84 @@ pub(super) enum QuotasCommand {
         /// The name
         name: String,
     },
+}
+
+/// What a tenant may have at once, whatever its quotas.
+#[derive(Debug, Default, Args)]
+pub(super) struct LimitArgs {
+    /// The most tasks of the tenant that are handed over at once
+    #[arg(long, value_name = "NUMBER")]
+    tasks: Option<u32>,
+    /// The same of runs that one user asked for, for each user
+    #[arg(long, value_name = "NUMBER")]
+    tasks_per_user: Option<u32>,
+    /// The same for one user, in place of the limit for each; may be repeated
+    #[arg(long = "user", value_name = "NAME=NUMBER")]
+    users: Vec<String>,
+    /// The same for several users together; may be repeated
+    #[arg(long = "group", value_name = "NAME=NUMBER:USER[,USER]")]
+    groups: Vec<String>,
+    /// The most tasks that wait in the queue: while as many do, no run is made
+    #[arg(long, value_name = "NUMBER")]
+    queued: Option<u32>,
+    /// Seconds after which what becomes free is kept for a task that waits, or `never`; 300 if absent
+    #[arg(long, value_name = "SECONDS")]
+    hold_after: Option<String>,
+}
+
+impl LimitArgs {
+    fn read(self) -> Result<Limits, Error> {
+        let Self { tasks, tasks_per_user, users, groups, queued, hold_after } = self;
+        let wrong = |given: &str, form: &str| Error::usage(format!("`{given}` isn't understood"), form);
+        let mut limits = Limits { tasks, tasks_per_user, queued, ..Limits::default() };
+        for given in users {
+            let parts = given.split_once('=').and_then(|(name, most)| Some((name, most.parse().ok()?)));
+            let (name, most) = parts.ok_or_else(|| wrong(&given, "write `--user NAME=NUMBER`"))?;
+            if limits.users.insert(name.into(), most).is_some() {
+                return Err(Error::usage(format!("`--user {name}` is given twice"), "name each user once"));
+            }
+        }
+        for given in groups {
+            let parts = given.split_once('=').and_then(|(name, rest)| {
+                let (most, users) = rest.split_once(':')?;
+                let users = users.split(',').filter(|user| !user.is_empty()).map(Into::into).collect();
+                Some((name, GroupLimit { tasks: most.parse().ok()?, users }))
+            });
+            let (name, group) =
+                parts.ok_or_else(|| wrong(&given, "write `--group NAME=NUMBER:USER,USER`"))?;
+            if limits.groups.insert(name.into(), group).is_some() {
+                return Err(Error::usage(format!("`--group {name}` is given twice"), "name each group once"));
+            }
+        }
+        match hold_after.as_deref() {
+            None => {}
+            Some("never") => limits.no_hold = true,
+            Some(text) => {
+                let seconds =
+                    text.parse().map_err(|_| wrong(text, "write `--hold-after SECONDS` or `never`"))?;
+                limits.hold_after_s = Some(seconds);
+            }
+        }
+        Ok(limits)
+    }
+}
+
+/// Limits as people read them, a line each.
+fn lines(limits: &Limits) -> Vec<(String, Cell)> {
+    let at_once = |what: String, most: u32| (what, Cell::from(format!("at most {most} tasks at once")));
+    let mut lines: Vec<(String, Cell)> = Vec::new();
+    lines.extend(limits.tasks.map(|most| at_once("all".to_owned(), most)));
+    lines.extend(limits.tasks_per_user.map(|most| at_once("each user".to_owned(), most)));
+    lines.extend(limits.users.iter().map(|(name, most)| at_once(format!("user {name}"), *most)));
+    lines.extend(limits.groups.iter().map(|(name, group)| {
+        let users: Vec<&str> = group.users.iter().map(|user| &**user).collect();
+        at_once(format!("group {name} ({})", users.join(", ")), group.tasks)
+    }));
+    lines.extend(limits.queued.map(|most| ("queue".to_owned(), format!("at most {most} tasks wait").into())));
+    let kept = limits.hold_after_s.map(|seconds| format!("after {seconds} s"));
+    let kept = kept.or_else(|| limits.no_hold.then(|| "never".to_owned()));
+    lines.extend(kept.map(|kept| ("room is kept".to_owned(), kept.into())));
+    lines
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -222,18 +302,21 @@ pub(super) async fn run(session: &mut Session<'_>, command: QuotasCommand) -> Re
                 session.screen.document(&found)?;
             } else {
                 let share = found.share_per_mille.map(|part| format!("{}.{}%", part / 10, part % 10));
-                session.screen.facts(&[
+                let limits = lines(&found.limits);
+                let mut facts = vec![
                     (found.kind.as_str(), found.name.clone().into()),
                     ("cohort", or_dash(found.cohort.as_ref())),
                     ("weight", found.weight.into()),
                     ("borrows", share.map_or_else(|| toned("goes last", Tone::Warn), Cell::from)),
                     ("waiting", found.waiting.into()),
-                ])?;
+                ];
+                facts.extend(limits.iter().map(|(name, cell)| (name.as_str(), cell.clone())));
+                session.screen.facts(&facts)?;
                 table(session, std::slice::from_ref(&found))?;
             }
         }
-        QuotasCommand::Set { kind, name, cohort, weight, quotas: entries } => {
-            let body = QuotaBody { cohort, weight, quotas: quotas(entries)? };
+        QuotasCommand::Set { kind, name, cohort, weight, quotas: entries, limits } => {
+            let body = QuotaBody { cohort, weight, quotas: quotas(entries)?, limits: limits.read()? };
             session.client.set_quota(kind.into(), &name, &body).await?;
             session.screen.line(&format!("the quota of {} {name} is set", NodeKind::from(kind).as_str()))?;
         }
@@ -270,5 +353,31 @@ mod tests {
         }
         let twice = vec!["a:b=1".parse().unwrap(), "a:b=2".parse().unwrap()];
         assert!(quotas(twice).unwrap_err().is_usage());
+    }
+
+    #[test]
+    fn limits_are_read() {
+        let given = LimitArgs {
+            tasks: Some(9),
+            users: vec!["ann=3".to_owned()],
+            groups: vec!["interns=2:bob,cy".to_owned()],
+            hold_after: Some("never".to_owned()),
+            ..LimitArgs::default()
+        };
+        let limits = given.read().unwrap();
+        let group = GroupLimit { tasks: 2, users: ["bob".into(), "cy".into()].into() };
+        let groups = [("interns".into(), group)].into();
+        let users = [("ann".into(), 3)].into();
+        assert_eq!(limits, Limits { tasks: Some(9), users, groups, no_hold: true, ..Limits::default() });
+        for (user, group, after) in [("ann", "a=1:b", "1"), ("ann=1", "a=1", "1"), ("ann=1", "a=1:b", "soon")]
+        {
+            let given = LimitArgs {
+                users: vec![user.to_owned()],
+                groups: vec![group.to_owned()],
+                hold_after: Some(after.to_owned()),
+                ..LimitArgs::default()
+            };
+            assert!(given.read().unwrap_err().is_usage(), "{user} {group} {after}");
+        }
     }
 }

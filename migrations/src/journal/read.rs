@@ -118,6 +118,7 @@ pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Err
         runs,
         pools,
         quotas: rest::quotas(db, scope).await?,
+        suspended: rest::suspended(db, scope).await?,
         pending_assets: rest::pending_assets(db, scope).await?,
         backfills,
         last_backfill: rest::last_backfill(db, scope).await?,

@@ -117,6 +117,7 @@ impl Model {
             runs,
             pools: self.pools.values().cloned().collect(),
             quotas: self.quotas.values().cloned().collect(),
+            suspended: BTreeSet::new(),
             pending_assets: self.pending.values().cloned().collect(),
             backfills: self.backfills.values().filter(|b| b.ended_at.is_none()).cloned().collect(),
             last_backfill,

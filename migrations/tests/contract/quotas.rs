@@ -5,16 +5,23 @@ use std::{collections::BTreeMap, sync::Arc};
 use dags::ids::TenantId;
 use engine::{
     journal::{Commit, Journal as _},
+    quota::{GroupLimit, Limits},
     rows::{Batch, QuotaNode, QuotaRow},
     sharing::{Quota, Quotas},
 };
+
+use migrations::store::tenant;
 
 use crate::{
     fixture::{self, batch, owned},
     support::{TestDb, on_both},
 };
 
-on_both!(quotas_come_back_as_they_were_set, what_is_damaged_of_quotas_keeps_no_other_back);
+on_both!(
+    suspended_tenants_are_read,
+    quotas_come_back_as_they_were_set,
+    what_is_damaged_of_quotas_keeps_no_other_back
+);
 
 fn quotas(nominal: i64, borrow: Option<i64>, lend: Option<i64>) -> Quotas {
     let of = BTreeMap::from([
@@ -30,6 +37,7 @@ fn row(node: QuotaNode, parent: Option<&str>) -> QuotaRow {
         parent: parent.map(Into::into),
         weight: "0.25".parse().unwrap(),
         quotas: quotas(3, Some(0), None),
+        limits: Limits::default(),
     }
 }
 
@@ -52,6 +60,16 @@ async fn quotas_come_back_as_they_were_set(test: TestDb) {
     expected.sort_by(|a, b| a.node.cmp(&b.node));
     assert_eq!(journal.snapshot().await.unwrap().quotas, expected);
 
+    let group = GroupLimit { tasks: 2, users: ["ann".into(), "bö".into()].into() };
+    own.limits = Limits {
+        tasks: Some(7),
+        tasks_per_user: Some(0),
+        users: [("ann".into(), 3)].into(),
+        groups: [("interns".into(), group)].into(),
+        queued: Some(100),
+        hold_after_s: None,
+        no_hold: true,
+    };
     (own.parent, own.weight, own.quotas) = (None, "3".parse().unwrap(), quotas(0, None, Some(7)));
     let mut change = set(&[&own]);
     change.extend([
@@ -80,4 +98,13 @@ async fn what_is_damaged_of_quotas_keeps_no_other_back(test: TestDb) {
     let found = journal.snapshot().await.unwrap().quotas;
     // Of two that lie below each other the first is put on top.
     assert_eq!(found, [b, c, QuotaRow { parent: None, ..own }, other]);
+}
+
+async fn suspended_tenants_are_read(test: TestDb) {
+    let journal = owned(&test.db, "one").await;
+    assert!(journal.snapshot().await.unwrap().suspended.is_empty());
+    tenant::set_suspended(&test.db, "ann", fixture::OTHER, true).await.unwrap();
+    assert_eq!(journal.snapshot().await.unwrap().suspended, [fixture::OTHER].into());
+    tenant::set_suspended(&test.db, "ann", fixture::OTHER, false).await.unwrap();
+    assert!(journal.snapshot().await.unwrap().suspended.is_empty());
 }

@@ -119,7 +119,7 @@ fn settle(may_preempt: bool, at_once: u64, times: u64) {
     submit(&mut pool, PENDING);
     let each = resident().saturating_sub(before) / PENDING;
     pool.settle(0);
-    let before = pool.attempts();
+    let before = (pool.attempts(), pool.passed());
     let start = Instant::now();
     let mut count = 0;
     for _ in 0..times {
@@ -133,13 +133,15 @@ fn settle(may_preempt: bool, at_once: u64, times: u64) {
         running.extend(more);
     }
     let took = start.elapsed().as_secs_f64();
-    let attempts = pool.attempts() - before;
+    let (attempts, passed) = (pool.attempts() - before.0, pool.passed() - before.1);
     println!(
         "may preempt {may_preempt}, {at_once} at once: {first} admitted at first in {filled:?}; then {:.0} admissions and {:.0} \
-         decisions per second, {:.1} µs per settling; {each} bytes per pending workload",
+         decisions per second, {:.1} µs, {:.1} looks and {:.1} passed over per settling; {each} bytes per pending workload",
         count as f64 / took,
         attempts as f64 / took,
-        took * 1e6 / times as f64
+        took * 1e6 / times as f64,
+        attempts as f64 / times as f64,
+        passed as f64 / times as f64
     );
 }
 

@@ -24,6 +24,8 @@ use engine::{
     Config, Engine,
     command::{ActivatedDag, Command, InboxRow, Trigger},
     dispatch::{Dispatch, End, News, Outcome, Report},
+    quota::Limits,
+    sharing::{Quotas, Weight},
 };
 
 #[global_allocator]
@@ -221,6 +223,25 @@ fn a_run_of_10_000_tasks(bencher: divan::Bencher, shape: &str) {
         _ => layered(),
     };
     transitions(bencher, &model, 0);
+}
+
+/// The same with a quota: the resource pool decides about every admission. Without one it must cost what it did before there
+/// were quotas.
+#[divan::bench(args = ["wide", "layered"], sample_count = 3)]
+fn a_run_of_10_000_tasks_with_a_quota(bencher: divan::Bencher, shape: &str) {
+    let model = if shape == "wide" { wide() } else { layered() };
+    let prepare = || {
+        let mut bench = Bench::new(2_000);
+        let (quotas, limits) = (Quotas::new(), Limits::default());
+        bench.request(Command::SetQuota { cohort: None, weight: Weight::ONE, quotas, limits }, None);
+        bench.start(&model);
+        bench
+    };
+    let count = divan::counter::ItemsCount::new(TASKS * 4);
+    bencher.counter(count).with_inputs(prepare).bench_local_values(|mut bench| {
+        assert_eq!(bench.drain(), TASKS as u64 * 4);
+        bench
+    });
 }
 
 #[divan::bench(args = [0, 10_000, 1_000_000], sample_count = 3)]

@@ -131,7 +131,7 @@ impl Engine {
         let Some(pending) = self.assets.pending.get(&dag).filter(|pending| holds(wanted, pending)) else {
             return;
         };
-        if state.row.paused || state.row.stale || state.active >= state.plan.dag().max_active_runs {
+        if state.halted() || state.active >= state.plan.dag().max_active_runs {
             return;
         }
         let newest = pending.values().copied().max().unwrap_or(self.now);

@@ -281,6 +281,14 @@ impl Engine {
                 limit,
             });
         }
+        let sharing = self.queue.sharing.as_deref().filter(|sharing| !sharing.stale);
+        for node in sharing.map(|sharing| sharing.pool.figures()).unwrap_or_default() {
+            usage.extend(node.amounts.into_iter().map(|of| Usage {
+                what: format!("quota of {}: {} {}", node.id, of.flavor, of.resource),
+                used: of.used,
+                limit: of.limit,
+            }));
+        }
         for dag in &self.dags {
             let (what, most) =
                 (format!("runs of {}/{}", dag.row.tenant, dag.row.dag_id), dag.plan.dag().max_active_runs);

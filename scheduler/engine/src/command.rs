@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     format,
+    quota::Limits,
     sharing::{Quotas, Weight},
     state::{RunState, TaskState},
 };
@@ -93,9 +94,17 @@ pub enum Command {
         weight: Weight,
         /// By executor and resource.
         quotas: Quotas,
+        /// What it may have at once, whatever its quotas.
+        #[serde(default)]
+        limits: Limits,
     },
     /// The tenant has no quota of its own any more.
     DeleteQuota {},
+    /// Nothing of the tenant starts from now on, or things start again. Whether it is so is stored with the tenant.
+    SuspendTenant {
+        /// Whether nothing starts.
+        suspended: bool,
+    },
     /// Make or change a cohort: a group of tenants that share quotas.
     SetCohort {
         /// Its name; `root` is the one above all.

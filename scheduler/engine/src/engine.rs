@@ -154,6 +154,8 @@ pub(crate) struct DagState {
     /// Active instances of tasks that have a limit over all runs.
     pub(crate) limited: BTreeMap<TaskId, Limited>,
     pub(crate) deleted: bool,
+    /// Its tenant is suspended.
+    pub(crate) suspended: bool,
     pub(crate) dirty: bool,
     /// Grows with every change of the schedule; timers of before are void.
     pub(crate) generation: u32,
@@ -162,9 +164,10 @@ pub(crate) struct DagState {
 }
 
 impl DagState {
-    /// Whether its runs stand still, but for what is running: it is paused, or the newest bundle no longer has it.
+    /// Whether its runs stand still, but for what is running: it is paused, its tenant is suspended, or the newest bundle no
+    /// longer has it.
     pub(crate) fn halted(&self) -> bool {
-        self.row.paused || self.row.stale
+        self.row.paused || self.suspended || self.row.stale
     }
 }
 
@@ -190,8 +193,8 @@ pub(crate) enum Timer {
     Dag { dag: u32, generation: u32 },
     /// The end of a worker's lease may have come.
     Fleet { executor: u32 },
-    /// Somebody may have waited so long that room is kept for it.
-    Starving,
+    /// Somebody may have waited so long that room is kept for it, or what is kept may be free for others.
+    Admission,
 }
 
 /// Who a dispatch belongs to.
@@ -286,6 +289,8 @@ pub struct Engine {
     pub(crate) watchers: crate::watch::Watchers,
     /// How many runs the tasks of a tenant may still start now.
     pub(crate) rates: BTreeMap<TenantId, crate::chain::Rate>,
+    /// Tenants of whom nothing starts.
+    pub(crate) suspended: BTreeSet<TenantId>,
     pub(crate) quarantined_dags: BTreeMap<(TenantId, DagId), Arc<str>>,
     /// Pools whose rows can't be read, and why.
     pub(crate) unreadable_pools: BTreeMap<(TenantId, PoolName), Arc<str>>,
@@ -361,6 +366,7 @@ impl Engine {
             inputs: BTreeMap::new(),
             watchers: crate::watch::Watchers::default(),
             rates: BTreeMap::new(),
+            suspended: BTreeSet::new(),
             quarantined_dags: BTreeMap::new(),
             unreadable_pools: BTreeMap::new(),
             unreadable_backfills: BTreeMap::new(),

@@ -298,11 +298,13 @@ impl Engine {
             holds.push(Hold { limit: Limit::Executor { name, slots, used, asked }, says, frees });
         }
         holds.extend(hold_of_workers(&standing));
-        holds.extend(self.hold_of_quotas(standing.tenant, pending.at));
+        let (of_quotas, kept_from) = self.hold_of_quotas(standing.tenant, pending.at);
+        holds.extend(of_quotas);
         let ahead = standing.ahead;
+        let from = kept_from.map(|at| format!("; from {at} on what becomes free is kept for it"));
         holds.push(Hold {
-            limit: Limit::Queue { ahead },
-            says: format!("{ahead} of the same tenant go before it"),
+            limit: Limit::Queue { ahead, kept_from },
+            says: format!("{ahead} of the same tenant go before it{}", from.unwrap_or_default()),
             frees: "it comes first among those that fit".to_owned(),
         });
     }
@@ -345,6 +347,13 @@ fn hold_of_workers(standing: &Standing<'_>) -> Option<Hold> {
 }
 
 fn hold_of_dag(dag: &DagState, holds: &mut Vec<Hold>) {
+    if dag.suspended {
+        holds.push(Hold {
+            limit: Limit::TenantSuspended,
+            says: "the tenant is suspended".to_owned(),
+            frees: "an administrator of the platform resumes it".to_owned(),
+        });
+    }
     if dag.row.paused {
         holds.push(Hold {
             limit: Limit::DagPaused,

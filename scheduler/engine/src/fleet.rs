@@ -284,6 +284,8 @@ pub(crate) struct Fleet {
     /// Whether workers can be heard, and since when.
     hearing: bool,
     counting_from: Timestamp,
+    /// When all that are there have been heard, counted from when that was possible for the first time; none before.
+    met_at: Option<Timestamp>,
     /// When the leases are looked at next.
     armed: Option<Timestamp>,
     /// Grows when room may have come: what didn't fit before may fit now.
@@ -356,6 +358,11 @@ impl Fleet {
         if known.lost && known.placed.is_empty() {
             self.workers.remove(&worker);
         }
+    }
+
+    /// Whether all workers that are there must have been heard since the engine was built.
+    pub(crate) fn has_met(&self, now: Timestamp) -> bool {
+        self.met_at.is_some_and(|at| at <= now)
     }
 
     /// Whether a worker is there and not lost.

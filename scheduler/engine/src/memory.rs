@@ -54,6 +54,8 @@ pub struct MemoryJournal {
     pub results: BTreeMap<TaskKey, ResultRow>,
     /// Quotas.
     pub quotas: BTreeMap<crate::rows::QuotaNode, crate::rows::QuotaRow>,
+    /// Tenants that are suspended: not the engine's to write.
+    pub suspended: std::collections::BTreeSet<TenantId>,
     /// Pools.
     pub pools: BTreeMap<(TenantId, PoolName), PoolRow>,
     /// Asset events.
@@ -320,6 +322,7 @@ impl MemoryJournal {
                 .cloned()
                 .collect(),
             quotas: self.quotas.values().cloned().collect(),
+            suspended: self.suspended.clone(),
             pools: self.pools.values().cloned().collect(),
             pending_assets: self.pending_assets.values().cloned().collect(),
             backfills: self.backfills.values().filter(|row| row.ended_at.is_none()).cloned().collect(),

@@ -144,6 +144,7 @@ impl Engine {
                 | Command::DeletePool { .. }
                 | Command::SetQuota { .. }
                 | Command::DeleteQuota {}
+                | Command::SuspendTenant { .. }
                 | Command::SetCohort { .. }
                 | Command::DeleteCohort { .. }
                 | Command::ReadQuotas {}

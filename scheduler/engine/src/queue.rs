@@ -130,6 +130,8 @@ impl ExecutorState {
 pub(crate) struct Tenant {
     pub(crate) id: TenantId,
     pub(crate) used: u64,
+    /// Instances that wait.
+    pub(crate) waiting: u32,
     pub(crate) lanes: BTreeSet<u32>,
 }
 
@@ -152,6 +154,8 @@ pub(crate) struct Queue {
     pub(crate) quotas: BTreeMap<QuotaNode, QuotaRow>,
     /// The resource pool, while quotas are set.
     pub(crate) sharing: Option<Box<Sharing>>,
+    /// Pools came, went or changed since the resource pool was told.
+    pub(crate) pools_moved: bool,
     /// The engine's clock.
     pub(crate) now: Timestamp,
 }
@@ -170,7 +174,7 @@ impl Queue {
             self.ground_moved();
         }
         *self.tenant_index.entry(id).or_insert_with(|| {
-            self.tenants.push(Tenant { id, used: 0, lanes: BTreeSet::new() });
+            self.tenants.push(Tenant { id, used: 0, waiting: 0, lanes: BTreeSet::new() });
             self.tenants.len() as u32 - 1
         })
     }
@@ -186,7 +190,7 @@ impl Queue {
     }
 
     pub(crate) fn pool_mut(&mut self, tenant: TenantId, name: &PoolName) -> &mut Pool {
-        self.changed = true;
+        (self.changed, self.pools_moved) = (true, true);
         let index = self.pool(tenant, name);
         &mut self.pools[index as usize]
     }
@@ -260,6 +264,7 @@ impl Queue {
                 self.ready.insert((tenant.used, key.tenant));
             }
             tenant.lanes.insert(lane);
+            tenant.waiting += 1;
             self.changed = true;
         }
     }
@@ -273,6 +278,7 @@ impl Queue {
         }
         let Lane { key, pending: set, .. } = &self.lanes[lane as usize];
         self.pools[key.pool as usize].waiting -= 1;
+        self.tenants[key.tenant as usize].waiting -= 1;
         if set.is_empty() {
             let tenant = &mut self.tenants[key.tenant as usize];
             tenant.lanes.remove(&lane);
@@ -388,7 +394,7 @@ impl Queue {
     pub(crate) fn count_deferred(&mut self, tenant: TenantId, pool: &PoolName, slots: i64) {
         let index = self.pool(tenant, pool) as usize;
         self.pools[index].deferred += slots;
-        self.changed = true;
+        (self.changed, self.pools_moved) = (true, true);
     }
 
     fn count_tenant(&mut self, tenant: u32, slots: i64) {
@@ -420,6 +426,11 @@ impl Queue {
             tenant: self.tenants[key.tenant as usize].id,
             needs: &key.needs,
         }
+    }
+
+    /// How many instances of a tenant wait.
+    pub(crate) fn waiting_of(&self, tenant: TenantId) -> u32 {
+        self.tenant_index.get(&tenant).map_or(0, |index| self.tenants[*index as usize].waiting)
     }
 
     /// What every tenant holds, for invariants.

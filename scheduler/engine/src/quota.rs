@@ -22,8 +22,10 @@ use crate::{
 mod describe;
 mod engine;
 pub mod figures;
+mod limits;
 mod tree;
 
+pub use limits::{GroupLimit, Limits};
 pub use tree::mend;
 
 pub(crate) use engine::StoredSharing;
@@ -104,6 +106,14 @@ impl Gate for Workers<'_> {
         let fleet = self.executors[key.executor as usize].fleet.as_ref();
         fleet.is_none_or(|fleet| fleet.candidates(tenant, &key.needs, key.members).open > 0)
     }
+
+    fn is_known(&self, id: u64) -> bool {
+        let Some(Known { lane, .. }) = self.works.get(&id) else { return true };
+        let executor = &self.executors[self.lanes[*lane as usize].key.executor as usize];
+        // One that is being drained comes back, or isn't used by anybody.
+        executor.slots.is_some_and(|slots| slots > 0)
+            && executor.fleet.as_ref().is_none_or(|fleet| fleet.has_met(self.now))
+    }
 }
 
 impl Queue {
@@ -126,15 +136,20 @@ impl Queue {
         victims
     }
 
-    /// Whether something that is admitted and not told yet was to go to a worker that has been lost since.
-    pub(crate) fn chosen_worker_is_gone(&self, id: u64) -> bool {
+    /// Whether something that is admitted and not told yet can't be any more: the worker that was chosen for it has been lost,
+    /// or its pool or executor has become smaller.
+    pub(crate) fn is_void(&self, id: u64) -> bool {
         let Some(known) = self.sharing.as_ref().and_then(|sharing| sharing.works.get(&id)) else {
             return false;
         };
-        let executor = self.lanes[known.lane as usize].key.executor;
-        let fleet = self.executors[executor as usize].fleet.as_ref();
-        fleet
-            .is_some_and(|fleet| fleet.place_of(known.dispatch).is_some_and(|worker| !fleet.is_there(worker)))
+        let key = &self.lanes[known.lane as usize].key;
+        let executor = &self.executors[key.executor as usize];
+        let worker_is_gone = executor.fleet.as_ref().is_some_and(|fleet| {
+            fleet.place_of(known.dispatch).is_some_and(|worker| !fleet.is_there(worker))
+        });
+        worker_is_gone
+            || self.pools[key.pool as usize].open() < i64::from(key.slots)
+            || executor.slots.is_none_or(|slots| slots.saturating_sub(executor.used) < key.members)
     }
 
     /// The members of an executor that are admitted and not told yet.

@@ -19,6 +19,7 @@ use crate::{
     journal::{Load, Loaded},
     past::Before,
     plan::TaskIdx,
+    quota::Limits,
     rows::{InboxOutcome, PoolRow, QuotaNode, QuotaRow, RunRow, TaskRow},
     run::{RunIdx, TiIdx, TiRef},
     select::no_task,
@@ -164,6 +165,7 @@ impl Engine {
             | Command::DeletePool { .. }
             | Command::SetQuota { .. }
             | Command::DeleteQuota {}
+            | Command::SuspendTenant { .. }
             | Command::SetCohort { .. }
             | Command::DeleteCohort { .. }
             | Command::ReadQuotas {}
@@ -256,16 +258,22 @@ impl Engine {
                 self.out.deleted_pools.push((tenant, name.clone()));
                 Ok(json!({ "name": name })).into()
             }
-            Command::SetQuota { cohort, weight, quotas } => {
+            Command::SetQuota { cohort, weight, quotas, limits } => {
                 let node = QuotaNode::Tenant(tenant);
                 let (parent, weight, quotas) = (cohort.clone(), *weight, quotas.clone());
-                self.set_quota(node.clone(), Some(QuotaRow { node, parent, weight, quotas })).into()
+                let limits = limits.clone();
+                self.set_quota(node.clone(), Some(QuotaRow { node, parent, weight, quotas, limits })).into()
+            }
+            Command::SuspendTenant { suspended } => {
+                self.suspend_tenant(tenant, *suspended);
+                Ok(json!({ "suspended": suspended })).into()
             }
             Command::DeleteQuota {} => self.set_quota(QuotaNode::Tenant(tenant), None).into(),
             Command::SetCohort { name, parent, weight, quotas } => {
                 let node = QuotaNode::Cohort(name.clone());
                 let (parent, weight, quotas) = (parent.clone(), *weight, quotas.clone());
-                self.set_quota(node.clone(), Some(QuotaRow { node, parent, weight, quotas })).into()
+                let limits = Limits::default();
+                self.set_quota(node.clone(), Some(QuotaRow { node, parent, weight, quotas, limits })).into()
             }
             Command::ReadQuotas {} => Ok(json!({ "quotas": self.quota_figures() })).into(),
             Command::DeleteCohort { name } => self.set_quota(QuotaNode::Cohort(name.clone()), None).into(),

@@ -45,6 +45,7 @@ impl Engine {
         engine.now = snapshot.now.after(dags::time::Span(1));
         engine.queue.now = engine.now;
         engine.queue.quotas = snapshot.quotas.into_iter().map(|row| (row.node.clone(), row)).collect();
+        engine.suspended = snapshot.suspended;
         engine.last_backfill = snapshot.last_backfill;
         for row in snapshot.pools {
             let pool = engine.queue.pool_mut(row.tenant, &row.name);

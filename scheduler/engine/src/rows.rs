@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 use crate::{
     command::{Backfill, Refusal},
     dispatch::{End, ResultRef},
+    quota::Limits,
     sharing::{Quotas, Weight},
     state::{RunState, TaskState},
 };
@@ -104,6 +105,8 @@ pub struct QuotaRow {
     pub weight: Weight,
     /// By executor and resource.
     pub quotas: Quotas,
+    /// For a tenant: what it may have at once, whatever its quotas.
+    pub limits: Limits,
 }
 
 /// A task instance with its current attempt.

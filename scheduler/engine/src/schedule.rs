@@ -6,7 +6,7 @@ use dags::{
     ids::{BundleId, DagId, DagVersion, PoolName, RunName, TenantId},
     model::{Dag, Missed, When},
     run_name::run_name_nth,
-    time::Timestamp,
+    time::{Span, Timestamp},
     timetable::{Bounds, DataInterval, Planned, Timetable},
 };
 
@@ -18,12 +18,16 @@ use crate::{
     work::RunWork,
 };
 
+/// After that long it is looked again if a tenant's queue, which was full when a run was due, has room.
+const QUEUE_FULL: Span = Span::seconds(10);
+
 impl Engine {
     /// Puts a DAG into memory, from its row and the model of its newest version.
     pub(crate) fn insert_dag(&mut self, row: DagRow, plan: Arc<Plan>) -> u32 {
         let key = (row.tenant, row.dag_id.clone());
         let index = self.dags.len() as u32;
         self.restore_window(row.listening_since);
+        let suspended = self.suspended.contains(&row.tenant);
         self.dags.push(DagState {
             row,
             plan,
@@ -37,6 +41,7 @@ impl Engine {
             has_work: false,
             limited: BTreeMap::new(),
             deleted: false,
+            suspended,
             dirty: false,
             generation: 0,
             news: Timestamp::MIN,
@@ -154,7 +159,7 @@ impl Engine {
         let state = &mut self.dags[dag as usize];
         state.generation += 1;
         let last = state.row.cursor.map(planned);
-        let off = state.row.stale || state.deleted || state.row.paused;
+        let off = state.halted() || state.deleted;
         let continuous = state.plan.dag().schedule.when == When::Continuous;
         let waits = continuous && state.active > 0;
         state.next = match &state.timetable {
@@ -210,19 +215,23 @@ impl Engine {
         }
         self.run_for_assets(dag);
         let now = self.now;
+        let full = self.queue.is_full(self.dags[dag as usize].row.tenant).is_some();
         let state = &mut self.dags[dag as usize];
-        let room = state.active < state.plan.dag().max_active_runs;
+        let room = state.active < state.plan.dag().max_active_runs && !full;
         let due = state.next.is_some_and(|planned| planned.run_after <= now);
+        let generation = state.generation;
         if due && std::mem::replace(&mut state.held, !room) && room {
             // Ticks that came while there was no room were missed, as they are while a DAG is paused.
             self.plan_next(dag);
+        }
+        if due && full {
+            self.at(now.after(QUEUE_FULL), Timer::Dag { dag, generation });
         }
         let state = &self.dags[dag as usize];
         if let Some(planned) = state.next
             && planned.run_after <= self.now
             && room
-            && !state.row.paused
-            && !state.row.stale
+            && !state.halted()
         {
             self.make_scheduled(dag, planned);
             self.dag_work(dag);
@@ -314,6 +323,29 @@ impl Engine {
         }
         self.plan_next(dag);
         self.dag_work(dag);
+    }
+
+    /// Lets nothing of a tenant start any more, or things start again.
+    pub(crate) fn suspend_tenant(&mut self, tenant: TenantId, suspended: bool) {
+        if suspended {
+            self.suspended.insert(tenant);
+        } else {
+            self.suspended.remove(&tenant);
+        }
+        for dag in 0..self.dags.len() as u32 {
+            let state = &mut self.dags[dag as usize];
+            if state.row.tenant != tenant || std::mem::replace(&mut state.suspended, suspended) == suspended {
+                continue;
+            }
+            if suspended {
+                let runs: Vec<_> = state.runs.values().copied().collect();
+                runs.into_iter().for_each(|run| self.park_all(run));
+            } else {
+                self.set_runs_going(dag);
+            }
+            self.plan_next(dag);
+            self.dag_work(dag);
+        }
     }
 
     /// The DAG of that name.

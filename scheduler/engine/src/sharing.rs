@@ -14,6 +14,7 @@ pub mod figures;
 mod gate;
 mod hosts;
 mod order;
+mod park;
 mod pool;
 mod preempt;
 mod reserve;

@@ -20,6 +20,9 @@ use crate::{
 
 impl Engine {
     pub(crate) fn trigger(&mut self, tenant: TenantId, trigger: &Trigger, actor: Arc<str>) -> Step {
+        if let Err(refusal) = self.room_in_queue(tenant) {
+            return Err(refusal).into();
+        }
         match self.must_be_absent(tenant, trigger, None) {
             Ok(Some(load)) => Step::Wait(load),
             Ok(None) => self.trigger_now(tenant, trigger, actor, None),

@@ -340,7 +340,7 @@ impl Engine {
                     self.miss_deadline(run, n);
                 }
             }
-            Timer::Starving => self.queue.changed = true,
+            Timer::Admission => self.queue.changed = true,
             Timer::Fleet { executor } => self.look_at_leases(executor),
             Timer::Dag { dag, generation } => {
                 if self.dags[dag as usize].generation == generation {

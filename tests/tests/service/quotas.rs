@@ -1,31 +1,47 @@
-//! Two tenants that share an executor: one borrows what the other leaves idle. A machine runs attempts of one tenant only, so
-//! that the other has it back is shown by the engine's rules and the simulator.
+//! Two tenants that share an executor: one borrows what the other leaves idle, and gives it back when the other comes.
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    process::{Command, Output},
+};
 
-use dags::ids::{RunName, TenantId};
+use dags::ids::{DagId, RunName, TenantId};
 use engine::{
+    command::{self, ActivatedDag},
     rows::{RunRow, TaskRow},
     state::{RunState, TaskState},
 };
 use migrations::{
     TenantScope,
-    store::{self, tenant},
+    store::{
+        self,
+        bundle::{NewBundle, NewVersion},
+        tenant,
+    },
 };
 use serde_json::Value;
 
 use crate::{
     history, on_both,
-    site::{LATE, SCOPE, Site, program},
+    site::{LATE, SCOPE, SOON, Site, program},
+    workers::Fleet,
 };
 
-on_both!(what_the_other_tenant_leaves_idle_is_borrowed);
+on_both!(what_the_other_tenant_leaves_idle_is_borrowed, what_was_borrowed_is_given_back);
 
-/// A DAG of so many tasks that run until a file is there.
-fn dag(site: &Site, tasks: usize) -> String {
-    let go = site.path("effects/go");
-    let task = |n| format!("  t{n}: {{ bash: 'until test -e {}; do sleep 0.05; done' }}\n", go.display());
-    format!("dag: long\ntasks:\n{}", (0..tasks).map(task).collect::<String>())
+/// A DAG of so many tasks that run until a file is there. Told to end, they wait for another file before they do.
+fn dag(site: &Site, executor: &str, tasks: usize) -> String {
+    let (go, way) = (site.path("effects/go"), site.path("effects/way"));
+    let (go, way, effects) = (go.display(), way.display(), site.effects());
+    let task = |n| {
+        format!(
+            "  t{n}:\n    bash: |\n      trap 'until test -e {way}; do sleep 0.05; done; exit 7' TERM\n      \
+             echo t{n} try {{{{ ti.try_number }}}} >> {}\n      until test -e {go}; do sleep 0.05; done\n",
+            effects.display()
+        )
+    };
+    let tasks: String = (0..tasks).map(task).collect();
+    format!("dag: long\ndefaults: {{ executor: {executor} }}\ntasks:\n{tasks}")
 }
 
 fn text(output: &Output) -> String {
@@ -38,6 +54,37 @@ fn updraft(site: &Site, arguments: &[&str]) -> String {
     let output = Command::new(program()).args(arguments).arg("--socket").arg(&socket).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", text(&output));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Lets a machine become a worker for attempts of a tenant.
+fn enrol(site: &Site, machine: &str, tenant: &str) {
+    let own = format!("sqlite:{}", site.path("data/updraft.db").display());
+    let made = Command::new(program())
+        .args(["workers", "enrol", "--tenant", tenant])
+        .env("UPDRAFT__DATABASE__URL", site.url().unwrap_or(&own))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", text(&made));
+    fs::write(site.path(&format!("{machine}.token")), made.stdout).unwrap();
+}
+
+/// Gives another tenant the DAG that the folder gave the default one.
+async fn share(site: &Site, scope: TenantScope) {
+    let dag: DagId = "long".parse().unwrap();
+    let known = store::bundle::versions(&site.db, SCOPE, &dag).await.unwrap().remove(0);
+    let (digest, version) = (known.bundle, known.version);
+    let versions =
+        vec![NewVersion { version: version.clone(), model: known.model, source: known.source.clone() }];
+    let new = NewBundle { digest: digest.clone(), bytes: 1, files: 1, created_by: None, versions };
+    store::bundle::store(&site.db, scope, &new).await.unwrap();
+    let dags = vec![ActivatedDag { dag_id: dag.clone(), version, bundle: None, paused_upon_creation: false }];
+    let command = command::Command::ActivateBundle { bundle: digest, dags };
+    store::inbox::insert(&site.db, scope, "tests", &command, None).await.unwrap();
+    site.until(SOON, "the other tenant has the DAG", async || {
+        let found = store::dag::get(&site.db, scope, &dag).await.unwrap();
+        found.map(|_| ()).ok_or_else(|| "no such DAG".to_owned())
+    })
+    .await;
 }
 
 async fn run(site: &Site, scope: TenantScope) -> RunRow {
@@ -72,7 +119,7 @@ fn members(site: &Site, tenant: &str) -> Value {
 }
 
 async fn what_the_other_tenant_leaves_idle_is_borrowed(site: Site) {
-    site.write_dag("long.yaml", &dag(&site, 5));
+    site.write_dag("long.yaml", &dag(&site, "local", 5));
     let service = site.start_with(&["--set", "executors.local.slots=4"]);
     service.ready(&site).await;
     updraft(&site, &["tenants", "create", "other"]);
@@ -103,4 +150,85 @@ async fn what_the_other_tenant_leaves_idle_is_borrowed(site: Site) {
     updraft(&site, &["quotas", "delete", "tenant", &own]);
     updraft(&site, &["quotas", "delete", "cohort", "team"]);
     assert!(updraft(&site, &["quotas", "list"]).contains("no quota is set"));
+}
+
+/// What a tenant's tasks are, in order of their names.
+async fn seen(site: &Site, scope: TenantScope) -> Vec<(TaskState, u32, u32)> {
+    let mut tasks = tasks(site, scope).await;
+    tasks.sort_by(|a, b| a.task.cmp(&b.task));
+    tasks.iter().map(|row| (row.state, row.try_number, row.preempted)).collect()
+}
+
+/// Each tenant has a machine with room for four, and both together may run three: two of them are guaranteed to the second.
+async fn what_was_borrowed_is_given_back(site: Site) {
+    site.write_dag("long.yaml", &dag(&site, "workers", 4));
+    let fleet = Fleet::of(site);
+    let site = &fleet.site;
+    let service = fleet.start();
+    service.ready(site).await;
+    updraft(site, &["tenants", "create", "other"]);
+    let other = tenant::by_name(&site.db, "other").await.unwrap().unwrap();
+    let other = TenantScope::new(other.id);
+    let own = tenant::by_id(&site.db, TenantId::DEFAULT).await.unwrap().unwrap().name;
+    site.dag_is_there("long").await;
+    share(site, other).await;
+    enrol(site, "worker1", &own);
+    enrol(site, "worker2", "other");
+    let _workers = ["worker1", "worker2"].map(|name| fleet.worker(name, &["--slots", "4"]));
+    updraft(site, &["quotas", "set", "cohort", "root", "--quota", "workers:members=0"]);
+    updraft(site, &["quotas", "set", "tenant", &own, "--quota", "workers:members=1"]);
+    updraft(site, &["quotas", "set", "tenant", "other", "--quota", "workers:members=2"]);
+
+    updraft(site, &["dags", "trigger", "long", "--run", "r"]);
+    running(site, SCOPE, 3).await;
+    let last =
+        tasks(site, SCOPE).await.into_iter().find(|row| row.state == TaskState::Scheduled).unwrap().task;
+    let why = updraft(site, &["tasks", "why", "long", "r", last.as_str()]);
+    assert!(
+        why.contains("cohort `root` uses 3 of at most 3 `members` of `workers`, and it asks for 1"),
+        "{why}"
+    );
+    assert!(why.contains("0 of the same tenant go before it"), "{why}");
+
+    // Its owner comes: two must give way, and aren't quick to.
+    updraft(site, &["dags", "trigger", "long", "--run", "r", "--tenant", "other"]);
+    let why_other = |task: &str| updraft(site, &["tasks", "why", "long", "r", task, "--tenant", "other"]);
+    site.until(SOON, "room is made for two at once", async || {
+        let why = ["t0", "t1", "t2"].map(why_other);
+        let made = |why: &String| why.contains("1 running task is being ended so that it can run");
+        if why.iter().map(made).eq([true, true, false]) { Ok(()) } else { Err(why.concat()) }
+    })
+    .await;
+    service.kill();
+    let _service = fleet.start();
+    site.until(SOON, "the service is back and hears its workers", async || {
+        let why = why_other("t0");
+        if why.contains("is being ended so that it can run") { Ok(()) } else { Err(why) }
+    })
+    .await;
+    assert_eq!(site.lines().len(), 3, "nothing else has started: {:?}", site.lines());
+    let held = (TaskState::Running, 1, 0);
+    let waits = (TaskState::Scheduled, 1, 0);
+    assert_eq!(seen(site, SCOPE).await, [held, held, held, waits]);
+    fs::write(site.path("effects/way"), "").unwrap();
+    running(site, other, 2).await;
+    let gave_way = (TaskState::Scheduled, 1, 1);
+    let mut now = seen(site, SCOPE).await;
+    now.sort();
+    assert_eq!(now, [waits, gave_way, gave_way, held], "they wait again, in the same try");
+    let reasons: Vec<_> = tasks(site, SCOPE).await.into_iter().filter_map(|row| row.reason).collect();
+    assert!(reasons.iter().filter(|why| why.contains("it gave way")).count() == 2, "{reasons:?}");
+
+    fs::write(site.path("effects/go"), "").unwrap();
+    for scope in [SCOPE, other] {
+        site.until(LATE, "both runs end", async || {
+            let row = run(site, scope).await;
+            if row.state.is_finished() { Ok(()) } else { Err(format!("{row:?}")) }
+        })
+        .await;
+        assert_eq!(run(site, scope).await.state, RunState::Success);
+        tests::history::is_legal(&site.db, scope, &run(site, scope).await).await.unwrap();
+    }
+    assert!(site.lines().iter().all(|line| line.ends_with("try 1")), "{:?}", site.lines());
+    assert_eq!(site.lines().len(), 4 + 4 + 2, "{:?}", site.lines());
 }

@@ -32,7 +32,10 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) async fn new() -> Self {
-        let site = Site::postgres().await;
+        Self::of(Site::postgres().await)
+    }
+
+    pub(crate) fn of(site: Site) -> Self {
         // Free now, and nobody else's business in the moment until the service has it.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let vhost = Vhost::new();

@@ -20,10 +20,11 @@ use uuid::Uuid;
 use super::{RUNS_PER_READ, WithTasks, statement, tenants};
 use crate::{
     db::Db,
-    entity::{backfill, input_request, pending_asset, pool, quota, run},
+    entity::{backfill, input_request, pending_asset, pool, quota, run, tenant},
     error::{Doing as _, Error},
     rows,
     scope::ShardScope,
+    store::tenant::TenantState,
 };
 
 /// What could be read of a table, and why the rest couldn't, by key.
@@ -58,6 +59,16 @@ pub(super) async fn pools(
         }
     }
     Ok((pools, unreadable))
+}
+
+/// Tenants that are suspended.
+pub(super) async fn suspended(db: &Db, scope: ShardScope) -> Result<BTreeSet<TenantId>, Error> {
+    let found = tenant::Entity::find()
+        .filter(tenant::Column::ShardId.eq(scope.shard().0))
+        .filter(tenant::Column::State.eq(TenantState::Suspended.as_str()))
+        .all(db.read());
+    let found = found.await.doing("read suspended tenants")?;
+    Ok(found.into_iter().map(|row| TenantId(row.id)).collect())
 }
 
 /// The tree of quotas. Whoever's quota can't be read has none, and whoever's cohort isn't there belongs to the one above all.

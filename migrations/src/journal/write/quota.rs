@@ -5,7 +5,7 @@ use engine::rows::{Fence, QuotaNode, QuotaRow};
 use crate::{
     columns::{Both, Columns, Tx},
     journal::write::{Refused, any_number, exactly},
-    rows::{QUOTA_FORMAT, quota_key, to_json},
+    rows::{quota_key, quotas_of},
 };
 
 pub(super) const UPSERT: Both = Both {
@@ -57,7 +57,7 @@ pub(super) async fn write(
         .made(|r| quota_key(&r.node).1)
         .text_or_null(|r| r.parent.as_deref())
         .made(|r| r.weight.to_string())
-        .int(|_| QUOTA_FORMAT)
-        .made(|r| to_json(&r.quotas));
+        .int(|r| quotas_of(r).0)
+        .made(|r| quotas_of(r).1);
     exactly(tx, &UPSERT, columns, set.len()).await
 }

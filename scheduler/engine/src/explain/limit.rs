@@ -7,10 +7,14 @@ use dags::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::sharing::CapKind;
+
 /// What can hold a task instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Limit {
+    /// The tenant is suspended: nothing of it starts.
+    TenantSuspended,
     /// The DAG is paused.
     DagPaused,
     /// The newest bundle doesn't have the DAG.
@@ -157,6 +161,17 @@ pub enum Limit {
         /// What the largest users among other tenants use.
         others: i64,
     },
+    /// The tenant has as many task instances handed over as it, a user or a group of users may have at once.
+    Tasks {
+        /// Whose limit it is.
+        of: CapKind,
+        /// The user or group.
+        name: Option<String>,
+        /// How many are handed over.
+        active: i64,
+        /// How many may be.
+        limit: i64,
+    },
     /// Others are being ended so that it can run.
     Victims {
         /// How many.
@@ -171,6 +186,9 @@ pub enum Limit {
     Queue {
         /// How many of the same tenant go before it.
         ahead: usize,
+        /// From then on what becomes free is kept for it, if it still waits; none without quotas, or if it is so already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept_from: Option<Timestamp>,
     },
 }
 

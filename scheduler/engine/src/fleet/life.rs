@@ -64,7 +64,14 @@ impl Engine {
         let executor = &mut self.queue.executors[index as usize];
         let fleet = executor.fleet.get_or_insert_default();
         match news {
-            WorkerNews::Hearing => (fleet.hearing, fleet.counting_from) = (true, now),
+            WorkerNews::Hearing => {
+                (fleet.hearing, fleet.counting_from) = (true, now);
+                if fleet.met_at.is_none() {
+                    fleet.met_at = Some(now.after(lease));
+                    // What is kept for who could run nowhere is free for others from then on.
+                    self.at(now.after(lease), Timer::Admission);
+                }
+            }
             WorkerNews::Deaf => fleet.hearing = false,
             WorkerNews::Joined(spec) => {
                 fleet.join(spec, now);

@@ -1,6 +1,6 @@
 //! Why the pool doesn't let something in.
 
-use dags::ids::TenantId;
+use dags::{ids::TenantId, time::Timestamp};
 
 use super::{ROOT, tenant_name};
 use crate::{
@@ -8,15 +8,44 @@ use crate::{
     explain::{HeldBy, Hold, Limit, max_active},
     rows::QuotaNode,
     run::TiRef,
-    sharing::{Blocker, CapKind, decision::Short},
+    sharing::{Blocker, CapKind, Name, decision::Short},
 };
 
+fn tasks(of: CapKind, key: &Name, active: i64, limit: i64) -> Hold {
+    let whose = match of {
+        CapKind::User => format!("of user `{key}`"),
+        CapKind::Group => format!("of group `{key}`"),
+        CapKind::Run | CapKind::Dag | CapKind::Pool | CapKind::Tenant => "of the tenant".to_owned(),
+    };
+    let name = (!key.is_empty()).then(|| key.to_string());
+    Hold {
+        limit: Limit::Tasks { of, name, active, limit },
+        says: format!("{active} of at most {limit} tasks {whose} are handed over"),
+        frees: "some of them end, or the limit is raised".to_owned(),
+    }
+}
+
+fn victims(count: usize) -> Hold {
+    let (who, frees) = if count == 1 {
+        ("1 running task is".to_owned(), "its executor confirms that it has ended")
+    } else {
+        (format!("{count} running tasks are"), "their executors confirm that they have ended")
+    };
+    Hold {
+        limit: Limit::Victims { count },
+        says: format!("{who} being ended so that it can run"),
+        frees: frees.to_owned(),
+    }
+}
+
 impl Engine {
-    /// What quotas and reservations hold an instance that waits in the queue. Names of other tenants' work are left out.
-    pub(crate) fn hold_of_quotas(&self, tenant: TenantId, at: TiRef) -> Vec<Hold> {
-        let Some(sharing) = &self.queue.sharing else { return Vec::new() };
+    /// What quotas and reservations hold an instance that waits in the queue, and from when on something will be kept for it.
+    /// Names of other tenants' work are left out.
+    pub(crate) fn hold_of_quotas(&self, tenant: TenantId, at: TiRef) -> (Vec<Hold>, Option<Timestamp>) {
+        let nothing = (Vec::new(), None);
+        let Some(sharing) = &self.queue.sharing else { return nothing };
         let standing = sharing.waiting.get(&at).and_then(|id| sharing.pool.standing(*id));
-        let Some(standing) = standing else { return Vec::new() };
+        let Some(standing) = standing else { return nothing };
         let mut holds = Vec::new();
         for (index, blocker) in standing.blockers.iter().enumerate() {
             match blocker {
@@ -37,15 +66,20 @@ impl Engine {
                         frees: "that task is admitted".to_owned(),
                     });
                 }
-                Blocker::Victims { of } => holds.push(Hold {
-                    limit: Limit::Victims { count: of.len() },
-                    says: format!("{} running tasks are being ended so that it can run", of.len()),
-                    frees: "their executors confirm that they have ended".to_owned(),
-                }),
+                Blocker::Victims { of } => holds.push(victims(of.len())),
                 Blocker::Cap { kind: kind @ (CapKind::Run | CapKind::Dag), used, limit, .. } => {
                     let count = |amount: i64| u32::try_from(amount).unwrap_or(u32::MAX);
                     let all_runs = *kind == CapKind::Dag;
                     holds.push(max_active(count(*used), count(*limit), all_runs));
+                }
+                Blocker::Cap {
+                    kind: kind @ (CapKind::User | CapKind::Group | CapKind::Tenant),
+                    key,
+                    used,
+                    limit,
+                    ..
+                } => {
+                    holds.push(tasks(*kind, key, *used, *limit));
                 }
                 // The queue says these itself, with what it knows of pools, executors and workers.
                 Blocker::Cap { .. }
@@ -57,7 +91,7 @@ impl Engine {
                 | Blocker::Suspended { .. } => {}
             }
         }
-        holds
+        (holds, standing.starves_at.map(Timestamp))
     }
 
     fn is_capacity(&self, short: &Short) -> bool {

@@ -1,6 +1,10 @@
 //! The engine's part: telling the pool, carrying out what it decides, keeping what can't be found again.
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use dags::{
     ids::{AttemptId, DispatchId},
@@ -68,7 +72,7 @@ impl Engine {
         let run = self.run(at.run);
         let ti = &run.tis[at.ti as usize];
         let model = run.plan.model(ti.task);
-        let labels = Labels {
+        let mut labels = Labels {
             run: model.max_active_per_run.map(|_| format!("{}/{}", run.row.run, model.task_id).into()),
             dag: model.max_active.map(|_| format!("{}/{}", run.row.dag_id, model.task_id).into()),
             pool: Some(model.pool.as_str().into()),
@@ -76,6 +80,9 @@ impl Engine {
             gate: lane,
             ..Labels::default()
         };
+        if let Some(limits) = self.queue.limits(run.row.tenant) {
+            limits.label(run.row.triggered_by.as_ref(), &mut labels);
+        }
         let dispatch = DispatchId { attempt, n: ti.dispatch_n + 1 };
         let (priority, preemptible) = (pending.weight.0, model.preemptible);
         let workload = self.workload(lane, priority, labels, preemptible);
@@ -105,19 +112,12 @@ impl Engine {
         }
     }
 
-    /// A task's own limits are caps of the pool.
+    /// Limits of tasks and users are caps of the pool.
     fn make_own_caps(&mut self, workload: &Workload, at: TiRef) {
-        let run = self.run(at.run);
-        let model = run.plan.model(run.tis[at.ti as usize].task);
-        let of = [
-            (CapKind::Run, workload.labels.run.clone(), model.max_active_per_run),
-            (CapKind::Dag, workload.labels.dag.clone(), model.max_active),
-        ];
+        let of = self.own_caps(&workload.labels, at);
         let tenant = &workload.tenant;
         let Some(sharing) = &mut self.queue.sharing else { return };
         for (kind, key, max) in of {
-            let Some(key) = key else { continue };
-            let max = max.map(i64::from);
             if !sharing.pool.set_cap(kind, tenant, &key, max) {
                 let (tenant, resources) = (tenant.clone(), Vector::new());
                 sharing.pool.add_cap(Cap { kind, tenant, key, max, resources });
@@ -147,14 +147,16 @@ impl Engine {
         while self.budget > 0 {
             let Some(sharing) = &mut self.queue.sharing else { return };
             let Some(id) = sharing.admitted.pop_front() else {
+                self.store_sharing();
                 return;
             };
             let Some(known) = sharing.works.get(&id) else { continue };
-            let (lane, pending) = (known.lane, known.pending);
+            let (lane, pending, attempt) = (known.lane, known.pending, known.dispatch.attempt);
             sharing.waiting.remove(&pending.at);
+            sharing.moved |= sharing.stored.reservations.iter().any(|it| it.attempt == attempt);
             self.queue.remove(lane, &pending);
             self.run_mut(pending.at.run).window.remove(&pending);
-            if self.queue.chosen_worker_is_gone(id) {
+            if self.queue.is_void(id) {
                 self.queue.depart(id);
                 self.enqueue(pending.at);
             } else if self.over_own_limit(pending.at, pending) {
@@ -164,6 +166,7 @@ impl Engine {
                 self.queue.depart(id);
             }
         }
+        self.store_sharing();
         self.queue.changed = true;
     }
 
@@ -204,7 +207,7 @@ impl Engine {
         let Some(at) = sharing.pool.deadline(now.0).map(Timestamp) else { return };
         if sharing.armed.is_none_or(|armed| armed <= now || at < armed) {
             sharing.armed = Some(at);
-            self.at(at, Timer::Starving);
+            self.at(at, Timer::Admission);
         }
     }
 
@@ -392,22 +395,9 @@ impl Engine {
     }
 
     fn note_own_caps(&self, workload: &Workload, at: TiRef, caps: &mut BTreeMap<(CapKind, Name, Name), Cap>) {
-        let run = self.run(at.run);
-        let model = run.plan.model(run.tis[at.ti as usize].task);
-        let of = [
-            (CapKind::Run, &workload.labels.run, model.max_active_per_run),
-            (CapKind::Dag, &workload.labels.dag, model.max_active),
-        ];
-        for (kind, key, max) in of {
-            let Some(key) = key.clone() else { continue };
-            let tenant = workload.tenant.clone();
-            let cap = Cap {
-                kind,
-                tenant: tenant.clone(),
-                key: key.clone(),
-                max: max.map(i64::from),
-                resources: Vector::new(),
-            };
+        for (kind, key, max) in self.own_caps(&workload.labels, at) {
+            let (tenant, resources) = (workload.tenant.clone(), Vector::new());
+            let cap = Cap { kind, tenant: tenant.clone(), key: key.clone(), max, resources };
             caps.insert((kind, tenant, key), cap);
         }
     }
@@ -520,11 +510,16 @@ impl Sharing {
         let reservations = pledges.reservations.iter().filter_map(|it| {
             Some(StoredReservation { attempt: attempt(&it.id)?, hold: it.hold, created: it.created })
         });
+        // What was promised stays promised until whoever was admitted for it has been told.
+        let untold: BTreeSet<AttemptId> = self.admitted.iter().filter_map(attempt).collect();
+        let kept = self.stored.reservations.iter().filter(|it| untold.contains(&it.attempt)).cloned();
+        let mut reservations: Vec<StoredReservation> = reservations.chain(kept).collect();
+        reservations.sort_by_key(|it| it.created);
         let ending = pledges.ending.iter().filter(|(id, by)| id != by).filter_map(|(id, by)| {
             Some((self.works.get(id)?.dispatch, attempt(by).or_else(|| attempt(id))?))
         });
         StoredSharing {
-            reservations: reservations.collect(),
+            reservations,
             ending: ending.collect(),
             protected: pledges.protected.iter().filter_map(attempt).collect(),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dags::ids::TenantId;
 use serde::{Deserialize, Serialize};
 
+use super::Limits;
 use crate::{
     engine::Engine,
     rows::{QuotaNode, QuotaRow},
@@ -27,6 +28,9 @@ pub struct QuotaFigures {
     pub share_per_mille: Option<u64>,
     /// Task instances that wait in the queue, for a cohort those of all its tenants.
     pub waiting: u64,
+    /// What it may have at once, whatever its quotas.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// By executor and resource: what is set, used or follows from quotas below it.
     pub amounts: Vec<AmountFigures>,
 }
@@ -104,6 +108,7 @@ impl Engine {
             }
         }
         QuotaFigures {
+            limits: row.map(|row| row.limits.clone()).unwrap_or_default(),
             set: row.is_some(),
             cohort: parent,
             weight,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dags::ids::PoolName;
 
-use super::{MEMBERS, ROOT, tenant_name};
+use super::{MEMBERS, ROOT, limits, tenant_name};
 use crate::{
     command::Refusal,
     queue::{ExecutorState, Queue},
@@ -68,6 +68,7 @@ fn fits(row: &QuotaRow) -> Result<(), Refusal> {
             return Err(Refusal::new("cohort.root", "`root` is above all others and has no parent"));
         }
     }
+    row.limits.fit(&row.node)?;
     for (executor, resource, quota) in entries(&row.quotas) {
         let amounts = [Some(quota.nominal), quota.borrow, quota.lend];
         if amounts.into_iter().flatten().any(|amount| !(0..=AMOUNT_MAX).contains(&amount)) {
@@ -160,7 +161,7 @@ impl Queue {
             let id = tenant_name(state.id);
             known.insert(id.clone(), tenant(id));
         }
-        for (node, QuotaRow { parent, weight, quotas, .. }) in rows {
+        for (node, QuotaRow { parent, weight, quotas, limits, .. }) in rows {
             let parent = parent.clone().unwrap_or_else(|| ROOT.into());
             match node {
                 QuotaNode::Cohort(name) if &**name == ROOT => {}
@@ -172,7 +173,13 @@ impl Queue {
                 }),
                 QuotaNode::Tenant(id) => {
                     let id = tenant_name(*id);
-                    let of = Tenant { parent, weight: *weight, quotas: quotas.clone(), ..tenant(id.clone()) };
+                    let of = Tenant {
+                        parent,
+                        weight: *weight,
+                        quotas: quotas.clone(),
+                        hold_after: limits.hold_after(hold_after),
+                        ..tenant(id.clone())
+                    };
                     known.insert(id, of);
                 }
             }
@@ -184,13 +191,18 @@ impl Queue {
             max: pool.most(),
             resources: Vector::new(),
         });
-        Ground { caps: caps.collect(), flavors, cohorts, tenants: known.into_values().collect(), resources }
+        let mut caps: Vec<Cap> = caps.collect();
+        caps.extend(limits::caps(rows.values()));
+        Ground { caps, flavors, cohorts, tenants: known.into_values().collect(), resources }
     }
 
     /// Brings limits of pools up to date; false if pools came or went.
     pub(super) fn tell_pools(&mut self) -> bool {
-        let Self { sharing, pools, .. } = self;
+        let Self { sharing, pools, pools_moved, .. } = self;
         let Some(sharing) = sharing.as_deref_mut() else { return true };
+        if !std::mem::take(pools_moved) {
+            return true;
+        }
         pools.iter().all(|pool| {
             let (tenant, key) = (tenant_name(pool.tenant), pool.name.as_str().into());
             if pool.row.is_none() {

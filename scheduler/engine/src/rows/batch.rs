@@ -126,6 +126,8 @@ pub struct Snapshot {
     pub pools: Vec<PoolRow>,
     /// All quotas: a tree that holds.
     pub quotas: Vec<QuotaRow>,
+    /// Tenants of whom nothing starts.
+    pub suspended: BTreeSet<TenantId>,
     /// All pending asset events.
     pub pending_assets: Vec<PendingAssetRow>,
     /// Unfinished backfills.

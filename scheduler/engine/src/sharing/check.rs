@@ -1,12 +1,13 @@
 //! What must hold of the pool at any instant.
 
-use super::pool::{Pool, State};
+use super::pool::{Counted, Pool, State};
 
 impl Pool {
     /// Panics if what is kept incrementally differs from what follows from the workloads: a bug. For tests and the simulator.
     pub fn check(&self) {
-        let (held, mut planned, caps) = self.counted();
+        let Counted { held, mut planned, firm, caps } = self.counted();
         assert_eq!(self.held, held, "the held ledger is the sum of what is held");
+        assert_eq!(self.firm, firm, "the firm ledger is what isn't being ended");
         assert_eq!(self.cap_held, caps, "caps count what is held");
         for reservation in self.reservations.iter().filter(|reservation| !reservation.charged) {
             let shape = self.shape_of_work(reservation.slot);
@@ -26,5 +27,13 @@ impl Pool {
             assert_eq!(state.pending as usize, of(State::Pending), "pending workloads are counted");
             assert_eq!(state.held.len(), of(State::Held), "held workloads are known to their tenant");
         }
+        for (slot, work) in self.works.iter().enumerate() {
+            let pledged = work.as_ref().is_some_and(|work| {
+                let ending = work.units.iter().any(|unit| unit.ending_for.is_some());
+                work.state == State::Held && (work.protected || ending)
+            });
+            assert_eq!(self.pledged.contains(&(slot as u32)), pledged, "who is promised something is listed");
+        }
+        self.check_lot();
     }
 }

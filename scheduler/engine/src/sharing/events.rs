@@ -114,8 +114,13 @@ impl Pool {
             Reserved::No => {
                 let bucket = state.buckets.entry((shape, spent)).or_default();
                 bucket.waiting.insert((order, slot));
-                if state.hold_after.is_some() {
-                    self.waiting.insert((since, order, slot));
+                let (is_new, starves) = (bucket.waiting.len() == 1, state.hold_after.is_some());
+                if is_new {
+                    self.lot.enter((tenant, shape, spent));
+                }
+                if starves {
+                    let flavors = self.shape(shape).flavors;
+                    self.waiting.entry(flavors).or_default().insert((since, order, slot));
                 }
             }
             Reserved::Hold => {
@@ -138,10 +143,13 @@ impl Pool {
                 if let Some(bucket) = state.buckets.get_mut(&(shape, spent)) {
                     bucket.waiting.remove(&(order, slot));
                     if bucket.waiting.is_empty() {
-                        state.buckets.remove(&(shape, spent));
+                        self.drop_bucket((tenant, shape, spent));
                     }
                 }
-                self.waiting.remove(&(since, order, slot));
+                let flavors = self.shape(shape).flavors;
+                if let Some(waiting) = self.waiting.get_mut(&flavors) {
+                    waiting.remove(&(since, order, slot));
+                }
             }
             Reserved::Hold => {
                 state.holders.remove(&(order, slot));
@@ -199,11 +207,15 @@ impl Pool {
         for unit in &work.units {
             charge(&self.tree, &mut self.held, shape_in(&self.shapes, work.shape), &unit.places, -1);
             if unit.ending_for.is_none() {
-                charge(&self.tree, &mut self.planned, shape_in(&self.shapes, work.shape), &unit.places, -1);
+                let shape = shape_in(&self.shapes, work.shape);
+                charge(&self.tree, &mut self.planned, shape, &unit.places, -1);
+                charge(&self.tree, &mut self.firm, shape, &unit.places, -1);
             }
             count(&self.caps, &mut self.cap_held, shape_in(&self.shapes, work.shape), &unit.places, -1);
         }
         work.units = Vec::new();
+        self.pledged.remove(&slot);
+        self.lot.caps_fell(&shape_in(&self.shapes, work.shape).caps);
         self.tenant_mut(tenant).held.remove(&(priority, Reverse(work.admission), slot));
         self.works[slot as usize] = Some(work);
         self.loosen(tenant);
@@ -214,6 +226,7 @@ impl Pool {
         self.loosened += 1;
         self.changed += 1;
         self.tournament.touch(tenant);
+        self.fell(tenant);
     }
 
     /// A held workload is being ended, for nobody in the pool: what it holds is given back when that is confirmed.
@@ -225,6 +238,8 @@ impl Pool {
         for unit in work.units.iter_mut().filter(|unit| unit.ending_for.is_none()) {
             unit.ending_for = Some(id);
             charge(&self.tree, &mut self.planned, shape, &unit.places, -1);
+            charge(&self.tree, &mut self.firm, shape, &unit.places, -1);
+            self.pledged.insert(slot);
         }
         let tenant = shape.tenant;
         self.loosen(tenant);
@@ -247,6 +262,7 @@ impl Pool {
         let cap = &mut self.caps[*index as usize];
         if cap.max != max {
             cap.max = max;
+            self.lot.caps_fell(&[*index]);
             self.loosened += 1;
             self.changed += 1;
         }
@@ -302,8 +318,13 @@ impl Pool {
         charge(&self.tree, &mut self.held, shape, &unit.places, -1);
         if unit.ending_for.is_none() {
             charge(&self.tree, &mut self.planned, shape, &unit.places, -1);
+            charge(&self.tree, &mut self.firm, shape, &unit.places, -1);
         }
         count(&self.caps, &mut self.cap_held, shape, &unit.places, -1);
+        self.lot.caps_fell(&shape.caps);
+        if work.units.iter().all(|unit| unit.ending_for.is_none()) && !work.protected {
+            self.pledged.remove(&slot);
+        }
         let tenant = shape.tenant;
         self.loosen(tenant);
     }

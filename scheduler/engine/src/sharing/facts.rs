@@ -91,11 +91,11 @@ pub struct Pledges {
 }
 
 impl Pool {
-    /// What is promised. Costs a look at everything that is held.
+    /// What is promised.
     pub fn pledges(&self) -> Pledges {
         let mut pledges = Pledges { reservations: self.reservation_facts(), ..Pledges::default() };
         pledges.reservations.retain(|it| self.slot_of.contains_key(&it.id));
-        for (_, _, slot) in self.tenants.iter().flatten().flat_map(|tenant| &tenant.held) {
+        for slot in &self.pledged {
             let work = self.work(*slot);
             let by = work.units.iter().find_map(|unit| unit.ending_for);
             pledges.ending.extend(by.map(|by| (work.id, by)));
@@ -210,6 +210,9 @@ impl Pool {
                     pool.enter(slot);
                 }
                 State::Held => {
+                    if pool.is_pledged(slot) {
+                        pool.pledged.insert(slot);
+                    }
                     pool.tenant_mut(tenant).held.insert((priority, Reverse(admission), slot));
                 }
                 State::Done => {
@@ -259,6 +262,11 @@ impl Pool {
             units,
         }));
         Ok(())
+    }
+
+    fn is_pledged(&self, slot: u32) -> bool {
+        let work = self.work(slot);
+        work.protected || work.units.iter().any(|unit| unit.ending_for.is_some())
     }
 
     fn flavor(&self, name: &Name) -> Result<u16, Invalid> {

@@ -8,6 +8,8 @@ pub trait Gate {
     fn give_back(&mut self, id: u64);
     /// Whether there could be a place for it at all.
     fn possible(&self, id: u64) -> bool;
+    /// Whether it is known what there is. After a restart it isn't for a while, and what was promised stays promised.
+    fn is_known(&self, id: u64) -> bool;
 }
 
 /// A gate that lets everything in.
@@ -22,6 +24,10 @@ impl Gate for Open {
     fn give_back(&mut self, _id: u64) {}
 
     fn possible(&self, _id: u64) -> bool {
+        true
+    }
+
+    fn is_known(&self, _id: u64) -> bool {
         true
     }
 }

@@ -60,6 +60,10 @@ impl Tournament {
         self.dirty.insert((std::cmp::Reverse(self.depth[tenant as usize]), tenant));
     }
 
+    pub(super) fn depth(&self, node: u32) -> u32 {
+        self.depth[node as usize]
+    }
+
     pub(super) fn touch_all(&mut self) {
         for leaf in &self.leaves {
             self.dirty.insert((std::cmp::Reverse(self.depth[*leaf as usize]), *leaf));

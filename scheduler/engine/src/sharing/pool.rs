@@ -9,6 +9,7 @@ use super::{
     decision::{Decision, Place},
     hosts::{At, Hosts},
     order::Tournament,
+    park::{Lot, Parked},
     shape::{Shape, ShapeKey},
     spec::{Age, Cap, CapKind, Cohort, Flavor, Name, Tenant},
     tree::{Ledger, Tree, Wanted},
@@ -138,6 +139,8 @@ pub(super) struct Bucket {
     pub(super) turned_away: bool,
     /// None can preempt while nothing changed since.
     pub(super) tame: u64,
+    /// What keeps all of them out, if they wait for that.
+    pub(super) parked: Option<Parked>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -179,6 +182,8 @@ pub struct Pool {
     pub(super) held: Ledger,
     /// Held without the terminating, plus the reservations that are `charged`.
     pub(super) planned: Ledger,
+    /// Held without the terminating: the least that anybody can count on being used.
+    pub(super) firm: Ledger,
     pub(super) admissions: u64,
     pub(super) created: u64,
     pub(super) cycle: u64,
@@ -188,13 +193,22 @@ pub struct Pool {
     pub(super) loosened: u64,
     /// Grows with every change.
     pub(super) changed: u64,
-    /// Pending without reservation that will starve, by time of entry.
-    pub(super) waiting: BTreeSet<(i64, Order, u32)>,
+    /// Pending without reservation that will starve, by time of entry, for each set of flavors that they could run on.
+    pub(super) waiting: BTreeMap<u64, BTreeSet<(i64, Order, u32)>>,
+    /// The shortest and the longest time after which somebody starves.
+    pub(super) hold_after: Option<(i64, i64)>,
+    /// Held and being ended, or protected.
+    pub(super) pledged: BTreeSet<u32>,
     pub(super) spent: Vec<u32>,
     /// Admitted in this settling.
     pub(super) fresh: BTreeMap<u32, usize>,
     pub(super) out: Vec<Option<Decision<u64>>>,
     pub(super) tournament: Tournament,
+    pub(super) lot: Lot,
+    /// Tenants of whom something was tried in this cycle.
+    pub(super) tried: Vec<u32>,
+    /// Workloads that were passed over in their turn because a number keeps them out, ever.
+    pub(super) passed: u64,
     /// Who was tried last would fit, but the gate has no room for it.
     pub(super) turned_away: bool,
 }
@@ -222,6 +236,11 @@ impl Pool {
             flavors: flavors.iter().map(|flavor| flavor.id.clone()).collect(),
             resources: names.into_iter().collect(),
             tournament: Tournament::new(&tree),
+            lot: Lot::default(),
+            tried: Vec::new(),
+            passed: 0,
+            hold_after: hold_after(&tenants),
+            pledged: BTreeSet::new(),
             tree,
             tenants,
             node_of,
@@ -237,13 +256,14 @@ impl Pool {
             reservations: Vec::new(),
             held: Ledger::default(),
             planned: Ledger::default(),
+            firm: Ledger::default(),
             admissions: 0,
             created: 0,
             cycle: 1,
             attempts: 0,
             loosened: 1,
             changed: 1,
-            waiting: BTreeSet::new(),
+            waiting: BTreeMap::new(),
             spent: Vec::new(),
             fresh: BTreeMap::new(),
             out: Vec::new(),
@@ -281,17 +301,27 @@ impl Pool {
         self.loosened += 1;
         self.changed += 1;
         self.tournament.touch_all();
+        self.wait_anew();
+        self.open_lot();
     }
 
-    /// Both ledgers and the caps from what is held and reserved.
+    /// Files those that may starve by the flavors that they could run on now.
+    fn wait_anew(&mut self) {
+        let all: Vec<(i64, Order, u32)> = std::mem::take(&mut self.waiting).into_values().flatten().collect();
+        for entry in all {
+            self.waiting.entry(self.shape_of_work(entry.2).flavors).or_default().insert(entry);
+        }
+    }
+
+    /// The ledgers and the caps from what is held and reserved.
     pub(super) fn recount(&mut self) {
-        let (held, planned, caps) = self.counted();
-        (self.held, self.planned, self.cap_held) = (held, planned, caps);
+        let Counted { held, planned, firm, caps } = self.counted();
+        (self.held, self.planned, self.firm, self.cap_held) = (held, planned, firm, caps);
         self.reservations.iter_mut().for_each(|reservation| reservation.charged = true);
     }
 
     /// What the ledgers must hold with all reservations.
-    pub(super) fn counted(&self) -> (Ledger, Ledger, Vec<(i64, Vec<i64>)>) {
+    pub(super) fn counted(&self) -> Counted {
         let empty = || Ledger::new(&self.tree, self.hosts.iter().map(|hosts| hosts.names.len()));
         let (mut held, mut planned) = (empty(), empty());
         let mut caps = vec![(0, vec![0; self.resources.len()]); self.caps.len()];
@@ -305,10 +335,11 @@ impl Pool {
                 count(&self.caps, &mut caps, shape, &unit.places, 1);
             }
         }
+        let firm = planned.clone();
         for reservation in &self.reservations {
             charge(&self.tree, &mut planned, self.shape_of_work(reservation.slot), &reservation.places, 1);
         }
-        (held, planned, caps)
+        Counted { held, planned, firm, caps }
     }
 
     pub(super) fn work(&self, slot: u32) -> &Work {
@@ -345,6 +376,11 @@ impl Pool {
         self.attempts
     }
 
+    /// How many workloads were passed over in their turn, since it was known that nothing had become free for them.
+    pub fn passed(&self) -> u64 {
+        self.passed
+    }
+
     /// What is held by node, flavor and resource, without zeros.
     pub fn usage(&self) -> impl Iterator<Item = (&Name, &Name, &Name, i64)> {
         let frs =
@@ -358,17 +394,18 @@ impl Pool {
 
     /// The next instant after `now` at which a workload has waited so long that it gets a hold if it can.
     pub fn deadline(&self, now: i64) -> Option<i64> {
-        let afters = || self.tenants.iter().flatten().filter_map(|tenant| tenant.hold_after);
-        let (shortest, longest) = (afters().min()?, afters().max()?);
+        let (shortest, longest) = self.hold_after?;
         let mut next: Option<i64> = None;
-        // Whoever waits longer than the longest time is starving already.
-        for (since, _, slot) in self.waiting.range((now.saturating_sub(longest), Order::default(), 0)..) {
-            if next.is_some_and(|next| since.saturating_add(shortest) >= next) {
-                break;
+        for waiting in self.waiting.values() {
+            // Whoever waits longer than the longest time is starving already.
+            for (since, _, slot) in waiting.range((now.saturating_sub(longest), Order::default(), 0)..) {
+                if next.is_some_and(|next| since.saturating_add(shortest) >= next) {
+                    break;
+                }
+                let after = self.tenant(self.shape_of_work(*slot).tenant).hold_after;
+                let at = after.map(|after| since.saturating_add(after)).filter(|at| *at > now);
+                next = next.into_iter().chain(at).min();
             }
-            let after = self.tenant(self.shape_of_work(*slot).tenant).hold_after;
-            let at = after.map(|after| since.saturating_add(after)).filter(|at| *at > now);
-            next = next.into_iter().chain(at).min();
         }
         next
     }
@@ -412,6 +449,22 @@ pub(super) fn count(caps: &[Cap], held: &mut [(i64, Vec<i64>)], shape: &Shape, p
             }
         }
     }
+}
+
+/// The shortest and the longest time after which a workload starves.
+fn hold_after(tenants: &[Option<TenantState>]) -> Option<(i64, i64)> {
+    let all = || tenants.iter().flatten().filter_map(|tenant| tenant.hold_after);
+    Some((all().min()?, all().max()?))
+}
+
+/// What the ledgers must hold.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) held: Ledger,
+    pub(super) planned: Ledger,
+    pub(super) firm: Ledger,
+    /// By cap: members (or slots) and amounts.
+    pub(super) caps: Vec<(i64, Vec<i64>)>,
 }
 
 type Planted = (Tree, Vec<Option<TenantState>>, BTreeMap<Name, u32>);

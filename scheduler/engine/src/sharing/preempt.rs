@@ -369,8 +369,10 @@ impl Pool {
                 if (unit.n == victim.n || victim.n == 0) && unit.ending_for.is_none() {
                     unit.ending_for = Some(id);
                     charge(&self.tree, &mut self.planned, shape, &unit.places, -1);
+                    charge(&self.tree, &mut self.firm, shape, &unit.places, -1);
                 }
             }
+            self.pledged.insert(victim.slot);
             let tenant = shape.tenant;
             let part = if victim.n == 0 { Part::Whole } else { Part::Member };
             let id_of = work.id;

@@ -44,6 +44,8 @@ impl Pool {
         });
         self.enter(slot);
         self.changed += 1;
+        let tenant = self.shape_of_work(slot).tenant;
+        self.rose(tenant);
     }
 
     /// Makes the planned ledger what a workload sees in that mode; for none, what there is with all reservations.

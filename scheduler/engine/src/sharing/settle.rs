@@ -1,12 +1,12 @@
 //! The settling: reservations, tournament, holds, until nothing changes.
 
-use std::{cmp::Reverse, collections::BTreeSet};
+use std::{cmp::Reverse, collections::BTreeSet, ops::Bound};
 
 use super::{
     decision::{Blocker, Decision, How},
     gate::{Gate, Open},
     hosts::{self, At},
-    pool::{Pool, Reserved, State, Unit, charge, count, shape_in},
+    pool::{Order, Pool, Reserved, State, Unit, charge, count, shape_in},
     spec::CapKind,
     tree::Wanted,
 };
@@ -29,7 +29,10 @@ impl Pool {
     /// Everybody may be tried again.
     fn next_cycle(&mut self) {
         self.cycle += 1;
-        self.tournament.touch_all();
+        for tenant in std::mem::take(&mut self.tried) {
+            self.tournament.touch(tenant);
+        }
+        self.try_all_again();
     }
 
     fn run_cycle(&mut self, gate: &mut dyn Gate) -> bool {
@@ -44,12 +47,21 @@ impl Pool {
         }
         loop {
             self.classify();
+            if !self.is_anybody_left() {
+                break;
+            }
             let Some(slot) = self.pick() else { break };
-            self.attempts += 1;
             let tenant = self.shape_of_work(slot).tenant;
             self.tournament.touch(tenant);
+            if self.is_parked(slot) {
+                self.passed += 1;
+                self.mark_tried(slot);
+                continue;
+            }
+            self.attempts += 1;
             if self.core_capped(slot).is_some() {
                 self.mark_tried(slot);
+                self.park(slot);
             } else if self.try_fit(slot, gate) {
                 changed = true;
             } else if !std::mem::take(&mut self.turned_away) && self.try_preempt(slot, gate) {
@@ -57,6 +69,7 @@ impl Pool {
                 self.next_cycle();
             } else {
                 self.mark_tried(slot);
+                self.park(slot);
             }
         }
         changed | self.hold(gate)
@@ -68,8 +81,10 @@ impl Pool {
         let work = self.work_mut(slot);
         work.tried = cycle;
         let (shape, spent, reserved) = (work.shape, work.spent, work.reserved);
+        let tenant = self.shape(shape).tenant;
+        self.tried.push(tenant);
         if reserved == Reserved::No {
-            let tenant = self.shape(shape).tenant;
+            self.lot.tried((tenant, shape, spent));
             if let Some(bucket) = self.tenant_mut(tenant).buckets.get_mut(&(shape, spent)) {
                 bucket.tried = cycle;
             }
@@ -191,11 +206,15 @@ impl Pool {
         work.units = units;
         work.admission = admission;
         work.protected = reserved == Reserved::Hold;
-        let id = work.id;
+        if work.protected {
+            self.pledged.insert(slot);
+        }
+        let id = self.work(slot).id;
         let priority = self.shape(shape_number).priority;
         let state = self.tenant_mut(tenant);
         state.pending -= 1;
         state.held.insert((priority, Reverse(admission), slot));
+        self.has_lower(tenant, priority);
         self.changed += 1;
         self.fresh.insert(slot, self.out.len());
         self.out.push(Some(Decision::Admit { id, how, places }));
@@ -207,8 +226,11 @@ impl Pool {
         let shape = shape_in(&self.shapes, shape);
         charge(&self.tree, &mut self.held, shape, places, 1);
         charge(&self.tree, &mut self.planned, shape, places, 1);
+        charge(&self.tree, &mut self.firm, shape, places, 1);
         count(&self.caps, &mut self.cap_held, shape, places, 1);
-        self.tournament.touch(shape.tenant);
+        let tenant = shape.tenant;
+        self.tournament.touch(tenant);
+        self.rose(tenant);
     }
 
     /// Members beyond the core: groups in order, one at a time.
@@ -282,6 +304,9 @@ impl Pool {
         let own = shape.assignments.iter().position(|it| it.flavors == flavors && it.possible);
         let suspended = self.tenant(shape.tenant).suspended;
         let pending = self.work(slot).state == State::Pending;
+        if pending && !suspended && !gate.is_known(self.work(slot).id) {
+            return false;
+        }
         // Nothing is kept for whom the gate has no place at all.
         let lost = suspended || !gate.possible(self.work(slot).id);
         let (Some(own), true, false, None) = (own, pending, lost, self.core_capped(slot)) else {
@@ -380,19 +405,10 @@ impl Pool {
         let mut changed = false;
         let holds = self.reservations.iter().filter(|reservation| reservation.hold);
         let mut taken: BTreeSet<u16> = holds.flat_map(|hold| hold.assignment.clone()).collect();
-        let starving: Vec<u32> = self
-            .waiting
-            .iter()
-            .filter(|(since, _, slot)| {
-                let state = self.tenant(self.shape_of_work(*slot).tenant);
-                !state.suspended && state.hold_after.is_some_and(|after| self.now - since >= after)
-            })
-            .map(|(_, _, slot)| *slot)
-            .collect();
-        for slot in starving {
-            if taken.len() == self.flavors.len() {
-                break;
-            }
+        let mut last = None;
+        while let Some(next) = self.next_starving(last, &taken) {
+            last = Some(next);
+            let slot = next.2;
             if self.core_capped(slot).is_some() || !gate.possible(self.work(slot).id) {
                 continue;
             }
@@ -419,5 +435,28 @@ impl Pool {
             changed = true;
         }
         changed
+    }
+    /// The first that starves after that one and could run where not every flavor has a hold.
+    fn next_starving(
+        &self,
+        after: Option<(i64, Order, u32)>,
+        taken: &BTreeSet<u16>,
+    ) -> Option<(i64, Order, u32)> {
+        if taken.len() == self.flavors.len() {
+            return None;
+        }
+        let (shortest, _) = self.hold_after?;
+        let taken: Vec<u16> = taken.iter().copied().collect();
+        let taken = if self.flavors.len() > 64 { 0 } else { self.flavor_bits(&taken) };
+        let starves = |(since, _, slot): &&(i64, Order, u32)| {
+            let state = self.tenant(self.shape_of_work(*slot).tenant);
+            !state.suspended && state.hold_after.is_some_and(|after| self.now - since >= after)
+        };
+        let of = |waiting: &BTreeSet<(i64, Order, u32)>| {
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let all = waiting.range((from, Bound::Unbounded));
+            all.take_while(|(since, ..)| self.now - since >= shortest).find(starves).copied()
+        };
+        self.waiting.iter().filter(|(flavors, _)| *flavors & !taken != 0).filter_map(|(_, it)| of(it)).min()
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct Shape {
     /// Numbers of the caps that count it, in their order.
     pub(super) caps: Vec<u32>,
     pub(super) pool_missing: bool,
+    /// A bit for each flavor of a possible assignment; all bits if there are more flavors than bits.
+    pub(super) flavors: u64,
     /// Workloads of this shape.
     pub(super) users: u32,
 }
@@ -127,8 +129,7 @@ impl Pool {
         keys.extend(groups.into_iter().map(|key| (CapKind::Group, key)));
         let find = |kind, key| self.cap_of.get(&(kind, tenant.clone(), key)).copied();
         let mut caps: Vec<u32> = keys.into_iter().filter_map(|(kind, key)| find(kind, key)).collect();
-        let of_tenant = self.caps.iter().position(|cap| cap.kind == CapKind::Tenant && cap.tenant == *tenant);
-        caps.extend(of_tenant.map(|index| index as u32));
+        caps.extend(find(CapKind::Tenant, "".into()));
         let pool_missing =
             labels.pool.as_ref().is_some_and(|pool| find(CapKind::Pool, pool.clone()).is_none());
         let mut shape = Shape {
@@ -142,6 +143,7 @@ impl Pool {
             assignments: Vec::new(),
             caps,
             pool_missing,
+            flavors: 0,
             users: 0,
             key,
         };
@@ -159,9 +161,20 @@ impl Pool {
                     false,
                 )
                 .is_some();
+            if possible {
+                shape.flavors |= self.flavor_bits(&flavors);
+            }
             shape.assignments.push(Assignment { flavors, wanted, possible });
         }
         shape
+    }
+
+    /// A bit for each flavor.
+    pub(super) fn flavor_bits(&self, flavors: &[u16]) -> u64 {
+        if self.flavors.len() > 64 {
+            return u64::MAX;
+        }
+        flavors.iter().fold(0, |bits, flavor| bits | 1 << flavor)
     }
 
     pub(super) fn learn(&mut self, workload: &Workload) {
@@ -201,7 +214,7 @@ impl Pool {
         if of.users == 0 {
             let (tenant, key) = (of.tenant, of.key.clone());
             for spent in [false, true] {
-                self.tenant_mut(tenant).buckets.remove(&(shape, spent));
+                self.drop_bucket((tenant, shape, spent));
             }
             self.shape_of.remove(&key);
             self.shapes[shape as usize] = None;

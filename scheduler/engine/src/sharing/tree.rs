@@ -26,6 +26,8 @@ pub(super) struct Tree {
     nominal: Vec<i64>,
     subtree: Vec<i64>,
     local: Vec<i64>,
+    /// Some node keeps a part of its quota to itself.
+    pub(super) has_locals: bool,
     /// `i64::MAX` for none.
     limit: Vec<i64>,
     /// By resource: all nominals.
@@ -72,6 +74,7 @@ impl Tree {
                 }
             }
         }
+        self.has_locals = self.local.iter().any(|amount| *amount > 0);
         self.totals = vec![0; self.resources];
         self.subtree_of = vec![0; nodes * self.resources];
         for node in 0..nodes {
@@ -90,6 +93,11 @@ impl Tree {
 
     pub(super) fn nominal(&self, node: u32, fr: Fr) -> i64 {
         self.nominal[self.at(node, fr)]
+    }
+
+    /// What of it no other node can use.
+    pub(super) fn local(&self, node: u32, fr: Fr) -> i64 {
+        self.local[self.at(node, fr)]
     }
 
     /// What is guaranteed to a node and all below it.

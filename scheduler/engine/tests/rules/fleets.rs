@@ -12,6 +12,7 @@ use engine::{
     dispatch::{News, Outcome},
     driver::Input,
     fleet::{HeldThere, Stage, WorkerNews, WorkerSpec},
+    quota::Limits,
     sharing::{Quotas, Weight},
     state::{RunState, TaskState},
 };
@@ -550,7 +551,8 @@ fn nothing_is_kept_for_what_no_worker_could_hold_any_more() {
     let gpu = WorkerSpec { queues: ["gpu".to_owned()].into(), ..spec(2, 1) };
     let mut lab = lab([spec(1, 1), gpu]);
     let quotas = Quotas::new();
-    lab.request(Command::SetQuota { cohort: None, weight: Weight::ONE, quotas }).unwrap();
+    lab.request(Command::SetQuota { cohort: None, weight: Weight::ONE, quotas, limits: Limits::default() })
+        .unwrap();
     let on_gpu = |name: &str| bash(name).with(|task| task.queue = Some("gpu".to_owned()));
     lab.activate(dag("g").task(on_gpu("first").priority(9)).task(on_gpu("second")));
     let waits = lab.trigger("g");

@@ -11,6 +11,7 @@ use engine::{
     command::{
         ActivatedDag, Backfill, BackfillChange, Clear, Command, Reprocess, Response, Selection, Trigger,
     },
+    quota::Limits,
     rows::QuotaNode,
     sharing::{Quota, Quotas, Weight},
     state::{RunState, TaskState},
@@ -20,12 +21,6 @@ use crate::{
     graphs::{ASSETS, EXECUTORS, POOLS},
     world::World,
 };
-
-/// Quotas are an experiment with known faults that histories show: the plan of resource sharing has their seeds.
-#[expect(clippy::disallowed_methods, reason = "settings of a test come from its environment")]
-fn with_quotas() -> bool {
-    std::env::var_os("UPDRAFT_SIM_QUOTAS").is_some()
-}
 
 impl World {
     /// Makes the newest editions of a tenant's DAGs the active ones.
@@ -57,7 +52,10 @@ impl World {
         if will_be_set || self.store.quotas.contains_key(&QuotaNode::Tenant(tenant)) {
             // The pool goes on to decide, and keeps nobody out for ever.
             let quotas = Quotas::new();
-            self.request(tenant, Command::SetQuota { cohort: None, weight: Weight::ONE, quotas });
+            self.request(
+                tenant,
+                Command::SetQuota { cohort: None, weight: Weight::ONE, quotas, limits: Limits::default() },
+            );
         }
         self.request(tenant, Command::DeleteCohort { name: "team".into() });
         for id in 1..=self.store.backfills.keys().filter(|(owner, _)| *owner == tenant).count() as i64 {
@@ -168,9 +166,17 @@ impl World {
             2 | 3 => Command::SetCohort { name: cohort(), parent: None, weight: Weight::ONE, quotas },
             _ => {
                 let cohort = self.rng.mill(300).then(cohort);
-                Command::SetQuota { cohort, weight: Weight::whole(self.rng.within(0, 3) as u32), quotas }
+                let weight = Weight::whole(self.rng.within(0, 3) as u32);
+                Command::SetQuota { cohort, weight, quotas, limits: self.random_limits() }
             }
         }
+    }
+
+    fn random_limits(&mut self) -> Limits {
+        let mut some = |of: u32| self.rng.mill(of).then(|| self.rng.within(0, 4) as u32);
+        let (tasks, tasks_per_user, queued) = (some(200), some(100), some(100));
+        let hold_after_s = some(200).map(|n| n * 20);
+        Limits { tasks, tasks_per_user, queued, hold_after_s, ..Limits::default() }
     }
 
     fn random_quotas(&mut self) -> Quotas {
@@ -247,7 +253,7 @@ impl World {
                 None
             }
             25..=27 => self.random_response(tenant),
-            28 | 29 if with_quotas() => Some(self.random_quota()),
+            28 | 29 => Some(self.random_quota()),
             _ => {
                 if self.rng.mill(200) {
                     self.editions.remove(&(tenant, dag_id));

@@ -255,7 +255,16 @@ impl Lab {
     }
 
     pub(crate) fn request_as(&mut self, tenant: TenantId, command: Command) -> Result<Value, Refusal> {
-        let id = self.journal.request(tenant, "ann", command);
+        self.request_by(tenant, "ann", command)
+    }
+
+    pub(crate) fn request_by(
+        &mut self,
+        tenant: TenantId,
+        actor: &str,
+        command: Command,
+    ) -> Result<Value, Refusal> {
+        let id = self.journal.request(tenant, actor, command);
         let inbox = self.journal.requests(&self.driver.taken(), 100);
         self.put(Input::Inbox(inbox));
         self.journal.outcomes.remove(&id).expect("the request has an outcome")
@@ -453,6 +462,12 @@ impl Lab {
             self.put(Input::Executor(name, Some(slots)));
         }
         self.put(Input::Tick);
+    }
+
+    /// The same, and the new driver learns of no executor before [`Lab::executor`] introduces it.
+    pub(crate) fn crash_before_executors_are_there(&mut self) {
+        self.executors.clear();
+        self.crash();
     }
 
     /// Several ends that arrive together.
