@@ -60,6 +60,11 @@ pub trait Harness: Send + Sync + Sized + 'static {
     /// Restarts the scheduler's side, as after a restart of the service: a new handle, a new channel of reports.
     fn restart_client(&mut self) -> impl Future<Output = ()> + Send;
 
+    /// The scheduler's side is gone without a word and never comes back; another one takes its place while the attempts go on.
+    fn lose_client(&mut self) -> impl Future<Output = ()> + Send {
+        self.restart_client()
+    }
+
     /// Ends whatever runs the attempts, as by `kill -9`. The handle stays.
     fn kill_runtime(&mut self) -> impl Future<Output = ()> + Send;
 }
@@ -114,6 +119,8 @@ cases!(
     results::a_bad_result_fails_the_attempt,
     results::a_long_result_is_stored,
     robust::a_restarted_client_misses_nothing,
+    robust::a_client_may_be_restarted_at_each_step,
+    robust::a_client_that_is_lost_for_good_is_replaced,
     robust::attempts_die_with_their_runtime_and_are_lost,
     robust::nothing_starts_twice_whatever_dies,
     robust::what_had_ended_survives_its_runtime,

@@ -128,6 +128,12 @@ impl<H: Harness> Bench<H> {
         self.seen.clear();
     }
 
+    /// The client is lost for good, and another one takes its place: all that was reported must come again.
+    pub async fn lose_client(&mut self) {
+        self.harness.lose_client().await;
+        self.seen.clear();
+    }
+
     /// All lines of a member's log so far.
     pub async fn log(&self, id: DispatchId) -> Vec<LogLine> {
         let (mut lines, mut next) = (Vec::new(), 0);

@@ -5,7 +5,7 @@ use engine::dispatch::Outcome;
 
 use super::{
     Bench, Harness,
-    bench::{dead, pids},
+    bench::{dead, is_unknown, pids},
 };
 use crate::Executor as _;
 
@@ -30,6 +30,115 @@ pub(super) async fn a_restarted_client_misses_nothing<H: Harness>(mut bench: Ben
     bench.harness.executor().confirm(id, 0).await.unwrap();
     bench.restart_client().await;
     bench.holds_nothing().await;
+}
+
+/// When the client is restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    BeforeTheOrder,
+    AfterTheOrder,
+    AfterTheStart,
+    BeforeTheEnd,
+    AfterTheEnd,
+    AfterTheConfirmation,
+}
+
+pub(super) async fn a_client_may_be_restarted_at_each_step<H: Harness>(mut bench: Bench<H>) {
+    for when in [
+        When::BeforeTheOrder,
+        When::AfterTheOrder,
+        When::AfterTheStart,
+        When::BeforeTheEnd,
+        When::AfterTheEnd,
+        When::AfterTheConfirmation,
+    ] {
+        for killed in [false, true] {
+            let name = format!("{when:?}-{killed}");
+            let pipe = bench.pipe(&name);
+            let work = bench.bash(&format!(
+                "echo run >> runs-{name}; echo begun; read < {name}; echo [1] > $UPDRAFT_RESULT"
+            ));
+            let id = work.dispatch.id;
+            restart(&mut bench, when, When::BeforeTheOrder).await;
+            bench.submit(work.clone()).await;
+            if restart(&mut bench, when, When::AfterTheOrder).await {
+                // A scheduler that isn't sure submits again.
+                bench.submit(work.clone()).await;
+            }
+            let pid = bench.started(id).await;
+            bench.wait_for_line(id, "begun").await;
+            restart(&mut bench, when, When::AfterTheStart).await;
+            if killed {
+                bench.kill(id, Span::seconds(30)).await;
+            } else {
+                bench.release(pipe).await;
+            }
+            if restart(&mut bench, when, When::BeforeTheEnd).await && killed {
+                // Nor is it sure that the kill got there.
+                bench.kill(id, Span::seconds(30)).await;
+            }
+            let end = bench.ended(id).await;
+            let outcome = if killed { Outcome::Killed } else { Outcome::Success };
+            assert_eq!(end.outcome, outcome, "{name}: {end:?}");
+            if restart(&mut bench, when, When::AfterTheEnd).await {
+                assert_eq!(bench.ended(id).await, end, "{name}: told again as it was");
+                assert_eq!(bench.started(id).await, pid, "{name}");
+            }
+            bench.harness.executor().confirm(id, 0).await.unwrap();
+            if restart(&mut bench, when, When::AfterTheConfirmation).await {
+                // Nor that the confirmation did.
+                let again = bench.harness.executor().confirm(id, 0).await;
+                assert!(again.is_ok() || is_unknown(&again), "{name}: {again:?}");
+            }
+            let runs = std::fs::read_to_string(bench.file(&format!("runs-{name}"))).unwrap();
+            assert_eq!(runs, "run\n", "{name}: it ran once");
+        }
+    }
+    bench.holds_nothing().await;
+}
+
+async fn restart<H: Harness>(bench: &mut Bench<H>, wanted: When, now: When) -> bool {
+    if wanted == now {
+        bench.restart_client().await;
+    }
+    wanted == now
+}
+
+pub(super) async fn a_client_that_is_lost_for_good_is_replaced<H: Harness>(mut bench: Bench<H>) {
+    let pipes = ["first", "second", "third"].map(|name| (name, bench.pipe(name)));
+    let mut ids = Vec::new();
+    for (name, _) in &pipes {
+        let work = bench
+            .bash(&format!("echo run >> runs-{name}; echo begun; read < {name}; echo over > over-{name}"));
+        ids.push(bench.submit(work).await);
+    }
+    for id in &ids {
+        bench.started(*id).await;
+        bench.wait_for_line(*id, "begun").await;
+    }
+    // The first one ends while nobody is there whom it could be told, the second one goes on, the third one is ended.
+    let [(_, first), (_, second), _] = pipes;
+    bench.release(first).await;
+    let over = bench.file("over-first");
+    bench.wait_for("the end of the first attempt", || over.exists()).await;
+    bench.lose_client().await;
+    for id in &ids {
+        bench.started(*id).await;
+    }
+    assert_eq!(bench.ended(ids[0]).await.outcome, Outcome::Success);
+    bench.kill(ids[2], Span::seconds(30)).await;
+    assert_eq!(bench.ended(ids[2]).await.outcome, Outcome::Killed);
+    bench.release(second).await;
+    assert_eq!(bench.ended(ids[1]).await.outcome, Outcome::Success);
+    for (id, name) in ids.iter().zip(["first", "second", "third"]) {
+        assert_eq!(bench.texts(*id).await[0], "begun", "{name}: its log is still there");
+        let runs = std::fs::read_to_string(bench.file(&format!("runs-{name}"))).unwrap();
+        assert_eq!(runs, "run\n", "{name} ran once");
+        bench.harness.executor().confirm(*id, 0).await.unwrap();
+    }
+    bench.holds_nothing().await;
+    let (_, end) = bench.run("true").await;
+    assert_eq!(end.outcome, Outcome::Success, "the successor's own work runs");
 }
 
 pub(super) async fn attempts_die_with_their_runtime_and_are_lost<H: Harness>(mut bench: Bench<H>) {

@@ -145,6 +145,12 @@ impl Harness for Local {
         self.client = Client::open(self.root.path(), self.cgroups);
     }
 
+    async fn lose_client(&mut self) {
+        // It ends in the middle of whatever it does.
+        self.client.service.abort();
+        self.client = Client::open(self.root.path(), self.cgroups);
+    }
+
     async fn kill_runtime(&mut self) {
         let (pid, _) = self.client.executor.supervisor().await.unwrap();
         rustix::process::kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();

@@ -47,7 +47,7 @@ use scheduler::{
     facts::DbFacts,
     objects::{Objects, PutError},
 };
-use tests::proxy::Proxy;
+use tests::proxy::{Flow, Proxy};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -67,6 +67,8 @@ struct Given {
     claims: BTreeMap<DispatchId, WorkerId>,
     ended: BTreeSet<(DispatchId, u32)>,
     confirmed: BTreeSet<(DispatchId, u32)>,
+    /// Whether workers that are heard don't join.
+    closed: bool,
 }
 
 impl Given {
@@ -205,7 +207,11 @@ pub(crate) struct Fleet {
     db: Db,
     /// Between everybody and the broker.
     pub(crate) way: Proxy,
-    url: String,
+    /// Between the scheduler's side and that.
+    own: Proxy,
+    /// The broker's URL without its port, and the virtual host.
+    broker: (String, String),
+    api: String,
     keys: Keys,
     objects: Objects,
     bundle: BundleId,
@@ -213,6 +219,8 @@ pub(crate) struct Fleet {
     epoch: u64,
     end: CancellationToken,
     client: Client,
+    /// Those that were lost, with their ways: they are still there, and nobody hears them.
+    lost: Vec<(Client, Proxy)>,
     _vhost: Vhost,
 }
 
@@ -239,14 +247,65 @@ impl Fleet {
         let (before, rest) = url.rsplit_once('@').unwrap();
         let (address, name) = rest.split_once('/').unwrap();
         let way = Proxy::open(vec![address.parse().unwrap()]).await.unwrap();
-        let url = format!("{before}@127.0.0.1:{}/{name}", way.port());
+        let own = behind(&way).await;
+        let broker = (before.to_owned(), name.to_owned());
         let (keys, given, end) = (Keys::new(&[7; 32]), Shared::default(), CancellationToken::new());
         let master = MasterKey::load_or_create(&root.path().join("key")).unwrap();
         let api = serve(&db, Sealer::new(master), &objects, &keys, &given, &end).await;
-        run_worker(root.path(), &db, api, &url, &end).await;
-        let client = Client::open(&db, &url, &keys, &objects, &given, 1).await;
-        let bundle = scan.digest;
-        Self { root, work, db, way, url, keys, objects, bundle, given, epoch: 1, end, client, _vhost: vhost }
+        let for_worker = through(&broker, &way);
+        run_worker(root.path(), &db, &api, &for_worker, ("worker1", SLOTS), &end).await;
+        let client = Client::open(&db, &through(&broker, &own), &keys, &objects, &given, 1).await;
+        let (bundle, epoch, lost) = (scan.digest, 1, Vec::new());
+        Self {
+            root,
+            work,
+            db,
+            way,
+            own,
+            broker,
+            api,
+            keys,
+            objects,
+            bundle,
+            given,
+            epoch,
+            end,
+            client,
+            lost,
+            _vhost: vhost,
+        }
+    }
+
+    /// Another worker joins. It ends what it runs when it is drained.
+    pub(crate) async fn join(&self, name: &str, slots: u32) -> CancellationToken {
+        let broker = through(&self.broker, &self.way);
+        run_worker(self.root.path(), &self.db, &self.api, &broker, (name, slots), &self.end).await
+    }
+
+    /// The workers that are heard.
+    pub(crate) fn workers(&self) -> BTreeSet<WorkerId> {
+        self.client.placed.fleet.workers()
+    }
+
+    /// A worker is lost, as the engine finds when it has been silent for too long.
+    pub(crate) async fn lose(&self, worker: WorkerId) {
+        lock(&self.given).closed = true;
+        self.client.placed.fleet.lost(worker).await.unwrap();
+    }
+
+    /// Who is heard may join again.
+    pub(crate) fn admit(&self) {
+        lock(&self.given).closed = false;
+    }
+
+    /// The executor as it places work on another worker.
+    pub(crate) fn on(&self, worker: WorkerId) -> Placed {
+        Placed { worker, ..self.client.placed.clone() }
+    }
+
+    async fn open_client(&self) -> Client {
+        let url = through(&self.broker, &self.own);
+        Client::open(&self.db, &url, &self.keys, &self.objects, &self.given, self.epoch).await
     }
 
     /// The supervisor of the worker, if one runs.
@@ -261,6 +320,16 @@ impl Fleet {
             ours.then(|| Pid::from_raw(pid)).flatten()
         })
     }
+}
+
+/// A way of one's own that ends where another one begins.
+async fn behind(way: &Proxy) -> Proxy {
+    Proxy::open(vec![SocketAddr::from(([127, 0, 0, 1], way.port()))]).await.unwrap()
+}
+
+/// The broker's URL over a way.
+fn through((before, name): &(String, String), way: &Proxy) -> String {
+    format!("{before}@127.0.0.1:{}/{name}", way.port())
 }
 
 /// Answers workers; gives the URL.
@@ -285,22 +354,29 @@ async fn serve(
     url
 }
 
-/// Enrols a machine and starts a worker there.
-async fn run_worker(root: &Path, db: &Db, api: String, broker: &str, end: &CancellationToken) {
+/// Enrols a machine and starts a worker there; says how it is drained.
+async fn run_worker(
+    root: &Path,
+    db: &Db,
+    api: &str,
+    broker: &str,
+    (name, slots): (&str, u32),
+    end: &CancellationToken,
+) -> CancellationToken {
     let secret = token::random(Kind::Enrolment).unwrap();
     let (hash, prefix) = token::stored(Kind::Enrolment, &secret).unwrap();
     let limits = Limits { tenants: Some([TenantId::DEFAULT].into()), ..Limits::default() };
     let hashed = Hashed { hash, prefix };
     migrations::store::worker::enrol(db, "ann", &hashed, &limits, Span::seconds(600)).await.unwrap();
-    let credential = worker::enrol(&api, &secret, "worker1", &worker::Watch::default()).await.unwrap();
-    let machine = worker::capacity(SLOTS).unwrap();
+    let credential = worker::enrol(api, &secret, name, &worker::Watch::default()).await.unwrap();
+    let machine = worker::capacity(slots).unwrap();
     let options = worker::Options {
-        api: Api::new(&api, credential).unwrap(),
+        api: Api::new(api, credential).unwrap(),
         broker: broker.to_owned(),
-        data: root.join("w"),
+        data: root.join(name),
         spec: WorkerSpec {
             worker: WorkerId(uuid::Uuid::nil()),
-            slots: SLOTS,
+            slots,
             cpu_milli: machine.cpu_milli,
             memory_bytes: machine.memory_bytes,
             gpus: BTreeMap::new(),
@@ -313,13 +389,15 @@ async fn run_worker(root: &Path, db: &Db, api: String, broker: &str, end: &Cance
             program: std::env::current_exe().unwrap(),
             arguments: vec!["supervise".into()],
         },
-        drain_max: Duration::from_secs(1),
+        drain_max: Duration::from_mins(1),
         watch: Watch::default(),
     };
-    let end = end.clone();
+    let (drain, end) = (CancellationToken::new(), end.clone());
+    let drained = drain.clone();
     drop(spawn(async move {
-        worker::run(options, CancellationToken::new(), end).await.unwrap();
+        worker::run(options, drained, end).await.unwrap();
     }));
+    drain
 }
 
 impl Client {
@@ -369,11 +447,12 @@ async fn hear(
     while let Some(event) = events.recv().await {
         match event {
             Event::Hearing | Event::Deaf => {}
+            Event::Beat(beat) if beat.leaving => executor.lost(beat.worker).await.unwrap(),
             Event::Beat(beat) => {
-                if joined.borrow().is_none() {
+                if !lock(&given).closed && !executor.workers().contains(&beat.worker) {
                     let found = migrations::store::worker::present(&db, beat.worker).await.unwrap();
                     executor.joined(found.unwrap().spec).await.unwrap();
-                    joined.send_replace(Some(beat.worker));
+                    joined.send_if_modified(|first| first.replace(first.unwrap_or(beat.worker)).is_none());
                 }
             }
             Event::Reports { reports: new, .. } => {
@@ -434,8 +513,17 @@ impl Harness for Fleet {
         self.client.cancel.cancel();
         (&mut self.client.service).await.unwrap();
         self.epoch += 1;
-        self.client =
-            Client::open(&self.db, &self.url, &self.keys, &self.objects, &self.given, self.epoch).await;
+        self.client = self.open_client().await;
+    }
+
+    async fn lose_client(&mut self) {
+        // The broker isn't told either.
+        self.own.set(Flow::Stalled);
+        let own = behind(&self.way).await;
+        let own = std::mem::replace(&mut self.own, own);
+        self.epoch += 1;
+        let client = self.open_client().await;
+        self.lost.push((std::mem::replace(&mut self.client, client), own));
     }
 
     async fn kill_runtime(&mut self) {
@@ -448,7 +536,9 @@ impl Harness for Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        self.client.cancel.cancel();
+        for client in self.lost.iter().map(|(client, _)| client).chain([&self.client]) {
+            client.cancel.cancel();
+        }
         self.end.cancel();
         while let Some(pid) = self.supervisor() {
             // An error says that it has ended.
