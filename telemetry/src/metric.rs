@@ -116,7 +116,7 @@ metrics! {
     /// How long an answer of the API took until it began, in seconds.
     RequestTime = "updraft_http_request_seconds", Kind::Histogram(SECONDS), [("route", "as it is declared")], "api, standalone";
     /// Connections to the API's port that are open.
-    Connections = "updraft_http_connections", Kind::Gauge, [], "standalone";
+    Connections = "updraft_http_connections", Kind::Gauge, [], "api, standalone";
     /// Spans for a collector (`tracing.endpoint`), by what became of them: the collector has them (`sent`), it didn't take
     /// them (`failed`), or more waited than it takes (`dropped`).
     TraceSpans = "updraft_trace_spans_total", Kind::Counter, [("outcome", "sent, failed, dropped")], "all";

@@ -73,8 +73,8 @@ fn page() -> Vec<(String, String)> {
     cells.map(|cells| (cells[1].trim_matches('`').to_owned(), cells[4].to_owned())).collect()
 }
 
-/// Fails unless a process shows what the page promises of its role, and nothing else.
-fn matches_page(role: &str, text: &str, absent: &[&str]) {
+/// Whether a process shows what the page promises of its role, and nothing else; how they differ if not.
+pub(crate) fn matches_page(role: &str, text: &str, absent: &[&str]) -> Result<(), String> {
     let page = page();
     let promised: BTreeSet<String> = page
         .iter()
@@ -83,7 +83,12 @@ fn matches_page(role: &str, text: &str, absent: &[&str]) {
         .filter(|name| !absent.contains(&name.as_str()))
         .collect();
     let shown = shown(text);
-    assert_eq!(shown, promised, "{role} shows the left, docs/metrics.md promises the right");
+    if shown == promised {
+        return Ok(());
+    }
+    let (more, less): (Vec<_>, Vec<_>) =
+        (shown.difference(&promised).collect(), promised.difference(&shown).collect());
+    Err(format!("{role} shows {more:?}, of which docs/metrics.md knows nothing, and doesn't show {less:?}"))
 }
 
 fn value(text: &str, line: &str) -> f64 {
@@ -143,7 +148,7 @@ async fn a_single_node_shows_all_of_it_on_its_socket_and_little_on_its_port() {
         })
         .await;
     // There are no workers.
-    matches_page("standalone", &text, &["updraft_broker_connected"]);
+    matches_page("standalone", &text, &["updraft_broker_connected"]).unwrap();
 
     let (status, state) = on_socket(&socket, "/debug/state");
     let state: Value = serde_json::from_str(&state).unwrap();

@@ -1,7 +1,7 @@
 //! A service of many processes: two schedulers, the API and two workers, on PostgreSQL and RabbitMQ. Each of them is replaced
 //! while tasks run.
 
-use std::{fmt::Write as _, net::TcpListener};
+use std::{fmt::Write as _, fs, net::TcpListener};
 
 use engine::state::{RunState, TaskState};
 use rustix::process::Signal;
@@ -9,7 +9,8 @@ use rustix::process::Signal;
 use crate::{
     broker::Vhost,
     history,
-    roles::Fleet,
+    monitoring::{matches_page, on_port, port, port_in},
+    roles::{self, Fleet},
     site::{LATE, SOON, Service, Site},
     workers::{Worker, start_worker},
 };
@@ -40,6 +41,7 @@ impl Split {
             format!("broker.url={}", self.vhost.url()),
             format!("task_api.listen={}", self.listen),
             format!("api.socket={}", self.fleet.site.path("api.sock").display()),
+            "monitoring.listen=127.0.0.1:0".to_owned(),
         ];
         self.fleet.start(role, name, &settings.each_ref().map(String::as_str))
     }
@@ -51,7 +53,8 @@ impl Split {
     }
 
     fn worker(&self, name: &str) -> Worker {
-        start_worker(&self.fleet.site, name, &self.listen, &self.vhost.url(), &["--slots", "4"])
+        let more = ["--slots", "4", "--set", "monitoring.listen=127.0.0.1:0"];
+        start_worker(&self.fleet.site, name, &self.listen, &self.vhost.url(), &more)
     }
 }
 
@@ -133,4 +136,33 @@ async fn every_process_is_replaced_and_no_task_fails() {
         let (status, log) = process.exit(SOON).await;
         assert_eq!(status.code(), Some(0), "{log}");
     }
+}
+
+#[tokio::test]
+async fn every_process_shows_the_metrics_that_the_page_promises_of_its_role() {
+    let split = Split::new().await;
+    let site = &split.fleet.site;
+    site.write_dag("one.yaml", "dag: one\ntasks:\n  only: { bash: 'true' }\n");
+    let owner = split.scheduler("scheduler1", "the shard is ours").await;
+    let standby = split.scheduler("scheduler2", "standing by").await;
+    let api = split.start("api", "api1");
+    let worker = split.worker("worker1");
+    site.dag_is_there("one").await;
+    site.trigger("one", "first").await;
+    assert_eq!(site.ended("one", "first").await.state, RunState::Success);
+    roles::ask(&site.path("api.sock"), &["runs", "list", "one"]);
+    let said = || fs::read_to_string(&worker.log).unwrap_or_default();
+    // A scheduler that stands by has no fleet, and one that never owned the shard has counted nothing yet.
+    for (role, address) in [
+        ("scheduler", port(site, &owner).await),
+        ("api", port(site, &api).await),
+        ("worker", port_in(site, said).await),
+    ] {
+        site.until(SOON, "a process shows what is promised", async || {
+            matches_page(role, &on_port(&address, "/metrics", "").1, &[])
+        })
+        .await;
+    }
+    let (_, text) = on_port(&port(site, &standby).await, "/metrics", "");
+    assert!(text.contains("updraft_shard_owned 0") && !text.contains("updraft_workers"), "{text}");
 }
