@@ -337,13 +337,35 @@ impl Default for Log {
 }
 
 /// Settings of what is kept.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Retention {
     /// How many days a tenant keeps its finished runs, with their logs and results, if it doesn't say so itself (`updraft
     /// retention`); 0 for ever. A DAG's last run stays, since the next may depend on it.
     #[schemars(range(min = 0, max = 36_500))]
     pub(crate) run_days: u32,
+    /// How many days the history of runs is kept at most, also of runs that are kept longer; 0 as long as the run. On
+    /// PostgreSQL it goes a month at once.
+    #[schemars(range(min = 0, max = 36_500))]
+    pub(crate) event_days: u32,
+    /// How many days the audit log is kept, of all tenants and of the platform; 0 for ever. On PostgreSQL it goes a month at
+    /// once.
+    #[schemars(range(min = 0, max = 36_500))]
+    pub(crate) audit_days: u32,
+    /// How many days what happened to assets is kept; 0 for ever. What runs wait for isn't touched. On PostgreSQL it goes a
+    /// month at once.
+    #[schemars(range(min = 0, max = 36_500))]
+    pub(crate) asset_event_days: u32,
+    /// How many days bundles and versions of DAGs are kept that no run and no DAG has any more, counted from when they were last
+    /// stored; 0 for ever.
+    #[schemars(range(min = 0, max = 36_500))]
+    pub(crate) bundle_days: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { run_days: 0, event_days: 0, audit_days: 0, asset_event_days: 0, bundle_days: 7 }
+    }
 }
 
 /// Settings of monitoring.

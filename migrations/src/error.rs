@@ -141,12 +141,10 @@ impl Error {
     pub fn is_away(&self) -> bool {
         let source = match self {
             Self::Open { source, .. } => source,
-            Self::Statement { source, .. } => match source {
-                DbErr::ConnectionAcquire(_) => return true,
-                DbErr::Conn(RuntimeErr::SqlxError(source))
-                | DbErr::Exec(RuntimeErr::SqlxError(source))
-                | DbErr::Query(RuntimeErr::SqlxError(source)) => source,
-                _ => return false,
+            Self::Statement { source: DbErr::ConnectionAcquire(_), .. } => return true,
+            Self::Statement { source, .. } => match beneath(source) {
+                Some(source) => source,
+                None => return false,
             },
             _ => return false,
         };
@@ -165,6 +163,22 @@ impl Error {
     pub(crate) fn corrupt(table: &'static str, what: impl Into<String>) -> Self {
         Self::Corrupt { table, what: what.into() }
     }
+}
+
+/// The driver's own error.
+fn beneath(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(source))
+        | DbErr::Exec(RuntimeErr::SqlxError(source))
+        | DbErr::Query(RuntimeErr::SqlxError(source)) => Some(source),
+        _ => None,
+    }
+}
+
+/// Whether a statement gave up waiting for a lock that somebody else has.
+pub(crate) fn lock_timed_out(error: &DbErr) -> bool {
+    let code = beneath(error).and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
+    code.is_some_and(|code| code == "55P03")
 }
 
 /// Says what we were doing when a statement failed.

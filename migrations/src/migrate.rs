@@ -4,6 +4,8 @@
 //! release: expand in one, move, contract in the next. See `m0001_first` for how one is written whose text is
 //! long, `m0003_chain_depth` for a short one.
 
+use std::time::Duration;
+
 use sea_orm::{ConnectionTrait as _, DbBackend, DbErr};
 use sea_orm_migration::{
     MigrationName, MigrationTrait, MigratorTrait, SchemaManager, async_trait::async_trait,
@@ -25,9 +27,12 @@ mod m0007_retention;
 mod m0008_quota;
 mod m0009_asset_window;
 mod m0010_import_error;
+mod m0011_partitions;
 
 /// How long a second process waits for the one that is migrating.
-const WAIT_FOR_OTHER: &str = "SET lock_timeout = '60s'";
+const WAIT_FOR_OTHER: Duration = Duration::from_mins(1);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(50);
 
 struct Steps;
 
@@ -44,6 +49,7 @@ impl MigratorTrait for Steps {
             Box::new(m0008_quota::STEP),
             Box::new(m0009_asset_window::STEP),
             Box::new(m0010_import_error::STEP),
+            Box::new(m0011_partitions::Step),
         ]
     }
 }
@@ -164,15 +170,25 @@ async fn alone<T>(db: &Db, work: impl Future<Output = Result<T, Error>>) -> Resu
     let Db::Postgres(postgres) = db else { return work.await };
     let doing = "wait for another process that changes the schema";
     let mut lock = sqlx::PgConnection::connect_with(&postgres.options).await.doing(doing)?;
-    sqlx::query(WAIT_FOR_OTHER).execute(&mut lock).await.doing(doing)?;
-    sqlx::query("SELECT pg_advisory_lock(1967352911, hashtext(current_schema()))")
-        .execute(&mut lock)
-        .await
-        .doing(doing)?;
+    // Whoever waits in a statement holds a snapshot, for which a step that makes an index concurrently would wait.
+    let free = "SELECT pg_try_advisory_lock(1967352911, hashtext(current_schema()))";
+    let waiting = async {
+        while !sqlx::query_scalar(free).fetch_one(&mut lock).await? {
+            pause(LOOK).await;
+        }
+        Ok(())
+    };
+    let waited = tokio::time::timeout(WAIT_FOR_OTHER, waiting).await;
+    waited.unwrap_or(Err(sqlx::Error::PoolTimedOut)).doing(doing)?;
     let done = work.await;
     // The lock ends with its connection, whatever became of the work.
     lock.close().await.doing("give back the schema's lock")?;
     done
+}
+
+#[expect(clippy::disallowed_methods, reason = "locks that are polled; see why there")]
+async fn pause(span: Duration) {
+    tokio::time::sleep(span).await;
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod event;
 pub mod import_error;
 pub mod inbox;
 pub mod input_request;
+pub mod log;
 pub mod overview;
 pub mod pool;
 pub mod quota;

@@ -201,7 +201,8 @@ pub fn scan(root: &Path) -> Result<Scan, Error> {
 /// Copies a folder into the object store, whole or not at all. A bundle that is there already is left as it is.
 pub fn store(scan: &Scan, objects: &Objects) -> Result<PathBuf, Error> {
     let place = objects.bundle(&scan.digest);
-    if place.is_dir() {
+    let touched = objects.touch_bundle(&scan.digest);
+    if touched.map_err(|source| Error::Store { path: place.clone(), source })? {
         return Ok(place);
     }
     let beside = place.with_extension("part");

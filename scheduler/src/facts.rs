@@ -7,7 +7,9 @@ use std::{
 };
 
 use dags::{
-    ids::{AttemptId, DagId, DagVersion, DispatchId, RunId, RunName, TaskId, TenantId, WorkerId},
+    ids::{
+        AttemptId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId, WorkerId,
+    },
     model::Dag,
     time::Timestamp,
 };
@@ -164,6 +166,14 @@ pub trait Facts: Clone + Send + Sync + 'static {
 
     /// A worker is lost or has left. It may come back, unless it said goodbye.
     fn worker_lost(&self, worker: WorkerId) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Workers of an executor that registered before an instant and aren't heard are lost. Says how many there were.
+    fn lose_unheard(
+        &self,
+        executor: &ExecutorName,
+        heard: &BTreeSet<WorkerId>,
+        registered_before: Timestamp,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
 
     /// Those of some workers that have ended or may not be workers any more.
     fn absent(
@@ -430,6 +440,17 @@ impl Facts for DbFacts {
 
     async fn worker_lost(&self, worker: WorkerId) -> Result<(), Error> {
         store::worker::lost(&self.db, worker).await.map_err(Error::new("store a worker's loss"))
+    }
+
+    async fn lose_unheard(
+        &self,
+        executor: &ExecutorName,
+        heard: &BTreeSet<WorkerId>,
+        registered_before: Timestamp,
+    ) -> Result<u64, Error> {
+        store::worker::lose_unheard(&self.db, executor, heard, registered_before)
+            .await
+            .map_err(Error::new("look for workers that nobody hears"))
     }
 
     async fn absent(&self, workers: &BTreeSet<WorkerId>) -> Result<BTreeSet<WorkerId>, Error> {

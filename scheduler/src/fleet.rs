@@ -1,6 +1,6 @@
 //! The shell's side of a fleet: what workers say becomes inputs of the driver, what the driver wants goes to workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dags::{
     ids::{DispatchId, ExecutorName, WorkerId},
@@ -23,6 +23,10 @@ const IGNORED: Span = Span::seconds(60);
 const STRANGERS_MAX: usize = 1_024;
 /// How often the workers are looked at: one whose credential was taken back is given up after at most that long.
 const LOOK_AT_PRESENCE: Span = Span::seconds(3);
+/// Each how many looks those are looked for that are in the database and aren't heard: their machines went while nobody listened.
+const LOOKS_PER_SEARCH: u32 = 20;
+/// How long after its registration a worker has been heard, if it can be.
+const HEARD: Span = Span::seconds(60);
 
 /// A fleet and what it says.
 #[derive(Debug)]
@@ -202,9 +206,14 @@ impl Handle {
 
     /// Workers that have ended or may not be workers any more, as soon as there are some: they have left, whatever they say.
     pub(crate) async fn next_absent<F: Facts>(&self, facts: &F) -> Vec<Input> {
+        let mut looks = 0;
         loop {
             clock::sleep(LOOK_AT_PRESENCE).await;
             let workers = self.executor.workers();
+            looks += 1;
+            if looks % LOOKS_PER_SEARCH == 0 {
+                self.lose_unheard(facts, &workers).await;
+            }
             if workers.is_empty() {
                 continue;
             }
@@ -217,6 +226,18 @@ impl Handle {
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "workers can't be looked at");
                 }
+            }
+        }
+    }
+
+    /// Whoever is heard after all is looked up, and isn't lost any more.
+    async fn lose_unheard<F: Facts>(&self, facts: &F, heard: &BTreeSet<WorkerId>) {
+        let before = Timestamp(clock::now().0 - HEARD.0);
+        match facts.lose_unheard(&self.name, heard, before).await {
+            Ok(0) => {}
+            Ok(workers) => tracing::info!(workers, "workers that nobody hears are lost"),
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "workers that nobody hears can't be looked for");
             }
         }
     }

@@ -12,10 +12,13 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use dags::ids::{BundleId, DispatchId};
 use uuid::Uuid;
+
+use crate::clock;
 
 mod logs;
 mod packed;
@@ -43,6 +46,38 @@ impl Objects {
         self.root.join("bundles").join(&*bundle.0)
     }
 
+    /// Notes that a bundle is wanted, so that it isn't removed now. False if it isn't there.
+    pub(crate) fn touch_bundle(&self, bundle: &BundleId) -> io::Result<bool> {
+        match fs::File::open(self.bundle(bundle)) {
+            Ok(folder) => folder.set_modified(clock::system()).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a bundle that nothing names, unless somebody stored it within `fresh`. Says whether it did.
+    pub(crate) fn remove_bundle(&self, bundle: &BundleId, fresh: Duration) -> io::Result<bool> {
+        let place = self.bundle(bundle);
+        let aside = place.with_extension("gone");
+        remove_folder(&aside)?;
+        match fs::rename(&place, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            renamed => renamed?,
+        }
+        // Whoever stores it from now on makes it anew; whoever found it before has touched it.
+        if fs::metadata(&aside)?.modified()?.elapsed().is_ok_and(|age| age > fresh) {
+            self.remove_packed(bundle)?;
+            remove_folder(&aside)?;
+            return Ok(true);
+        }
+        match fs::rename(&aside, &place) {
+            // Somebody has made it anew.
+            Err(_) if place.is_dir() => remove_folder(&aside)?,
+            renamed => renamed?,
+        }
+        Ok(false)
+    }
+
     /// Where results are.
     pub fn results(&self) -> PathBuf {
         self.root.join("results")
@@ -68,10 +103,7 @@ impl Objects {
 
     /// Removes the logs of a dispatch, if there are any.
     pub fn remove_logs(&self, dispatch: DispatchId) -> io::Result<()> {
-        match fs::remove_dir_all(self.root.join("logs").join(dispatch.to_string())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove_folder(&self.of(dispatch))
     }
 
     /// Writes a file whole: beside its place first, then moved there.
@@ -81,6 +113,14 @@ impl Objects {
         let mut beside = Beside::of(path)?;
         beside.file.write_all(content)?;
         beside.keep()
+    }
+}
+
+/// Removes a folder, if it is there, with all that it has.
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -113,5 +153,35 @@ impl Drop for Beside<'_> {
         {
             tracing::warn!(%error, path = %self.path.display(), "a file that was begun can't be removed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_goes_unless_it_was_stored_again() {
+        let data = tempfile::tempdir().unwrap();
+        let objects = Objects::open(data.path()).unwrap();
+        let bundle = BundleId("b1".into());
+        assert!(!objects.touch_bundle(&bundle).unwrap());
+        assert!(!objects.remove_bundle(&bundle, Duration::ZERO).unwrap(), "it isn't there");
+        fs::create_dir_all(objects.bundle(&bundle).join("sql")).unwrap();
+        fs::write(objects.bundle(&bundle).join("sql/a.sql"), "select 1").unwrap();
+        drop(objects.pack(&bundle).unwrap().unwrap());
+        let hour = Duration::from_hours(1);
+        assert!(!objects.remove_bundle(&bundle, hour).unwrap(), "it is new");
+        assert!(objects.bundle(&bundle).join("sql/a.sql").exists());
+        let old = clock::system() - 2 * hour;
+        fs::File::open(objects.bundle(&bundle)).unwrap().set_modified(old).unwrap();
+        assert!(objects.touch_bundle(&bundle).unwrap());
+        assert!(!objects.remove_bundle(&bundle, hour).unwrap(), "it was stored again");
+        fs::File::open(objects.bundle(&bundle)).unwrap().set_modified(old).unwrap();
+        // What a process left that was killed in the middle of it doesn't hinder.
+        fs::create_dir_all(objects.bundle(&bundle).with_extension("gone").join("rest")).unwrap();
+        assert!(objects.remove_bundle(&bundle, hour).unwrap());
+        assert!(!objects.bundle(&bundle).exists() && objects.open_packed(&bundle).unwrap().is_none());
+        assert_eq!(fs::read_dir(data.path().join("bundles")).unwrap().count(), 0);
     }
 }

@@ -13,7 +13,10 @@ use dags::{
 use engine::rows::Fence;
 use migrations::{
     Db, Error, ShardScope,
-    store::retention::{self, Kept, Old, Place},
+    store::{
+        log::{self, Log, Month},
+        retention::{self, Kept, Old, Place, bundles},
+    },
 };
 use tokio::sync::mpsc;
 
@@ -25,6 +28,10 @@ const LOOK_AT: u32 = 200;
 const MARK_AT_ONCE: usize = 50;
 /// Rows that are deleted by one statement.
 const ROWS_AT_ONCE: u32 = 500;
+/// Versions or bundles that are deleted by one statement.
+const UNNAMED_AT_ONCE: u32 = 50;
+/// Each how many passes they are looked for.
+const PASSES_PER_LOOK: u32 = 60;
 /// The pause between two passes over everything.
 const PASS: Span = Span::seconds(60);
 /// How long the engine may take to mark what it is told; what takes longer is deleted in the next pass.
@@ -33,9 +40,12 @@ const MARKED: Span = Span::seconds(2);
 const AGAIN: Span = Span::seconds(10);
 /// The shortest pause after a statement that deleted something.
 const PAUSE_MIN: Span = Span::millis(5);
+/// How often a log that somebody reads is tried in one pass, and the pause between two tries.
+const HELD_MAX: u32 = 10;
+const HELD: Span = Span::millis(500);
 /// How long requests that were taken, and workers that have ended, are kept.
 const LEFTOVERS: Span = Span::seconds(7 * 24 * 3_600);
-/// A large result that was written later than this ago stays: another attempt may be about to name it.
+/// A large result or a bundle that was written later than this ago stays: somebody may be about to name it.
 const FRESH: Duration = Duration::from_hours(1);
 
 /// Who deletes.
@@ -49,6 +59,10 @@ pub struct Retention {
     pub fence: Fence,
     /// Logs and large results.
     pub objects: Objects,
+    /// How many days each log is kept; 0 for ever, or until its run goes.
+    pub logs: [(Log, u32); 3],
+    /// How many days bundles and versions of DAGs are kept that nothing names; 0 for ever.
+    pub bundle_days: u32,
     /// How many days a tenant keeps its runs that doesn't say it itself; 0 for ever.
     pub days: u32,
     /// Tells the shell which runs the engine is to mark.
@@ -58,9 +72,13 @@ pub struct Retention {
 impl Retention {
     /// Deletes until it is dropped.
     pub async fn run(&self) -> Infallible {
+        let mut passes = 0_u32;
         loop {
-            let nap = match self.pass().await {
-                Ok(()) => PASS,
+            let nap = match self.pass(passes.is_multiple_of(PASSES_PER_LOOK)).await {
+                Ok(()) => {
+                    passes = passes.wrapping_add(1);
+                    PASS
+                }
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "failed to delete what isn't kept any more; trying again");
                     AGAIN
@@ -70,8 +88,8 @@ impl Retention {
         }
     }
 
-    /// Goes once over everything.
-    async fn pass(&self) -> Result<(), Error> {
+    /// Goes once over everything, and over what seldom becomes old if asked to.
+    async fn pass(&self, bundles: bool) -> Result<(), Error> {
         // What was begun comes first.
         self.delete_marked().await?;
         let now = self.db.now().await?;
@@ -82,6 +100,7 @@ impl Retention {
             }
         }
         let before = Timestamp(now.0 - LEFTOVERS.0);
+        self.keep_logs(now).await?;
         while retention::delete_leftovers(&self.db, self.fence, before, ROWS_AT_ONCE).await? > 0 {
             clock::sleep(PAUSE_MIN).await;
         }
@@ -89,12 +108,104 @@ impl Retention {
             clock::sleep(MARKED).await;
             self.delete_marked().await?;
         }
+        match days_ago(self.bundle_days, now).filter(|_| bundles) {
+            Some(before) => self.delete_unnamed(before).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes versions of DAGs and bundles that nothing names, and their files.
+    async fn delete_unnamed(&self, before: Timestamp) -> Result<(), Error> {
+        let mut versions = 0;
+        loop {
+            let began = clock::monotonic();
+            let deleted = bundles::delete_versions(&self.db, self.fence, before, UNNAMED_AT_ONCE).await?;
+            if deleted == 0 {
+                break;
+            }
+            versions += deleted;
+            clock::sleep(began.elapsed().max(PAUSE_MIN)).await;
+        }
+        let mut all = 0;
+        loop {
+            let began = clock::monotonic();
+            let deleted = bundles::delete_bundles(&self.db, self.fence, before, UNNAMED_AT_ONCE).await?;
+            if deleted.is_empty() {
+                break;
+            }
+            all += deleted.len();
+            for bundle in deleted {
+                // Another tenant may have the same files.
+                if !bundles::has_bundle(&self.db, &bundle).await? {
+                    let objects = self.objects.clone();
+                    blocking(move || objects.remove_bundle(&bundle, FRESH).map(drop)).await;
+                }
+            }
+            clock::sleep(began.elapsed().max(PAUSE_MIN)).await;
+        }
+        if versions + all as u64 > 0 {
+            tracing::info!(
+                versions,
+                bundles = all,
+                "deleted versions of DAGs and bundles that nothing names"
+            );
+        }
+        Ok(())
+    }
+
+    /// Makes room for what will come into the logs, and forgets what is too old.
+    async fn keep_logs(&self, now: Timestamp) -> Result<(), Error> {
+        let made = log::make_ahead(&self.db).await?;
+        if made > 0 {
+            tracing::info!(partitions = made, "made the logs' partitions of the next months");
+        }
+        for (which, days) in self.logs {
+            let Some(before) = days_ago(days, now) else { continue };
+            self.drop_months(which, before).await?;
+            loop {
+                let began = clock::monotonic();
+                if log::delete_some(&self.db, self.fence, which, before, ROWS_AT_ONCE).await? == 0 {
+                    break;
+                }
+                clock::sleep(began.elapsed().max(PAUSE_MIN)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the months of a log that are too old. One that somebody reads is tried some times and left for the next pass.
+    async fn drop_months(&self, which: Log, before: Timestamp) -> Result<(), Error> {
+        let (mut dropped, mut held) = (0, 0);
+        loop {
+            match log::drop_month(&self.db, which, before).await? {
+                Month::Kept => break,
+                Month::Dropped => dropped += 1,
+                Month::Held if held < HELD_MAX => {
+                    held += 1;
+                    clock::sleep(HELD).await;
+                }
+                Month::Held => {
+                    tracing::info!(
+                        log = which.table(),
+                        "a month that isn't kept any more is being read; it is dropped later"
+                    );
+                    break;
+                }
+            }
+        }
+        if dropped > 0 {
+            tracing::info!(
+                log = which.table(),
+                months = dropped,
+                "dropped months of a log that aren't kept any more"
+            );
+        }
         Ok(())
     }
 
     fn cutoff(&self, policy: &Kept, now: Timestamp) -> Option<Timestamp> {
         let days = policy.days.unwrap_or(self.days);
-        (days > 0).then(|| Timestamp(now.0 - Span::seconds(i64::from(days) * 24 * 3_600).0))
+        days_ago(days, now)
     }
 
     /// Has a tenant's old runs marked, and says how many.
@@ -168,6 +279,11 @@ impl Retention {
         }
         Ok(())
     }
+}
+
+/// So many days before; none for 0, which means for ever.
+fn days_ago(days: u32, now: Timestamp) -> Option<Timestamp> {
+    (days > 0).then(|| Timestamp(now.0 - Span::seconds(i64::from(days) * 24 * 3_600).0))
 }
 
 /// Removes a file unless it was written just now, or written again.

@@ -20,6 +20,7 @@ use executor::{
 use migrations::{
     Db,
     seal::{MasterKey, Sealer},
+    store::log::Log,
     wake::Topic,
 };
 use plugins::{
@@ -51,7 +52,7 @@ use super::{Stop, objects::Current, script_program};
 use crate::{
     fleet::{self, FleetSettings, TaskApi},
     monitoring::{Owning, Process, Standing, Waits, error_chain},
-    settings::{Kind, Settings, place::Chosen},
+    settings::{Kind, Retention as KeptFor, Settings, place::Chosen},
 };
 
 /// Reports that may wait for the scheduler.
@@ -87,7 +88,7 @@ pub(super) struct Scheduling {
     script_program: Option<PathBuf>,
     scripts: Option<ScriptPool>,
     data_folders: Vec<PathBuf>,
-    retention_days: u32,
+    retention: KeptFor,
     /// What can be seen of it.
     pub(super) owning: Owning,
     /// Whether the database is still waited for.
@@ -154,7 +155,7 @@ impl Scheduling {
             script_program,
             scripts,
             data_folders: settings.data_folders()?,
-            retention_days: settings.retention.run_days,
+            retention: settings.retention.clone(),
         })
     }
 
@@ -192,7 +193,13 @@ impl Scheduling {
             scope,
             fence,
             objects: self.objects.clone(),
-            days: self.retention_days,
+            logs: [
+                (Log::Events, self.retention.event_days),
+                (Log::Audit, self.retention.audit_days),
+                (Log::AssetEvents, self.retention.asset_event_days),
+            ],
+            bundle_days: self.retention.bundle_days,
+            days: self.retention.run_days,
             retire,
         };
         let parts = Parts {

@@ -2,11 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dags::{
-    ids::DagId,
-    model::AssetCondition,
-    time::Timestamp,
-};
+use dags::{ids::DagId, model::AssetCondition, time::Timestamp};
 use migrations::{
     policy::{Kind, Visible},
     store::{

@@ -14,6 +14,7 @@ pub(crate) struct Model {
     pub(crate) created_at: i64,
     pub(crate) created_by: Option<String>,
     pub(crate) activated_at: Option<i64>,
+    pub(crate) stored_at: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -16,6 +16,8 @@ pub(crate) struct Model {
     pub(crate) created_at: i64,
     pub(crate) bundle: String,
     pub(crate) source: String,
+    pub(crate) stored_at: Option<i64>,
+    pub(crate) number: Option<i32>,
 }
 
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]

@@ -8,8 +8,8 @@ use dags::{
     time::Timestamp,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, sea_query::OnConflict,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Statement, sea_query::OnConflict,
 };
 
 use crate::{
@@ -84,7 +84,8 @@ pub struct Version {
     pub source: String,
 }
 
-/// Stores a bundle and its DAG versions, whole or not at all. What is there already stays as it is.
+/// Stores a bundle and its DAG versions, whole or not at all. What is there already stays as it is, but that it was stored again is
+/// noted: it isn't deleted before it can be activated.
 pub async fn store(db: &Db, scope: TenantScope, new: &NewBundle) -> Result<(), Error> {
     let doing = "store a bundle";
     let tenant = scope.tenant().0;
@@ -98,8 +99,13 @@ pub async fn store(db: &Db, scope: TenantScope, new: &NewBundle) -> Result<(), E
         created_at: Set(now),
         created_by: Set(new.created_by.as_deref().map(|by| without_nul(by).into_owned())),
         activated_at: Set(None),
+        stored_at: Set(Some(now)),
     })
-    .on_conflict(OnConflict::new().do_nothing().to_owned())
+    .on_conflict(
+        OnConflict::columns([bundle::Column::TenantId, bundle::Column::Digest])
+            .update_column(bundle::Column::StoredAt)
+            .to_owned(),
+    )
     .exec_without_returning(&transaction)
     .await
     .doing(doing)?;
@@ -113,15 +119,41 @@ pub async fn store(db: &Db, scope: TenantScope, new: &NewBundle) -> Result<(), E
             created_at: Set(now),
             bundle: Set(new.digest.to_string()),
             source: Set(without_nul(&version.source).into_owned()),
+            stored_at: Set(Some(now)),
+            number: Set(None),
         });
         dag_version::Entity::insert_many(rows)
-            .on_conflict(OnConflict::new().do_nothing().to_owned())
+            .on_conflict(
+                OnConflict::columns([
+                    dag_version::Column::TenantId,
+                    dag_version::Column::DagId,
+                    dag_version::Column::Version,
+                ])
+                .update_column(dag_version::Column::StoredAt)
+                .to_owned(),
+            )
             .exec_without_returning(&transaction)
             .await
             .doing(doing)?;
     }
+    let new_ones = Statement::from_sql_and_values(
+        db.write().get_database_backend(),
+        db.pick(NUMBER.0, NUMBER.1),
+        [tenant.into()],
+    );
+    transaction.execute_raw(new_ones).await.doing("number the versions of DAGs")?;
     transaction.commit().await.doing(doing)
 }
+
+/// Gives the versions that have none the next number of their DAG. A bundle has one version of a DAG.
+const NUMBER: (&str, &str) = (
+    "UPDATE dag_version AS v SET number = 1 + (SELECT coalesce(max(o.number), 0) FROM dag_version AS o
+        WHERE o.tenant_id = v.tenant_id AND o.dag_id = v.dag_id)
+      WHERE v.tenant_id = ?1 AND v.number IS NULL",
+    "UPDATE dag_version AS v SET number = 1 + (SELECT coalesce(max(o.number), 0) FROM dag_version AS o
+        WHERE o.tenant_id = v.tenant_id AND o.dag_id = v.dag_id)
+      WHERE v.tenant_id = $1 AND v.number IS NULL",
+);
 
 /// The newest bundles, by when they were first stored.
 pub async fn list(db: &Db, scope: TenantScope, limit: u64) -> Result<Vec<Bundle>, Error> {
@@ -185,7 +217,7 @@ pub struct Numbered {
     pub dag_id: DagId,
     /// The hash of the model.
     pub version: DagVersion,
-    /// Which version of the DAG it is in the order in which they were stored, from 1.
+    /// Which version of the DAG it is in the order in which they were stored, from 1. It stays the same when earlier ones go.
     pub number: u32,
     /// When it was first stored.
     pub created_at: Timestamp,
@@ -197,7 +229,7 @@ pub struct Numbered {
 
 /// All versions of those DAGs without their models, by DAG and number.
 pub async fn numbered(db: &Db, scope: TenantScope, dags: &[DagId]) -> Result<Vec<Numbered>, Error> {
-    let found: Vec<(String, String, i64, String, String)> = dag_version::Entity::find()
+    let found: Vec<(String, String, i64, String, String, Option<i32>)> = dag_version::Entity::find()
         .select_only()
         .columns([
             dag_version::Column::DagId,
@@ -205,6 +237,7 @@ pub async fn numbered(db: &Db, scope: TenantScope, dags: &[DagId]) -> Result<Vec
             dag_version::Column::CreatedAt,
             dag_version::Column::Bundle,
             dag_version::Column::Source,
+            dag_version::Column::Number,
         ])
         .filter(dag_version::Column::TenantId.eq(scope.tenant().0))
         .filter(dag_version::Column::DagId.is_in(dags.iter().map(DagId::as_str)))
@@ -216,12 +249,14 @@ pub async fn numbered(db: &Db, scope: TenantScope, dags: &[DagId]) -> Result<Vec
         .await
         .doing("number the versions of DAGs")?;
     let mut numbered: Vec<Numbered> = Vec::with_capacity(found.len());
-    for (dag, version, created_at, bundle, source) in found {
+    for (dag, version, created_at, bundle, source, number) in found {
         let dag_id: DagId = rows::name("dag_version", &dag)?;
-        let number = match numbered.last() {
+        let next = match numbered.last() {
             Some(last) if last.dag_id == dag_id => last.number + 1,
             _ => 1,
         };
+        // One that a process of the release before has stored has none until the next bundle is.
+        let number = number.map_or(next, i32::unsigned_abs);
         numbered.push(Numbered {
             dag_id,
             version: DagVersion(version.into()),

@@ -20,6 +20,8 @@ use crate::{
     store::audit,
 };
 
+pub mod bundles;
+
 /// The longest that can be said, in days.
 pub const DAYS_MAX: u32 = 36_500;
 
@@ -96,6 +98,16 @@ macro_rules! delete_some {
     };
 }
 
+/// The same for the log of events, which is partitioned: where a row lies in a partition says nothing of the others.
+const DELETE_EVENTS: (&str, &str) = (
+    "DELETE FROM event WHERE (shard_id, batch, n) IN (SELECT shard_id, batch, n FROM event
+        WHERE tenant_id = ?1 AND run_id = ?2 LIMIT ?3)
+      AND EXISTS (SELECT 1 FROM shard WHERE id = ?4 AND epoch = ?5)",
+    "DELETE FROM event AS t USING (SELECT tableoid, ctid FROM event WHERE tenant_id = $1 AND run_id = $2 LIMIT $3) AS n
+      WHERE t.tenant_id = $1 AND t.run_id = $2 AND t.tableoid = n.tableoid AND t.ctid = n.ctid
+      AND EXISTS (SELECT 1 FROM shard WHERE id = $4 AND epoch = $5)",
+);
+
 /// Empties the tables that hold rows of a run, in this order; the run itself comes last.
 const CHILDREN: [(&str, &str); 8] = [
     delete_some!("task_instance", "tenant_id, run_id, task_id, map_index"),
@@ -104,7 +116,7 @@ const CHILDREN: [(&str, &str); 8] = [
     delete_some!("attempt_claim", "attempt_id, n, member"),
     delete_some!("result", "tenant_id, run_id, task_id, map_index"),
     delete_some!("input_request", "tenant_id, attempt_id"),
-    delete_some!("event", "shard_id, batch, n"),
+    DELETE_EVENTS,
     delete_some!("alert", "tenant_id, id"),
 ];
 
@@ -145,6 +157,19 @@ pub async fn policies(db: &Db, scope: ShardScope) -> Result<Vec<Kept>, Error> {
         Ok(Kept { tenant, name, days: days.map(i32::unsigned_abs) })
     };
     found.iter().map(read).collect()
+}
+
+/// How long a tenant keeps its finished runs: days, 0 for ever, none as the service's setting says.
+pub async fn policy(db: &Db, tenant: TenantId) -> Result<Option<u32>, Error> {
+    let doing = "read how long a tenant keeps its runs";
+    let sql = (
+        "SELECT retention_days FROM tenant WHERE id = ?1",
+        "SELECT retention_days FROM tenant WHERE id = $1",
+    );
+    let found = rows(db, doing, sql, [tenant.0.into()]).await?;
+    let days: Option<Option<i32>> =
+        found.first().map(|row| row.try_get("", "retention_days")).transpose().doing(doing)?;
+    Ok(days.flatten().map(i32::unsigned_abs))
 }
 
 /// How long a tenant keeps its finished runs: days, 0 for ever, none as the service's setting says. False if there is no such
@@ -332,7 +357,7 @@ pub async fn delete_some(
 }
 
 /// Deletes at most `limit` rows of each table that only tells what was, older than an instant: requests that were taken, what
-/// became of alerts, workers that have ended. Says how many.
+/// became of alerts, workers that have ended or are lost. Says how many.
 pub async fn delete_leftovers(db: &Db, fence: Fence, before: Timestamp, limit: u32) -> Result<u64, Error> {
     let doing = "delete what is over";
     let texts = [
@@ -343,9 +368,9 @@ pub async fn delete_leftovers(db: &Db, fence: Fence, before: Timestamp, limit: u
               AND shard_id = $3 ORDER BY id LIMIT $2) AND EXISTS (SELECT 1 FROM shard WHERE id = $3 AND epoch = $4)",
         ),
         (
-            "DELETE FROM worker WHERE id IN (SELECT id FROM worker WHERE ended_at < ?1 LIMIT ?2)
+            "DELETE FROM worker WHERE id IN (SELECT id FROM worker WHERE ended_at < ?1 OR lost_at < ?1 LIMIT ?2)
               AND EXISTS (SELECT 1 FROM shard WHERE id = ?3 AND epoch = ?4)",
-            "DELETE FROM worker WHERE id IN (SELECT id FROM worker WHERE ended_at < $1 LIMIT $2)
+            "DELETE FROM worker WHERE id IN (SELECT id FROM worker WHERE ended_at < $1 OR lost_at < $1 LIMIT $2)
               AND EXISTS (SELECT 1 FROM shard WHERE id = $3 AND epoch = $4)",
         ),
     ];

@@ -270,6 +270,42 @@ pub async fn lost(db: &Db, worker: WorkerId) -> Result<(), Error> {
     set_lost(db, worker, Some(now.0), "store a worker's loss").await
 }
 
+/// The workers of an executor that registered before an instant and aren't among those that are heard are lost: they ended while
+/// nobody listened. Says how many there were.
+pub async fn lose_unheard(
+    db: &Db,
+    executor: &ExecutorName,
+    heard: &BTreeSet<WorkerId>,
+    registered_before: Timestamp,
+) -> Result<u64, Error> {
+    let doing = "look for workers that nobody hears";
+    let present = worker::Entity::find()
+        .select_only()
+        .column(worker::Column::Id)
+        .filter(worker::Column::Executor.eq(executor.as_str()))
+        .filter(worker::Column::EndedAt.is_null())
+        .filter(worker::Column::LostAt.is_null())
+        .filter(worker::Column::RegisteredAt.lt(registered_before.0))
+        .into_tuple::<Uuid>()
+        .all(db.read())
+        .await
+        .doing(doing)?;
+    let unheard: Vec<Uuid> = present.into_iter().filter(|id| !heard.contains(&WorkerId(*id))).collect();
+    let now = db.now().await?;
+    let mut lost = 0;
+    for some in unheard.chunks(LOOKED_UP_MAX) {
+        let set = worker::Entity::update_many()
+            .set(worker::ActiveModel { lost_at: Set(Some(now.0)), ..Default::default() })
+            .filter(worker::Column::Id.is_in(some.iter().copied()))
+            .filter(worker::Column::LostAt.is_null())
+            .exec(db.write())
+            .await
+            .doing(doing)?;
+        lost += set.rows_affected;
+    }
+    Ok(lost)
+}
+
 /// A worker that was lost is heard again.
 pub async fn returned(db: &Db, worker: WorkerId) -> Result<(), Error> {
     set_lost(db, worker, None, "store a worker's return").await

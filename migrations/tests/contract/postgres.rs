@@ -1,12 +1,15 @@
 //! What only a server can do to us: end our backend, make us wait for a lock.
 
-use dags::ids::ShardId;
+use dags::{ids::ShardId, time::Timestamp};
 use engine::{
     journal::{Commit, Journal as _},
-    rows::Batch,
+    rows::{Batch, EventRow},
     state::TaskState,
 };
-use migrations::journal;
+use migrations::{
+    journal,
+    store::log::{self, Log, Month},
+};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::{
@@ -91,6 +94,42 @@ async fn a_paused_owner_does_not_hold_up_its_successor() {
         let mut second = journal::acquire(&test.db, ShardId::DEFAULT, "two", TTL, &clock).await.unwrap();
         assert_eq!(second.commit(&batch(1)).await, Commit::Done);
         assert!(paused.execute("COMMIT").await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_month_that_is_read_is_dropped_later_and_nobody_who_writes_waits_for_it() {
+    support::postgres(|test: TestDb| async move {
+        let mut journal = owned(&test.db, "one").await;
+        let (first, run, _) = first_batch();
+        assert_eq!(journal.commit(&first).await, Commit::Done);
+        let far = Timestamp(clock().0 + 70 * 24 * 3_600 * 1_000_000);
+        let mut reader = PgConnection::connect(&test.url).await.unwrap();
+        reader.execute("BEGIN; SELECT COUNT(*) FROM event").await.unwrap();
+        assert_eq!(log::drop_month(&test.db, Log::Events, far).await.unwrap(), Month::Held);
+        let event = EventRow {
+            tenant: run.tenant,
+            run: run.run,
+            dag_id: run.dag_id.clone(),
+            at: clock(),
+            transitions: Vec::new(),
+        };
+        // The owner gives up after 2 s: it would see it as a failure.
+        let dropping = async {
+            for _ in 0..5 {
+                assert_eq!(log::drop_month(&test.db, Log::Events, far).await.unwrap(), Month::Held);
+            }
+        };
+        let committing = async {
+            for number in 2..40 {
+                let batch = Batch { events: vec![event.clone()], ..batch(number) };
+                assert_eq!(journal.commit(&batch).await, Commit::Done);
+            }
+        };
+        tokio::join!(dropping, committing);
+        reader.execute("COMMIT").await.unwrap();
+        assert_eq!(log::drop_month(&test.db, Log::Events, far).await.unwrap(), Month::Dropped);
     })
     .await;
 }

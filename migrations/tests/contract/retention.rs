@@ -9,13 +9,15 @@ use dags::{
 use engine::{
     dispatch::ResultRef,
     journal::{Commit, Journal as _},
-    rows::{AttemptRow, Batch, QuarantineRow, RETIRED, ResultRow, RunRow, RunType, Subject, TaskRow},
+    rows::{AttemptRow, Batch, DagRow, QuarantineRow, RETIRED, ResultRow, RunRow, RunType, Subject, TaskRow},
     state::{RunState, TaskState},
 };
 use migrations::{
-    ShardScope,
+    Db, ShardScope,
     store::{
-        retention::{self, Place},
+        bundle::{self, NewBundle, NewVersion},
+        doctor,
+        retention::{self, Place, bundles},
         tenant,
     },
 };
@@ -31,6 +33,7 @@ on_both!(
     policies_are_of_tenants,
     only_the_owner_deletes,
     what_is_over_goes_too,
+    what_nothing_names_goes,
 );
 
 const SCOPE: ShardScope = ShardScope::maintenance(ShardId::DEFAULT);
@@ -221,4 +224,108 @@ async fn what_is_over_goes_too(test: TestDb) {
     assert_eq!(retention::delete_leftovers(&test.db, fence, Timestamp(5), 10).await.unwrap(), 0);
     assert_eq!(retention::delete_leftovers(&test.db, fence, Timestamp(6), 10).await.unwrap(), 1);
     assert_eq!(test.number("SELECT COUNT(*) FROM inbox").await, 1, "what nobody has taken stays");
+
+    let ids: [fn(u8) -> String; 2] = [|n| format!("x'{n:032x}'"), |n| format!("'{n:032x}'")];
+    let id = ids[usize::from(matches!(test.db, Db::Postgres(_)))];
+    let hash = if matches!(test.db, Db::Postgres(_)) { "'\\x01'" } else { "x'01'" };
+    test.sql(&format!("INSERT INTO worker_credential VALUES ({}, {hash}, 'p', 'm', '{{}}', 1, NULL)", id(1)))
+        .await;
+    for (n, ended, lost) in [(2, "5", "NULL"), (3, "NULL", "5"), (4, "NULL", "NULL"), (5, "NULL", "9")] {
+        let credential = id(1);
+        test.sql(&format!(
+            "INSERT INTO worker VALUES ({}, {credential}, 'm', 'fleet', '{{}}', '{{}}', '0', 1, {ended}, {lost})",
+            id(n)
+        ))
+        .await;
+    }
+    assert_eq!(retention::delete_leftovers(&test.db, fence, Timestamp(6), 1).await.unwrap(), 1);
+    assert_eq!(retention::delete_leftovers(&test.db, fence, Timestamp(6), 10).await.unwrap(), 1);
+    assert_eq!(test.number("SELECT COUNT(*) FROM worker").await, 2, "those that are there or may come back");
+}
+
+async fn what_nothing_names_goes(test: TestDb) {
+    let db = &test.db;
+    let mut journal = fixture::owned(db, "one").await;
+    let store = async |digest: &str, versions: &[(&str, &str)]| {
+        let new = NewBundle {
+            digest: fixture::bundle_id(digest),
+            bytes: 1,
+            files: 1,
+            created_by: None,
+            versions: versions
+                .iter()
+                .map(|(dag, doc)| NewVersion {
+                    version: fixture::version(dag, doc),
+                    model: fixture::model(dag, doc),
+                    source: "a.yaml".to_owned(),
+                })
+                .collect(),
+        };
+        bundle::store(db, fixture::scope(), &new).await.unwrap();
+    };
+    // `d` had four versions: a run has the second, the DAG has the third, nothing has the others. `gone` isn't there any more.
+    store("b1", &[("d", "one"), ("gone", "one")]).await;
+    store("b2", &[("d", "two")]).await;
+    store("b3", &[("d", "three")]).await;
+    store("b4", &[("d", "four")]).await;
+    store("b5", &[("d", "three")]).await;
+    let run = RunRow {
+        version: fixture::version("d", "two"),
+        bundle: fixture::bundle_id("b2"),
+        ..old("d", "r1", 1, RunType::Scheduled)
+    };
+    let dag = DagRow { bundle: fixture::bundle_id("b5"), ..fixture::dag(TenantId::DEFAULT, "d", "three") };
+    let batch = Batch { dags: vec![dag], new_runs: vec![run.clone()], ..fixture::batch(1) };
+    assert_eq!(journal.commit(&batch).await, Commit::Done);
+    let numbers = async || -> Vec<(String, u32)> {
+        let dags = [fixture::dag_id("d"), fixture::dag_id("gone")];
+        let found = bundle::numbered(db, fixture::scope(), &dags).await.unwrap();
+        let of = |dag: &str, doc: &str| fixture::version(dag, doc);
+        let named = ["one", "two", "three", "four"];
+        found
+            .into_iter()
+            .map(|known| {
+                let doc = named.iter().find(|doc| of(known.dag_id.as_str(), doc) == known.version).unwrap();
+                (format!("{} {doc}", known.dag_id), known.number)
+            })
+            .collect()
+    };
+    let all = [("d one", 1), ("d two", 2), ("d three", 3), ("d four", 4), ("gone one", 1)]
+        .map(|(v, n)| (v.to_owned(), n));
+    let mut found = numbers().await;
+    found.sort_by_key(|(name, number)| (name.starts_with("gone"), *number));
+    assert_eq!(found, all);
+
+    let (fence, far) = (journal.fence(), Timestamp(i64::MAX));
+    let waiting = "INSERT INTO inbox (shard_id, tenant_id, kind, format, payload, actor, created_at)
+        SELECT shard_id, id, 'activate_bundle', 1, '{}', 'ann', 5 FROM tenant WHERE name = 'default'";
+    test.sql(waiting).await;
+    assert_eq!(bundles::delete_versions(db, fence, far, 10).await.unwrap(), 0, "one waits to be activated");
+    assert_eq!(bundles::delete_bundles(db, fence, far, 10).await.unwrap(), []);
+    test.sql("UPDATE inbox SET taken_in_batch = 1, outcome = '{}'").await;
+    assert_eq!(bundles::delete_versions(db, fence, Timestamp(5), 10).await.unwrap(), 0, "just stored");
+    assert_eq!(bundles::delete_versions(db, fence, far, 1).await.unwrap(), 1);
+    assert_eq!(bundles::delete_versions(db, fence, far, 10).await.unwrap(), 1);
+    assert_eq!(bundles::delete_versions(db, fence, far, 10).await.unwrap(), 0);
+    let mut found = numbers().await;
+    found.sort_by_key(|(_, number)| *number);
+    assert_eq!(found, all[1..4], "numbers stay, and the newest one does");
+    assert_eq!(bundles::delete_bundles(db, fence, Timestamp(5), 10).await.unwrap(), [], "just stored");
+    let gone = bundles::delete_bundles(db, fence, far, 10).await.unwrap();
+    assert_eq!(gone, [fixture::bundle_id("b1")], "b3 and b4 are what versions came from");
+    assert!(!bundles::has_bundle(db, &gone[0]).await.unwrap());
+    assert!(bundles::has_bundle(db, &fixture::bundle_id("b4")).await.unwrap());
+
+    // What is stored again has a new number and counts from then on.
+    let cutoff = db.now().await.unwrap();
+    store("b1", &[("d", "one")]).await;
+    store("b4", &[("d", "four")]).await;
+    assert_eq!(bundles::delete_bundles(db, fence, cutoff, 10).await.unwrap(), []);
+    assert!(numbers().await.contains(&("d one".to_owned(), 5)));
+    assert_eq!(bundles::delete_versions(db, fence, cutoff, 10).await.unwrap(), 0, "`four` was stored again");
+    journal.lease().release().await.unwrap();
+    assert_eq!(bundles::delete_versions(db, fence, far, 10).await.unwrap(), 0, "not ours any more");
+    assert_eq!(bundles::delete_bundles(db, fence, far, 10).await.unwrap(), []);
+    let findings = doctor::examine(db).await.unwrap();
+    assert_eq!(findings, []);
 }

@@ -347,6 +347,14 @@ async fn a_worker_enrols_once_and_registers_at_each_start(test: TestDb) {
     assert!(lost.lost_at.is_some(), "it may come back");
     worker::returned(db, spec.worker).await.unwrap();
     assert_eq!(worker::list(db, false, 10).await.unwrap().len(), 1);
+    let (far, none) = (Timestamp(i64::MAX), BTreeSet::new());
+    let heard = BTreeSet::from([spec.worker]);
+    assert_eq!(worker::lose_unheard(db, &new.executor, &heard, far).await.unwrap(), 0);
+    assert_eq!(worker::lose_unheard(db, &new.executor, &none, Timestamp(5)).await.unwrap(), 0, "just came");
+    assert_eq!(worker::lose_unheard(db, &"other".parse().unwrap(), &none, far).await.unwrap(), 0);
+    assert_eq!(worker::lose_unheard(db, &new.executor, &none, far).await.unwrap(), 1);
+    assert!(worker::list(db, false, 10).await.unwrap().is_empty());
+    worker::returned(db, spec.worker).await.unwrap();
     assert_eq!(worker::revoke(db, "m").await.unwrap(), 1);
     assert_eq!(worker::present(db, spec.worker).await.unwrap(), None, "its credential was revoked");
     worker::end(db, spec.worker).await.unwrap();

@@ -7,7 +7,9 @@ use std::{
 };
 
 use dags::{
-    ids::{AttemptId, DagId, DagVersion, DispatchId, RunId, RunName, TaskId, TenantId, WorkerId},
+    ids::{
+        AttemptId, DagId, DagVersion, DispatchId, ExecutorName, RunId, RunName, TaskId, TenantId, WorkerId,
+    },
     model::Dag,
     time::Timestamp,
 };
@@ -209,6 +211,15 @@ impl Facts for MemoryFacts {
 
     async fn worker_lost(&self, _worker: WorkerId) -> Result<(), Error> {
         Ok(())
+    }
+
+    async fn lose_unheard(
+        &self,
+        _executor: &ExecutorName,
+        _heard: &BTreeSet<WorkerId>,
+        _registered_before: Timestamp,
+    ) -> Result<u64, Error> {
+        Ok(0)
     }
 
     async fn absent(&self, _workers: &BTreeSet<WorkerId>) -> Result<BTreeSet<WorkerId>, Error> {

@@ -32,6 +32,13 @@ impl Objects {
         }
     }
 
+    pub(super) fn remove_packed(&self, bundle: &BundleId) -> io::Result<()> {
+        match fs::remove_file(self.packed(bundle)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Packs a bundle. None if it isn't there.
     pub(crate) fn pack(&self, bundle: &BundleId) -> io::Result<Option<File>> {
         let (folder, place) = (self.bundle(bundle), self.packed(bundle));

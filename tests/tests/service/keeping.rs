@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use dags::ids::{DagId, DagVersion};
 use serde_json::Value;
 
 use crate::{
@@ -15,6 +16,8 @@ use crate::{
 
 on_both!(
     old_runs_go_with_all_of_theirs_and_the_next_run_still_knows_its_past,
+    bundles_that_nothing_names_go_and_may_come_back,
+    old_months_of_a_log_go,
     the_doctor_finds_what_is_broken
 );
 
@@ -110,6 +113,99 @@ async fn old_runs_go_with_all_of_theirs_and_the_next_run_still_knows_its_past(si
     .await;
     let doctor = call(&site, &["doctor"]);
     assert!(doctor.status.success(), "{}", said(&doctor));
+}
+
+const SMALL: &str = "dag: small\ntasks:\n  only: { bash: 'true' }\n";
+
+/// Another version of the same DAG.
+fn small(doc: &str) -> String {
+    format!("{SMALL}doc: {doc}\n")
+}
+
+/// Waits until the DAG has another version than those.
+async fn has_new_version(site: &Site, known: &[DagVersion]) -> DagVersion {
+    site.until(SOON, "the DAG has a new version", async || {
+        let version = site.dag("small").await.map(|dag| dag.row.version);
+        version.clone().filter(|version| !known.contains(version)).ok_or_else(|| format!("{version:?}"))
+    })
+    .await
+}
+
+async fn bundles_that_nothing_names_go_and_may_come_back(site: Site) {
+    site.write_dag("small.yaml", &small("one"));
+    let service = site.start();
+    service.ready(&site).await;
+    let mut versions = vec![has_new_version(&site, &[]).await];
+    site.trigger("small", "first").await;
+    site.ended("small", "first").await;
+    for doc in ["two", "three"] {
+        site.write_dag("small.yaml", &small(doc));
+        versions.push(has_new_version(&site, &versions).await);
+    }
+    assert_eq!(count(&site, "bundles"), 3);
+    // A month passes.
+    let month = 30 * 24 * 3_600 * 1_000_000_i64;
+    for text in [
+        format!("UPDATE bundle SET stored_at = stored_at - {month}, activated_at = activated_at - {month}"),
+        format!("UPDATE dag_version SET stored_at = stored_at - {month}"),
+    ] {
+        site.sql(&text, &text).await;
+    }
+    age(&site, "bundles");
+    service.kill();
+    let service = site.start();
+    service.ready(&site).await;
+    site.until(LATE, "the second bundle is gone", async || match count(&site, "bundles") {
+        2 => Ok(()),
+        n => Err(format!("{n} bundles")),
+    })
+    .await;
+    let numbers = async || -> Vec<(DagVersion, u32)> {
+        let dags = [DagId::parse("small").unwrap()];
+        let known = migrations::store::bundle::numbered(&site.db, SCOPE, &dags).await.unwrap();
+        known.into_iter().map(|known| (known.version, known.number)).collect()
+    };
+    assert_eq!(numbers().await, [(versions[0].clone(), 1), (versions[2].clone(), 3)]);
+    let doctor = call(&site, &["doctor"]);
+    assert!(doctor.status.success(), "{}", said(&doctor));
+
+    site.write_dag("small.yaml", &small("two"));
+    let again = has_new_version(&site, &[versions[0].clone(), versions[2].clone()]).await;
+    assert_eq!(again, versions[1]);
+    assert!(numbers().await.contains(&(again, 4)), "{:?}", numbers().await);
+    site.trigger("small", "second").await;
+    let run = site.ended("small", "second").await;
+    assert_eq!(run.state, engine::state::RunState::Success);
+}
+
+async fn old_months_of_a_log_go(site: Site) {
+    let entry = "INSERT INTO audit (at, tenant_id, actor, kind, payload, outcome)
+        SELECT 5, id, 'ann', 'x', '{}', '{\"format\":1,\"outcome\":{\"ok\":null}}' FROM tenant";
+    // On PostgreSQL what was there before there were months is one that is over.
+    let over = format!(
+        "ALTER TABLE audit DETACH PARTITION audit_before;
+         ALTER TABLE audit ATTACH PARTITION audit_before FOR VALUES FROM (MINVALUE) TO (1000);
+         {entry}"
+    );
+    site.sql(entry, &over).await;
+    let old = async || {
+        let all = migrations::store::Window { limit: 1_000, offset: 0 };
+        let page = migrations::store::audit::list(&site.db, SCOPE, all).await.unwrap();
+        page.rows.iter().filter(|entry| entry.kind == "x").count()
+    };
+    assert_eq!(old().await, 1);
+    site.write_dag("small.yaml", SMALL);
+    let service = site.start_with(&["--set", "retention.audit_days=30"]);
+    service.ready(&site).await;
+    site.until(LATE, "the old entry is gone", async || match old().await {
+        0 => Ok(()),
+        n => Err(format!("{n} entries")),
+    })
+    .await;
+    site.dag_is_there("small").await;
+    let all = migrations::store::Window { limit: 1_000, offset: 0 };
+    let kept = migrations::store::audit::list(&site.db, SCOPE, all).await.unwrap().rows;
+    assert!(kept.iter().any(|entry| entry.kind == "activate_bundle"), "{kept:?}");
 }
 
 async fn the_doctor_finds_what_is_broken(site: Site) {
