@@ -206,12 +206,12 @@ impl Handle {
 
     /// Workers that have ended or may not be workers any more, as soon as there are some: they have left, whatever they say.
     pub(crate) async fn next_absent<F: Facts>(&self, facts: &F) -> Vec<Input> {
-        let mut looks = 0;
+        let mut looks = 0_u32;
         loop {
             clock::sleep(LOOK_AT_PRESENCE).await;
             let workers = self.executor.workers();
             looks += 1;
-            if looks % LOOKS_PER_SEARCH == 0 {
+            if looks.is_multiple_of(LOOKS_PER_SEARCH) {
                 self.lose_unheard(facts, &workers).await;
             }
             if workers.is_empty() {

@@ -114,6 +114,7 @@ pub(super) async fn a_client_that_is_lost_for_good_is_replaced<H: Harness>(mut b
     }
     for id in &ids {
         bench.started(*id).await;
+        bench.wait_for_line(*id, "begun").await;
     }
     // The first one ends while nobody is there whom it could be told, the second one goes on, the third one is ended.
     let [(_, first), (_, second), _] = pipes;

@@ -167,9 +167,9 @@ pub async fn policy(db: &Db, tenant: TenantId) -> Result<Option<u32>, Error> {
         "SELECT retention_days FROM tenant WHERE id = $1",
     );
     let found = rows(db, doing, sql, [tenant.0.into()]).await?;
-    let days: Option<Option<i32>> =
-        found.first().map(|row| row.try_get("", "retention_days")).transpose().doing(doing)?;
-    Ok(days.flatten().map(i32::unsigned_abs))
+    let Some(row) = found.first() else { return Ok(None) };
+    let days: Option<i32> = row.try_get("", "retention_days").doing(doing)?;
+    Ok(days.map(i32::unsigned_abs))
 }
 
 /// How long a tenant keeps its finished runs: days, 0 for ever, none as the service's setting says. False if there is no such
