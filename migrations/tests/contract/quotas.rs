@@ -101,7 +101,7 @@ async fn what_is_damaged_of_quotas_keeps_no_other_back(test: TestDb) {
 }
 
 async fn suspended_tenants_are_read(test: TestDb) {
-    let journal = owned(&test.db, "one").await;
+    let mut journal = owned(&test.db, "one").await;
     assert!(journal.snapshot().await.unwrap().suspended.is_empty());
     tenant::set_suspended(&test.db, "ann", fixture::OTHER, true).await.unwrap();
     assert_eq!(journal.snapshot().await.unwrap().suspended, [fixture::OTHER].into());
