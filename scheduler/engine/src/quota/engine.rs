@@ -323,7 +323,8 @@ impl Engine {
         for (dispatch, by) in &stored.ending {
             let id = numbers.get(&dispatch.attempt).filter(|id| works[id].dispatch == *dispatch);
             let Some(id) = id.copied() else { continue };
-            let by = numbers.get(by).copied().unwrap_or(id);
+            // Whoever it was for may be gone, and then its own attempt is named; nobody has the number 0.
+            let by = numbers.get(by).copied().filter(|by| *by != id).unwrap_or(0);
             for fact in facts.works.iter_mut().filter(|fact| fact.id == id) {
                 fact.units.iter_mut().for_each(|unit| unit.ending_for = Some(by));
             }
