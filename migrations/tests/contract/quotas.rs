@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use dags::ids::TenantId;
+use dags::ids::{ShardId, TenantId};
 use engine::{
     journal::{Commit, Journal as _},
     quota::{GroupLimit, Limits},
@@ -101,7 +101,8 @@ async fn what_is_damaged_of_quotas_keeps_no_other_back(test: TestDb) {
 }
 
 async fn suspended_tenants_are_read(test: TestDb) {
-    let journal = owned(&test.db, "one").await;
+    let mut journal = owned(&test.db, "one").await;
+    tenant::insert(&test.db, "test", fixture::OTHER, "other", ShardId::DEFAULT).await.unwrap();
     assert!(journal.snapshot().await.unwrap().suspended.is_empty());
     tenant::set_suspended(&test.db, "ann", fixture::OTHER, true).await.unwrap();
     assert_eq!(journal.snapshot().await.unwrap().suspended, [fixture::OTHER].into());

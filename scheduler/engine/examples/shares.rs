@@ -77,7 +77,9 @@ fn run(teams: &[Team]) -> Vec<Vec<Seen>> {
     for team in teams {
         let quota = Quota { nominal: team.guaranteed, ..Quota::default() };
         let quotas = Quotas::from([("local".into(), [("members".into(), quota)].into())]);
-        let (weight, limits) = (Weight::whole(team.weight), Limits::default());
+        // Everybody has long queues here: what waits for five minutes isn't starving yet.
+        let limits = Limits { hold_after_s: Some(3_600), ..Limits::default() };
+        let weight = Weight::whole(team.weight);
         let command = Command::SetQuota { cohort: None, weight, quotas, limits };
         lab.request_as(team.tenant, command).unwrap();
     }

@@ -371,6 +371,7 @@ impl Engine {
         for executor in self.queue.executors.iter().filter(|executor| executor.used != 0) {
             lines.push(format!("executor {} {}", executor.name, executor.used));
         }
+        lines.extend(self.queue.sharing.iter().flat_map(|sharing| sharing.promises()));
         let holds = self.ending.iter().filter(|(_, ending)| ending.ticket.is_some());
         lines.extend(holds.map(|(id, _)| format!("ending {id}")));
         lines.extend(self.backfills.values().map(|b| format!("backfill {:?} {}", b.row, b.running)));

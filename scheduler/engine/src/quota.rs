@@ -207,6 +207,7 @@ impl Sharing {
         if !back {
             self.gave_way.clear();
             self.pool.outside(now.0);
+            self.moved |= !self.stored.is_empty();
         }
         let arrived = self.pool.arrive(id, age(&known.pending), since.0, back, &known.workload);
         if arrived.is_err() {

@@ -190,6 +190,11 @@ async fn what_was_borrowed_is_given_back(site: Site) {
     );
     assert!(why.contains("0 of the same tenant go before it"), "{why}");
 
+    site.until(SOON, "they don't end at once when they are told to", async || {
+        if site.lines().len() == 3 { Ok(()) } else { Err(format!("{:?}", site.lines())) }
+    })
+    .await;
+
     // Its owner comes: two must give way, and aren't quick to.
     updraft(site, &["dags", "trigger", "long", "--run", "r", "--tenant", "other"]);
     let why_other = |task: &str| updraft(site, &["tasks", "why", "long", "r", task, "--tenant", "other"]);
@@ -200,7 +205,8 @@ async fn what_was_borrowed_is_given_back(site: Site) {
     })
     .await;
     service.kill();
-    let _service = fleet.start();
+    let service = fleet.start();
+    service.ready(site).await;
     site.until(SOON, "the service is back and hears its workers", async || {
         let why = why_other("t0");
         if why.contains("is being ended so that it can run") { Ok(()) } else { Err(why) }

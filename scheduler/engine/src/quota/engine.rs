@@ -35,11 +35,14 @@ pub(crate) struct StoredSharing {
     ending: Vec<(DispatchId, AttemptId)>,
     /// Admitted from a hold.
     protected: Vec<AttemptId>,
+    /// They wait, and mayn't have others ended for them before something happens outside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    spent: Vec<AttemptId>,
 }
 
 impl StoredSharing {
     pub(super) fn is_empty(&self) -> bool {
-        self.reservations.is_empty() && self.ending.is_empty() && self.protected.is_empty()
+        *self == Self::default()
     }
 }
 
@@ -311,7 +314,7 @@ impl Engine {
                 pending_since: since.unwrap_or(self.now).0,
                 admission: 0,
                 protected: false,
-                spent: false,
+                spent: stored.spent.contains(&known.dispatch.attempt),
                 units: Vec::new(),
             });
             waiting.insert(pending.at, id);
@@ -320,7 +323,8 @@ impl Engine {
         for (dispatch, by) in &stored.ending {
             let id = numbers.get(&dispatch.attempt).filter(|id| works[id].dispatch == *dispatch);
             let Some(id) = id.copied() else { continue };
-            let by = numbers.get(by).copied().unwrap_or(id);
+            // Whoever it was for may be gone, and then its own attempt is named; nobody has the number 0.
+            let by = numbers.get(by).copied().filter(|by| *by != id).unwrap_or(0);
             for fact in facts.works.iter_mut().filter(|fact| fact.id == id) {
                 fact.units.iter_mut().for_each(|unit| unit.ending_for = Some(by));
             }
@@ -446,7 +450,10 @@ impl Engine {
         self.out.quotas.insert(node, row.clone());
         self.queue.changed = true;
         match &mut self.queue.sharing {
-            Some(sharing) => sharing.stale = true,
+            Some(sharing) => {
+                sharing.pool.outside(self.now.0);
+                sharing.stale = true;
+            }
             None => self.build_sharing(None),
         }
         Ok(answer)
@@ -504,6 +511,13 @@ impl Sharing {
         }
     }
 
+    /// What is promised, a line each.
+    pub(crate) fn promises(&self) -> Vec<String> {
+        let StoredSharing { reservations, ending, .. } = self.to_store();
+        let kept = reservations.iter().map(|it| format!("promise {} {}", it.attempt, it.hold));
+        kept.chain(ending.iter().map(|(id, by)| format!("giving way {id} {by}"))).collect()
+    }
+
     fn to_store(&self) -> StoredSharing {
         let attempt = |id: &u64| self.works.get(id).map(|known| known.dispatch.attempt);
         let pledges = self.pool.pledges();
@@ -522,6 +536,7 @@ impl Sharing {
             reservations,
             ending: ending.collect(),
             protected: pledges.protected.iter().filter_map(attempt).collect(),
+            spent: pledges.spent.iter().filter_map(attempt).collect(),
         }
     }
 }

@@ -88,6 +88,8 @@ pub struct Pledges {
     pub ending: Vec<(u64, u64)>,
     /// Who was admitted from a hold.
     pub protected: Vec<u64>,
+    /// Who waits and mayn't preempt before something happens outside.
+    pub spent: Vec<u64>,
 }
 
 impl Pool {
@@ -103,6 +105,11 @@ impl Pool {
                 pledges.protected.push(work.id);
             }
         }
+        let waits = self.spent.iter().filter_map(|slot| self.works[*slot as usize].as_ref());
+        let waits = waits.filter(|work| work.spent && work.state == State::Pending);
+        pledges.spent = waits.map(|work| work.id).collect();
+        pledges.spent.sort_unstable();
+        pledges.spent.dedup();
         pledges.ending.sort_unstable();
         pledges.protected.sort_unstable();
         pledges

@@ -255,6 +255,27 @@ fn a_promise_is_kept_until_whoever_is_admitted_for_it_is_told() {
 }
 
 #[test]
+fn who_gave_way_is_known_as_such_after_a_restart() {
+    let spent = |lab: &Lab| -> usize {
+        let rows = lab.journal.continuations.values().filter_map(|row| row.work.as_ref());
+        rows.filter_map(|work| work["sharing"]["spent"].as_array()).map(Vec::len).sum()
+    };
+    let mut lab = Lab::new();
+    lab.executor("local", 2);
+    set(&mut lab, TENANT, nominal(2));
+    for (name, priority) in [("low", 1), ("middle", 2)] {
+        one(&mut lab, name, |task| task.priority(priority));
+    }
+    one(&mut lab, "large", |task| task.priority(5).with(|task| task.gang = 2));
+    lab.confirm_kills();
+    assert_eq!(spent(&lab), 2, "nobody is ended for them before something else happens");
+    lab.crash();
+    assert_eq!(spent(&lab), 2);
+    one(&mut lab, "later", |task| task.priority(1));
+    assert_eq!(spent(&lab), 0);
+}
+
+#[test]
 fn what_is_admitted_and_not_told_yet_waits_again_if_its_pool_becomes_smaller() {
     let mut lab = Lab::with(|config| config.step_transitions = 3);
     set(&mut lab, TENANT, nominal(9));
