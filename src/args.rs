@@ -361,7 +361,8 @@ pub(crate) struct SchemaArgs {
     DAGs and pools play no part; all tasks run on this machine.\n\nExamples:\n  \
     updraft test dags/etl.yaml --date 2026-01-05 --param region=eu\n  \
     updraft test dags/etl.yaml --task 'load*' --mock 'extract={\"rows\": 3}'\n  \
-    updraft test dags/etl.yaml --conn warehouse=sqlite::temporary:"
+    updraft test dags/etl.yaml --conn warehouse=sqlite::temporary:\n  \
+    updraft test dags --junit junit.xml"
 )]
 pub(crate) struct TestArgs {
     /// A file of DAGs, of which one is run; or files of tests (`*.test.yaml`) and folders that hold some

@@ -184,3 +184,19 @@ pub(super) fn alert_json(alert: &AlertRow) -> Value {
     }
     value
 }
+
+#[cfg(test)]
+mod tests {
+    use engine::rows::AlertKind;
+
+    use super::*;
+
+    #[test]
+    fn tests_name_states_and_alerts_as_the_engine_does() {
+        let states: Vec<&str> = TaskState::ALL.iter().map(|state| state.as_str()).collect();
+        assert_eq!(states, dags::dag_test::TASK_STATES);
+        assert!(dags::dag_test::RUN_STATES.iter().all(|state| RunState::parse(state).is_some()));
+        let kinds: Vec<&str> = AlertKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(kinds, dags::dag_test::ALERT_KINDS);
+    }
+}

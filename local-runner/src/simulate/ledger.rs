@@ -102,6 +102,7 @@ pub(super) struct Ledger {
     /// Runs that tasks of other DAGs made or wait for.
     watched: BTreeSet<(TenantId, DagId)>,
     pub(super) by_name: BTreeMap<(TenantId, DagId, RunName), RunRow>,
+    by_date: BTreeMap<(TenantId, DagId, Timestamp), RunName>,
     pub(super) made: BTreeMap<Key, Value>,
     pub(super) runs: Vec<RunFact>,
     pub(super) instances: u64,
@@ -109,8 +110,9 @@ pub(super) struct Ledger {
     pub(super) failed_tries: u64,
     pub(super) fresh: Vec<Waiting>,
     causes: BTreeMap<Key, Arc<str>>,
-    /// The last cause of a task, for those of its instances that begin to wait at the same instant.
-    last: BTreeMap<(RunId, TaskId), (Timestamp, Arc<str>)>,
+    /// The causes of tasks whose instances began to wait at `last_at`, for others of them that begin at the same instant.
+    last: BTreeMap<(RunId, TaskId), Arc<str>>,
+    last_at: Timestamp,
     pub(super) waits: BTreeMap<(u32, Arc<str>), Waited>,
     pub(super) executors: BTreeMap<ExecutorName, Usage>,
     pub(super) pools: BTreeMap<(TenantId, PoolName), Usage>,
@@ -160,6 +162,7 @@ impl Ledger {
             past: BTreeMap::new(),
             watched,
             by_name: BTreeMap::new(),
+            by_date: BTreeMap::new(),
             made: BTreeMap::new(),
             runs: Vec::new(),
             instances: 0,
@@ -168,6 +171,7 @@ impl Ledger {
             fresh: Vec::new(),
             causes: BTreeMap::new(),
             last: BTreeMap::new(),
+            last_at: from,
             waits: BTreeMap::new(),
             executors: scenario.executors.iter().map(|(name, _)| (name.clone(), usage())).collect(),
             pools: scenario.pools.keys().map(|key| (key.clone(), usage())).collect(),
@@ -187,19 +191,23 @@ impl Ledger {
 
     /// A run of a DAG that somebody waits for, by what it stands for.
     pub(super) fn at(&self, tenant: TenantId, dag_id: &DagId, date: Timestamp) -> Option<&RunRow> {
-        let mut of_dag = self.by_name.iter().filter(|((owner, dag, _), _)| (*owner, dag) == (tenant, dag_id));
-        of_dag.find(|(_, row)| row.logical_date == Some(date)).map(|(_, row)| row)
+        let name = self.by_date.get(&(tenant, dag_id.clone(), date))?;
+        self.by_name.get(&(tenant, dag_id.clone(), name.clone()))
     }
 
     /// Why another instance of the same task began to wait at this instant.
     pub(super) fn cause_of(&self, waiting: &Waiting) -> Option<Arc<str>> {
-        let (at, cause) = self.last.get(&(waiting.run, waiting.task.clone()))?;
-        (*at == self.now).then(|| cause.clone())
+        let known = (self.last_at == self.now).then_some(&self.last)?;
+        known.get(&(waiting.run, waiting.task.clone())).cloned()
     }
 
     /// It waits because of that.
     pub(super) fn waits_for(&mut self, waiting: Waiting, cause: Arc<str>) {
-        self.last.insert((waiting.run, waiting.task.clone()), (self.now, cause.clone()));
+        if self.last_at != self.now {
+            self.last_at = self.now;
+            self.last.clear();
+        }
+        self.last.insert((waiting.run, waiting.task.clone()), cause.clone());
         self.causes.insert((waiting.run, waiting.task, waiting.index), cause);
     }
 
@@ -245,6 +253,9 @@ impl Ledger {
         }
         let key = (row.tenant, row.dag_id.clone());
         if self.watched.contains(&key) {
+            if let Some(date) = row.logical_date {
+                self.by_date.insert((row.tenant, row.dag_id.clone(), date), row.run_name.clone());
+            }
             self.by_name.insert((row.tenant, row.dag_id.clone(), row.run_name.clone()), row.clone());
         }
         if !row.state.is_finished() {
@@ -262,6 +273,23 @@ impl Ledger {
                 self.tasks.retain(|(run, ..), _| *run != gone.run);
             }
         }
+    }
+
+    /// It waits no more.
+    fn admitted(&mut self, row: &TaskRow) {
+        let key = (row.run, row.task.clone(), row.map_index);
+        let cause = self.causes.remove(&key);
+        let (Some(from), Some(to)) = (row.scheduled_at, row.queued_at) else { return };
+        let waited = to.since(from);
+        if waited < WAIT_MIN {
+            return;
+        }
+        let cause = cause.unwrap_or_else(|| "unknown".into());
+        if self.list.is_some() {
+            self.waited_for.insert(key, (cause.clone(), waited));
+        }
+        let dag = self.live.get(&row.run).map(|run| self.place(run)).unwrap_or_default();
+        self.waited(dag, cause, waited);
     }
 
     fn note(&mut self, row: &TaskRow) {
@@ -315,19 +343,8 @@ impl Ledger {
                     index: row.map_index,
                 });
             }
-        } else if before == TaskState::Scheduled
-            && let (Some(from), Some(to)) = (row.scheduled_at, row.queued_at)
-        {
-            let waited = to.since(from);
-            if waited >= WAIT_MIN {
-                let key = (row.run, row.task.clone(), row.map_index);
-                let cause = self.causes.remove(&key).unwrap_or_else(|| "unknown".into());
-                if self.list.is_some() {
-                    self.waited_for.insert(key, (cause.clone(), waited));
-                }
-                let dag = self.live.get(&row.run).map(|run| self.place(run)).unwrap_or_default();
-                self.waited(dag, cause, waited);
-            }
+        } else if before == TaskState::Scheduled {
+            self.admitted(row);
         }
         let looked_at = !self.look_back.is_empty()
             && self

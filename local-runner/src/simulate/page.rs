@@ -35,11 +35,11 @@ fn escape(text: &str) -> String {
 pub fn html(report: &Report) -> String {
     let mut out = String::new();
     let title = format!("Simulation from {} to {}", report.from, report.to);
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
-         <h1>{title}</h1>\n<p class=\"dim\">The scheduling engine of the service on a clock of its own, seed {}.</p>\n",
+         <h1>{title}</h1>\n<p class=\"dim\">The scheduling engine of the service on a clock of its own, seed {}.</p>",
         report.seed
     );
     facts(&mut out, report);
@@ -116,10 +116,10 @@ fn chart(out: &mut String, report: &Report, usage: &UsageReport) {
     let name = escape(&usage.what);
     let slots = usage.slots.map_or("without a limit".to_owned(), |slots| format!("of {slots} slots"));
     let caption = format!("{:.1} on average, {} at most, {slots}", usage.average, usage.peak);
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<h3>{name}</h3>\n<figure><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{name}: {caption}\">\n\
-         <path d=\"{area}\" fill=\"var(--area)\"/>\n<path d=\"{peak}\" fill=\"none\" stroke=\"var(--peak)\"/>\n"
+         <path d=\"{area}\" fill=\"var(--area)\"/>\n<path d=\"{peak}\" fill=\"none\" stroke=\"var(--peak)\"/>"
     );
     for value in [0.0, top / 2.0, top] {
         let at = y(value);

@@ -28,8 +28,10 @@ impl Usage {
     }
 
     fn start_of(&self, part: usize) -> Timestamp {
-        let whole = self.to.since(self.from).0 as i128;
-        Timestamp(self.from.0 + (whole * part as i128 / PARTS as i128) as i64)
+        let whole = self.to.since(self.from).0;
+        // In two steps, so that centuries don't overflow.
+        let (each, rest) = (whole / PARTS as i64, whole % PARTS as i64);
+        Timestamp(self.from.0 + each * part as i64 + rest * part as i64 / PARTS as i64)
     }
 
     /// More, or less, is in use from now on.
