@@ -6,7 +6,7 @@ use std::path::Path;
 
 use dags::{
     dag_test,
-    diagnostic::{Source, render},
+    diagnostic::Source,
     json_schema,
 };
 
@@ -32,42 +32,6 @@ fn the_examples_are_read_and_satisfy_the_schema() {
             validator.iter_errors(&tree).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(errors.is_empty(), "{path}: {errors:?}");
     }
-}
-
-#[test]
-fn everything_that_is_wrong_is_said_at_once_with_its_place() {
-    let text = "\
-test: t
-dag: etl.yaml
-given: { date: tomorrow, parms: {} }
-mock:
-  load: { ends: succes, takes: 5 }
-  \"count[x]\": success
-  all: []
-expect:
-  state: fine
-  tasks: { load: { tries: many } }
-  alerts: [{ kind: failure }]
-  duration: long
-";
-    let source = Source::new("etl.test.yaml", text);
-    let (tests, diagnostics) = dag_test::read(&source);
-    assert!(tests.is_empty());
-    let said: Vec<(usize, &str)> =
-        diagnostics.iter().map(|found| (found.labels[0].line, found.code)).collect();
-    assert_eq!(
-        said,
-        [
-            (3, "dag.time"),
-            (3, "dag.unknown-key"),
-            (5, "dag.value"),
-            (6, "test.value"),
-            (7, "dag.type"),
-            (9, "dag.value"),
-        ],
-        "{}",
-        diagnostics.iter().map(|found| render(found, &source, false)).collect::<String>()
-    );
 }
 
 #[test]
