@@ -4,11 +4,7 @@
 
 use std::path::Path;
 
-use dags::{
-    dag_test,
-    diagnostic::Source,
-    json_schema,
-};
+use dags::{dag_test, diagnostic::Source, json_schema};
 
 fn examples() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tests");

@@ -177,7 +177,8 @@ fn beneath(error: &DbErr) -> Option<&sqlx::Error> {
 
 /// Whether a statement gave up waiting for a lock that somebody else has.
 pub(crate) fn lock_timed_out(error: &DbErr) -> bool {
-    let code = beneath(error).and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
+    let code =
+        beneath(error).and_then(sqlx::Error::as_database_error).and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| code == "55P03")
 }
 

@@ -202,7 +202,10 @@ impl Scenario {
         for (name, tenant) in &written.tenants {
             let Some(quotas) = tenant.quotas.clone() else { continue };
             let cohort = tenant.cohort.as_deref().map(Into::into);
-            self.quotas.push((tenant_of(name), Command::SetQuota { cohort, weight: tenant.weight, quotas }));
+            self.quotas.push((
+                tenant_of(name),
+                Command::SetQuota { cohort, weight: tenant.weight, quotas, limits: Default::default() },
+            ));
         }
     }
 

@@ -351,10 +351,13 @@ impl Service {
     /// How long each step of a start took since then, in milliseconds on average.
     pub(crate) fn steps(&self, before: &Steps) -> anyhow::Result<String> {
         let now = self.steps_so_far()?;
-        let mean = |((step, before), now): ((&&str, &(f64, f64)), &(f64, f64))| {
-            format!("{step} {:.1} ms", (now.0 - before.0) / (now.1 - before.1) * 1e3)
-        };
-        let texts: Vec<String> = STEPS.iter().zip(&before.0).zip(&now.0).map(mean).collect();
+        let mut texts = Vec::new();
+        for ((step, before), now) in STEPS.iter().zip(&before.0).zip(&now.0) {
+            let count = now.1 - before.1;
+            if count > 0.0 {
+                texts.push(format!("{step} {:.1} ms", (now.0 - before.0) / count * 1e3));
+            }
+        }
         Ok(format!("on average: {}", texts.join(", ")))
     }
 
