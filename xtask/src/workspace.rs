@@ -46,11 +46,17 @@ impl Workspace {
     /// dependencies are compiled once and helper programs land beside `updraft`.
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("cargo");
-        command
-            .args(arguments)
-            .current_dir(&self.root)
-            .env("CARGO_TARGET_DIR", self.path("target"))
-            .env_remove("CARGO_MANIFEST_DIR");
+        command.args(arguments).current_dir(&self.root).env("CARGO_TARGET_DIR", self.path("target"));
+        // Of whoever started us by `cargo run`. Build scripts that look at them would run again, and half of the workspace with
+        // them, whenever cargo is called in the other way.
+        for (name, _) in std::env::vars_os() {
+            let is_of_package = name.to_str().is_some_and(|name| {
+                ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start))
+            });
+            if is_of_package {
+                command.env_remove(&name);
+            }
+        }
         command
     }
 
