@@ -34,12 +34,10 @@ impl Usage {
         Timestamp(self.from.0 + each * part as i64 + rest * part as i64 / PARTS as i64)
     }
 
-    /// More, or less, is in use from now on.
+    /// More, or less, is in use from now on. Only what lasts counts: at one instant the next may begin before the last has ended.
     pub(super) fn add(&mut self, now: Timestamp, change: i64) {
         self.pass(now);
         self.level += change;
-        let part = self.part(now);
-        self.peaks[part] = self.peaks[part].max(self.level);
     }
 
     /// Time goes on.

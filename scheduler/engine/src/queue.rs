@@ -323,6 +323,12 @@ impl Queue {
         self.pools[key.pool as usize].used += i64::from(key.slots);
         self.executors[key.executor as usize].used += key.members;
         self.count_tenant(key.tenant, i64::from(key.slots.max(1)));
+        if work == 0
+            && let Some(sharing) = &mut self.sharing
+        {
+            // It came into memory with what it holds, which the pool wasn't told.
+            sharing.stale = true;
+        }
         Ticket { lane, work }
     }
 
