@@ -121,6 +121,8 @@ pub(super) struct Ledger {
     pub(super) list: Option<Vec<Instance>>,
     /// For what listed instances waited.
     waited_for: BTreeMap<Key, (Arc<str>, Span)>,
+    /// Those that the service decides now.
+    by_service: BTreeSet<Key>,
     /// Requests that were refused.
     pub(super) refused: Vec<String>,
     default: ExecutorName,
@@ -178,6 +180,7 @@ impl Ledger {
             deadlines: Vec::new(),
             list: None,
             waited_for: BTreeMap::new(),
+            by_service: BTreeSet::new(),
             refused: Vec::new(),
             default: ExecutorName::parse(EXECUTOR).expect("invariant: a plain word is a name"),
             trigger_tasks,
@@ -316,11 +319,18 @@ impl Ledger {
         let holds = row.state.holds_slots();
         if held != holds {
             let sign = if holds { 1 } else { -1 };
+            // What the service decides by itself, such as a branch, has neither a slot nor a place.
+            let key = (row.run, row.task.clone(), row.map_index);
+            let by_service = if holds {
+                row.executor.is_none() && self.by_service.insert(key)
+            } else {
+                self.by_service.remove(&key)
+            };
             let executor = row.executor.as_ref().unwrap_or(&self.default);
-            if let Some(usage) = self.executors.get_mut(executor) {
+            if let Some(usage) = self.executors.get_mut(executor).filter(|_| !by_service) {
                 usage.add(self.now, sign * i64::from(row.members.max(1)));
             }
-            if let Some(usage) = self.pools.get_mut(&(row.tenant, row.pool.clone())) {
+            if let Some(usage) = self.pools.get_mut(&(row.tenant, row.pool.clone())).filter(|_| !by_service) {
                 usage.add(self.now, sign * i64::from(row.pool_slots));
             }
         }

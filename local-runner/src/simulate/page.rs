@@ -121,7 +121,7 @@ fn chart(out: &mut String, report: &Report, usage: &UsageReport) {
         "<h3>{name}</h3>\n<figure><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{name}: {caption}\">\n\
          <path d=\"{area}\" fill=\"var(--area)\"/>\n<path d=\"{peak}\" fill=\"none\" stroke=\"var(--peak)\"/>"
     );
-    for value in [0.0, top / 2.0, top] {
+    for value in [0.0, (top / 2.0).floor(), top] {
         let at = y(value);
         let _ = writeln!(
             out,

@@ -29,7 +29,7 @@ use engine::{
 };
 
 #[global_allocator]
-static ALLOCATOR: divan::AllocProfiler<mimalloc::MiMalloc> = divan::AllocProfiler::new(mimalloc::MiMalloc);
+static ALLOCATOR: divan::AllocProfiler = divan::AllocProfiler::system();
 
 const TASKS: usize = 10_000;
 
