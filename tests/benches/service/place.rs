@@ -114,10 +114,9 @@ pub(crate) struct Steps(Vec<(f64, f64)>);
 const SERVERS: [(&str, &str); 2] = [("PostgreSQL", "postgres"), ("RabbitMQ", "beam.smp")];
 
 /// What is counted, and the beginning of its metrics.
-const COUNTS: [(&str, &str); 3] = [
+const COUNTS: [(&str, &str); 2] = [
     ("commits", "updraft_commits_total{outcome=\"done\"}"),
     ("messages to the worker", "updraft_broker_messages_total{outcome=\"stored\"}"),
-    ("requests for tickets", "updraft_http_requests_total{method=\"POST\",route=\"/workers/{worker}/run\""),
 ];
 
 impl Place {
