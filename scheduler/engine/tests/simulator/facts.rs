@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dags::{
     ids::{AttemptId, DispatchId, RunId, TaskId},
-    model::MapSource,
+    model::{MapSource, Runner},
 };
 use engine::{
     Engine, Usage,
@@ -308,6 +308,13 @@ impl Facts {
     }
 }
 
+/// Whether a task decides in the version that a run is in now: the run may have moved on since it did.
+fn decides(store: &MemoryJournal, run: RunId, task: &TaskId) -> bool {
+    let dag = store.runs.get(&run).and_then(|row| store.versions.get(&row.version));
+    let known = dag.and_then(|dag| dag.tasks.iter().find(|known| known.task_id == *task));
+    known.is_some_and(|known| known.runner == Runner::Engine)
+}
+
 /// A task that a finished branch decided against isn't scheduled.
 fn skipped_by_nobody(before: &Before, store: &MemoryJournal, run: RunId, task: &TaskId) -> Outcomes {
     let Some(decided) = before.skips.get(&run) else { return Ok(()) };
@@ -318,7 +325,7 @@ fn skipped_by_nobody(before: &Before, store: &MemoryJournal, run: RunId, task: &
             .tasks
             .get(&(run, decider.clone(), -1))
             .is_some_and(|row| row.ended_at.is_some_and(|at| at >= store.now));
-        if now.as_ref() == Some(skips) && !again && skips.contains(task) {
+        if now.as_ref() == Some(skips) && !again && skips.contains(task) && decides(store, run, decider) {
             return Err(format!("`{task}` is scheduled though `{decider}` decided against it"));
         }
     }
