@@ -24,6 +24,8 @@ const SQLITE_READERS: u32 = 4;
 const SQLITE_BUSY: Duration = Duration::from_secs(5);
 /// Pages of the WAL after which SQLite copies it back: 32 MiB instead of 4, so that a burst of commits isn't held up.
 const SQLITE_CHECKPOINT_PAGES: &str = "8192";
+/// How long a connection to PostgreSQL may have been idle and still counts as whole without being asked.
+const POSTGRES_TRUSTED: Duration = Duration::from_secs(1);
 /// Connections to PostgreSQL of one process that serves requests.
 const POSTGRES_SERVICE_CONNECTIONS: u32 = 16;
 /// Connections to PostgreSQL that an owner has beside the one that commits; each open [`crate::wake::Ear`] keeps one.
@@ -154,6 +156,16 @@ impl Db {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            // Asking before each use costs as much as the statement itself.
+            .test_before_acquire(false)
+            .before_acquire(|connection, metadata| {
+                Box::pin(async move {
+                    if metadata.idle_for > POSTGRES_TRUSTED {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(options.clone());
         Ok(Self::Postgres(Postgres {
             both: SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone()),

@@ -103,9 +103,11 @@ impl DbAttempts {
                 try_number: ticket.try_number,
             })
             .collect();
-        let claims = attempt_claim::claim(&self.db, &worker.to_string(), &wanted).await;
-        let claims = claims.map_err(|error| unavailable(&error))?;
-        self.foresee(&tickets).await.map_err(|error| unavailable(&error))?;
+        // What is read beside the claim is given to nobody without it.
+        let claimant = worker.to_string();
+        let both = tokio::join!(attempt_claim::claim(&self.db, &claimant, &wanted), self.foresee(&tickets));
+        let claims = both.0.map_err(|error| unavailable(&error))?;
+        both.1.map_err(|error| unavailable(&error))?;
         let answers = futures::stream::iter(tickets.into_iter().zip(claims))
             .map(|(ticket, claim)| async move {
                 match claim {

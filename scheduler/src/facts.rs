@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use dags::{
@@ -221,6 +221,8 @@ pub struct DbFacts {
 #[derive(Debug, Default)]
 struct RunCache {
     known: BTreeMap<RunId, (u64, RunRow, Arc<Dag>)>,
+    /// The models of these runs: the next run of a version has the same.
+    models: BTreeMap<(TenantId, DagId, DagVersion), Weak<Dag>>,
     clock: u64,
 }
 
@@ -235,6 +237,12 @@ impl RunCache {
         Some((row.clone(), dag.clone()))
     }
 
+    /// The model of a version, if a run of it is remembered.
+    fn model(&self, row: &RunRow) -> Option<Arc<Dag>> {
+        let key = (row.tenant, row.dag_id.clone(), row.version.clone());
+        self.models.get(&key).and_then(Weak::upgrade)
+    }
+
     fn put(&mut self, row: &RunRow, dag: &Arc<Dag>) {
         if self.known.len() >= RUNS_REMEMBERED {
             // Half of them go at once, the least used ones, so that this is rare.
@@ -242,8 +250,10 @@ impl RunCache {
             ages.sort_unstable();
             let middle = ages[ages.len() / 2];
             self.known.retain(|_, (used, ..)| *used > middle);
+            self.models.retain(|_, dag| dag.strong_count() > 0);
         }
         self.clock += 1;
+        self.models.insert((row.tenant, row.dag_id.clone(), row.version.clone()), Arc::downgrade(dag));
         self.known.insert(row.run, (self.clock, row.clone(), dag.clone()));
     }
 }
@@ -261,10 +271,24 @@ impl DbFacts {
             let cache = self.cache();
             runs.into_iter().filter(|run| !cache.known.contains_key(run)).collect()
         };
-        if unknown.len() < 2 {
+        if unknown.is_empty() {
             return Ok(());
         }
         let rows = store::run::by_ids(&self.db, scope, &unknown).await.map_err(Error::new("read runs"))?;
+        let rows: Vec<RunRow> = {
+            let mut cache = self.cache();
+            let mut is_new = |row: &RunRow| match cache.model(row) {
+                Some(model) => {
+                    cache.put(row, &model);
+                    false
+                }
+                None => true,
+            };
+            rows.into_iter().filter(|row| is_new(row)).collect()
+        };
+        if rows.is_empty() {
+            return Ok(());
+        }
         let wanted = rows.iter().map(|row| (row.dag_id.clone(), row.version.clone())).collect();
         let versions = store::bundle::some_versions(&self.db, scope, &wanted)
             .await
@@ -302,12 +326,17 @@ impl Facts for DbFacts {
         else {
             return Ok(None);
         };
-        let version = store::bundle::version(&self.db, scope, &row.dag_id, &row.version)
-            .await
-            .map_err(Error::new("read a DAG version"))?;
-        let Some(version) = version else { return Ok(None) };
-        self.cache().put(&row, &version.model);
-        Ok(Some((row, version.model)))
+        let known = self.cache().model(&row);
+        let model = match known {
+            Some(model) => Some(model),
+            None => store::bundle::version(&self.db, scope, &row.dag_id, &row.version)
+                .await
+                .map_err(Error::new("read a DAG version"))?
+                .map(|version| version.model),
+        };
+        let Some(model) = model else { return Ok(None) };
+        self.cache().put(&row, &model);
+        Ok(Some((row, model)))
     }
 
     async fn results(

@@ -79,22 +79,33 @@ pub struct Place {
     pub started_at: Option<Timestamp>,
 }
 
-const INSERT: Both = Both {
+/// On PostgreSQL it is [`READ`] as well: this is on the way of every attempt, and each statement is a journey of its own. What
+/// somebody else claims meanwhile is missing in the answer and must be read again.
+const CLAIM: Both = Both {
     doing: "claim dispatches",
     postgres: "
-        INSERT INTO attempt_claim (
+        WITH w AS (SELECT * FROM unnest(
+            $1::uuid[], $2::int4[], $3::int4[], $4::uuid[], $5::uuid[], $6::text[], $7::int4[], $8::int4[], $9::text[]
+        ) AS w (attempt_id, n, member, tenant_id, run_id, task_id, map_index, try_number, claimant)),
+        i AS (INSERT INTO attempt_claim (
             attempt_id, n, member, tenant_id, run_id, task_id, map_index, claimant, claimed_at
         ) SELECT
             w.attempt_id, w.n, w.member, t.tenant_id, t.run_id, t.task_id, t.map_index, w.claimant,
             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
-        FROM unnest(
-            $1::uuid[], $2::int4[], $3::int4[], $4::uuid[], $5::uuid[], $6::text[], $7::int4[], $8::int4[], $9::text[]
-        ) AS w (attempt_id, n, member, tenant_id, run_id, task_id, map_index, try_number, claimant)
-        JOIN task_instance AS t
+        FROM w JOIN task_instance AS t
           ON t.tenant_id = w.tenant_id AND t.run_id = w.run_id AND t.task_id = w.task_id AND t.map_index = w.map_index
         WHERE t.dispatch_n = w.n AND t.try_number = w.try_number AND t.state IN ('queued', 'running')
           AND w.member < t.members
-        ON CONFLICT DO NOTHING",
+        ON CONFLICT DO NOTHING
+        RETURNING attempt_id, n, member, claimant)
+        SELECT w.attempt_id, w.n, w.member, t.executor, t.worker_id, t.queued_at, t.started_at,
+            coalesce(i.claimant, c.claimant)
+        FROM w JOIN task_instance AS t
+          ON t.tenant_id = w.tenant_id AND t.run_id = w.run_id AND t.task_id = w.task_id AND t.map_index = w.map_index
+        LEFT JOIN i ON i.attempt_id = w.attempt_id AND i.n = w.n AND i.member = w.member
+        LEFT JOIN attempt_claim AS c ON c.attempt_id = w.attempt_id AND c.n = w.n AND c.member = w.member
+        WHERE t.dispatch_n = w.n AND t.try_number = w.try_number AND t.state IN ('queued', 'running')
+          AND coalesce(i.claimant, c.claimant) IS NOT NULL",
     sqlite: "
         INSERT INTO attempt_claim (
             attempt_id, n, member, tenant_id, run_id, task_id, map_index, claimant, claimed_at
@@ -158,25 +169,25 @@ pub async fn claim(db: &Db, claimant: &str, wanted: &[Wanted]) -> Result<Vec<Cla
     let possible: Vec<Wanted> = wanted.iter().filter(|wanted| wanted.belongs()).cloned().collect();
     let rows: Vec<Found> = match db {
         Db::Sqlite(sqlite) => {
-            let mut connection = sqlite.writer.acquire().await.doing(INSERT.doing)?;
+            let mut connection = sqlite.writer.acquire().await.doing(CLAIM.doing)?;
             columns(&possible, claimant)
-                .execute(&mut Tx::Sqlite(&mut connection), &INSERT)
+                .execute(&mut Tx::Sqlite(&mut connection), &CLAIM)
                 .await
-                .doing(INSERT.doing)?;
+                .doing(CLAIM.doing)?;
             let json = columns(&possible, claimant).to_json();
             let rows: Result<Vec<SqliteRow>, _> =
                 sqlx::query(READ.sqlite).bind(json).fetch_all(&mut *connection).await;
             rows.and_then(|rows| rows.iter().map(found).collect::<Result<_, _>>()).doing(READ.doing)?
         }
         Db::Postgres(postgres) => {
-            let mut connection = postgres.pool.acquire().await.doing(INSERT.doing)?;
-            columns(&possible, claimant)
-                .execute(&mut Tx::Postgres(&mut connection), &INSERT)
-                .await
-                .doing(INSERT.doing)?;
-            let query = columns(&possible, claimant).bind(READ.postgres);
-            let rows: Result<Vec<PgRow>, _> = query.fetch_all(&mut *connection).await;
-            rows.and_then(|rows| rows.iter().map(found).collect::<Result<_, _>>()).doing(READ.doing)?
+            let mut connection = postgres.pool.acquire().await.doing(CLAIM.doing)?;
+            let query = columns(&possible, claimant).bind(CLAIM.postgres);
+            let mut rows: Vec<PgRow> = query.fetch_all(&mut *connection).await.doing(CLAIM.doing)?;
+            if rows.len() < possible.len() {
+                let query = columns(&possible, claimant).bind(READ.postgres);
+                rows = query.fetch_all(&mut *connection).await.doing(READ.doing)?;
+            }
+            rows.iter().map(found).collect::<Result<_, _>>().doing(READ.doing)?
         }
     };
     let mut places = BTreeMap::new();

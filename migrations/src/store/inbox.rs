@@ -1,26 +1,21 @@
 //! The one door to the engine: put a request in, wait for what became of it, take it back if nobody came.
 
 use dags::{
-    ids::TenantId,
+    ids::ShardId,
     time::{Span, Timestamp},
 };
 use engine::{
     command::{self, Command, Refusal},
     format::Format,
 };
-use sea_orm::{
-    ActiveValue::{NotSet, Set},
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _, Statement,
-    sea_query::OnConflict,
-};
+use sea_orm::{ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, Statement};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use uuid::Uuid;
 
 use crate::{
     columns::without_nul,
     db::Db,
-    entity::{inbox, tenant},
+    entity::inbox,
     error::{Doing as _, Error},
     rows,
     scope::TenantScope,
@@ -65,7 +60,7 @@ pub struct Ticket {
     /// Its number, to wait for.
     pub id: i64,
     /// The shard whose owner takes it, to wake.
-    pub shard: dags::ids::ShardId,
+    pub shard: ShardId,
     /// Whether it is new; false for one that was there under the same idempotency key.
     pub new: bool,
 }
@@ -95,34 +90,37 @@ pub async fn insert(
     idempotency_key: Option<&str>,
 ) -> Result<Ticket, Error> {
     let doing = "put a request into the inbox";
-    let shard = shard_of(db, scope.tenant()).await?;
     let payload =
         serde_json::to_value(command).expect("invariant: a command has text keys and no failing Serialize");
     let kind = payload.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
     let payload = rows::to_json(&payload);
-    let row = inbox::ActiveModel {
-        id: NotSet,
-        shard_id: Set(shard),
-        tenant_id: Set(scope.tenant().0),
-        kind: Set(kind),
-        format: Set(command::FORMAT as i32),
-        payload: Set(payload.clone()),
-        actor: Set(without_nul(actor).into_owned()),
-        idempotency_key: Set(idempotency_key.map(|key| without_nul(key).into_owned())),
-        created_at: Set(db.now().await?.0),
-        taken_in_batch: Set(None),
-        outcome: Set(None),
-    };
-    let shard = dags::ids::ShardId(shard);
+    // Shard and clock in the same statement: somebody waits for each journey to the database.
+    let sql = db.pick(
+        "INSERT INTO inbox (shard_id, tenant_id, kind, format, payload, actor, idempotency_key, created_at)
+         SELECT t.shard_id, t.id, ?2, ?3, ?4, ?5, ?6, CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+         FROM tenant AS t WHERE t.id = ?1
+         ON CONFLICT DO NOTHING RETURNING id, shard_id",
+        "INSERT INTO inbox (shard_id, tenant_id, kind, format, payload, actor, idempotency_key, created_at)
+         SELECT t.shard_id, t.id, $2, $3, $4, $5, $6, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+         FROM tenant AS t WHERE t.id = $1
+         ON CONFLICT DO NOTHING RETURNING id, shard_id",
+    );
+    let values = [
+        scope.tenant().0.into(),
+        kind.into(),
+        (command::FORMAT as i32).into(),
+        payload.clone().into(),
+        without_nul(actor).into_owned().into(),
+        idempotency_key.map(|key| without_nul(key).into_owned()).into(),
+    ];
+    let statement = Statement::from_sql_and_values(db.write().get_database_backend(), sql, values);
+    if let Some(row) = db.write().query_one_raw(statement).await.doing(doing)? {
+        let (id, shard) = (row.try_get("", "id").doing(doing)?, row.try_get("", "shard_id").doing(doing)?);
+        return Ok(Ticket { id, shard: ShardId(shard), new: true });
+    }
     let Some(key) = idempotency_key else {
-        let done = inbox::Entity::insert(row).exec(db.write()).await.doing(doing)?;
-        return Ok(Ticket { id: done.last_insert_id, shard, new: true });
+        return Err(Error::corrupt("tenant", format!("there is no tenant {}", scope.tenant())));
     };
-    let done = inbox::Entity::insert(row)
-        .on_conflict(OnConflict::new().do_nothing().to_owned())
-        .exec_without_returning(db.write())
-        .await
-        .doing(doing)?;
     let found = inbox::Entity::find()
         .filter(inbox::Column::TenantId.eq(scope.tenant().0))
         .filter(inbox::Column::IdempotencyKey.eq(without_nul(key).as_ref()))
@@ -134,18 +132,7 @@ pub async fn insert(
     if found.payload != payload {
         return Err(Error::KeyReused { key: key.to_owned() });
     }
-    Ok(Ticket { id: found.id, shard, new: done > 0 })
-}
-
-async fn shard_of(db: &Db, tenant: TenantId) -> Result<Uuid, Error> {
-    let found: Option<Uuid> = tenant::Entity::find_by_id(tenant.0)
-        .select_only()
-        .column(tenant::Column::ShardId)
-        .into_tuple()
-        .one(db.read())
-        .await
-        .doing("find the tenant's shard")?;
-    found.ok_or_else(|| Error::corrupt("tenant", format!("there is no tenant {tenant}")))
+    Ok(Ticket { id: found.id, shard: ShardId(found.shard_id), new: false })
 }
 
 /// Takes a request back. False if it was taken already: then its outcome is there, or comes with a commit under way.

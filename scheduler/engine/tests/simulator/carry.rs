@@ -1,6 +1,6 @@
 //! Hand-overs to modelled executors, and what these do with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use dags::ids::DispatchId;
 use engine::dispatch::{Dispatch, Kill, Outcome};
@@ -20,7 +20,8 @@ impl World {
         let name = &self.executors[executor].name;
         let Some(owner) = self.current.and_then(|id| self.owner(id)) else { return };
         // Hand-overs that may still be on their way are left alone.
-        let oldest = owner.undelivered.values().filter(|(known, _)| known == name).map(|(_, at)| *at).min();
+        let under_way = owner.undelivered.values().filter(|known| known.executor == *name);
+        let oldest = under_way.map(|known| known.since).min();
         let as_of = oldest.unwrap_or_else(|| owner.driver.engine().now());
         let id = owner.id;
         let delay = self.latency();
@@ -61,10 +62,14 @@ impl World {
         self.take_member(owner, executor, dispatch, member)
     }
 
-    /// The shell's part of a hand-over is over.
+    /// The shell's part of a hand-over is over, if it is the last one of its dispatch.
     pub(crate) fn delivered(&mut self, owner: u64, id: DispatchId) {
-        if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
-            known.undelivered.remove(&id);
+        let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) else { return };
+        if let Entry::Occupied(mut under_way) = known.undelivered.entry(id) {
+            under_way.get_mut().copies -= 1;
+            if under_way.get().copies == 0 {
+                under_way.remove();
+            }
         }
     }
 

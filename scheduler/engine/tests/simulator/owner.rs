@@ -24,14 +24,23 @@ use crate::{
     world::{Event, Outcomes, World},
 };
 
+/// A dispatch that is being handed over. The network may double it.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    pub(crate) executor: ExecutorName,
+    /// When it was let out.
+    pub(crate) since: Timestamp,
+    pub(crate) copies: u32,
+}
+
 /// A driver and what its shell knows.
 #[derive(Debug)]
 pub(crate) struct Owner {
     pub(crate) id: u64,
     pub(crate) driver: Driver,
     pub(crate) epoch: i64,
-    /// Hand-overs that no executor has acknowledged: when they were let out.
-    pub(crate) undelivered: BTreeMap<DispatchId, (ExecutorName, Timestamp)>,
+    /// Hand-overs that no executor has acknowledged.
+    pub(crate) undelivered: BTreeMap<DispatchId, UnderWay>,
     /// Those that were killed on their way, with the executor's life then: they go no further than to that.
     pub(crate) called_off: BTreeMap<DispatchId, u64>,
     pub(crate) next_tick: Option<i64>,
@@ -193,14 +202,16 @@ impl World {
                         orders.push(dispatch);
                         continue;
                     }
-                    let now = self.owner(owner).map_or(Timestamp::MIN, |known| known.driver.engine().now());
+                    let since = self.owner(owner).map_or(Timestamp::MIN, |known| known.driver.engine().now());
+                    let times = if self.rng.mill(self.weather.network) { 2 } else { 1 };
                     if let Some(known) = self.owners.iter_mut().find(|known| known.id == owner) {
-                        known.undelivered.insert(dispatch.id, (dispatch.executor.clone(), now));
+                        let executor = dispatch.executor.clone();
+                        let new = || UnderWay { executor, since, copies: 0 };
+                        known.undelivered.entry(dispatch.id).or_insert_with(new).copies += times;
                     }
                     if dispatch.members > 1 {
                         self.tally.count("gangs", 1);
                     }
-                    let times = if self.rng.mill(self.weather.network) { 2 } else { 1 };
                     for _ in 0..times {
                         let delay = self.latency();
                         self.after(
