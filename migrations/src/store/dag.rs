@@ -9,7 +9,8 @@ use dags::{ids::DagId, model::Dag};
 use engine::rows::DagRow;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, Statement, sea_query::Expr,
+    QueryOrder as _, QuerySelect as _, Statement,
+    sea_query::{Expr, Query},
 };
 use serde::Deserialize;
 
@@ -106,6 +107,24 @@ pub async fn get(db: &Db, scope: TenantScope, dag: &DagId) -> Result<Option<DagW
     let key = (scope.tenant().0, dag.to_string());
     let found = dag::Entity::find_by_id(key).one(db.read()).await.doing("read a DAG")?;
     Ok(with_models(db, scope, found.as_slice()).await?.pop())
+}
+
+/// The model of a DAG's newest version, for who needs nothing else of it. None if one of them isn't there.
+pub async fn model(db: &Db, scope: TenantScope, dag: &DagId) -> Result<Option<Arc<Dag>>, Error> {
+    let mut newest = Query::select();
+    newest
+        .column(dag::Column::Version)
+        .from(dag::Entity)
+        .and_where(dag::Column::TenantId.eq(scope.tenant().0))
+        .and_where(dag::Column::DagId.eq(dag.as_str()));
+    let found = dag_version::Entity::find()
+        .filter(dag_version::Column::TenantId.eq(scope.tenant().0))
+        .filter(dag_version::Column::DagId.eq(dag.as_str()))
+        .filter(dag_version::Column::Version.in_subquery(newest))
+        .one(db.read())
+        .await
+        .doing("read the model of a DAG")?;
+    found.as_ref().map(rows::model).transpose()
 }
 
 /// The tags of a DAG's newest version; none if there is no such DAG or its model can't be read.

@@ -27,9 +27,10 @@ use engine::{
     quota::Limits,
     sharing::{Quotas, Weight},
 };
+use tikv_jemallocator::Jemalloc;
 
 #[global_allocator]
-static ALLOCATOR: divan::AllocProfiler = divan::AllocProfiler::system();
+static ALLOCATOR: divan::AllocProfiler<Jemalloc> = divan::AllocProfiler::new(Jemalloc);
 
 const TASKS: usize = 10_000;
 

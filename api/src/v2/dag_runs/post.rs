@@ -6,7 +6,10 @@ use dags::{
     ids::{DagId, RunName},
 };
 use engine::command::{Command, Trigger};
-use migrations::policy::{Action, Kind};
+use migrations::{
+    policy::{Action, Kind},
+    store::dag,
+};
 use serde_json::Value;
 
 use crate::{
@@ -52,8 +55,11 @@ async fn checked(may: &Permit, dag_id: DagId, body: TriggerBody) -> Result<Trigg
         Err(why) => Err(Error::value("body", "dag_run_id", format!("{name:?} {why}"), name)),
     });
     let conf = body.conf.unwrap_or_default();
-    let found = find(may, &dag_id).await?;
-    let misfits = conf::check(&found.model()?.params, &conf);
+    let model = match dag::model(may.db(), may.scope, &dag_id).await? {
+        Some(model) => model,
+        None => find(may, &dag_id).await?.model()?.clone(),
+    };
+    let misfits = conf::check(&model.params, &conf);
     if !misfits.is_empty() {
         let misfits: Vec<String> = misfits.iter().map(ToString::to_string).collect();
         return Err(Error::BadRequest(format!("`conf` doesn't fit the DAG: {}", misfits.join("; "))));

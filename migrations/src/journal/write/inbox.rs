@@ -4,18 +4,29 @@ use engine::rows::{Batch, Fence};
 
 use crate::{
     columns::{Both, Columns, Tx},
-    journal::write::{Refused, any_number, exactly},
+    journal::write::{Refused, exactly},
     rows::to_json,
     store::inbox::StoredOutcome,
 };
 
 /// A row that is gone was withdrawn by its caller, who told somebody that nothing would happen: then nothing may.
+///
+/// On PostgreSQL it writes the audit log and notes activations as well, and touches as many rows as it audits: somebody waits
+/// for each journey to the database.
 const TAKE: Both = Both {
     doing: "write the outcomes of requests (one that is gone was withdrawn meanwhile)",
     postgres: "
-        UPDATE inbox AS t SET taken_in_batch = n.batch, outcome = n.outcome
-        FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::text[]) AS n (shard_id, batch, id, outcome)
-        WHERE t.id = n.id AND t.shard_id = n.shard_id AND t.taken_in_batch IS NULL",
+        WITH t AS (UPDATE inbox AS t SET taken_in_batch = n.batch, outcome = n.outcome
+            FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::text[], $5::int8[], $6::bool[])
+              AS n (shard_id, batch, id, outcome, now, done)
+            WHERE t.id = n.id AND t.shard_id = n.shard_id AND t.taken_in_batch IS NULL
+            RETURNING t.*, n.now, n.done),
+        activated AS (UPDATE bundle AS b SET activated_at = t.now FROM t
+            WHERE t.done AND t.kind = 'activate_bundle'
+              AND b.tenant_id = t.tenant_id AND b.digest = t.payload::json ->> 'bundle')
+        INSERT INTO audit (at, tenant_id, actor, kind, payload, outcome, shard_id, batch)
+        SELECT t.now, t.tenant_id, t.actor, t.kind, t.payload, t.outcome, t.shard_id, t.taken_in_batch
+        FROM t ORDER BY t.id",
     sqlite: "
         UPDATE inbox AS t SET taken_in_batch = n.batch, outcome = n.outcome
         FROM (SELECT unhex(value ->> 0) AS shard_id, value ->> 1 AS batch, value ->> 2 AS id, value ->> 3 AS outcome
@@ -23,40 +34,44 @@ const TAKE: Both = Both {
         WHERE t.id = n.id AND t.shard_id = n.shard_id AND t.taken_in_batch IS NULL",
 };
 
-const AUDIT: Both = Both {
-    doing: "write the audit log",
-    postgres: "
+/// The audit log, on SQLite, from the rows of [`TAKE`].
+const AUDIT: &str = "
         INSERT INTO audit (at, tenant_id, actor, kind, payload, outcome, shard_id, batch)
-        SELECT n.now, i.tenant_id, i.actor, i.kind, i.payload, i.outcome, i.shard_id, i.taken_in_batch
-        FROM unnest($1::int8[], $2::int8[]) AS n (id, now) JOIN inbox AS i ON i.id = n.id ORDER BY i.id",
-    sqlite: "
-        INSERT INTO audit (at, tenant_id, actor, kind, payload, outcome, shard_id, batch)
-        SELECT n.value ->> 1, i.tenant_id, i.actor, i.kind, i.payload, i.outcome, i.shard_id, i.taken_in_batch
-        FROM jsonb_each(?1) AS n JOIN inbox AS i ON i.id = n.value ->> 0 ORDER BY i.id",
-};
+        SELECT n.value ->> 4, i.tenant_id, i.actor, i.kind, i.payload, i.outcome, i.shard_id, i.taken_in_batch
+        FROM jsonb_each(?1) AS n JOIN inbox AS i ON i.id = n.value ->> 2 ORDER BY i.id";
 
-const ACTIVATE: Both = Both {
-    doing: "note when bundles were activated",
-    postgres: "
+/// When bundles were activated, on SQLite.
+const ACTIVATE: &str = "
         UPDATE bundle AS b SET activated_at = n.now
-        FROM unnest($1::int8[], $2::int8[]) AS n (id, now) JOIN inbox AS i ON i.id = n.id
-        WHERE i.kind = 'activate_bundle' AND b.tenant_id = i.tenant_id AND b.digest = i.payload::json ->> 'bundle'",
-    sqlite: "
-        UPDATE bundle AS b SET activated_at = n.now
-        FROM (SELECT e.value ->> 1 AS now, i.tenant_id AS tenant_id, i.payload ->> 'bundle' AS digest
-            FROM jsonb_each(?1) AS e JOIN inbox AS i ON i.id = e.value ->> 0 WHERE i.kind = 'activate_bundle') AS n
-        WHERE b.tenant_id = n.tenant_id AND b.digest = n.digest",
-};
+        FROM (SELECT e.value ->> 4 AS now, i.tenant_id AS tenant_id, i.payload ->> 'bundle' AS digest
+            FROM jsonb_each(?1) AS e JOIN inbox AS i ON i.id = e.value ->> 2
+            WHERE e.value ->> 5 AND i.kind = 'activate_bundle') AS n
+        WHERE b.tenant_id = n.tenant_id AND b.digest = n.digest";
 
 pub(super) async fn take(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Result<(), Refused> {
     let rows = &batch.inbox;
-    let columns = Columns::of(rows)
-        .uuid(|_| fence.shard.0)
-        .long(|_| batch.number as i64)
-        .long(|r| r.id)
-        .made(|r| to_json(&StoredOutcome::from(&r.outcome)));
-    exactly(tx, &TAKE, columns, rows.len()).await?;
-    exactly(tx, &AUDIT, Columns::of(rows).long(|r| r.id).long(|_| batch.now.0), rows.len()).await?;
-    let done: Vec<i64> = rows.iter().filter(|r| r.outcome.is_ok()).map(|r| r.id).collect();
-    any_number(tx, &ACTIVATE, Columns::of(&done).long(|id| *id).long(|_| batch.now.0)).await
+    let columns = || {
+        Columns::of(rows)
+            .uuid(|_| fence.shard.0)
+            .long(|_| batch.number as i64)
+            .long(|r| r.id)
+            .made(|r| to_json(&StoredOutcome::from(&r.outcome)))
+            .long(|_| batch.now.0)
+            .bool(|r| r.outcome.is_ok())
+    };
+    exactly(tx, &TAKE, columns(), rows.len()).await?;
+    let Tx::Sqlite(connection) = tx else { return Ok(()) };
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let json = columns().to_json();
+    let doing = "write the audit log";
+    let audited = sqlx::query(AUDIT).bind(&json).execute(&mut **connection).await;
+    let touched = audited.map_err(|source| Refused::Statement { doing, source })?.rows_affected();
+    if touched != rows.len() as u64 {
+        return Err(Refused::Count { doing, expected: rows.len(), touched });
+    }
+    let doing = "note when bundles were activated";
+    let noted = sqlx::query(ACTIVATE).bind(&json).execute(&mut **connection).await;
+    noted.map(drop).map_err(|source| Refused::Statement { doing, source })
 }
