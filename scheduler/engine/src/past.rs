@@ -206,12 +206,19 @@ impl Engine {
             .copied()
             .filter(|other| {
                 let other = self.run(*other);
-                let knows = matches!(other.past, Past::None | Past::Over(_));
+                let knows = match other.past {
+                    Past::None | Past::Over(_) => true,
+                    // The run that it looks at may lie before this one.
+                    Past::Run(before) => self.run(before).row.logical_date.is_some_and(|before| before < date),
+                    Past::Unknown | Past::Loading => false,
+                };
                 other.plan.has_past && knows && other.row.logical_date.is_some_and(|later| later > date)
             })
             .collect();
         for other in later {
-            self.run_mut(other).past = Past::Unknown;
+            if let Past::Run(before) = std::mem::replace(&mut self.run_mut(other).past, Past::Unknown) {
+                self.run_mut(before).followers.retain(|follower| *follower != other);
+            }
             self.push_work(other, RunWork::Everything { next: 0 });
         }
     }

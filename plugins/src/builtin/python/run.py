@@ -91,9 +91,12 @@ def split_last(tree):
 
 
 def instant(text):
-    import datetime
-
-    return None if text is None else datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    try:
+        # The same class without a module of Python code around it.
+        from _datetime import datetime
+    except ImportError:
+        from datetime import datetime
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def names_of(request):
@@ -155,7 +158,13 @@ def main():
         value = None if last is None else eval(compile(last, shown, "eval", dont_inherit=True), module.__dict__)
     except Exception as error:
         return seldom("ended_by")(error, __file__, Skip, Fail)
-    return 0 if value is None else seldom("store")(value)
+    if value is None:
+        return 0
+    if type(value) is int:
+        with open(os.environ["UPDRAFT_RESULT"], "w", encoding="utf-8") as file:
+            file.write(repr(value))
+        return 0
+    return seldom("store")(value)
 
 
 sys.exit(main())

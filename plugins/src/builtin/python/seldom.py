@@ -47,7 +47,7 @@ def text_of(value, where="result"):
     if isinstance(value, (list, tuple)):
         parts = (text_of(inner, "{}[{}]".format(where, i)) for i, inner in enumerate(value))
         return "[" + ", ".join(parts) + "]"
-    if is_one_of(value, "datetime", "datetime", "date", "time"):
+    if any(is_one_of(value, module, "datetime", "date", "time") for module in ("datetime", "_datetime")):
         return quoted(value.isoformat())
     if is_one_of(value, "uuid", "UUID") or is_one_of(value, "pathlib", "PurePath"):
         return quoted(str(value))

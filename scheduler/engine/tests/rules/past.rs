@@ -98,6 +98,19 @@ fn the_run_before_is_the_one_with_the_earlier_date() {
 }
 
 #[test]
+fn a_run_that_comes_in_between_is_the_one_before_from_then_on() {
+    let mut lab = lab_with(past(), &[1, 3, 2]);
+    assert_eq!(lab.states("r2"), "a=none b=queued");
+    lab.run("r1/a").succeeds();
+    assert_eq!((&*lab.states("r3"), &*lab.states("r2")), ("a=queued b=queued", "a=none b=queued"));
+    lab.run("r3/a").succeeds();
+    assert_eq!(lab.states("r2"), "a=queued b=queued");
+    let mut lab = lab_with(past(), &[1, 3, 2]);
+    lab.mark("r3", ["a"], TaskState::Skipped);
+    assert_eq!(lab.states("r2"), "a=queued b=queued", "the 1st is none of its business");
+}
+
+#[test]
 fn a_run_without_a_date_has_no_run_before() {
     let mut lab = lab_with(past(), &[1]);
     let run = lab.trigger("d");
