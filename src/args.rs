@@ -282,6 +282,15 @@ pub(crate) enum MigrateCommand {
         #[arg(long)]
         yes: bool,
     },
+    /// Give up every secret that a lost master key has sealed, so that it can be set anew
+    #[command(
+        after_help = "Example:\n  updraft migrate forget-secrets --yes --config /etc/updraft/updraft.toml"
+    )]
+    ForgetSecrets {
+        /// Yes, the key is lost for good
+        #[arg(long)]
+        yes: bool,
+    },
     /// List the steps and whether the database has them; changes nothing
     #[command(after_help = "Example:\n  updraft migrate status --config /etc/updraft/updraft.toml")]
     Status,

@@ -10,12 +10,15 @@ use dags::{
 };
 use migrations::{
     Db, Role, TenantScope, migrate,
-    seal::MasterKey,
+    seal::{MasterKey, Sealer},
     store::{doctor, inbox, shard},
 };
 use serde::Serialize;
 
-use crate::settings::{Settings, load::Loaded};
+use crate::{
+    roles::FOREIGN_KEY,
+    settings::{Settings, load::Loaded},
+};
 
 mod objects;
 
@@ -106,6 +109,7 @@ pub(crate) async fn examine(loaded: &Loaded) -> Vec<Finding> {
             return findings;
         }
     }
+    findings.extend(keys(settings, &db).await);
     findings.extend(owner(&db).await);
     findings.extend(rows(&db).await);
     findings.extend(objects::examine(settings, &db).await);
@@ -155,6 +159,15 @@ async fn open(settings: &Settings) -> Result<Db, Finding> {
     Db::connect(&url, Role::Owner).await.map_err(|error| {
         let says = format!("{:#}", anyhow::Error::from(error));
         Finding::wrong("database", says, "see that the server runs and that `database.url` is right")
+    })
+}
+
+async fn keys(settings: &Settings, db: &Db) -> Option<Finding> {
+    // One that can't be read was found among the settings.
+    let key = MasterKey::load(&settings.master_file().ok()?).ok()?;
+    Some(match Sealer::new(key).check(db).await {
+        Ok(()) => Finding::ok("keys", "the master key opens the keys of every tenant"),
+        Err(error) => Finding::wrong("keys", format!("{:#}", anyhow::Error::from(error)), FOREIGN_KEY),
     })
 }
 

@@ -38,7 +38,8 @@ fn supervise(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
         options.objects = objects;
     }
     // Its standard error is `supervisor.log`.
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    // A line that can't be written, as on a full disk, is no reason to panic.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).log_internal_errors(false).with_ansi(false).init();
     if with_parent && let Err(error) = end_with_parent() {
         tracing::error!(%error, "the supervisor can't be bound to its parent");
         return ExitCode::FAILURE;

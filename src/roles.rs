@@ -18,6 +18,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+pub(crate) use reach::FOREIGN_KEY;
+
 use crate::settings::{Log, LogFormat};
 
 /// Has the log written as the settings say.
@@ -25,7 +27,11 @@ pub(crate) fn write_log(settings: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.filter).with_context(|| {
         format!("`log.filter` is {:?}, but must be levels such as `info,scheduler=debug`", settings.filter)
     })?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that can't be written, as on a full disk, is no reason to panic.
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let json = match settings.format {
         LogFormat::Auto => !std::io::stderr().is_terminal(),
         LogFormat::Text => false,

@@ -120,6 +120,14 @@ impl Db {
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    // SQLite ends a transaction itself whose commit meets a full disk. sqlx then counts one that is open
+                    // for ever, so that none can begin any more.
+                    Ok(!connection.is_in_transaction())
+                })
+            })
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_with(options.clone())
             .await

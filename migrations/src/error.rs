@@ -1,6 +1,7 @@
 //! What can go wrong between us and the database.
 
 use sea_orm::{DbErr, RuntimeErr};
+use sqlx::postgres::PgDatabaseError;
 
 /// Why the database couldn't do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -150,10 +151,16 @@ impl Error {
         };
         match source {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => true,
-            // Connections break, the server has too many of them, or it stops or starts.
-            sqlx::Error::Database(error) => error
-                .code()
-                .is_some_and(|code| code.starts_with("08") || code.starts_with("57P") || code == "53300"),
+            sqlx::Error::Database(error) => {
+                let code = error.code().unwrap_or_default();
+                if error.try_downcast_ref::<PgDatabaseError>().is_some() {
+                    // Connections break, the server has no room (also for connections), or it stops or starts.
+                    ["08", "53", "57P"].iter().any(|class| code.starts_with(class))
+                } else {
+                    // The primary code is in the low byte: 5 busy, 10 the file can't be read or written, 13 full.
+                    code.parse::<u32>().is_ok_and(|code| [5, 10, 13].contains(&(code & 0xff)))
+                }
+            }
             // That is how a connection looks that is closed before the server has said anything.
             sqlx::Error::Protocol(what) => what.contains("response from SSLRequest: 0x00"),
             _ => false,

@@ -94,7 +94,9 @@ pub enum SealError {
         place: String,
     },
     /// The tenant's key is gone.
-    #[error("version {version} of the key of tenant {tenant} isn't there")]
+    #[error(
+        "version {version} of the key of tenant {tenant} isn't there, so what it sealed can't be opened: set the secret again"
+    )]
     NoKey {
         /// The tenant.
         tenant: TenantId,
@@ -236,6 +238,28 @@ impl Sealer {
         Ok(decrypt(&key, &place_data(scope.tenant(), place), sealed, &shown)?)
     }
 
+    /// Whether the master key opens the keys of every tenant; the first that it doesn't open is the error.
+    pub async fn check(&self, db: &Db) -> Result<(), Error> {
+        for row in keys_of_all(db).await? {
+            self.unwrap(TenantId(row.tenant_id), &row)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the keys that the master key doesn't open, after a master key was lost: what was sealed under them is lost
+    /// for good and can be set anew. Says how many there were.
+    pub async fn forget_foreign(&self, db: &Db) -> Result<u64, Error> {
+        let mut forgotten = 0;
+        for row in keys_of_all(db).await? {
+            if self.unwrap(TenantId(row.tenant_id), &row).is_err() {
+                let key = (row.tenant_id, row.version);
+                let done = tenant_key::Entity::delete_by_id(key).exec(db.write()).await;
+                forgotten += done.doing("delete a tenant's key")?.rows_affected;
+            }
+        }
+        Ok(forgotten)
+    }
+
     async fn key(&self, db: &Db, scope: TenantScope, version: u32) -> Result<Zeroizing<[u8; 32]>, Error> {
         let tenant = scope.tenant();
         let found = tenant_key::Entity::find_by_id((tenant.0, version as i32)).one(db.read()).await;
@@ -280,6 +304,14 @@ impl Sealer {
         key.copy_from_slice(&plain);
         Ok(key)
     }
+}
+
+/// The keys of all tenants: the master key is the installation's.
+async fn keys_of_all(db: &Db) -> Result<Vec<tenant_key::Model>, Error> {
+    let all = tenant_key::Entity::find()
+        .order_by_asc(tenant_key::Column::TenantId)
+        .order_by_asc(tenant_key::Column::Version);
+    all.all(db.read()).await.doing("read the tenants' keys")
 }
 
 fn encrypt(key: &[u8; 32], version: u32, data: &[u8], plain: &[u8]) -> Result<Vec<u8>, SealError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dags::ids::WorkerId;
+use dags::{ids::WorkerId, time::Span};
 use engine::{
     driver::Input,
     journal::{Commit, Inbox, Journal, Load},
@@ -10,7 +10,7 @@ use engine::{
 };
 use tokio::sync::mpsc;
 
-use crate::{clock, desk::chain, meters::CommitMeters, traces, wait::Wait};
+use crate::{clock, desk::chain, meters::CommitMeters, patience::Patience, traces, wait::Wait};
 
 /// Requests that are read at once.
 pub(crate) const REQUESTS_AT_ONCE: usize = 256;
@@ -56,6 +56,7 @@ pub(crate) async fn run_errands<J: Journal>(
     events: mpsc::Sender<Event>,
 ) {
     let meters = CommitMeters::new();
+    let mut trouble = Patience::new(Span::ZERO, Span::ZERO);
     while let Some(errand) = errands.recv().await {
         let event = match errand {
             Errand::Commit(batch) => {
@@ -63,8 +64,17 @@ pub(crate) async fn run_errands<J: Journal>(
                 let outcome = journal.commit(&batch).await;
                 let now = clock::now();
                 meters.committed(&batch, &outcome, began.elapsed(), now);
-                if outcome == Commit::Done {
-                    traces::committed(&batch, since, now);
+                match &outcome {
+                    Commit::Done => {
+                        traces::committed(&batch, since, now);
+                        if trouble.came_back() {
+                            tracing::info!(batch = batch.number, "commits work again");
+                        }
+                    }
+                    Commit::Failed(why) | Commit::Unknown(why) if trouble.is_news(why) => {
+                        tracing::error!(batch = batch.number, error = why, "a commit failed; trying again");
+                    }
+                    Commit::Failed(_) | Commit::Unknown(_) | Commit::Fenced | Commit::Conflict(_) => {}
                 }
                 Event::Input(Input::Committed(outcome))
             }

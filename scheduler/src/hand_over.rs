@@ -123,6 +123,7 @@ pub(crate) async fn hand_over<F: Facts>(
         match context::build(&desk.facts, &desk.objects, &desk.policy, Wanted::from(dispatch)).await {
             Ok(built) => break built,
             Err(context::Error::Missing(reason)) => return Err(reason),
+            Err(context::Error::Facts(error)) if !error.may_pass() => return Err(chain(&error)),
             Err(context::Error::Facts(error)) => {
                 about!(warn, dispatch, error = %chain(&error), "an attempt waits for the database");
                 if !wait.pass_unless(called_off).await {

@@ -44,6 +44,7 @@ pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Resul
         let (keys, sealer) = (fleet::keys(&key), Sealer::new(key.clone()));
         TaskApi { fleet, db: db.clone(), keys, sealer, objects: objects.clone() }
     });
+    let sealer = Sealer::new(key);
     let port = monitoring::open(&settings).await?;
     let waits = Waits::for_database();
     let watched = Some((db.clone(), waits.clone()));
@@ -51,7 +52,7 @@ pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Resul
     let (asked, settled) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let api = Api::new(api::Parts {
         db: db.clone(),
-        sealer: Sealer::new(key),
+        sealer: sealer.clone(),
         tenant: TenantId::DEFAULT,
         wake: {
             let asked = asked.clone();
@@ -67,7 +68,7 @@ pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Resul
     let monitoring = monitoring::serve(port, monitor, recorder, stop.cancel.clone());
     // What needs the database. It ends by itself for an error only; after a signal the API's socket ends first.
     let working = async {
-        if !reach::database(&db, &waits, &stop).await? {
+        if !reach::database(&db, &sealer, &waits, &stop).await? {
             return std::future::pending().await;
         }
         api.start();

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, bail};
-use migrations::{Db, Role, migrate, seal::MasterKey};
+use migrations::{
+    Db, Role, migrate,
+    seal::{MasterKey, Sealer},
+};
 
 use crate::{
     args::MigrateCommand,
@@ -29,8 +32,33 @@ pub(crate) async fn run(settings: Settings, command: MigrateCommand) -> anyhow::
             migrate::down(&db, steps).await?;
             status(&db).await
         }
+        MigrateCommand::ForgetSecrets { yes } => forget_secrets(&settings, &db, yes).await,
         MigrateCommand::Status => status(&db).await,
     }
+}
+
+/// After a master key was lost: what it sealed can't be opened any more, and is in the way of what is sealed anew.
+async fn forget_secrets(settings: &Settings, db: &Db, yes: bool) -> anyhow::Result<String> {
+    migrate::check(db).await?;
+    let file = settings.master_file()?;
+    let key = MasterKey::load_or_create(&file).with_context(|| {
+        format!("failed to read or make the master key (`keys.master_file`), {}", file.display())
+    })?;
+    let sealer = Sealer::new(key);
+    if sealer.check(db).await.is_ok() {
+        return Ok(format!("{} opens every secret of this database: nothing is given up\n", file.display()));
+    }
+    if !yes {
+        bail!(
+            "this gives up every secret variable and connection that {} doesn't open, for good: look once more for the lost \
+             key, then say `--yes`",
+            file.display()
+        );
+    }
+    let keys = sealer.forget_foreign(db).await?;
+    Ok(format!(
+        "{keys} keys of tenants are given up: set their secret variables and connections anew, and enrol the workers again\n"
+    ))
 }
 
 /// A database that is new needs a master key; one that isn't needs the key that it was made with.

@@ -3,7 +3,7 @@
 
 use anyhow::Context as _;
 use dags::time::Span;
-use migrations::{Db, Error, migrate};
+use migrations::{Db, Error, migrate, seal::Sealer};
 use scheduler::{clock, patience::Patience};
 
 use super::Stop;
@@ -12,11 +12,17 @@ use crate::monitoring::Waits;
 /// The first and the longest pause between two tries.
 const PAUSES: (Span, Span) = (Span::millis(200), Span::seconds(5));
 
-/// Waits for a database with the schema that this binary needs. False if the process was asked to end before.
-pub(super) async fn database(db: &Db, waits: &Waits, stop: &Stop) -> anyhow::Result<bool> {
+/// What to do about a master key that another one should be.
+pub(crate) const FOREIGN_KEY: &str = "the master key (`keys.master_file`) isn't the one of this database: restore its file; if it is \
+     lost for good, `updraft migrate forget-secrets` gives up what was sealed with it";
+
+/// Waits for a database with the schema that this binary needs, whose secrets our master key opens. False if the process was
+/// asked to end before.
+pub(super) async fn database(db: &Db, sealer: &Sealer, waits: &Waits, stop: &Stop) -> anyhow::Result<bool> {
     let there = async || {
         db.reach().await?;
-        migrate::check(db).await
+        migrate::check(db).await?;
+        sealer.check(db).await
     };
     Ok(until(there, waits, stop).await?.is_some())
 }
@@ -42,6 +48,7 @@ pub(super) async fn until<T>(
                 return Ok(Some(found));
             }
             Err(error) if error.is_away() => crate::monitoring::error_chain(&error),
+            Err(error @ Error::Seal(_)) => return Err(error).context(FOREIGN_KEY),
             Err(error) => return Err(error).context("failed to open the database (`database.url`)"),
         };
         // Why may differ from try to try; `/readyz` has the last one.

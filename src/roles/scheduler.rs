@@ -26,7 +26,7 @@ pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Resul
     let monitor = Monitor::new(scheduling.process("scheduler", recorder.clone()));
     let monitoring = monitoring::serve(port, monitor, recorder, stop.cancel.clone());
     let working = async {
-        if reach::database(&scheduling.db, &scheduling.waits, &stop).await? {
+        if reach::database(&scheduling.db, &scheduling.sealer, &scheduling.waits, &stop).await? {
             stand_by(&scheduling, &stop).await
         } else {
             Ok(())

@@ -72,7 +72,8 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs, recorder: Reco
     let working = async {
         let newest = async || {
             scheduling.db.reach().await?;
-            migrate::up(&scheduling.db).await
+            migrate::up(&scheduling.db).await?;
+            scheduling.sealer.check(&scheduling.db).await
         };
         if reach::until(newest, &scheduling.waits, &stop).await?.is_none() {
             return Ok(());

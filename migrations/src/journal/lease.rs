@@ -61,7 +61,9 @@ async fn take_sqlite(
         WHERE id = ?1 AND (owner IS NULL OR owner = ?2 OR expires_at <= CAST(unixepoch('subsec') * 1000000 AS INTEGER))
         RETURNING epoch";
     let query = sqlx::query_scalar(text).bind(shard.0).bind(owner).bind(ttl.0);
-    query.fetch_optional(pool).await.doing("take over the shard")
+    // All rows: sqlx ends a statement after the one that is wanted, and an error that comes with the end, such as a full
+    // disk, is lost then.
+    Ok(query.fetch_all(pool).await.doing("take over the shard")?.pop())
 }
 
 async fn take_postgres(

@@ -114,7 +114,8 @@ pub async fn insert(
         idempotency_key.map(|key| without_nul(key).into_owned()).into(),
     ];
     let statement = Statement::from_sql_and_values(db.write().get_database_backend(), sql, values);
-    if let Some(row) = db.write().query_one_raw(statement).await.doing(doing)? {
+    // All rows: whoever asks for one isn't told what goes wrong at the end of the statement, such as a full disk.
+    if let Some(row) = db.write().query_all_raw(statement).await.doing(doing)?.pop() {
         let (id, shard) = (row.try_get("", "id").doing(doing)?, row.try_get("", "shard_id").doing(doing)?);
         return Ok(Ticket { id, shard: ShardId(shard), new: true });
     }

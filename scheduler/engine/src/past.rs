@@ -209,7 +209,9 @@ impl Engine {
                 let knows = match other.past {
                     Past::None | Past::Over(_) => true,
                     // The run that it looks at may lie before this one.
-                    Past::Run(before) => self.run(before).row.logical_date.is_some_and(|before| before < date),
+                    Past::Run(before) => {
+                        self.run(before).row.logical_date.is_some_and(|before| before < date)
+                    }
                     Past::Unknown | Past::Loading => false,
                 };
                 other.plan.has_past && knows && other.row.logical_date.is_some_and(|later| later > date)

@@ -8,7 +8,7 @@ use tests::random::Random;
 
 use crate::{
     history, on_both,
-    site::{SOON, Site, kill},
+    site::{SOON, Site, kill, program},
 };
 
 on_both!(
@@ -160,4 +160,34 @@ async fn lost_attempts(site: &Site, kill_service: bool) {
     assert_eq!(run.state, RunState::Failed);
     history::is_settled(site, &run).await;
     history::is_legal(site, &run).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_holds_everything_up_and_ends_nothing() {
+    let site = Site::sqlite().await;
+    let text = format!("dag: d\ntasks:\n  a:\n    bash: echo ran >> {}\n", site.effects().display());
+    site.write_dag("d.yaml", &text);
+    let mut service = site.start_on_small_disk();
+    site.dag_is_there("d").await;
+    site.trigger("d", "before").await;
+    assert_eq!(site.ended("d", "before").await.state, RunState::Success);
+    service.fill_disk(true);
+    site.ask_for("d", "meanwhile", None).await;
+    let refused = std::process::Command::new(program())
+        .args(["dags", "trigger", "d", "--run", "refused", "--socket"])
+        .arg(site.path("data/updraft.sock"))
+        .output()
+        .unwrap();
+    assert!(!refused.status.success(), "{refused:?}");
+    // Longer than a lease.
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(service.is_running(), "{}", service.log());
+    }
+    service.fill_disk(false);
+    assert_eq!(site.ended("d", "meanwhile").await.state, RunState::Success);
+    assert_eq!(site.lines(), ["ran", "ran"]);
+    assert!(site.find_run("d", "refused").await.is_none(), "what was refused doesn't happen later");
+    let log = service.log();
+    assert!(log.contains("a commit failed; trying again") && log.contains("disk I/O error"), "{log}");
 }

@@ -11,10 +11,13 @@ use engine::state::{RunState, TaskState};
 
 use crate::{
     on_both,
-    site::{SOON, Site},
+    site::{SOON, Site, program},
 };
 
-on_both!(what_tasks_do_with_secrets_is_masked_everywhere);
+on_both!(
+    what_tasks_do_with_secrets_is_masked_everywhere,
+    another_master_key_stops_the_start_until_its_secrets_are_given_up,
+);
 
 const TOKEN: &str = "s3cr3t/'va lue+&\"7";
 const PASSWORD: &str = "pass-w0rd-of-the-shop";
@@ -150,4 +153,64 @@ async fn what_tasks_do_with_secrets_is_masked_everywhere(site: Site) {
             }
         }
     }
+}
+
+fn token(value: &str) -> VariableBody {
+    VariableBody {
+        key: "token".to_owned(),
+        value: value.into(),
+        description: None,
+        team_name: None,
+        secret: Some(true),
+    }
+}
+
+async fn another_master_key_stops_the_start_until_its_secrets_are_given_up(site: Site) {
+    let text = format!(
+        "dag: d\ntasks:\n  a:\n    env: {{ TOKEN: '{{{{ var.value.token }}}}' }}\n    bash: echo $TOKEN >> {}\n",
+        site.effects().display()
+    );
+    site.write_dag("d.yaml", &text);
+    let client = Client::new(&site.path("data/updraft.sock"));
+    let service = site.start();
+    service.ready(&site).await;
+    client.make_variable(&token("first")).await.unwrap();
+    service.kill();
+
+    let (file, lost) = (site.path("data/master.key"), site.path("lost.key"));
+    std::fs::rename(&file, &lost).unwrap();
+    let (status, log) = site.start().exit(SOON).await;
+    assert!(!status.success() && log.contains("isn't the one of this database"), "{status}: {log}");
+    std::fs::rename(&lost, &file).unwrap();
+    let service = site.start();
+    service.ready(&site).await;
+    site.trigger("d", "restored").await;
+    assert_eq!(site.ended("d", "restored").await.state, RunState::Success);
+    service.kill();
+
+    std::fs::rename(&file, &lost).unwrap();
+    let forget = |more: &[&str]| {
+        let mut command = std::process::Command::new(program());
+        command.args(["migrate", "forget-secrets", "--set"]);
+        command.arg(format!("node.data={}", site.path("data").display()));
+        if let Some(url) = site.url() {
+            command.args(["--set", &format!("database.url={url}")]);
+        }
+        command.args(more).output().unwrap()
+    };
+    let asked = forget(&[]);
+    assert!(!asked.status.success() && String::from_utf8_lossy(&asked.stderr).contains("--yes"), "{asked:?}");
+    let done = forget(&["--yes"]);
+    assert!(done.status.success(), "{done:?}");
+    let service = site.start();
+    service.ready(&site).await;
+    site.trigger("d", "given_up").await;
+    let run = site.ended("d", "given_up").await;
+    let reason = site.task(&run, "a").await.reason;
+    assert!(reason.as_deref().is_some_and(|reason| reason.contains("set the secret again")), "{reason:?}");
+    client.change_variable(&token("second")).await.unwrap();
+    site.trigger("d", "anew").await;
+    assert_eq!(site.ended("d", "anew").await.state, RunState::Success);
+    assert_eq!(site.lines(), ["first", "second"]);
+    drop(service);
 }

@@ -19,7 +19,7 @@ use migrations::{
     Db, Role, TenantScope,
     store::{self, Window},
 };
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 use sqlx::{Connection as _, Executor as _};
 
 pub(crate) const SCOPE: TenantScope = TenantScope::new(TenantId::DEFAULT);
@@ -120,6 +120,23 @@ impl Site {
         self.spawn("data", self.standalone("data", more))
     }
 
+    /// Starts a service whose disk can be full ([`Service::fill_disk`]).
+    pub(crate) fn start_on_small_disk(&self) -> Service {
+        let standalone = self.standalone("data", &[]);
+        let mut command = Command::new("sh");
+        // A file that would become too long is an error, as on a full disk, and not the end.
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+        command.arg(standalone.get_program()).args(standalone.get_args());
+        let log = self.path("data.log");
+        let mut copy = fs::File::options().append(true).create(true).open(&log).unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Its log isn't on that disk.
+        let mut said = child.stderr.take().expect("it was asked for");
+        std::thread::spawn(move || std::io::copy(&mut said, &mut copy));
+        Service { child, log, log_start: 0 }
+    }
+
     fn standalone(&self, data: &str, more: &[&str]) -> Command {
         let mut command = Command::new(program());
         command.arg("standalone").arg("--dags").arg(self.path("dags")).arg("--data").arg(self.path(data));
@@ -208,6 +225,15 @@ impl Site {
     }
 
     async fn trigger_with(&self, dag: &str, run: &str, logical_date: Option<Timestamp>) {
+        self.ask_for(dag, run, logical_date).await;
+        self.until(SOON, &format!("the run {run} of {dag} exists"), async || {
+            self.find_run(dag, run).await.map(|_| ()).ok_or_else(|| "no such run".to_owned())
+        })
+        .await;
+    }
+
+    /// Asks for a run by the inbox.
+    pub(crate) async fn ask_for(&self, dag: &str, run: &str, logical_date: Option<Timestamp>) {
         let trigger = Trigger {
             dag_id: DagId::parse(dag).unwrap(),
             run_name: Some(RunName::parse(run).unwrap()),
@@ -219,10 +245,6 @@ impl Site {
         };
         let command = command::Command::Trigger(trigger);
         store::inbox::insert(&self.db, SCOPE, "tests", &command, None).await.unwrap();
-        self.until(SOON, &format!("the run {run} of {dag} exists"), async || {
-            self.find_run(dag, run).await.map(|_| ()).ok_or_else(|| "no such run".to_owned())
-        })
-        .await;
     }
 
     pub(crate) async fn dag(&self, dag: &str) -> Option<store::dag::DagWithModel> {
@@ -412,6 +434,12 @@ impl Service {
 
     pub(crate) fn signal(&self, signal: Signal) {
         rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// From now on it can write nothing to files, or everything again. Stands for a full disk.
+    pub(crate) fn fill_disk(&self, full: bool) {
+        let limit = Rlimit { current: full.then_some(1), maximum: None };
+        rustix::process::prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limit).unwrap();
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

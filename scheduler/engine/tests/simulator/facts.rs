@@ -285,6 +285,11 @@ impl Facts {
                 match source {
                     MapSource::Literal(values) => lengths.push(values.len() as u64),
                     MapSource::Output(up) => {
+                        // One that is repeated itself gives a list of its instances; its row of index -1 is of a version
+                        // in which it wasn't.
+                        if dag.tasks.iter().any(|known| known.task_id == *up && known.map.is_some()) {
+                            continue;
+                        }
                         let rows: Vec<&TaskRow> = store.tasks_of(run).filter(|row| row.task == *up).collect();
                         let [row] = rows[..] else { continue };
                         if let (-1, TaskState::Success, Some(length)) =
