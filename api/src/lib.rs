@@ -12,6 +12,7 @@ mod console;
 mod error;
 pub mod execution;
 mod extract;
+mod link;
 mod list;
 mod measure;
 pub mod monitoring;

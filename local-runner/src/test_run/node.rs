@@ -83,7 +83,7 @@ impl Node {
         let executor = if prepared.mocks.is_empty() {
             Kind::Local(local.clone())
         } else {
-            Kind::Mock(MockExecutor::new(local.clone(), prepared.mocks.clone(), reports))
+            Kind::Mock(MockExecutor::new(local.clone(), Arc::new(prepared.mocks.clone()), reports))
         };
         let wake = Arc::new(Notify::new());
         let mut config = engine::Config::new(name.clone());

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dags::{
     ids::{PoolName, TaskId},
-    model::{Dag, Runner, When},
-    time::{Span, Timestamp},
+    model::{Dag, Runner},
+    time::Span,
 };
 use engine::{memory::MemoryJournal, rows::PoolRow};
 use plugins::needs;
@@ -38,13 +38,7 @@ pub(crate) struct Prepared {
 
 /// Makes the copy.
 pub(crate) fn prepare(mut dag: Dag, chosen: Chosen, real_delays: bool) -> Prepared {
-    // With its end in the past a schedule fires no more, and still says which interval a run by hand stands for.
-    dag.end_date = Some(Timestamp::MIN);
-    match &mut dag.schedule.when {
-        When::Assets(_) => dag.schedule.when = When::Never,
-        When::AssetsOrCrons { crons, .. } => dag.schedule.when = When::Crons(std::mem::take(crons)),
-        When::Never | When::Once | When::Continuous | When::Every(_) | When::Crons(_) => {}
-    }
+    dag.only_by_hand();
     let mut prepared = Prepared {
         mocks: chosen.mocked,
         left_out: chosen.left_out,
