@@ -2,6 +2,7 @@
 //! here; [`scheduling`] is the part that owns the shard.
 
 pub(crate) mod api;
+pub(crate) mod dev;
 pub(crate) mod migrate;
 mod objects;
 mod reach;

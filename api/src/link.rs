@@ -72,19 +72,17 @@ async fn author(db: &Db, tenant: TenantId) -> Result<Account, Error> {
     Ok(made)
 }
 
-/// Signs in whoever comes by the link, and leads them to the console. None if the path is no such link.
-pub(crate) async fn follow(api: &Api, peer: Peer, request: &Request) -> Option<Result<Response, Error>> {
+/// Whom the request signs in. None if its path is no such link.
+pub(crate) fn leads_in<'a>(api: &'a Api, request: &Request) -> Option<&'a Account> {
     let link = api.0.link.get()?;
     let key = request.uri().path().strip_prefix(PATH)?;
     // Hashes are compared: how long that takes says nothing of the key.
     let fits = <[u8; 32]>::from(Sha256::digest(key.as_bytes())) == link.hash;
-    if request.method() != Method::GET || !fits {
-        return None;
-    }
-    Some(enter(&api.0, peer, &link.account).await)
+    (request.method() == Method::GET && fits).then_some(&link.account)
 }
 
-async fn enter(state: &state::State, peer: Peer, account: &Account) -> Result<Response, Error> {
+/// Opens a session and leads to the console.
+pub(crate) async fn enter(state: &state::State, peer: Peer, account: &Account) -> Result<Response, Error> {
     let text = auth::open(state, peer, account, "console", LIFE, None).await?;
     let cookie = cookie(peer, &text, LIFE.0 / 1_000_000);
     let home = HeaderValue::from_static("/");

@@ -61,8 +61,8 @@ pub(crate) fn app(api: Api) -> App {
         .merge(monitored())
         .fallback(|State(api): State<Api>, peer: Peer, request: Request| async move {
             let nowhere = || Err(Error::NotFound("Not Found".to_owned()));
-            if let Some(followed) = link::follow(&api, peer, &request).await {
-                return followed;
+            if let Some(account) = link::leads_in(&api, &request) {
+                return link::enter(&api.0, peer, account).await;
             }
             api.0.console.answer(&request).unwrap_or_else(nowhere)
         })

@@ -6,6 +6,7 @@
 pub mod lines;
 pub mod processes;
 pub mod reuse;
+pub mod run;
 pub mod screen;
 pub mod terminal;
 

@@ -8,6 +8,7 @@ mod error;
 
 pub mod connection;
 pub mod dag_test;
+pub mod dev;
 pub mod init;
 pub mod load;
 pub mod remote;

@@ -8,7 +8,7 @@ use engine::state::TaskState;
 use super::run::{Instance, Run};
 use crate::{
     terminal::{Tone, count, duration, paint},
-    test_run::shown,
+    test_run::progress::shown,
 };
 
 /// What was said of the present run.
@@ -27,7 +27,8 @@ impl Lines {
             *self = Self { run: Some(run.name.clone()), ..Self::default() };
             lines.push(paint(&format!("{} {}", run.dag, run.name), Tone::Strong, colour));
         }
-        let width = run.instances.iter().map(|instance| instance.label.chars().count()).max().unwrap_or(0).min(40);
+        let width =
+            run.instances.iter().map(|instance| instance.label.chars().count()).max().unwrap_or(0).min(40);
         for instance in &run.instances {
             let now = (instance.row.state, instance.row.try_number);
             let before = self.told.insert(instance.label.clone(), now);
@@ -53,7 +54,8 @@ impl Lines {
 
 fn line(run: &Run, instance: &Instance, width: usize, colour: bool) -> String {
     let row = &instance.row;
-    let at = row.ended_at.or(row.started_at).map(|at| duration(at.since(run.began).to_std())).unwrap_or_default();
+    let at =
+        row.ended_at.or(row.started_at).map(|at| duration(at.since(run.began).to_std())).unwrap_or_default();
     let state = paint(&format!("{:<15}", row.state.as_str()), Tone::of_task(row.state), colour);
     format!("{at:>8}  {:<width$}  {state} {}", instance.label, instance.note()).trim_end().to_owned()
 }

@@ -255,6 +255,3 @@ impl Answers for Replays {
         (*answered == dispatch.id).then_some(end)
     }
 }
-
-#[cfg(test)]
-mod tests;

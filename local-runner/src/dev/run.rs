@@ -14,7 +14,7 @@ use engine::{
 };
 
 use super::reuse::Plan;
-use crate::test_run::{in_order, label};
+use crate::test_run::{node::in_order, progress::label};
 
 /// A run.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,7 +102,8 @@ impl Instance {
         if self.unchanged {
             return "unchanged".to_owned();
         }
-        let tries = if self.row.try_number > 1 { format!("try {}", self.row.try_number) } else { String::new() };
+        let tries =
+            if self.row.try_number > 1 { format!("try {}", self.row.try_number) } else { String::new() };
         let parts = [tries.as_str(), self.row.reason.as_deref().unwrap_or_default()];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
     }

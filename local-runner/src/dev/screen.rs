@@ -57,7 +57,8 @@ impl View {
             None => top.push(self.nothing()),
         }
         let room = height.saturating_sub(2);
-        let log_room = if self.log_hidden { 0 } else { room.saturating_sub(top.len() + 1).max(LOG_LINES_MIN) };
+        let log_room =
+            if self.log_hidden { 0 } else { room.saturating_sub(top.len() + 1).max(LOG_LINES_MIN) };
         let top_room = room.saturating_sub(if log_room > 0 { log_room + 1 } else { 0 });
         if top.len() > top_room {
             let more = top.len() + 1 - top_room.max(1);
@@ -83,7 +84,9 @@ impl View {
 
     fn nothing(&self) -> String {
         match &self.chosen {
-            Some(dag) => format!("`{dag}` hasn't run yet: `r` runs it, and from then on each save that changes it"),
+            Some(dag) => {
+                format!("`{dag}` hasn't run yet: `r` runs it, and from then on each save that changes it")
+            }
             None => "there is no DAG in this folder yet".to_owned(),
         }
     }
@@ -116,7 +119,10 @@ fn mark(state: TaskState) -> char {
         TaskState::Failed | TaskState::UpstreamFailed => '✗',
         TaskState::Skipped | TaskState::Removed => '-',
         TaskState::Running | TaskState::Restarting => '▶',
-        TaskState::UpForRetry | TaskState::UpForReschedule | TaskState::Deferred | TaskState::AwaitingInput => '…',
+        TaskState::UpForRetry
+        | TaskState::UpForReschedule
+        | TaskState::Deferred
+        | TaskState::AwaitingInput => '…',
         TaskState::None | TaskState::Scheduled | TaskState::Queued => '·',
     }
 }
@@ -128,9 +134,9 @@ fn fit(line: &str, width: usize) -> String {
     while let Some(c) = chars.next() {
         if c == '\u{1b}' {
             let sequence: String = chars.by_ref().take_while(|c| *c != 'm').collect();
-            let is_colour = sequence.strip_prefix('[').is_some_and(|numbers| {
-                numbers.chars().all(|c| c.is_ascii_digit() || c == ';')
-            });
+            let is_colour = sequence
+                .strip_prefix('[')
+                .is_some_and(|numbers| numbers.chars().all(|c| c.is_ascii_digit() || c == ';'));
             if is_colour {
                 coloured = true;
                 fitted.push_str(&format!("\u{1b}{sequence}m"));
