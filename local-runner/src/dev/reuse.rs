@@ -117,9 +117,9 @@ fn outcome_of(task: &Task) -> Task {
 
 fn groups<'d>(dag: &'d Dag, task: &Task) -> Vec<&'d dags::model::Group> {
     let mut found = Vec::new();
-    let mut next = task.group.clone();
-    while let Some(group) = next.and_then(|id| dag.groups.iter().find(|group| group.group_id == id)) {
-        next.clone_from(&group.parent);
+    let mut next = task.group.as_ref();
+    while let Some(group) = next.and_then(|id| dag.groups.iter().find(|group| group.group_id == *id)) {
+        next = group.parent.as_ref();
         found.push(group);
     }
     found
