@@ -3,6 +3,7 @@
 
 pub(crate) mod api;
 pub(crate) mod migrate;
+mod bundles;
 mod objects;
 mod reach;
 pub(crate) mod scheduler;
