@@ -2,8 +2,8 @@
 //! here; [`scheduling`] is the part that owns the shard.
 
 pub(crate) mod api;
-pub(crate) mod migrate;
 mod bundles;
+pub(crate) mod migrate;
 mod objects;
 mod reach;
 pub(crate) mod scheduler;

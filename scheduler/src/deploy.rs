@@ -167,9 +167,9 @@ fn take_in(objects: &Objects, bundle: &BundleId, archive: impl io::Read) -> Resu
     let beside = Beside(objects.beside_bundle(bundle));
     archive::unpack(archive, &beside.0, bundle).map_err(|error| match error {
         // Neither the way here nor what came over it is our fault, but a full disk is.
-        archive::Error::Io("read the archive", _) | archive::Error::Strange(_) | archive::Error::Address { .. } => {
-            Error::Refused(chain(&error))
-        }
+        archive::Error::Io("read the archive", _)
+        | archive::Error::Strange(_)
+        | archive::Error::Address { .. } => Error::Refused(chain(&error)),
         archive::Error::Io("write a file of the bundle", source)
             if matches!(
                 source.kind(),
@@ -179,7 +179,8 @@ fn take_in(objects: &Objects, bundle: &BundleId, archive: impl io::Read) -> Resu
             Error::Refused("the archive names a file twice, or a file as a folder".to_owned())
         }
         archive::Error::Io("make a folder of the bundle", source)
-            if source.kind() == io::ErrorKind::AlreadyExists || source.kind() == io::ErrorKind::NotADirectory =>
+            if source.kind() == io::ErrorKind::AlreadyExists
+                || source.kind() == io::ErrorKind::NotADirectory =>
         {
             Error::Refused("the archive names a file as a folder".to_owned())
         }
@@ -188,10 +189,13 @@ fn take_in(objects: &Objects, bundle: &BundleId, archive: impl io::Read) -> Resu
     let scan = bundle::scan(&beside.0).map_err(|error| Error::Refused(chain(&error)))?;
     if let Some((path, bytes)) = scan.left_out.first() {
         let most = bundle::FILE_BYTES_MAX;
-        return Err(Error::Refused(format!("`{path}` has {bytes} bytes, and a bundle takes files of at most {most}")));
+        return Err(Error::Refused(format!(
+            "`{path}` has {bytes} bytes, and a bundle takes files of at most {most}"
+        )));
     }
     if scan.digest != *bundle {
-        let why = "the archive holds files that no bundle has: hidden ones, or what its own ignore files name";
+        let why =
+            "the archive holds files that no bundle has: hidden ones, or what its own ignore files name";
         return Err(Error::Refused(why.to_owned()));
     }
     let received = Received { bytes: scan.bytes(), files: scan.files.len() as u32 };

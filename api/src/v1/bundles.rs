@@ -31,7 +31,7 @@ mod diff;
 mod plan;
 
 pub use diff::Difference;
-pub use plan::{Change, Cause, Plan, PlannedDag, Trouble};
+pub use plan::{Cause, Change, Plan, PlannedDag, Trouble};
 
 /// The media type of a bundle on its way.
 pub(crate) const ARCHIVE: &str = "application/x-tar";
@@ -54,7 +54,11 @@ impl TryFrom<String> for Address {
 
     fn try_from(text: String) -> Result<Self, &'static str> {
         let fits = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        if fits { Ok(Self(BundleId(text.into()))) } else { Err("a bundle's address has 64 hexadecimal digits") }
+        if fits {
+            Ok(Self(BundleId(text.into())))
+        } else {
+            Err("a bundle's address has 64 hexadecimal digits")
+        }
     }
 }
 
@@ -121,7 +125,9 @@ pub(crate) async fn put(
         return Err(Error::MediaType(ARCHIVE));
     }
     let unused = bundle::list(may.db(), may.scope, u64::MAX >> 1).await?;
-    if unused.iter().filter(|bundle| bundle.is_deployed() && bundle.activated_at.is_none()).count() >= UNUSED_MAX {
+    if unused.iter().filter(|bundle| bundle.is_deployed() && bundle.activated_at.is_none()).count()
+        >= UNUSED_MAX
+    {
         return Err(Error::Conflict(format!(
             "{UNUSED_MAX} bundles of this tenant were sent and never made active: they go by themselves after \
              `retention.bundle_days`"
@@ -141,7 +147,10 @@ pub(crate) async fn put(
 }
 
 /// Hands a body on, piece by piece.
-async fn feed(mut body: Body, pieces: tokio::sync::mpsc::Sender<io::Result<bytes::Bytes>>) -> Result<(), Error> {
+async fn feed(
+    mut body: Body,
+    pieces: tokio::sync::mpsc::Sender<io::Result<bytes::Bytes>>,
+) -> Result<(), Error> {
     let mut bytes = 0;
     loop {
         let error = match tokio::time::timeout(PIECE_TIME, body.frame()).await {
@@ -217,7 +226,9 @@ pub(crate) async fn activate(
     bundle::get(may.db(), may.scope, &address).await?.ok_or_else(|| absent(&address))?;
     let plan::Made { plan, contents, sources } = plan::make(&access, &may, &address).await?;
     if body.base != plan.base {
-        return Err(Error::Conflict("another bundle was made active meanwhile: look at the plan again".to_owned()));
+        return Err(Error::Conflict(
+            "another bundle was made active meanwhile: look at the plan again".to_owned(),
+        ));
     }
     let blocking = |trouble: &&Trouble| match trouble.cause {
         Cause::File | Cause::Permission => true,

@@ -75,7 +75,8 @@ impl Place {
 async fn a_bundle_is_sent_planned_and_made_active() {
     let place = Place::new().await;
     place.deploy(ALPHA).await;
-    let changed = ALPHA.replace("retries: 1", "retries: 3") + "---\ndag: beta\ntasks:\n  one: { bash: \"true\" }\n";
+    let changed =
+        ALPHA.replace("retries: 1", "retries: 3") + "---\ndag: beta\ntasks:\n  one: { bash: \"true\" }\n";
     assert_eq!(place.send(&place.token, &changed).await.status, 201);
     let plan = place.plan(&place.token, &changed).await;
     let shown: Vec<(&str, &str)> = plan["dags"]
@@ -104,7 +105,8 @@ async fn a_bundle_is_sent_planned_and_made_active() {
     assert_eq!((&listed["items"][0]["active"], &listed["items"][1]["active"]), (&json!(true), &json!(false)));
     assert_eq!(listed["items"][0]["created_by"], "ann");
     // Nothing of it is in another tenant.
-    let other = place.world.post(&format!("/api/updraft/v1/bundles/{}/plan", address(ALPHA)), json!({})).await;
+    let other =
+        place.world.post(&format!("/api/updraft/v1/bundles/{}/plan", address(ALPHA)), json!({})).await;
     assert_eq!(other.0, 404, "{other:?}");
     place.world.close().await;
 }
@@ -117,7 +119,10 @@ async fn what_the_service_lacks_stands_in_the_way() {
     let plan = place.plan(&place.token, text).await;
     assert_eq!(plan["troubles"][0]["cause"], "missing", "{plan}");
     let refused = place.activate(&place.token, text, json!({})).await;
-    assert!(refused.status == 409 && refused.body["detail"].as_str().unwrap().contains("none_such"), "{refused:?}");
+    assert!(
+        refused.status == 409 && refused.body["detail"].as_str().unwrap().contains("none_such"),
+        "{refused:?}"
+    );
     let done = place.activate(&place.token, text, json!({"despite_missing": true})).await;
     assert_eq!(done.status, 200, "{done:?}");
     let broken = "dag: a\ntasks: 5\n";
@@ -141,7 +146,10 @@ async fn a_role_bounds_what_is_deployed() {
     assert_eq!(sent.status, 201, "{sent:?}");
     let base = json!({"base": address(ALPHA).to_string()});
     let refused = place.activate(&bob, alone, base.clone()).await;
-    assert!(refused.status == 403 && refused.body["detail"].as_str().unwrap().contains("`alpha`"), "{refused:?}");
+    assert!(
+        refused.status == 403 && refused.body["detail"].as_str().unwrap().contains("`alpha`"),
+        "{refused:?}"
+    );
     let both = format!("{}---\n{alone}", ALPHA.replace("retries: 1", "retries: 9"));
     assert_eq!(place.send(&bob, &both).await.status, 201);
     let plan = place.plan(&bob, &both).await;
@@ -150,7 +158,8 @@ async fn a_role_bounds_what_is_deployed() {
     // Who may only look may not even send.
     let eve = place.member("eve", json!([rule(&["dag"], &["read"], "*")])).await;
     assert_eq!(place.send(&eve, alone).await.status, 403);
-    let log = ask("GET", "/t/sales/api/v2/eventLogs").bearer(&place.token).send(place.at).await.body.to_string();
+    let log =
+        ask("GET", "/t/sales/api/v2/eventLogs").bearer(&place.token).send(place.at).await.body.to_string();
     assert!(log.contains("send_bundle") && log.contains("denied"), "{log}");
     place.world.close().await;
 }
@@ -164,10 +173,14 @@ async fn a_folder_keeps_its_place_unless_it_is_taken() {
     let path = format!("/api/updraft/v1/bundles/{}", address(ALPHA));
     let sent = ask("PUT", &path).bearer(&token).text(ARCHIVE, ALPHA).send(at).await;
     assert_eq!(sent.status, 201, "{sent:?}");
-    let activate = async |how: Value| ask("POST", &format!("{path}/activate")).bearer(&token).json(how).send(at).await;
+    let activate =
+        async |how: Value| ask("POST", &format!("{path}/activate")).bearer(&token).json(how).send(at).await;
     let base = "b".repeat(64);
     let refused = activate(json!({"base": base})).await;
-    assert!(refused.status == 409 && refused.body["detail"].as_str().unwrap().contains("dags.folder"), "{refused:?}");
+    assert!(
+        refused.status == 409 && refused.body["detail"].as_str().unwrap().contains("dags.folder"),
+        "{refused:?}"
+    );
     let done = activate(json!({"base": base, "take_over": true})).await;
     assert_eq!(done.status, 200, "{done:?}");
     world.close().await;
@@ -177,7 +190,8 @@ async fn a_folder_keeps_its_place_unless_it_is_taken() {
 async fn what_isnt_the_announced_bundle_is_refused() {
     let place = Place::new().await;
     let path = |name: &str| format!("/t/sales/api/updraft/v1/bundles/{name}");
-    let other = ask("PUT", &path(&"0".repeat(64))).bearer(&place.token).text(ARCHIVE, DAGS).send(place.at).await;
+    let other =
+        ask("PUT", &path(&"0".repeat(64))).bearer(&place.token).text(ARCHIVE, DAGS).send(place.at).await;
     assert_eq!(other.status, 422, "{other:?}");
     for name in ["..", "%2e%2e%2fetc", "abc", &"A".repeat(64)] {
         let found = ask("PUT", &path(name)).bearer(&place.token).text(ARCHIVE, DAGS).send(place.at).await;

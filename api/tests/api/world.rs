@@ -9,8 +9,8 @@ use std::{
 };
 
 use api::{
-    Api, Archive, BundleError, Bundles, Contents, Found, LogChunk, LogLine, LogOf, Objects, ObjectsError, Parts, Received,
-    Socket, Stream,
+    Api, Archive, BundleError, Bundles, Contents, Found, LogChunk, LogLine, LogOf, Objects, ObjectsError,
+    Parts, Received, Socket, Stream,
     client::{Client, Method},
 };
 use dags::{
@@ -138,7 +138,8 @@ impl Bundles for Texts {
         _routes: BTreeSet<String>,
     ) -> Result<Contents, BundleError> {
         let text = self.0.lock().unwrap().get(&bundle).cloned().ok_or(BundleError::Missing)?;
-        let compiled = compile::compile(&Source::new("dags.yaml", text.as_str()), &plugins::catalog(), &NoFiles);
+        let compiled =
+            compile::compile(&Source::new("dags.yaml", text.as_str()), &plugins::catalog(), &NoFiles);
         let mut broken = BTreeMap::new();
         if compiled.has_errors() {
             broken.insert("dags.yaml".to_owned(), format!("{:?}", compiled.diagnostics));

@@ -212,7 +212,10 @@ fn target(bundles: &[BundleView], wanted: Option<&str>) -> Result<String, Error>
             format!("no bundle begins with `{wanted}`"),
             "`updraft deploy list` shows what there is",
         )),
-        _ => Err(Error::usage(format!("`{wanted}` is too short to name one bundle"), "write more of its address")),
+        _ => Err(Error::usage(
+            format!("`{wanted}` is too short to name one bundle"),
+            "write more of its address",
+        )),
     }
 }
 
@@ -255,7 +258,8 @@ fn check_out(folder: &Path, revision: &str, into: &Path) -> Result<(), Error> {
             "name a folder in a git repository, and a branch, tag or commit of it",
         ))
     };
-    let verified = ["rev-parse", "--verify", "--end-of-options", &format!("{revision}^{{commit}}")].map(str::to_owned);
+    let verified =
+        ["rev-parse", "--verify", "--end-of-options", &format!("{revision}^{{commit}}")].map(str::to_owned);
     let commit = git(folder, &verified.each_ref().map(String::as_str))?;
     let prefix = git(folder, &["rev-parse", "--show-prefix"])?;
     let top = PathBuf::from(git(folder, &["rev-parse", "--show-toplevel"])?);

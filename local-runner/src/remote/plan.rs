@@ -87,7 +87,10 @@ mod tests {
             text(&Difference { path: path.to_owned(), before, after })
         };
         assert_eq!(of("tasks.a.retries", Some(1.into()), Some(3.into())), "tasks.a.retries: 1 -> 3");
-        assert_eq!(of("files.load.sql", Some("aa".into()), Some("bb".into())), "files.load.sql: other content");
+        assert_eq!(
+            of("files.load.sql", Some("aa".into()), Some("bb".into())),
+            "files.load.sql: other content"
+        );
         assert_eq!(of("doc", None, Some("\u{1b}[31m".into())), "+ doc: \"\\u001b[31m\"");
         let long = of("tags.0", Some("x".repeat(100).into()), None);
         assert!(long.ends_with('…') && long.chars().count() < 90, "{long}");

@@ -112,7 +112,8 @@ async fn an_activation_that_is_killed_leaves_one_bundle_whole() {
     done(&site, &["deploy", &folder, "--tenant", "sales", "--yes"]);
     let scope = sales(&site).await;
     for round in 0..4_u32 {
-        let more: Vec<String> = (0..40).map(|n| format!("dag: d{n}\ntasks:\n  a: {{ bash: echo {round} }}\n")).collect();
+        let more: Vec<String> =
+            (0..40).map(|n| format!("dag: d{n}\ntasks:\n  a: {{ bash: echo {round} }}\n")).collect();
         fs::write(site.path("work/more.yaml"), more.join("---\n")).unwrap();
         let socket = site.path("data/updraft.sock");
         let mut command = Command::new(program());

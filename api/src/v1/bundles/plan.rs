@@ -116,7 +116,8 @@ pub(super) async fn make(access: &Access, may: &Permit, address: &BundleId) -> R
     let (db, scope) = (may.db(), may.scope);
     let connections = connection::list(db, scope).await?;
     let is_route = |kind: &str| plugins::notify::TYPES.contains(&kind);
-    let routes = connections.iter().filter(|one| is_route(&one.address.conn_type)).map(|one| one.name.clone());
+    let routes =
+        connections.iter().filter(|one| is_route(&one.address.conn_type)).map(|one| one.name.clone());
     let contents = may.state.bundles.compile(scope.tenant(), address.clone(), routes.collect()).await?;
     let active = bundle::active(db, scope).await?;
     let filter = DagFilter { with_stale: true, ..DagFilter::default() };
@@ -217,12 +218,15 @@ async fn missing(
     let (db, scope) = (may.db(), may.scope);
     let pools: BTreeMap<String, i32> =
         pool::list(db, scope).await?.into_iter().map(|pool| (pool.name.to_string(), pool.slots)).collect();
-    let variables: BTreeSet<String> = variable::list(db, scope).await?.into_iter().map(|one| one.name).collect();
+    let variables: BTreeSet<String> =
+        variable::list(db, scope).await?.into_iter().map(|one| one.name).collect();
     let quota = quota::of_tenant(db, scope).await?;
     let mut lacks = |message: String| troubles.push(trouble(Cause::Missing, message));
     for (dag, found) in &contents.dags {
         for name in found.connections.difference(connections) {
-            lacks(format!("`{dag}` names the connection `{name}`, which isn't there: `updraft connections set`"));
+            lacks(format!(
+                "`{dag}` names the connection `{name}`, which isn't there: `updraft connections set`"
+            ));
         }
         for name in found.variables.difference(&variables) {
             lacks(format!("`{dag}` names the variable `{name}`, which isn't there: `updraft variables set`"));
@@ -250,7 +254,9 @@ async fn missing(
             let executor = task.executor.as_ref().unwrap_or(&contents.default_executor).as_str();
             let Some(limits) = quota.as_ref().and_then(|quota| quota.quotas.get(executor)) else { continue };
             for (resource, limit) in limits {
-                let Some(most) = limit.borrow.map(|borrow| limit.nominal.saturating_add(borrow)) else { continue };
+                let Some(most) = limit.borrow.map(|borrow| limit.nominal.saturating_add(borrow)) else {
+                    continue;
+                };
                 let wanted = wants(task, resource);
                 if wanted > most {
                     lacks(format!(
