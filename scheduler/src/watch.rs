@@ -49,7 +49,7 @@ const QUIET: Span = Span::millis(60);
 /// between the first and the second value.
 const LOOK_ANYHOW: (Span, Span) = (Span::seconds(2), Span::seconds(60));
 /// A look may take this part of the time until the next one.
-const LOOK_PART: i64 = 500;
+const LOOK_PART: i64 = 1_000;
 
 /// What is watched, and where it goes.
 #[derive(Debug)]
