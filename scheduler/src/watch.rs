@@ -510,7 +510,7 @@ mod tests {
     #[test]
     fn a_large_folder_is_looked_at_less_often() {
         assert_eq!(until_next(Span::millis(1)), Span::seconds(2));
-        assert_eq!(until_next(Span::millis(40)), Span::seconds(20));
+        assert_eq!(until_next(Span::millis(40)), Span::seconds(40));
         assert_eq!(until_next(Span::seconds(3)), Span::seconds(60));
     }
 }
