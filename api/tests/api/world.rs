@@ -161,7 +161,7 @@ impl Bundles for Texts {
 
 /// The address of a text in a world.
 pub(crate) fn address(text: &str) -> BundleId {
-    BundleId(Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
+    BundleId(hex::encode(Sha256::digest(text)).into())
 }
 
 /// Everything that a test works with. Ends with the test.
