@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use self::session::Session;
 use super::{
     Stop,
+    bundles::NodeBundles,
     objects::NodeObjects,
     scheduling::{Scheduling, Trial},
     standalone::schedule,
@@ -109,6 +110,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
             Arc::new(move || wake.notify_one())
         },
         settled: scheduling.settled.clone(),
+        bundles: NodeBundles(scheduling.deployments()),
         objects: objects.clone(),
         default_pool_slots: scheduling.config.default_pool_slots,
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),

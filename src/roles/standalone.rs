@@ -82,8 +82,9 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs, recorder: Reco
         }
         listen::first_admin(&scheduling.db, &data).await?;
         api.start();
+        let status = watch::Sender::default();
         tokio::select! {
-            ended = schedule(&scheduling, &watch::Sender::default(), &stop) => ended,
+            ended = schedule(&scheduling, &status, &stop) => ended,
             stopped = fleet::answer(scheduling.task_api(), stop.cancel.clone()) => Err(stopped),
         }
     };
