@@ -1,6 +1,7 @@
 //! Where the API finds logs and large results: with this process's executor while an attempt runs, then in the object folder.
 
 use std::{
+    collections::BTreeSet,
     io,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -18,8 +19,8 @@ pub(crate) type Current = Arc<Mutex<Option<LocalExecutor>>>;
 pub(crate) struct NodeObjects {
     pub(crate) objects: Objects,
     pub(crate) executor: Current,
-    /// The executor whose attempts run elsewhere and send their logs here.
-    pub(crate) workers: Option<ExecutorName>,
+    /// The executors whose attempts run elsewhere and send their logs here.
+    pub(crate) elsewhere: BTreeSet<ExecutorName>,
 }
 
 impl NodeObjects {
@@ -32,7 +33,7 @@ impl NodeObjects {
         Ok(LogChunk { lines: lines.into_iter().map(shown).collect(), next, complete })
     }
 
-    /// What a worker has sent. When its attempt is over, nothing follows what is there: it sends the whole log before it tells
+    /// What a worker or a pod has sent. When its attempt is over, nothing follows what is there: it sends the whole log before it tells
     /// the end, and a worker that is lost sends nothing more.
     async fn sent(&self, of: &LogOf, offset: u64) -> Result<LogChunk, ObjectsError> {
         match self.stored(of, offset).await {
@@ -75,7 +76,7 @@ fn shown(line: log::LogLine) -> LogLine {
 
 impl api::Objects for NodeObjects {
     async fn log(&self, of: &LogOf, offset: u64) -> Result<LogChunk, ObjectsError> {
-        if self.workers.is_some() && of.executor == self.workers {
+        if of.executor.as_ref().is_some_and(|executor| self.elsewhere.contains(executor)) {
             return self.sent(of, offset).await;
         }
         match self.stored(of, offset).await {
@@ -113,7 +114,7 @@ mod tests {
         let node = NodeObjects {
             objects: objects.clone(),
             executor: Current::default(),
-            workers: Some(workers.clone()),
+            elsewhere: BTreeSet::from([workers.clone()]),
         };
         let attempt: AttemptId = "00000000-0000-8000-8000-000000000001".parse().unwrap();
         let dispatch = DispatchId { attempt, n: 1 };

@@ -61,7 +61,7 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs, recorder: Reco
         objects: NodeObjects {
             objects: scheduling.objects.clone(),
             executor: scheduling.current.clone(),
-            workers: settings.fleet()?.map(|fleet| fleet.name),
+            elsewhere: settings.elsewhere()?,
         },
         default_pool_slots: scheduling.config.default_pool_slots,
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),

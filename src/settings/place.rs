@@ -1,7 +1,7 @@
 //! Where things are, by the settings, and what settings must hold together.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
@@ -14,7 +14,7 @@ use dags::{
 };
 
 use crate::{
-    fleet::FleetSettings,
+    fleet::{Asked, FleetSettings},
     settings::{Kind, Monitoring, Settings, TaskApi},
 };
 
@@ -109,7 +109,7 @@ impl Settings {
             let by_name = Kind::ALL.into_iter().find(|kind| kind.name() == *name);
             let kind = executor.kind.or(by_name);
             let kind = kind.with_context(|| {
-                format!("`executors.{name}.kind` isn't set: `local`, `noop` or `workers`")
+                format!("`executors.{name}.kind` isn't set: `local`, `noop`, `workers` or `kubernetes`")
             })?;
             chosen.insert(name.clone(), Chosen { kind, slots: executor.slots.unwrap_or(kind.slots()) });
         }
@@ -140,7 +140,7 @@ impl Settings {
                 kind: kind.name().to_string(),
                 slots: (slots != u32::MAX).then_some(slots),
                 // What runs nothing lacks nothing. No worker can say yet that it has resources of other kinds.
-                gpus: kind != Kind::Local,
+                gpus: !matches!(kind, Kind::Local | Kind::Kubernetes),
                 custom: kind == Kind::Noop,
             };
             (name, offer)
@@ -166,7 +166,27 @@ impl Settings {
         let Some((name, _)) = executors.into_iter().find(|(_, chosen)| chosen.kind == Kind::Workers) else {
             return Ok(None);
         };
-        Ok(Some(FleetSettings { name, broker: self.broker()?.to_owned(), task_api: self.task_api()? }))
+        Ok(Some(FleetSettings { name, broker: self.broker()?.to_owned() }))
+    }
+
+    /// The executors whose attempts run elsewhere and ask the task API.
+    pub(crate) fn elsewhere(&self) -> anyhow::Result<BTreeSet<ExecutorName>> {
+        let elsewhere = |chosen: &Chosen| matches!(chosen.kind, Kind::Workers | Kind::Kubernetes);
+        Ok(self
+            .executors()?
+            .into_iter()
+            .filter(|(_, chosen)| elsewhere(chosen))
+            .map(|(name, _)| name)
+            .collect())
+    }
+
+    /// Where workers and pods ask, if there may be any.
+    pub(crate) fn asked(&self) -> anyhow::Result<Option<Asked>> {
+        if self.elsewhere()?.is_empty() {
+            return Ok(None);
+        }
+        let workers = self.fleet()?.map(|fleet| fleet.name);
+        Ok(Some(Asked { workers, listen: self.task_api()? }))
     }
 
     /// Where workers ask.

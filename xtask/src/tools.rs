@@ -15,7 +15,7 @@ const CARGO_DENY: &str = "0.20.2";
 
 /// The path of cargo-deny, which is built now if this version of it is not there yet.
 pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = cache()?.join(format!("cargo-deny-{CARGO_DENY}"));
+    let folder = cache("updraft-tools")?.join(format!("cargo-deny-{CARGO_DENY}"));
     let program = folder.join("bin/cargo-deny");
     if program.is_file() {
         return Ok(program);
@@ -50,7 +50,7 @@ const AIRFLOW_CLIENTS: [&str; 2] = ["apache-airflow-client==3.3.2", "apache-airf
 
 /// The Python that has Airflow's clients, in an environment that is made now if it isn't there yet.
 pub(crate) fn airflow_clients() -> Result<PathBuf> {
-    let base = cache()?;
+    let base = cache("updraft-tools")?;
     let folder = base.join("airflow-clients-3.3.2-0.1.5");
     let python = folder.join("bin/python");
     let done = folder.join("done");
@@ -125,10 +125,11 @@ fn install(package: &str, why: &str) -> Result<()> {
     Ok(())
 }
 
-fn cache() -> Result<PathBuf> {
+/// A folder that all checkouts share, for what is made once.
+pub(crate) fn cache(name: &str) -> Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME") {
         Some(folder) if !folder.is_empty() => PathBuf::from(folder),
         _ => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),
     };
-    Ok(base.join("updraft-tools"))
+    Ok(base.join(name))
 }

@@ -1,0 +1,246 @@
+//! Executors of kind `kubernetes`: what their settings must say, and how they are opened.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use dags::ids::{ExecutorName, ShardId};
+use executor::{
+    kubernetes::{self, Options, Patience, Template},
+    worker::Api,
+};
+use plugins::token::Keys;
+use scheduler::objects::Objects;
+
+use crate::settings::{Executor, Kind, Settings};
+
+/// Where pods are made if nobody says.
+const NAMESPACE: &str = "updraft";
+/// The longest value of a label.
+const LABEL_BYTES_MAX: usize = 63;
+
+/// A cluster, as the settings describe it.
+#[derive(Debug, Clone)]
+pub(crate) struct ClusterSettings {
+    kubeconfig: Option<PathBuf>,
+    context: Option<String>,
+    namespace: String,
+    image: String,
+    updraft_image: String,
+    template: Template,
+    task_api: String,
+    authorities: Option<String>,
+    patience: Patience,
+}
+
+impl Settings {
+    /// The clusters by the names of their executors.
+    pub(crate) fn clusters(&self) -> anyhow::Result<BTreeMap<ExecutorName, ClusterSettings>> {
+        let chosen = self.executors()?;
+        let mut clusters = BTreeMap::new();
+        for (name, executor) in &self.executors {
+            if chosen.get(name).is_some_and(|chosen| chosen.kind == Kind::Kubernetes) {
+                clusters.insert(name.clone(), cluster(name, executor)?);
+            } else if let Some(key) = foreign(executor) {
+                bail!(
+                    "`executors.{name}.{key}` is set, but the executor isn't of kind `kubernetes`: remove one or change the other"
+                );
+            }
+        }
+        Ok(clusters)
+    }
+}
+
+/// A key that only clusters have.
+fn foreign(executor: &Executor) -> Option<&'static str> {
+    let Executor {
+        kind: _,
+        slots: _,
+        kubeconfig,
+        context,
+        namespace,
+        image,
+        updraft_image,
+        pod_template,
+        task_api_url,
+        task_api_authorities,
+        unschedulable_s,
+        unstartable_s,
+        node_lost_s,
+    } = executor;
+    let set = [
+        ("kubeconfig", kubeconfig.is_some()),
+        ("context", context.is_some()),
+        ("namespace", namespace.is_some()),
+        ("image", image.is_some()),
+        ("updraft_image", updraft_image.is_some()),
+        ("pod_template", pod_template.is_some()),
+        ("task_api_url", task_api_url.is_some()),
+        ("task_api_authorities", task_api_authorities.is_some()),
+        ("unschedulable_s", unschedulable_s.is_some()),
+        ("unstartable_s", unstartable_s.is_some()),
+        ("node_lost_s", node_lost_s.is_some()),
+    ];
+    set.into_iter().find(|(_, set)| *set).map(|(key, _)| key)
+}
+
+fn cluster(name: &ExecutorName, executor: &Executor) -> anyhow::Result<ClusterSettings> {
+    let plain = |c: char| c.is_ascii_alphanumeric();
+    let text = name.as_str();
+    if text.len() > LABEL_BYTES_MAX || !text.starts_with(plain) || !text.ends_with(plain) {
+        bail!(
+            "the executor `{name}` is of kind `kubernetes`, whose pods carry its name as a label: it may have at most \
+             {LABEL_BYTES_MAX} characters and must begin and end with a letter or a digit"
+        );
+    }
+    let needed = |key: &str, value: &Option<String>, example: &str| {
+        let found = value.clone().filter(|value| !value.trim().is_empty());
+        found.with_context(|| format!("`executors.{name}.{key}` isn't set: {example}"))
+    };
+    let namespace = executor.namespace.clone().unwrap_or_else(|| NAMESPACE.to_owned());
+    let is_label = !namespace.is_empty()
+        && namespace.len() <= LABEL_BYTES_MAX
+        && namespace.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if !is_label {
+        bail!("`executors.{name}.namespace` is {namespace:?}, which can't be the name of a namespace");
+    }
+    let read = |key: &str, path: &PathBuf| {
+        std::fs::read_to_string(path)
+            .with_context(|| format!("failed to read `executors.{name}.{key}`, {}", path.display()))
+    };
+    let authorities =
+        executor.task_api_authorities.as_ref().map(|path| read("task_api_authorities", path)).transpose()?;
+    let task_api = needed(
+        "task_api_url",
+        &executor.task_api_url,
+        "name the URL at which pods reach the task API, such as `https://updraft.example:8480`",
+    )?;
+    Api::trusting(&task_api, String::new(), authorities.as_deref()).with_context(|| {
+        format!("`executors.{name}.task_api_url` or `task_api_authorities` can't be used")
+    })?;
+    let template = match &executor.pod_template {
+        Some(path) => {
+            let text = read("pod_template", path)?;
+            let wrong =
+                || format!("`executors.{name}.pod_template`, {}, isn't a pod template", path.display());
+            let value: serde_json::Value = serde_saphyr::from_str(&text).with_context(wrong)?;
+            Template::new(value).map_err(anyhow::Error::msg).with_context(wrong)?
+        }
+        None => Template::default(),
+    };
+    if let Some(path) = executor.kubeconfig.as_ref().filter(|path| !path.is_file()) {
+        bail!("`executors.{name}.kubeconfig` is {}, where there is no file", path.display());
+    }
+    let default = Patience::default();
+    let patient =
+        |set: Option<u32>, default: Duration| set.map_or(default, |s| Duration::from_secs(s.into()));
+    Ok(ClusterSettings {
+        kubeconfig: executor.kubeconfig.clone(),
+        context: executor.context.clone(),
+        namespace,
+        image: needed("image", &executor.image, "name the image that tasks run in")?,
+        updraft_image: needed(
+            "updraft_image",
+            &executor.updraft_image,
+            "name the image with Updraft of this release, which brings `updraft-pod`",
+        )?,
+        template,
+        task_api,
+        authorities,
+        patience: Patience {
+            unschedulable: patient(executor.unschedulable_s, default.unschedulable),
+            unstartable: patient(executor.unstartable_s, default.unstartable),
+            node_lost: patient(executor.node_lost_s, default.node_lost),
+        },
+    })
+}
+
+impl ClusterSettings {
+    /// What the executor is opened with.
+    pub(crate) async fn open(
+        &self,
+        name: &ExecutorName,
+        shard: ShardId,
+        slots: u32,
+        keys: &Keys,
+        objects: &Objects,
+    ) -> anyhow::Result<Options> {
+        let client = kubernetes::connect(self.kubeconfig.as_deref(), self.context.as_deref()).await;
+        let client = client.map_err(anyhow::Error::msg).with_context(|| match &self.kubeconfig {
+            Some(path) => format!("the cluster of the executor `{name}` can't be used, by {}", path.display()),
+            None => format!(
+                "the executor `{name}` can't use the cluster that this process runs in: set `executors.{name}.kubeconfig`"
+            ),
+        })?;
+        Ok(Options {
+            name: name.clone(),
+            shard,
+            client,
+            namespace: self.namespace.clone(),
+            image: self.image.clone(),
+            updraft_image: self.updraft_image.clone(),
+            template: self.template.clone(),
+            task_api: self.task_api.clone(),
+            authorities: self.authorities.clone(),
+            slots,
+            patience: self.patience,
+            keys: keys.clone(),
+            kept: Arc::new(objects.clone()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(more: &str) -> Settings {
+        toml::from_str(&format!("[executors.local]\n[executors.k8s]\nkind = \"kubernetes\"\n{more}")).unwrap()
+    }
+
+    const GOOD: &str =
+        "image = \"tasks\"\nupdraft_image = \"updraft\"\ntask_api_url = \"https://updraft.example:8480\"\n";
+
+    fn wrong(more: &str) -> String {
+        format!("{:#}", settings(more).clusters().unwrap_err())
+    }
+
+    #[test]
+    fn a_cluster_says_what_it_lacks() {
+        let found = settings(GOOD).clusters().unwrap();
+        let cluster = &found["k8s"];
+        assert_eq!((cluster.namespace.as_str(), cluster.patience), ("updraft", Patience::default()));
+        assert!(wrong("").contains("`executors.k8s.task_api_url` isn't set"));
+        let url = "task_api_url = \"https://updraft.example\"\n";
+        assert!(wrong(url).contains("`executors.k8s.image` isn't set: name the image"));
+        assert!(wrong(&GOOD.replace("https", "http")).contains("task_api_url"));
+        assert!(wrong(&format!("{GOOD}namespace = \"No\"")).contains("can't be the name of a namespace"));
+        assert!(wrong(&format!("{GOOD}kubeconfig = \"/nowhere\"")).contains("where there is no file"));
+        assert!(wrong(&format!("{GOOD}pod_template = \"/nowhere\"")).contains("failed to read"));
+        let other: Settings = toml::from_str("[executors.local]\nimage = \"x\"").unwrap();
+        assert!(other.clusters().unwrap_err().to_string().contains("`executors.local.image` is set, but"));
+        let long: Settings =
+            toml::from_str(&format!("[executors.local]\n[executors.-x]\nkind = \"kubernetes\"\n{GOOD}"))
+                .unwrap();
+        assert!(long.clusters().unwrap_err().to_string().contains("begin and end with a letter"));
+    }
+
+    #[test]
+    fn a_pod_template_is_looked_at_before_anything_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pod.yaml");
+        let with = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            settings(&format!("{GOOD}pod_template = {path:?}")).clusters()
+        };
+        with("spec:\n  nodeSelector: {disk: fast}\n  containers:\n  - name: task\n").unwrap();
+        for (text, expected) in [
+            ("spec: [1]", "isn't a pod template"),
+            ("spec:\n  containers: 3", "isn't a pod template"),
+            ("kind: Pod\nspec: {}", "`kind` isn't a part of a pod template"),
+            ("- 1", "isn't a pod template"),
+        ] {
+            let error = format!("{:#}", with(text).unwrap_err());
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A service whose tasks run in pods, as an administrator would set it up: no privileges, the pods' own network, TLS.
+
+use std::{fs, process::Command, sync::Once};
+
+use dags::ids::TaskId;
+use engine::{
+    dispatch::ResultRef,
+    state::{RunState, TaskState},
+};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::{Api, Client, api::ListParams};
+use libtest_mimic::Trial;
+use migrations::store;
+
+use crate::{
+    asked::{certificate, until},
+    harness::{TASKS, UPDRAFT, connect, namespace, remove, told},
+    site::{LATE, SCOPE, Service, Site, program},
+};
+
+/// Gives the node the image of what was built, once.
+pub(crate) fn load_image() {
+    static LOADED: Once = Once::new();
+    LOADED.call_once(|| {
+        let output = Command::new("cargo").args(["xtask", "services", "load-image"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    });
+}
+
+pub(crate) fn trials() -> Vec<Trial> {
+    fn trial(name: &str, run: impl AsyncFn(Place) + Send + 'static) -> Trial {
+        Trial::test(name.to_owned(), move || {
+            load_image();
+            crate::runtime().block_on(async {
+                let place = Place::new().await;
+                Box::pin(run(place)).await;
+            });
+            Ok(())
+        })
+    }
+    vec![
+        trial("a_dag_runs_in_pods_and_hands_results_on", a_dag_runs_in_pods_and_hands_results_on),
+        trial("a_service_that_is_killed_finds_its_pods_again", a_service_that_is_killed_finds_its_pods_again),
+        trial("a_task_that_no_node_takes_says_why", a_task_that_no_node_takes_says_why),
+    ]
+}
+
+/// A service, its namespace and its settings.
+struct Place {
+    site: Site,
+    client: Client,
+    namespace: String,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let (site, client) = (Site::sqlite().await, connect().await);
+        let namespace = namespace(&client).await;
+        let machine = told("UPDRAFT_TEST_KUBERNETES_MACHINE");
+        certificate(&site.path(""), &machine);
+        // Free now, and nobody else's business in the moment until the service has it.
+        let port = std::net::TcpListener::bind((machine.as_str(), 0)).unwrap().local_addr().unwrap().port();
+        let shown = |name: &str| format!("{:?}", site.path(name).display().to_string());
+        fs::write(
+            site.path("pod.yaml"),
+            "spec:\n  containers:\n  - name: task\n    imagePullPolicy: Never\n",
+        )
+        .unwrap();
+        let settings = format!(
+            "[executors.local]\nslots = 4\n\n[executors.k8s]\nkind = \"kubernetes\"\nkubeconfig = {:?}\n\
+             namespace = \"{namespace}\"\nimage = \"{TASKS}\"\nupdraft_image = \"{UPDRAFT}\"\npod_template = {}\n\
+             task_api_url = \"https://{machine}:{port}\"\ntask_api_authorities = {}\nunschedulable_s = 2\n\n\
+             [task_api]\nlisten = \"{machine}:{port}\"\ntls_certificate = {}\ntls_key = {}\nhosts = [\"{machine}\"]\n",
+            told("UPDRAFT_TEST_KUBECONFIG"),
+            shown("pod.yaml"),
+            shown("ca.pem"),
+            shown("cert.pem"),
+            shown("key.pem"),
+        );
+        fs::write(site.path("updraft.toml"), settings).unwrap();
+        Self { site, client, namespace }
+    }
+
+    fn start(&self) -> Service {
+        let settings = self.site.path("updraft.toml");
+        self.site.start_with(&["--config", settings.to_str().unwrap()])
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Nothing is left in the cluster once everything is confirmed.
+    async fn is_clean(&self) {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        until("a namespace without pods and secrets", async || {
+            let pods = self.pods().list(&ListParams::default()).await.unwrap();
+            let secrets = secrets.list(&ListParams::default()).await.unwrap();
+            pods.items.is_empty() && secrets.items.is_empty()
+        })
+        .await;
+    }
+
+    /// What the command says of a task of this run.
+    fn updraft(&self, arguments: &[&str]) -> String {
+        let socket = self.site.path("data/updraft.sock");
+        let output = Command::new(program()).args(arguments).arg("--socket").arg(socket).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        said
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let namespace = self.namespace.clone();
+        let removed = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(remove(&namespace));
+        });
+        removed.join().unwrap();
+    }
+}
+
+async fn a_dag_runs_in_pods_and_hands_results_on(place: Place) {
+    let site = &place.site;
+    site.write_dag(
+        "d.yaml",
+        "dag: d\nschedule: null\ntasks:\n\
+         \x20 - id: make\n    executor: k8s\n    bash: echo in a pod as $(id -u); echo '[3, 4]' > $UPDRAFT_RESULT\n\
+         \x20 - id: sum\n    needs: [make]\n    bash: echo $(({{ outputs.make[0] }} + {{ outputs.make[1] }})) > $UPDRAFT_RESULT\n\
+         \x20 - id: last\n    executor: k8s\n    needs: [sum]\n    resources: {cpu: 100m, memory: 64Mi}\n    bash: test {{ outputs.sum }} = 7\n",
+    );
+    let service = place.start();
+    site.dag_is_there("d").await;
+    site.trigger("d", "r").await;
+    let run = site.ended("d", "r").await;
+    assert_eq!(run.state, RunState::Success, "{:#?}", site.tasks(&run).await);
+    let values =
+        store::result::of_task(&site.db, SCOPE, run.run, &TaskId::parse("make").unwrap()).await.unwrap();
+    assert_eq!(values[0].value, ResultRef::Inline(serde_json::json!([3, 4])));
+    let log = place.updraft(&["tasks", "logs", "d", "r", "make"]);
+    assert!(log.contains("in a pod as 65532"), "{log}");
+    place.is_clean().await;
+    drop(service);
+}
+
+async fn a_service_that_is_killed_finds_its_pods_again(place: Place) {
+    let site = &place.site;
+    // Each line of the log is an effect: the log of an attempt is kept by the service, not by the pod.
+    site.write_dag(
+        "d.yaml",
+        "dag: d\nschedule: null\ntasks:\n  - id: long\n    executor: k8s\n    bash: echo once; sleep 6; echo done\n",
+    );
+    let service = place.start();
+    site.dag_is_there("d").await;
+    site.trigger("d", "r").await;
+    let run = site.find_run("d", "r").await.unwrap();
+    let running = async || {
+        let state = site.task(&run, "long").await.state;
+        if state == TaskState::Running { Ok(()) } else { Err(format!("{state:?}")) }
+    };
+    site.until(LATE, "the task runs", running).await;
+    service.kill();
+    let service = place.start();
+    let run = site.ended("d", "r").await;
+    assert_eq!(run.state, RunState::Success);
+    let task = site.task(&run, "long").await;
+    assert_eq!(task.try_number, 1);
+    let log = place.updraft(&["tasks", "logs", "d", "r", "long"]);
+    assert_eq!((log.matches("once").count(), log.matches("done").count()), (1, 1), "{log}");
+    place.is_clean().await;
+    drop(service);
+}
+
+async fn a_task_that_no_node_takes_says_why(place: Place) {
+    let site = &place.site;
+    site.write_dag(
+        "d.yaml",
+        "dag: d\nschedule: null\ntasks:\n  - id: huge\n    executor: k8s\n    resources: {cpu: 1000}\n    bash: 'true'\n",
+    );
+    let service = place.start();
+    site.dag_is_there("d").await;
+    site.trigger("d", "r").await;
+    let run = site.ended("d", "r").await;
+    assert_eq!(run.state, RunState::Failed);
+    let why = place.updraft(&["tasks", "why", "d", "r", "huge"]);
+    assert!(why.contains("no node has taken its pod") && why.contains("Insufficient cpu"), "{why}");
+    place.is_clean().await;
+    drop(service);
+}
