@@ -113,8 +113,11 @@ pub(crate) fn load_updraft(workspace: &Workspace, place: &Place) -> Result<()> {
     let program = workspace.binary("updraft-pod");
     ensure!(program.is_file(), "{} isn't built: `cargo xtask build`", program.display());
     let small = place.folder().join("updraft-pod");
-    succeed(Command::new("strip").arg("--strip-all").arg("-o").arg(&small).arg(program))?;
-    image::load(place, "updraft.test/updraft:dev", &[], &[(small, "/usr/local/bin/updraft-pod".into())], &[])
+    succeed(Command::new("strip").arg("--strip-all").arg("-o").arg(&small).arg(&program))?;
+    // As in an ordinary image, where the C library's own helpers are.
+    image::load(place, node::TASKS, &image::TOOLS, &[], &[], &[&program])?;
+    let files = [(small, PathBuf::from("/usr/local/bin/updraft-pod"))];
+    image::load(place, "updraft.test/updraft:dev", &[], &files, &[], &[])
 }
 
 /// Starts a part that runs until the cluster is stopped.

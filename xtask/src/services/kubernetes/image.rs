@@ -22,13 +22,15 @@ pub(super) const TOOLS: [&str; 38] = [
 /// The certificates that a program trusts.
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// Makes an image of tools and files, and gives it to the node under that name.
+/// Makes an image of tools and files, and gives it to the node under that name. It has the libraries of `hosts` as well, which are
+/// brought into its containers later.
 pub(super) fn load(
     place: &Place,
     name: &str,
     tools: &[&str],
     files: &[(PathBuf, PathBuf)],
     entrypoint: &[&str],
+    hosts: &[&Path],
 ) -> Result<()> {
     let mut layer = tar::Builder::new(Vec::new());
     layer.follow_symlinks(true);
@@ -49,7 +51,7 @@ pub(super) fn load(
         wanted.insert(Path::new("/bin").join(tool), found);
     }
     wanted.extend(files.iter().map(|(from, to)| (to.clone(), from.clone())));
-    for library in libraries(wanted.values())? {
+    for library in libraries(wanted.values().map(PathBuf::as_path).chain(hosts.iter().copied()))? {
         wanted.insert(library.clone(), library);
     }
     if Path::new(CERTIFICATES).is_file() {
@@ -102,7 +104,7 @@ pub(super) fn load(
 }
 
 /// The shared libraries of programs, and what loads them, by the paths at which programs look for them.
-fn libraries<'a>(programs: impl Iterator<Item = &'a PathBuf>) -> Result<BTreeSet<PathBuf>> {
+fn libraries<'a>(programs: impl Iterator<Item = &'a Path>) -> Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     for program in programs {
         let output = Command::new("ldd").arg(program).output().context("failed to start ldd")?;

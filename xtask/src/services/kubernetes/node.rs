@@ -14,7 +14,7 @@ use crate::services::place::Place;
 /// The image of what holds a pod's network.
 const PAUSE: &str = "updraft.test/pause:1";
 /// The image of ordinary tasks.
-const TASKS: &str = "updraft.test/tasks:1";
+pub(super) const TASKS: &str = "updraft.test/tasks:1";
 
 /// The pods' network, apart from those of other checkouts.
 pub(super) struct Network {
@@ -76,8 +76,8 @@ pub(super) fn start(place: &Place, program: &Path, network: &Network) -> Result<
         version.is_ok_and(|output| output.status.success())
     })?;
     let busybox = [(PathBuf::from("/usr/bin/busybox"), PathBuf::from("/bin/busybox"))];
-    image::load(place, PAUSE, &[], &busybox, &["/bin/busybox", "sleep", "2147483647"])?;
-    image::load(place, TASKS, &image::TOOLS, &[], &[])?;
+    image::load(place, PAUSE, &[], &busybox, &["/bin/busybox", "sleep", "2147483647"], &[])?;
+    image::load(place, TASKS, &image::TOOLS, &[], &[], &[])?;
     for cgroup in cgroups(network) {
         std::fs::create_dir_all(&cgroup).with_context(|| format!("failed to make {}", cgroup.display()))?;
         adopt_cpus(&cgroup);

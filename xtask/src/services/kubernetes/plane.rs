@@ -72,6 +72,8 @@ pub(super) fn start(place: &Place, program: &Path, network: &Network) -> Result<
             .arg(argument("service-account-private-key-file", &key))
             .arg(argument("root-ca-file", &certificates.join("apiserver.crt")))
             .args(["--secure-port=0", "--leader-elect=false", "--kube-api-qps=200", "--kube-api-burst=400"])
+            // Each controller has rights of its own.
+            .arg("--use-service-account-credentials=true")
             // Nodes that are lost are noticed within seconds.
             .args(["--node-monitor-period=1s", "--node-monitor-grace-period=10s"]),
     )?;
