@@ -196,6 +196,9 @@ pub(crate) struct Executor {
     /// Of kind `kubernetes`: after how many seconds of silence a node's pods count as lost; 60 if absent.
     #[schemars(range(min = 5, max = 86_400))]
     pub(crate) node_lost_s: Option<u32>,
+    /// Of kind `kubernetes`: the longest log of an attempt in MiB, which its node must have room for while it runs; 256 if absent.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub(crate) log_mib_max: Option<u32>,
 }
 
 /// The kinds of executors.

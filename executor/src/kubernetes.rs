@@ -109,6 +109,8 @@ pub struct Options {
     pub authorities: Option<String>,
     /// How many attempts may run at once.
     pub slots: u32,
+    /// The longest log of an attempt, in bytes: so much the pod's node keeps of it.
+    pub log_bytes_max: u64,
     /// How long it waits.
     pub patience: Patience,
     /// Proves to the task API which pod is which.

@@ -15,6 +15,8 @@ use crate::settings::{Executor, Kind, Settings};
 
 /// Where pods are made if nobody says.
 const NAMESPACE: &str = "updraft";
+/// The longest log of an attempt in MiB if nobody says.
+const LOG_MIB_MAX: u32 = 256;
 /// The longest value of a label.
 const LABEL_BYTES_MAX: usize = 63;
 
@@ -30,6 +32,7 @@ pub(crate) struct ClusterSettings {
     task_api: String,
     authorities: Option<String>,
     patience: Patience,
+    log_bytes_max: u64,
 }
 
 impl Settings {
@@ -66,6 +69,7 @@ fn foreign(executor: &Executor) -> Option<&'static str> {
         unschedulable_s,
         unstartable_s,
         node_lost_s,
+        log_mib_max,
     } = executor;
     let set = [
         ("kubeconfig", kubeconfig.is_some()),
@@ -79,6 +83,7 @@ fn foreign(executor: &Executor) -> Option<&'static str> {
         ("unschedulable_s", unschedulable_s.is_some()),
         ("unstartable_s", unstartable_s.is_some()),
         ("node_lost_s", node_lost_s.is_some()),
+        ("log_mib_max", log_mib_max.is_some()),
     ];
     set.into_iter().find(|(_, set)| *set).map(|(key, _)| key)
 }
@@ -151,6 +156,7 @@ fn cluster(name: &ExecutorName, executor: &Executor) -> anyhow::Result<ClusterSe
             unstartable: patient(executor.unstartable_s, default.unstartable),
             node_lost: patient(executor.node_lost_s, default.node_lost),
         },
+        log_bytes_max: u64::from(executor.log_mib_max.unwrap_or(LOG_MIB_MAX)) << 20,
     })
 }
 
@@ -182,6 +188,7 @@ impl ClusterSettings {
             task_api: self.task_api.clone(),
             authorities: self.authorities.clone(),
             slots,
+            log_bytes_max: self.log_bytes_max,
             patience: self.patience,
             keys: keys.clone(),
             kept: Arc::new(objects.clone()),

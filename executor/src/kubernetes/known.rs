@@ -21,6 +21,8 @@ pub(super) struct Known {
     pub(super) finishing: bool,
     /// Whether what it waits for was given up, and it is being deleted.
     pub(super) given_up: bool,
+    /// Whether the cluster doesn't have it any more.
+    pub(super) gone: bool,
     end: Option<End>,
 }
 
@@ -29,7 +31,15 @@ impl Known {
     pub(super) fn submitted(pod: &Pod) -> Self {
         let pod = Arc::new(slim(pod.clone()));
         // The next listing has it, whenever that began.
-        Self { pod, seen: u64::MAX, started: false, finishing: false, given_up: false, end: None }
+        Self {
+            pod,
+            seen: u64::MAX,
+            started: false,
+            finishing: false,
+            given_up: false,
+            gone: false,
+            end: None,
+        }
     }
 
     /// It was seen again.

@@ -252,6 +252,7 @@ impl Service {
         if judge::is_over(&known.pod)
             || judge::is_forsaken(&known.pod, now, &patience).is_some()
             || is_tombstone(&known.pod)
+            || known.gone
         {
             known.finishing = true;
             self.waiting.push_back(key);
@@ -322,35 +323,26 @@ impl Service {
         {
             let mut state = shared.state();
             let Some(known) = state.pods.get_mut(&key) else { return };
-            if known.end().is_some() {
-                // What was reported stays so until it is confirmed.
+            known.gone = true;
+            if known.finishing || known.end().is_some() {
+                // What was reported stays so until it is confirmed, and whoever is finding out how it ended goes on.
                 return;
             }
             known.finishing = true;
         }
-        self.tasks.spawn(async move {
-            let why = "its pod is gone: somebody else than Updraft removed it by force".to_owned();
-            let end = match shared.kept(move |kept| kept.end(key.0, key.1)).await {
-                Ok(Some(end)) => end,
-                Ok(None) => End { outcome: Outcome::Lost, ..judge::never_ran(why) },
-                Err(error) => {
-                    tracing::warn!(dispatch = %key.0, member = key.1, %error, "nobody knows how an attempt ended");
-                    End { outcome: Outcome::Lost, ..judge::never_ran(why) }
-                }
-            };
-            Done::Finished(key, Some(end))
-        });
+        self.waiting.push_back(key);
     }
 
     fn begin_finishing(&mut self) {
         while self.finishing < FINISHING_MAX
             && let Some(key) = self.waiting.pop_front()
         {
-            let Some(pod) = self.pod(key) else { continue };
+            let found = self.shared.state().pods.get(&key).map(|known| (known.pod.clone(), known.gone));
+            let Some((pod, gone)) = found else { continue };
             self.finishing += 1;
             let shared = self.shared.clone();
             self.tasks.spawn(async move {
-                match find_end(&shared, key, &pod).await {
+                match find_end(&shared, key, &pod, gone).await {
                     Ok(end) => Done::Finished(key, Some(end)),
                     Err(error) => {
                         tracing::warn!(dispatch = %key.0, member = key.1, %error, "how an attempt ended can't be found out now; trying again");
@@ -399,7 +391,7 @@ async fn write(shared: &Shared, pod: &Pod, end: &End) -> Result<Option<Pod>, Err
 
 /// How the attempt of a pod that is over ended: what its own program said, else what was written to the pod, else what the cluster
 /// says, which is written to the pod first, so that whoever looks next finds the same.
-async fn find_end(shared: &Shared, key: Key, pod: &Pod) -> Result<End, Error> {
+async fn find_end(shared: &Shared, key: Key, pod: &Pod, gone: bool) -> Result<End, Error> {
     let said = shared.kept(move |kept| kept.end(key.0, key.1)).await?;
     if let Some(end) = said {
         let end = judge::with_memory(end, pod);
@@ -414,6 +406,14 @@ async fn find_end(shared: &Shared, key: Key, pod: &Pod) -> Result<End, Error> {
     }
     let ending = shared.kept(move |kept| kept.ending(key.0, key.1)).await?;
     let killed = ending.as_ref().map(|ending| ending.reason.as_str());
+    if gone && !judge::is_over(pod) {
+        // It was seen last while it ran. What it says from then on nobody hears.
+        let (outcome, why) = match killed {
+            Some(reason) => (Outcome::Killed, reason),
+            None => (Outcome::Lost, "its pod is gone: somebody else than Updraft removed it by force"),
+        };
+        return Ok(End { outcome, ..judge::never_ran(why.to_owned()) });
+    }
     let mut end = judge::cause(pod, killed);
     if let Some(why) = judge::is_forsaken(pod, now(), &shared.options.patience) {
         (end.outcome, end.reason) = (Outcome::Lost, Some(why));

@@ -144,6 +144,7 @@ pub(super) fn orders(options: &Options, pod: &Pod, ticket: Ticket, member: u32) 
         options.task_api.clone(),
         options.authorities.clone(),
         member,
+        options.log_bytes_max,
         Ticket { proof, ..ticket },
     );
     let text = serde_json::to_string(&orders).map_err(|error| Error::Refused(error.to_string()))?;

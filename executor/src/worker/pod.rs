@@ -68,13 +68,21 @@ pub struct Orders {
     authorities: Option<String>,
     /// Which member the pod runs.
     member: u32,
+    /// The longest log of its attempt, in bytes.
+    log_bytes_max: u64,
     ticket: Ticket,
 }
 
 impl Orders {
     /// Orders for the pod of a member.
-    pub fn new(api: String, authorities: Option<String>, member: u32, ticket: Ticket) -> Self {
-        Self { format: FORMAT, api, authorities, member, ticket }
+    pub fn new(
+        api: String,
+        authorities: Option<String>,
+        member: u32,
+        log_bytes_max: u64,
+        ticket: Ticket,
+    ) -> Self {
+        Self { format: FORMAT, api, authorities, member, log_bytes_max, ticket }
     }
 }
 
@@ -102,8 +110,10 @@ enum Error {
         "the pod's orders have format {0}, this release reads {FORMAT}: the image that brings Updraft is of another release than the service"
     )]
     Format(u32),
-    #[error("the attempt isn't this pod's: {0}")]
-    NotOurs(&'static str),
+    #[error("the attempt isn't this pod's: it isn't current any more")]
+    NotCurrent,
+    #[error("the attempt was begun by another pod, which nobody knows anything of any more")]
+    Taken,
     #[error("the attempt can't be started: {0}")]
     Missing(String),
     #[error("failed to ask for the attempt")]
@@ -121,7 +131,9 @@ pub async fn run(options: Options) -> u8 {
         Err(error) => {
             let why = chain(&error);
             tracing::error!(error = why, "the pod can't do its work");
-            say_last(&never_ran(why));
+            // What another pod began may have done something.
+            let outcome = if matches!(error, Error::Taken) { Outcome::Lost } else { Outcome::NotStarted };
+            say_last(&End { outcome, ..never_ran(why) });
             UNABLE
         }
     }
@@ -181,6 +193,7 @@ async fn try_run(options: Options) -> Result<u8, Error> {
     let arguments: Vec<OsString> = ["supervise".into(), "--dir".into(), dir.clone().into()]
         .into_iter()
         .chain(["--objects".into(), objects.clone().into(), "--with-parent".into()])
+        .chain(["--log-bytes-max".into(), orders.log_bytes_max.to_string().into()])
         .collect();
     let local = local::Options { dir, program: options.program.clone(), arguments, slots: 1 };
     let (executor, service) = local::open(local, reports);
@@ -222,8 +235,8 @@ async fn claim(api: &Api, orders: &Orders) -> Result<Go<AttemptContext>, Error> 
     loop {
         match api.run_pod(claimant, orders.member, &orders.ticket).await.map_err(Error::Ask)? {
             Answer::Go(go) => return Ok(*go),
-            Answer::Taken => return Err(Error::NotOurs("somebody else has claimed it")),
-            Answer::Gone => return Err(Error::NotOurs("it isn't current any more")),
+            Answer::Taken => return Err(Error::Taken),
+            Answer::Gone => return Err(Error::NotCurrent),
             Answer::Later { reason } => {
                 tracing::warn!(reason, "the attempt can't be looked up now; asking again");
                 clock::sleep(LATER).await;

@@ -16,7 +16,10 @@ use libtest_mimic::Trial;
 use rustix::process::{Pid, Signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::asked::{Asked, until};
+use crate::{
+    LOG_BYTES_MAX,
+    asked::{Asked, until},
+};
 
 /// What it exits with when it couldn't do its work.
 const UNABLE: i32 = 112;
@@ -112,7 +115,7 @@ impl Machine {
             try_number,
             proof,
         };
-        let orders = Orders::new(self.asked.url.clone(), None, 0, ticket);
+        let orders = Orders::new(self.asked.url.clone(), None, 0, LOG_BYTES_MAX, ticket);
         let path = self.root.path().join(format!("{name}.json"));
         fs::write(&path, serde_json::to_vec(&orders).unwrap()).unwrap();
         self.start_with(name, &path)

@@ -1,5 +1,7 @@
 //! Causes of death that only a cluster knows, and what must not be left there.
 
+use std::time::Duration;
+
 use dags::time::Span;
 use engine::dispatch::Outcome;
 use executor::{
@@ -42,7 +44,9 @@ async fn an_image_that_isnt_there_says_so(mut pods: Pods) {
     bench.holds_nothing().await;
 }
 
-async fn a_pod_that_no_node_takes_says_why(pods: Pods) {
+async fn a_pod_that_no_node_takes_says_why(mut pods: Pods) {
+    pods.options.patience.unschedulable = Duration::from_secs(3);
+    pods.restart_client().await;
     let mut bench = Bench::new(pods);
     let mut work = bench.bash("true");
     work.context.task.cpu_milli = 1_000_000;

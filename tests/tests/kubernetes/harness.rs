@@ -31,6 +31,8 @@ use crate::asked::{Asked, Shared, lock, until};
 /// Images of the tests' node.
 pub(crate) const TASKS: &str = "updraft.test/tasks:1";
 pub(crate) const UPDRAFT: &str = "updraft.test/updraft:dev";
+/// The longest log of an attempt.
+const LOG_BYTES_MAX: u64 = 4 << 20;
 /// Reports that may wait for a case.
 const REPORTS_MAX: usize = 10_000;
 
@@ -142,11 +144,9 @@ impl Pods {
             task_api: asked.url,
             authorities: asked.authorities,
             slots: 100,
-            patience: Patience {
-                unschedulable: Duration::from_secs(3),
-                unstartable: Duration::from_secs(3),
-                node_lost: Duration::from_secs(5),
-            },
+            log_bytes_max: LOG_BYTES_MAX,
+            // A busy node takes its time; cases about those that never come have less.
+            patience: Patience::default(),
             keys: asked.keys,
             kept: Arc::new(asked.objects),
         };
@@ -229,7 +229,7 @@ impl Harness for Pods {
     }
 
     fn log_bytes_max(&self) -> u64 {
-        256 << 20
+        LOG_BYTES_MAX
     }
 
     async fn restart_client(&mut self) {

@@ -28,20 +28,24 @@ pub(crate) fn load_image() {
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
-    fn trial(name: &str, run: impl AsyncFn(Place) + Send + 'static) -> Trial {
+    fn trial(name: &str, unschedulable_s: u32, run: impl AsyncFn(Place) + Send + 'static) -> Trial {
         Trial::test(name.to_owned(), move || {
             load_image();
             crate::runtime().block_on(async {
-                let place = Place::new().await;
+                let place = Place::new(unschedulable_s).await;
                 Box::pin(run(place)).await;
             });
             Ok(())
         })
     }
     vec![
-        trial("a_dag_runs_in_pods_and_hands_results_on", a_dag_runs_in_pods_and_hands_results_on),
-        trial("a_service_that_is_killed_finds_its_pods_again", a_service_that_is_killed_finds_its_pods_again),
-        trial("a_task_that_no_node_takes_says_why", a_task_that_no_node_takes_says_why),
+        trial("a_dag_runs_in_pods_and_hands_results_on", 600, a_dag_runs_in_pods_and_hands_results_on),
+        trial(
+            "a_service_that_is_killed_finds_its_pods_again",
+            600,
+            a_service_that_is_killed_finds_its_pods_again,
+        ),
+        trial("a_task_that_no_node_takes_says_why", 2, a_task_that_no_node_takes_says_why),
     ]
 }
 
@@ -53,7 +57,7 @@ struct Place {
 }
 
 impl Place {
-    async fn new() -> Self {
+    async fn new(unschedulable_s: u32) -> Self {
         let (site, client) = (Site::sqlite().await, connect().await);
         let namespace = namespace(&client).await;
         let machine = told("UPDRAFT_TEST_KUBERNETES_MACHINE");
@@ -69,7 +73,7 @@ impl Place {
         let settings = format!(
             "[executors.local]\nslots = 4\n\n[executors.k8s]\nkind = \"kubernetes\"\nkubeconfig = {:?}\n\
              namespace = \"{namespace}\"\nimage = \"{TASKS}\"\nupdraft_image = \"{UPDRAFT}\"\npod_template = {}\n\
-             task_api_url = \"https://{machine}:{port}\"\ntask_api_authorities = {}\nunschedulable_s = 2\n\n\
+             task_api_url = \"https://{machine}:{port}\"\ntask_api_authorities = {}\nunschedulable_s = {unschedulable_s}\n\n\
              [task_api]\nlisten = \"{machine}:{port}\"\ntls_certificate = {}\ntls_key = {}\nhosts = [\"{machine}\"]\n",
             told("UPDRAFT_TEST_KUBECONFIG"),
             shown("pod.yaml"),
@@ -127,9 +131,9 @@ async fn a_dag_runs_in_pods_and_hands_results_on(place: Place) {
     site.write_dag(
         "d.yaml",
         "dag: d\nschedule: null\ntasks:\n\
-         \x20 - id: make\n    executor: k8s\n    bash: echo in a pod as $(id -u); echo '[3, 4]' > $UPDRAFT_RESULT\n\
-         \x20 - id: sum\n    needs: [make]\n    bash: echo $(({{ outputs.make[0] }} + {{ outputs.make[1] }})) > $UPDRAFT_RESULT\n\
-         \x20 - id: last\n    executor: k8s\n    needs: [sum]\n    resources: {cpu: 100m, memory: 64Mi}\n    bash: test {{ outputs.sum }} = 7\n",
+         \x20 make:\n    executor: k8s\n    bash: echo in a pod as $(id -u); echo '[3, 4]' > $UPDRAFT_RESULT\n\
+         \x20 sum:\n    needs: [make]\n    bash: echo $(({{ outputs.make[0] }} + {{ outputs.make[1] }})) > $UPDRAFT_RESULT\n\
+         \x20 last:\n    executor: k8s\n    needs: [sum]\n    resources: {cpu: 100m, memory: 64Mi}\n    bash: test {{ outputs.sum }} = 7\n",
     );
     let service = place.start();
     site.dag_is_there("d").await;
@@ -150,7 +154,7 @@ async fn a_service_that_is_killed_finds_its_pods_again(place: Place) {
     // Each line of the log is an effect: the log of an attempt is kept by the service, not by the pod.
     site.write_dag(
         "d.yaml",
-        "dag: d\nschedule: null\ntasks:\n  - id: long\n    executor: k8s\n    bash: echo once; sleep 6; echo done\n",
+        "dag: d\nschedule: null\ntasks:\n  long:\n    executor: k8s\n    bash: echo once; sleep 6; echo done\n",
     );
     let service = place.start();
     site.dag_is_there("d").await;
@@ -177,7 +181,7 @@ async fn a_task_that_no_node_takes_says_why(place: Place) {
     let site = &place.site;
     site.write_dag(
         "d.yaml",
-        "dag: d\nschedule: null\ntasks:\n  - id: huge\n    executor: k8s\n    resources: {cpu: 1000}\n    bash: 'true'\n",
+        "dag: d\nschedule: null\ntasks:\n  huge:\n    executor: k8s\n    resources: {cpu: 1000}\n    bash: 'true'\n",
     );
     let service = place.start();
     site.dag_is_there("d").await;

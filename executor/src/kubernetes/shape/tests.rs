@@ -59,6 +59,7 @@ fn options(template: Value) -> Options {
         task_api: "https://updraft.example".to_owned(),
         authorities: None,
         slots: 1,
+        log_bytes_max: 1 << 20,
         patience: Patience { node_lost: Duration::from_secs(9), ..Patience::default() },
         keys: Keys::new(&[7; 32]),
         kept: Arc::new(Nothing),
