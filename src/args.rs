@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::projects::{InitArgs, SimulateArgs, TemplateArg};
+pub(crate) use self::projects::{DevArgs, InitArgs, SimulateArgs, TemplateArg};
 use crate::{
     listen::ListenArgs,
     settings::load::{self, Given, Loaded, Origin, Raw, Sources},
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Test(Box<TestArgs>),
     /// List the next runs of a schedule
     Schedule(ScheduleArgs),
+    /// Watch a folder of DAGs, and run what changes as it is saved
+    Dev(Box<DevArgs>),
     /// Make a folder with everything to begin with: a DAG, its tests, an editor's schema, CI
     Init(InitArgs),
     /// Show what a folder of DAGs would do over a span of time, without running anything

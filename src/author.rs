@@ -19,10 +19,11 @@ use local_runner::{
 
 use crate::{
     args::{
-        Format, InitArgs, ScheduleArgs, SchemaArgs, ShowArgs, ShowFormat, SimulateArgs, TemplateArg,
+        DevArgs, Format, InitArgs, ScheduleArgs, SchemaArgs, ShowArgs, ShowFormat, SimulateArgs, TemplateArg,
         TimetableArg, ValidateArgs,
     },
     console::{Console, FAILED, USAGE, print, say},
+    roles::dev,
     service,
 };
 
@@ -160,6 +161,41 @@ pub(crate) fn init(args: &InitArgs, console: Console) -> ExitCode {
     };
     let made = init::init(&args.folder, template);
     console.code(made.and_then(|made| print(&made.text(console.colour)).map(|()| ExitCode::SUCCESS)))
+}
+
+pub(crate) fn dev(args: DevArgs, console: Console) -> ExitCode {
+    let conf = match args.conf.as_deref().map(serde_json::from_str) {
+        None => Ok(serde_json::Map::new()),
+        Some(Ok(conf)) => Ok(conf),
+        Some(Err(error)) => Err(Error::usage(
+            format!("`--conf` isn't a JSON object: {error}"),
+            "write it as in `--conf '{\"limit\": 10}'`",
+        )),
+    };
+    let date = args.date.map(|date| times::parse("--date", &date, "UTC")).transpose();
+    let (conf, date) = match conf.and_then(|conf| Ok((conf, date?))) {
+        Ok(read) => read,
+        Err(error) => return console.code(Err(error)),
+    };
+    let options = dev::Options {
+        folder: args.folder,
+        run: args.run,
+        conf,
+        date,
+        variables: args.variables,
+        connections: args.connections,
+        listen: args.listen,
+        no_reuse: args.no_reuse,
+        colour: console.colour,
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    console.finish((|| {
+        // The supervisor ends with the thread that started it, so there must be one only.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(Box::pin(dev::run(options)))
+    })())
 }
 
 pub(crate) fn simulate(args: SimulateArgs, console: Console) -> ExitCode {

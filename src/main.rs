@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         Command::Schema(args) => author::schema(&args, console),
         Command::Test(args) => author::test::run(args, console),
         Command::Schedule(args) => author::schedule(&args, console),
+        Command::Dev(args) => author::dev(*args, console),
         Command::Init(args) => author::init(&args, console),
         Command::Simulate(args) => author::simulate(*args, console),
         Command::Remote(command) => author::remote(*command, console),

@@ -3,6 +3,7 @@
 
 pub(crate) mod api;
 mod bundles;
+pub(crate) mod dev;
 pub(crate) mod migrate;
 mod objects;
 mod reach;

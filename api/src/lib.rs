@@ -13,6 +13,7 @@ mod console;
 mod error;
 pub mod execution;
 mod extract;
+mod link;
 mod list;
 mod measure;
 pub mod monitoring;

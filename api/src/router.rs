@@ -20,7 +20,7 @@ use crate::{
     access::TenantInPath,
     auth,
     error::Error,
-    measure,
+    link, measure,
     monitoring::Monitor,
     peer::Peer,
     routes::{Declared, Routes},
@@ -59,8 +59,11 @@ pub(crate) fn app(api: Api) -> App {
         .into_router()
         .layer(axum::middleware::from_fn_with_state(api.clone(), once_started))
         .merge(monitored())
-        .fallback(|State(api): State<Api>, request: Request| async move {
+        .fallback(|State(api): State<Api>, peer: Peer, request: Request| async move {
             let nowhere = || Err(Error::NotFound("Not Found".to_owned()));
+            if let Some(account) = link::leads_in(&api, &request) {
+                return link::enter(&api.0, peer, account).await;
+            }
             api.0.console.answer(&request).unwrap_or_else(nowhere)
         })
         .method_not_allowed_fallback(|| async {

@@ -1,6 +1,10 @@
 //! What every handler works with.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use dags::ids::TenantId;
 use migrations::{Db, seal::Sealer};
@@ -10,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bundles::{AnyBundles, Bundles},
     console::{Asset, Console},
+    link::Link,
     monitoring::Monitor,
     objects::{AnyObjects, Objects},
     policy::Policies,
@@ -72,6 +77,8 @@ pub(crate) struct State {
     pub(crate) started: watch::Sender<bool>,
     pub(crate) places: Places,
     pub(crate) console: Console,
+    /// The link that signs an author in to their own process, if there is one.
+    pub(crate) link: OnceLock<Link>,
     /// Ends answers that would go on for long.
     pub(crate) closing: CancellationToken,
 }
@@ -112,6 +119,7 @@ impl Api {
             started: watch::Sender::new(false),
             places: Places::default(),
             console: Console::new(console),
+            link: OnceLock::new(),
             closing: CancellationToken::new(),
         }))
     }

@@ -64,6 +64,19 @@ pub struct Dag {
     pub plugins: BTreeMap<String, String>,
 }
 
+impl Dag {
+    /// From now on no run is made but by hand. The schedule still says which interval such a run stands for.
+    pub fn only_by_hand(&mut self) {
+        // With its end in the past a schedule fires no more.
+        self.end_date = Some(Timestamp::MIN);
+        match &mut self.schedule.when {
+            When::Assets(_) => self.schedule.when = When::Never,
+            When::AssetsOrCrons { crons, .. } => self.schedule.when = When::Crons(std::mem::take(crons)),
+            When::Never | When::Once | When::Continuous | When::Every(_) | When::Crons(_) => {}
+        }
+    }
+}
+
 /// When runs are made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -8,8 +8,10 @@ mod error;
 
 pub mod connection;
 pub mod dag_test;
+pub mod dev;
 pub mod init;
 pub mod load;
+pub mod missing;
 pub mod remote;
 pub mod schedule;
 pub mod show;

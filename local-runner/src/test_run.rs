@@ -7,7 +7,7 @@
 pub(crate) mod logs;
 pub(crate) mod node;
 pub(crate) mod prepare;
-mod progress;
+pub(crate) mod progress;
 mod report;
 pub(crate) mod select;
 

@@ -1,6 +1,6 @@
 //! Connections: how each database is opened, and which connection reads and which writes.
 
-use std::{io, str::FromStr as _, sync::Arc, time::Duration};
+use std::{io, path::Path, str::FromStr as _, sync::Arc, time::Duration};
 
 use dags::time::Timestamp;
 use sea_orm::{
@@ -92,7 +92,7 @@ impl Db {
     pub async fn open(url: &str, role: Role) -> Result<Self, Error> {
         if let Some(path) = url.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            Self::sqlite(path).await
+            Self::sqlite(path, SqliteSynchronous::Full).await
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             Self::postgres(url, role)
         } else {
@@ -100,7 +100,12 @@ impl Db {
         }
     }
 
-    async fn sqlite(path: &str) -> Result<Self, Error> {
+    /// Opens a new SQLite file that nobody will look for after this process: nothing of it is forced to the disk.
+    pub async fn temporary(path: &Path) -> Result<Self, Error> {
+        Self::sqlite(&path.to_string_lossy(), SqliteSynchronous::Off).await
+    }
+
+    async fn sqlite(path: &str, synchronous: SqliteSynchronous) -> Result<Self, Error> {
         if path.is_empty() || path.contains(":memory:") {
             return Err(Error::Url { url: format!("sqlite:{path}") });
         }
@@ -108,7 +113,7 @@ impl Db {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(synchronous)
             .foreign_keys(true)
             .busy_timeout(SQLITE_BUSY)
             .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES)

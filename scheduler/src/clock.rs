@@ -5,7 +5,12 @@ use dags::time::Timestamp;
 /// The time now, in whole microseconds.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    of(std::time::SystemTime::now())
+}
+
+/// What the wall clock showed at that time, for example when a file was written.
+pub fn of(time: std::time::SystemTime) -> Timestamp {
+    let since = time.duration_since(std::time::SystemTime::UNIX_EPOCH);
     // A clock before 1970 is broken; the lease refuses it because it differs from the database's.
     Timestamp(since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX)))
 }

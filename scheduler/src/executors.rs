@@ -11,7 +11,7 @@ use executor::{
     noop::NoopExecutor,
 };
 
-pub use self::mock::{Mock, MockExecutor};
+pub use self::mock::{Answers, Mock, MockExecutor};
 
 /// One of the kinds of executors.
 #[derive(Debug, Clone)]

@@ -114,9 +114,9 @@ pub(crate) async fn hand_over<F: Facts>(
         return Ok(());
     }
     if let Kind::Mock(mock) = executor
-        && mock.covers(dispatch)
+        && let Some(end) = mock.answer(dispatch)
     {
-        return mock.end(dispatch).await.map_err(|error| error.to_string());
+        return mock.end(dispatch, &end).await.map_err(|error| error.to_string());
     }
     let mut wait = Wait::new();
     let built = loop {

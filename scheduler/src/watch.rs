@@ -121,8 +121,23 @@ pub struct Found {
     pub diagnostics: Vec<(Diagnostic, Source)>,
     /// Whether anything changed for the scheduler.
     pub activated: bool,
+    /// The DAGs that are active.
+    pub active: Vec<Active>,
+    /// What the folder's bundle holds.
+    pub files: Vec<bundle::File>,
     /// Who deployed what is active, if the folder isn't taken over for that.
     pub deployed_by: Option<String>,
+}
+
+/// A DAG that is active.
+#[derive(Debug, Clone)]
+pub struct Active {
+    /// Its model.
+    pub dag: Arc<Dag>,
+    /// Its file.
+    pub source: String,
+    /// Whether the file is broken, so that the model is that of before.
+    pub broken: bool,
 }
 
 fn is_script(path: &str) -> bool {
@@ -139,6 +154,8 @@ pub struct FolderWatch {
     active: Option<BTreeMap<DagId, (DagVersion, BundleId)>>,
     /// What is stored as wrong; none before the first look.
     errors: Option<BTreeMap<String, ImportError>>,
+    adapt: fn(&mut Dag),
+    quiet: Span,
 }
 
 impl FolderWatch {
@@ -151,7 +168,21 @@ impl FolderWatch {
             scripts: None,
             active: None,
             errors: None,
+            adapt: |_| {},
+            quiet: QUIET,
         }
+    }
+
+    /// The same, that changes each DAG so before it is activated.
+    #[must_use]
+    pub fn adapting(self, adapt: fn(&mut Dag)) -> Self {
+        Self { adapt, ..self }
+    }
+
+    /// The same, that looks at the folder when it has been quiet for so long.
+    #[must_use]
+    pub fn after(self, quiet: Span) -> Self {
+        Self { quiet, ..self }
     }
 
     /// Looks at the folder once and activates what changed.
@@ -171,6 +202,11 @@ impl FolderWatch {
         self.compile(&scan, &catalog, &mut found).await?;
         let dags = self.collect(&scan.digest, &mut found);
         found.dags = dags.len();
+        let active = |(dag, _, _, source): &(Arc<Dag>, DagVersion, BundleId, String)| {
+            let broken = self.known.get(source).is_some_and(|known| known.broken);
+            Active { dag: dag.clone(), source: source.clone(), broken }
+        };
+        found.active = dags.iter().map(active).collect();
         let wanted: BTreeMap<DagId, (DagVersion, BundleId)> = dags
             .iter()
             .map(|(dag, version, bundle, _)| (dag.dag_id.clone(), (version.clone(), bundle.clone())))
@@ -185,6 +221,7 @@ impl FolderWatch {
             found.activated = true;
         }
         self.store_errors(&found).await?;
+        found.files = scan.files;
         Ok(found)
     }
 
@@ -292,7 +329,8 @@ impl FolderWatch {
                     None => self.stored(path).await?,
                 }
             } else {
-                let version = |dag: Dag| {
+                let version = |mut dag: Dag| {
+                    (self.adapt)(&mut dag);
                     let version = canonical::version(&dag);
                     (Arc::new(dag), version, scan.digest.clone())
                 };
@@ -467,7 +505,7 @@ impl FolderWatch {
                 Some(()) = changed.recv() => {}
                 () = clock::sleep(anyhow) => {}
             }
-            clock::sleep(QUIET).await;
+            clock::sleep(self.quiet).await;
             while changed.try_recv().is_ok() {}
         }
     }

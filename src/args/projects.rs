@@ -1,4 +1,4 @@
-//! The command lines of `updraft init` and `updraft simulate`.
+//! The command lines of `updraft init`, `updraft dev` and `updraft simulate`.
 
 use std::path::PathBuf;
 
@@ -75,6 +75,39 @@ pub(crate) struct SimulateArgs {
     /// Write a page with charts, too
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Everything is in one process with a temporary database: nothing is left when it ends. A saved file is checked; a \
+    DAG that has run in this session runs again, and what hasn't changed keeps its result. No schedule fires.\n\nExamples:\n  \
+    updraft dev dags\n  updraft dev dags --run etl --conf '{\"limit\": 10}' --conn warehouse=sqlite:warehouse.db"
+)]
+pub(crate) struct DevArgs {
+    /// The folder of DAGs
+    #[arg(default_value = ".", value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+    /// A DAG that runs at once, and after each change of its; may be repeated. Then no other is run by a change
+    #[arg(long, value_name = "DAG")]
+    pub(crate) run: Vec<String>,
+    /// What runs are passed, as a JSON object
+    #[arg(long, value_name = "JSON")]
+    pub(crate) conf: Option<String>,
+    /// What runs stand for: a date or a time; when they begin if absent
+    #[arg(long, value_name = "T")]
+    pub(crate) date: Option<String>,
+    /// A variable; may be repeated
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) variables: Vec<(String, String)>,
+    /// A connection; may be repeated
+    #[arg(long = "conn", value_name = "NAME=URL", value_parser = pair)]
+    pub(crate) connections: Vec<(String, String)>,
+    /// The console's address on this machine; 127.0.0.1:8080, or a free port if that is taken
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    /// Run every task each time
+    #[arg(long)]
+    pub(crate) no_reuse: bool,
 }
 
 /// `name=number`.

@@ -33,7 +33,7 @@ use scheduler::{
     contain::Panic,
     delivery::Deliverer,
     deploy::Deployments,
-    executors::{Executors, Kind as ExecutorKind},
+    executors::{Answers, Executors, Kind as ExecutorKind, MockExecutor},
     facts::DbFacts,
     hints,
     lease::{Claim, Lost, Term},
@@ -62,6 +62,8 @@ const REPORTS_MAX: usize = 16_384;
 const FENCED: Span = Span::seconds(1);
 /// The first and the longest pause after what is stored couldn't be read.
 pub(super) const UNREAD: (Span, Span) = (Span::millis(100), Span::seconds(10));
+/// How long a folder must be quiet before it is looked at for its author, who waits for it.
+const TRIAL_QUIET: Span = Span::millis(20);
 /// How long the supervisor may take to say whether it ends.
 const RETIRE_MAX: Span = Span::seconds(3);
 
@@ -94,6 +96,16 @@ pub(super) struct Scheduling {
     pub(super) owning: Owning,
     /// Whether the database is still waited for.
     pub(super) waits: Waits,
+    /// What is different for an author who tries DAGs out.
+    pub(super) trial: Option<Trial>,
+}
+
+/// A node that goes with its process.
+pub(super) struct Trial {
+    /// Told what is found in the folder of DAGs.
+    pub(super) found: mpsc::UnboundedSender<Result<Found, scheduler::watch::Error>>,
+    /// Who knows what needn't run.
+    pub(super) answers: Arc<dyn Answers>,
 }
 
 /// How a term ended.
@@ -138,6 +150,7 @@ impl Scheduling {
         Ok(Self {
             owning: Owning::new(fleet.is_some(), alone),
             waits: Waits::for_database(),
+            trial: None,
             claim: Claim { db: db.clone(), shard: ShardId::DEFAULT, owner, ttl: settings.scheduler.lease() },
             db,
             keys: fleet::keys(&key),
@@ -185,7 +198,8 @@ impl Scheduling {
         });
         let local = executors.values().find_map(|executor| match executor {
             ExecutorKind::Local(local) => Some(local.clone()),
-            ExecutorKind::Noop(_) | ExecutorKind::Mock(_) | ExecutorKind::Fleet(_) => None,
+            ExecutorKind::Mock(mock) => Some(mock.inner().clone()),
+            ExecutorKind::Noop(_) | ExecutorKind::Fleet(_) => None,
         });
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&local);
         let (retire, retired) = mpsc::channel(1);
@@ -318,13 +332,22 @@ impl Scheduling {
         for (name, chosen) in &self.executors {
             let kind = match chosen.kind {
                 Kind::Local => {
-                    let options = local::Options {
+                    let mut options = local::Options {
                         slots: chosen.slots,
                         ..local::Options::new(self.supervisor.clone(), &self.objects.results())?
                     };
+                    if self.trial.is_some() {
+                        options.arguments.push("--with-parent".into());
+                    }
                     let (executor, service) = local::open(options, reports.clone());
                     services.spawn(service.run(end.clone()));
-                    ExecutorKind::Local(executor)
+                    match &self.trial {
+                        Some(trial) => {
+                            let answers = trial.answers.clone();
+                            ExecutorKind::Mock(MockExecutor::new(executor, answers, reports.clone()))
+                        }
+                        None => ExecutorKind::Local(executor),
+                    }
                 }
                 Kind::Noop => ExecutorKind::Noop(NoopExecutor::new(reports.clone())),
                 Kind::Workers => continue,
@@ -368,7 +391,15 @@ impl Scheduling {
             installation: self.installation.clone(),
             wake: self.wake.clone(),
         });
-        match watch.run(|found| tell(folder, found)).await {
+        let watched = match &self.trial {
+            // If nobody listens any more the process is about to end.
+            Some(trial) => {
+                let watch = watch.adapting(local_runner::dev::adapt).after(TRIAL_QUIET);
+                watch.run(|found| drop(trial.found.send(found))).await
+            }
+            None => watch.run(|found| tell(folder, found)).await,
+        };
+        match watched {
             Ok(()) => anyhow::anyhow!("the folder of DAGs isn't watched any more"),
             Err(error) => error.into(),
         }

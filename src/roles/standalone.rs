@@ -82,8 +82,9 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs, recorder: Reco
         }
         listen::first_admin(&scheduling.db, &data).await?;
         api.start();
+        let status = watch::Sender::default();
         tokio::select! {
-            ended = schedule(&scheduling, &stop) => ended,
+            ended = schedule(&scheduling, &status, &stop) => ended,
             stopped = fleet::answer(scheduling.task_api(), stop.cancel.clone()) => Err(stopped),
         }
     };
@@ -96,13 +97,16 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs, recorder: Reco
 }
 
 /// Owns the shard and schedules, again and again until it is asked to end.
-async fn schedule(scheduling: &Scheduling, stop: &Stop) -> anyhow::Result<()> {
-    let (status, _) = watch::channel(Status::default());
+pub(super) async fn schedule(
+    scheduling: &Scheduling,
+    status: &watch::Sender<Status>,
+    stop: &Stop,
+) -> anyhow::Result<()> {
     let (mut conflicts, mut unread) = (Conflicts::default(), Patience::new(UNREAD.0, UNREAD.1));
     loop {
         let taken = scheduling.claim.take().await;
         let over = match taken {
-            Ok(term) => Box::pin(scheduling.serve(term, &mut conflicts, &status, stop)).await?,
+            Ok(term) => Box::pin(scheduling.serve(term, &mut conflicts, status, stop)).await?,
             Err(error) if error.is_away() => {
                 scheduling.stand(&error);
                 Over::Unread(error_chain(&error))

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long a session lasts at most.
-const LIFE: Span = Span::seconds(24 * 3600);
+pub(crate) const LIFE: Span = Span::seconds(24 * 3600);
 /// How long it lasts unused.
 const IDLE: Span = Span::seconds(8 * 3600);
 
@@ -44,7 +44,8 @@ pub(crate) async fn close(State(api): State<Api>, request: Request) -> Result<Re
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie(peer, "", 0))]).into_response())
 }
 
-fn cookie(peer: Peer, value: &str, max_age_s: i64) -> HeaderValue {
+/// The cookie with a session's token.
+pub(crate) fn cookie(peer: Peer, value: &str, max_age_s: i64) -> HeaderValue {
     let secure = if matches!(peer, Peer::Tcp { secure: true, .. }) { "; Secure" } else { "" };
     let name = cookie_name(peer);
     let text = format!("{name}={value}; HttpOnly; SameSite=Lax; Path=/; Max-Age={max_age_s}{secure}");

@@ -242,3 +242,50 @@ async fn what_is_too_large_or_too_slow_is_refused() {
     assert_eq!(header.status, 431, "{header:?}");
     world.close().await;
 }
+
+#[tokio::test]
+async fn a_link_signs_in_its_author_and_nobody_without_its_key() {
+    let mut world = World::new().await;
+    let at = world.listen().await;
+    let path = world.api.as_ref().unwrap().admit_author().await.unwrap();
+    let (start, key) = path.rsplit_once('/').unwrap();
+    assert!(key.len() >= 32, "it can't be guessed");
+    for wrong in [
+        format!("{start}/"),
+        format!("{start}/{}", &key[1..]),
+        format!("{path}x", path = *path),
+        format!("{start}/{}", "A".repeat(key.len())),
+    ] {
+        let answer = ask("GET", &wrong).send(at).await;
+        assert!(answer.status >= 400 && answer.header("set-cookie").is_none(), "{wrong}: {answer:?}");
+    }
+    let posted = ask("POST", &path).send(at).await;
+    assert!(posted.status >= 400 && posted.header("set-cookie").is_none(), "{posted:?}");
+
+    let entered = ask("GET", &path).send(at).await;
+    assert_eq!((entered.status, entered.header("location").as_deref()), (303, Some("/")), "{entered:?}");
+    let set = entered.header("set-cookie").unwrap();
+    assert!(set.contains("HttpOnly") && set.contains("SameSite=Lax"), "{set}");
+    let cookie = set.split(';').next().unwrap().to_owned();
+    let me = ask("GET", "/api/updraft/v1/me").with("Cookie", &cookie).send(at).await;
+    assert_eq!((me.status, &me.body["name"]), (200, &json!("author")), "{me:?}");
+    assert_eq!(ask("GET", "/api/v2/dags").with("Cookie", &cookie).send(at).await.status, 200);
+    // The author has no password that somebody could guess.
+    for password in ["", "author", PASSWORD] {
+        let login = json!({"username": "author", "password": password});
+        assert_eq!(ask("POST", "/auth/token").json(login).send(at).await.status, 401);
+    }
+    world.close().await;
+}
+
+#[tokio::test]
+async fn without_an_author_there_is_no_link() {
+    let mut world = World::new().await;
+    let at = world.listen().await;
+    for path in ["/sign-in/", "/sign-in/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
+        let answer = ask("GET", path).send(at).await;
+        assert!(answer.header("set-cookie").is_none(), "{answer:?}");
+        assert_ne!(answer.status, 303, "{answer:?}");
+    }
+    world.close().await;
+}

@@ -83,7 +83,7 @@ impl Node {
         let executor = if prepared.mocks.is_empty() {
             Kind::Local(local.clone())
         } else {
-            Kind::Mock(MockExecutor::new(local.clone(), prepared.mocks.clone(), reports))
+            Kind::Mock(MockExecutor::new(local.clone(), Arc::new(prepared.mocks.clone()), reports))
         };
         let wake = Arc::new(Notify::new());
         let mut config = engine::Config::new(name.clone());
@@ -416,7 +416,14 @@ pub(crate) async fn end_processes(local: &local::LocalExecutor) -> Result<(), Er
         }
         clock::sleep(Span::millis(10)).await;
     }
-    let Some(process) = process else { return Ok(()) };
+    match process {
+        Some(process) => exited(process).await,
+        None => Ok(()),
+    }
+}
+
+/// Waits until a supervisor that was asked to end is gone, and kills it if that takes too long.
+pub(crate) async fn exited(process: rustix::fd::OwnedFd) -> Result<(), Error> {
     // Nothing but the wait itself is left to do, and it is a matter of milliseconds.
     let exited = tokio::task::spawn_blocking(move || {
         let mut fds = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];

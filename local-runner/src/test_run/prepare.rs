@@ -5,15 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dags::{
     ids::{PoolName, TaskId},
-    model::{Dag, Runner, When},
-    time::{Span, Timestamp},
+    model::{Dag, Runner},
+    time::Span,
 };
 use engine::{memory::MemoryJournal, rows::PoolRow};
-use plugins::needs;
 use scheduler::executors::Mock;
 
 use super::select::Chosen;
-use crate::{Error, terminal::count};
+use crate::{
+    Error,
+    missing::{self, Missing},
+};
 
 /// The longest wait before a retry, unless real delays are asked for.
 pub(super) const RETRY_DELAY_MAX: Span = Span::seconds(1);
@@ -38,13 +40,7 @@ pub(crate) struct Prepared {
 
 /// Makes the copy.
 pub(crate) fn prepare(mut dag: Dag, chosen: Chosen, real_delays: bool) -> Prepared {
-    // With its end in the past a schedule fires no more, and still says which interval a run by hand stands for.
-    dag.end_date = Some(Timestamp::MIN);
-    match &mut dag.schedule.when {
-        When::Assets(_) => dag.schedule.when = When::Never,
-        When::AssetsOrCrons { crons, .. } => dag.schedule.when = When::Crons(std::mem::take(crons)),
-        When::Never | When::Once | When::Continuous | When::Every(_) | When::Crons(_) => {}
-    }
+    dag.only_by_hand();
     let mut prepared = Prepared {
         mocks: chosen.mocked,
         left_out: chosen.left_out,
@@ -114,45 +110,15 @@ pub(super) fn check_needs(
     variables: &BTreeSet<&str>,
     connections: &BTreeSet<&str>,
 ) -> Result<(), Error> {
-    let mut missing: BTreeMap<(bool, String), Vec<&TaskId>> = BTreeMap::new();
     let run = prepared.dag.tasks.iter().filter(|task| !prepared.mocks.contains_key(&task.task_id));
-    for task in run {
-        // A template that can't be read is reported by the attempt.
-        let Ok(needs) = needs::of(task, &read) else { continue };
-        for name in needs.connections.iter().filter(|name| !connections.contains(name.as_str())) {
-            missing.entry((true, name.clone())).or_default().push(&task.task_id);
-        }
-        for name in needs.variables.iter().filter(|name| !variables.contains(name.as_str())) {
-            missing.entry((false, name.clone())).or_default().push(&task.task_id);
-        }
+    match missing::of(run, read, variables, connections) {
+        None => Ok(()),
+        Some(Missing { what, options }) => Err(Error::Usage {
+            message: format!("this run has no value for {what}"),
+            help: Some(format!(
+                "give {options}, mock the tasks, or leave them out with `--task`; `{}` is a database that lives as long as the run",
+                crate::connection::TEMPORARY
+            )),
+        }),
     }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let mut lines = Vec::new();
-    let mut options = Vec::new();
-    for ((connection, name), tasks) in &missing {
-        let (what, option) = if *connection {
-            ("connection", format!("--conn {name}=URL"))
-        } else {
-            ("variable", format!("--var {name}=VALUE"))
-        };
-        let shown: Vec<String> = tasks.iter().take(3).map(|task| format!("`{task}`")).collect();
-        let more = tasks.len().saturating_sub(shown.len());
-        let more = if more > 0 { format!(" and {}", count(more, "more task")) } else { String::new() };
-        lines.push(format!(
-            "the {what} `{name}`, which {}{more} name{}",
-            shown.join(", "),
-            if tasks.len() == 1 { "s" } else { "" }
-        ));
-        options.push(option);
-    }
-    Err(Error::Usage {
-        message: format!("this run has no value for {}", lines.join("; ")),
-        help: Some(format!(
-            "give {}, mock the tasks, or leave them out with `--task`; `{}` is a database that lives as long as the run",
-            options.join(" "),
-            crate::connection::TEMPORARY
-        )),
-    })
 }

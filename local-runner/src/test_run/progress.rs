@@ -29,7 +29,7 @@ pub(super) struct Progress {
 }
 
 /// The state of a waiting retry is worth a line, that of a task which waits for its turn isn't.
-fn shown(state: TaskState) -> bool {
+pub(crate) fn shown(state: TaskState) -> bool {
     match state {
         TaskState::Running
         | TaskState::UpForRetry
@@ -111,6 +111,6 @@ impl Progress {
 }
 
 /// A task instance's name: `load`, `load[3]`.
-pub(super) fn label(task: &str, index: i32) -> String {
+pub(crate) fn label(task: &str, index: i32) -> String {
     if index < 0 { task.to_owned() } else { format!("{task}[{index}]") }
 }

@@ -78,6 +78,11 @@ pub async fn insert_user(
     insert(db, actor, name, None, Some(password)).await
 }
 
+/// Makes the account of a person who needs no password, since something else lets them in. None if the name is taken.
+pub async fn insert_known_user(db: &Db, actor: &str, name: &str) -> Result<Option<Account>, Error> {
+    insert(db, actor, name, None, None).await
+}
+
 /// Makes a service account of a tenant. None if the tenant has one of that name.
 pub async fn insert_service(
     db: &Db,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -24,36 +25,50 @@ pub enum Mock {
     Skipped,
 }
 
+/// Who knows how some dispatches end without running.
+pub trait Answers: fmt::Debug + Send + Sync {
+    /// How the dispatch ends; none if it is to run. The same dispatch always gets the same answer.
+    fn end(&self, dispatch: &Dispatch) -> Option<End>;
+}
+
+impl Answers for BTreeMap<TaskId, Mock> {
+    fn end(&self, dispatch: &Dispatch) -> Option<End> {
+        self.get(&dispatch.task_id).map(Mock::end)
+    }
+}
+
 /// Ends some tasks as it was told and hands the others on.
 #[derive(Debug, Clone)]
 pub struct MockExecutor {
     inner: LocalExecutor,
-    mocks: Arc<BTreeMap<TaskId, Mock>>,
+    answers: Arc<dyn Answers>,
     reports: mpsc::Sender<Report>,
     /// Members that were ended here and aren't confirmed.
     held: Arc<Mutex<BTreeSet<(DispatchId, u32)>>>,
 }
 
 impl MockExecutor {
-    /// Tasks in `mocks` end so; all others run on `inner`. The ends of the former go to `reports`.
-    pub fn new(inner: LocalExecutor, mocks: BTreeMap<TaskId, Mock>, reports: mpsc::Sender<Report>) -> Self {
-        Self { inner, mocks: Arc::new(mocks), reports, held: Arc::default() }
+    /// What `answers` knows ends so; everything else runs on `inner`. The ends of the former go to `reports`.
+    pub fn new(inner: LocalExecutor, answers: Arc<dyn Answers>, reports: mpsc::Sender<Report>) -> Self {
+        Self { inner, answers, reports, held: Arc::default() }
     }
 
-    /// Whether the dispatch's task ends here.
-    pub fn covers(&self, dispatch: &Dispatch) -> bool {
-        self.mocks.contains_key(&dispatch.task_id)
+    /// Who runs the others.
+    pub fn inner(&self) -> &LocalExecutor {
+        &self.inner
     }
 
-    /// Ends a dispatch that [`MockExecutor::covers`]; its context isn't needed.
-    pub async fn end(&self, dispatch: &Dispatch) -> Result<(), Error> {
-        let Some(mock) = self.mocks.get(&dispatch.task_id) else {
-            return Err(Error::Refused(format!("`{}` isn't mocked", dispatch.task_id)));
-        };
+    /// How the dispatch ends if it ends here.
+    pub fn answer(&self, dispatch: &Dispatch) -> Option<End> {
+        self.answers.end(dispatch)
+    }
+
+    /// Ends a dispatch so; its context isn't needed.
+    pub async fn end(&self, dispatch: &Dispatch, end: &End) -> Result<(), Error> {
         for member in 0..dispatch.members {
             if self.held().insert((dispatch.id, member)) {
                 let started = News::Started { host: "nowhere".to_owned(), pid: None };
-                for (seq, news) in [(1, started), (2, News::Ended(mock.end()))] {
+                for (seq, news) in [(1, started), (2, News::Ended(end.clone()))] {
                     let report = Report::new(dispatch.id, member, seq, news);
                     self.reports.send(report).await.map_err(|_| Error::Stopped)?;
                 }
@@ -80,10 +95,9 @@ impl Mock {
 
 impl Executor for MockExecutor {
     async fn submit(&self, work: Work) -> Result<(), Error> {
-        if self.covers(&work.dispatch) {
-            self.end(&work.dispatch).await
-        } else {
-            self.inner.submit(work).await
+        match self.answer(&work.dispatch) {
+            Some(end) => self.end(&work.dispatch, &end).await,
+            None => self.inner.submit(work).await,
         }
     }
 

@@ -5,6 +5,8 @@ mod commands;
 #[cfg(test)]
 mod dag_tests;
 #[cfg(test)]
+mod dev;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod program;
