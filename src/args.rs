@@ -373,6 +373,7 @@ pub(crate) struct SchemaArgs {
     updraft test dags/etl.yaml --date 2026-01-05 --param region=eu\n  \
     updraft test dags/etl.yaml --task 'load*' --mock 'extract={\"rows\": 3}'\n  \
     updraft test dags/etl.yaml --conn warehouse=sqlite::temporary:\n  \
+    updraft test dags/etl.yaml --record last.json && updraft test dags/etl.yaml --from report --replay last.json\n  \
     updraft test dags --junit junit.xml"
 )]
 pub(crate) struct TestArgs {
@@ -397,6 +398,24 @@ pub(crate) struct TestArgs {
     /// Run only tasks that fit (`*` and `?` as in a shell); the others count as successful. May be repeated
     #[arg(long = "task", value_name = "GLOB")]
     pub(crate) tasks: Vec<String>,
+    /// Run only these tasks and what comes after them. With `--until`, what lies between. May be repeated
+    #[arg(long, value_name = "GLOB", conflicts_with = "tasks")]
+    pub(crate) from: Vec<String>,
+    /// Run only these tasks and what comes before them. May be repeated
+    #[arg(long, value_name = "GLOB", conflicts_with = "tasks")]
+    pub(crate) until: Vec<String>,
+    /// Keep how the tasks end and their results in a file, for `--replay`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+    /// End tasks as a file of `--record` says: those that `--task`, `--from` and `--until` leave out; without these all that it has
+    #[arg(long, value_name = "FILE")]
+    pub(crate) replay: Option<PathBuf>,
+    /// How tasks for an executor run here: `process`, on this machine, which is usual; `stub`, not at all. May be repeated
+    #[arg(long = "executor", value_name = "NAME=HOW", value_parser = pair)]
+    pub(crate) executors: Vec<(String, String)>,
+    /// Ask tasks to take so much of their data only: `{{ sample }}` in templates, UPDRAFT_SAMPLE in the environment
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) sample: Option<u64>,
     /// End tasks that fit without running them: success, failed, skipped, or a result as JSON. May be repeated
     #[arg(long = "mock", value_name = "TASK=END", value_parser = pair)]
     pub(crate) mocks: Vec<(String, String)>,

@@ -6,7 +6,7 @@ mod text;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
 };
 
 pub use formats::{dot, json, mermaid};
@@ -82,6 +82,16 @@ impl Graph {
         }
     }
 
+    /// These tasks and all that come after them.
+    pub fn from(&self, tasks: &BTreeSet<usize>) -> BTreeSet<usize> {
+        closure(tasks, &self.down)
+    }
+
+    /// These tasks and all that come before them.
+    pub fn until(&self, tasks: &BTreeSet<usize>) -> BTreeSet<usize> {
+        closure(tasks, &self.up)
+    }
+
     /// How many steps each task is away from a start: 0 for tasks that need nothing.
     pub fn depths(&self) -> Vec<usize> {
         let mut waiting: Vec<usize> = self.up.iter().map(Vec::len).collect();
@@ -98,4 +108,12 @@ impl Graph {
         }
         depths
     }
+}
+
+fn closure(tasks: &BTreeSet<usize>, next: &[Vec<usize>]) -> BTreeSet<usize> {
+    let (mut found, mut stack) = (tasks.clone(), tasks.iter().copied().collect::<Vec<_>>());
+    while let Some(task) = stack.pop() {
+        stack.extend(next[task].iter().filter(|next| found.insert(**next)));
+    }
+    found
 }

@@ -31,6 +31,7 @@ pub const NAMES: &[&str] = &[
     "prev_start_date_success",
     "run_after",
     "run_id",
+    "sample",
     "task",
     "task_instance",
     "task_instance_key_str",

@@ -8,6 +8,7 @@ pub(crate) mod logs;
 pub(crate) mod node;
 pub(crate) mod prepare;
 pub(crate) mod progress;
+mod recording;
 mod report;
 pub(crate) mod select;
 
@@ -34,8 +35,11 @@ use scheduler::{
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-pub use self::report::{json, show_logs, text};
 use self::{logs::Log, prepare::Prepared};
+pub use self::{
+    recording::{Recorded, RecordedState, Recording},
+    report::{json, show_logs, text},
+};
 use crate::{
     Error, connection,
     load::{Folder, Target},
@@ -45,6 +49,8 @@ use crate::{
 const EXECUTOR: &str = "local";
 /// Whose run it is.
 const TENANT: TenantId = TenantId::DEFAULT;
+/// Why an instance didn't run that ended as it was recorded.
+const RECORDED: &str = "recorded";
 
 /// What to run.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +69,16 @@ pub struct Request {
     pub conf: Map<String, Value>,
     /// Patterns of the tasks to run; all if empty.
     pub tasks: Vec<String>,
+    /// Patterns of tasks with which to begin; with the first ones if empty. Not together with `tasks`.
+    pub from: Vec<String>,
+    /// Patterns of tasks with which to end; with the last ones if empty. Not together with `tasks`.
+    pub until: Vec<String>,
+    /// A file with the recorded ends of tasks that aren't run.
+    pub replay: Option<PathBuf>,
+    /// By executor, how its tasks run here: `process` or `stub`.
+    pub executors: Vec<(String, String)>,
+    /// How much of their data tasks should take.
+    pub sample: Option<u64>,
     /// Patterns of tasks that end without running, and how.
     pub mocks: Vec<(String, String)>,
     /// Variables.
@@ -162,7 +178,7 @@ pub async fn run(
     }
     let dag = Folder::choose(&shown, compiled.compiled.dags, request.dag.as_deref())?;
     let conf = conf_of(&dag, request)?;
-    let chosen = select::choose(&dag, &request.tasks, &request.mocks)?;
+    let chosen = select::choose(&dag, request)?;
     let prepared = prepare::prepare(dag, chosen, request.real_delays);
 
     let scratch = tempfile::Builder::new().prefix("updraft-").tempdir();
@@ -189,6 +205,7 @@ pub async fn run(
             journal: journal.journal.clone(),
             variables: variables.into(),
             connections: connections.into(),
+            sample: request.sample,
         },
         scripts: folder.scripts_for(&prepared.dag),
         journal,

@@ -103,6 +103,9 @@ pub struct RunContext {
     /// Of more than [`ASSET_EVENTS_MAX`] the oldest are left out.
     #[serde(default)]
     pub asset_events: BTreeMap<String, Vec<AssetEvent>>,
+    /// How much of its data a run that only tries things out should take, in whatever the task counts; nothing for all of it.
+    #[serde(default)]
+    pub sample: Option<u64>,
     /// The DAG's time zone.
     pub timezone: String,
     /// The run's parameters, complete with defaults.

@@ -131,6 +131,7 @@ fn facts(ctx: &AttemptContext) -> RunFacts {
                 (asset.clone(), serde_json::to_value(events).expect("invariant: an event is JSON"))
             })
             .collect(),
+        sample: run.sample,
         task_id: task.task_id.to_string(),
         try_number: task.try_number,
         max_tries: task.max_tries,

@@ -26,6 +26,8 @@ use crate::{
 
 /// Where programs look for the span that they run in.
 const TRACEPARENT: &str = "TRACEPARENT";
+/// Where they find how much of their data to take.
+const SAMPLE: &str = "UPDRAFT_SAMPLE";
 
 /// Why an attempt can't be given what it needs.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +104,7 @@ pub async fn build<F: Facts>(
         return Err(Error::Missing(format!("there is no connection `{name}`: {help}")));
     }
     let mut run = run_context(&row, &dag);
+    run.sample = facts.sample();
     if needed.previous
         && let Some(date) = row.logical_date
     {
@@ -126,7 +129,7 @@ pub async fn build<F: Facts>(
             operator: task.operator.clone(),
             args: task.args.clone(),
             templated: task.templated.iter().cloned().collect(),
-            env: env(task, wanted),
+            env: env(task, wanted, run.sample),
             timeout: task.timeout,
             waited: wanted.waited,
             memory_bytes: task.resources.memory_bytes,
@@ -146,9 +149,12 @@ pub async fn build<F: Facts>(
     })
 }
 
-/// The task's environment, with the span that its program runs in if somebody wants to see that.
-fn env(task: &Task, wanted: Wanted<'_>) -> BTreeMap<String, String> {
+/// The task's environment, with the span that its program runs in if somebody wants to see that, and the size of the sample.
+fn env(task: &Task, wanted: Wanted<'_>, sample: Option<u64>) -> BTreeMap<String, String> {
     let mut env = task.env.clone();
+    if let Some(sample) = sample {
+        env.entry(SAMPLE.to_owned()).or_insert_with(|| sample.to_string());
+    }
     if let Some(parent) = traces::traceparent(wanted.run, wanted.dispatch.attempt) {
         env.entry(TRACEPARENT.to_owned()).or_insert(parent);
     }
@@ -182,6 +188,7 @@ pub fn run_context(row: &RunRow, dag: &Dag) -> RunContext {
         run_after: row.run_after,
         previous: None,
         asset_events: BTreeMap::new(),
+        sample: None,
         timezone: dag.schedule.timezone.clone(),
         params,
         conf: (*row.conf).clone(),

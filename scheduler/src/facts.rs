@@ -75,6 +75,11 @@ impl std::fmt::Debug for Variable {
 
 /// What the shell looks up. Everything is of one tenant.
 pub trait Facts: Clone + Send + Sync + 'static {
+    /// How much of their data tasks should take; nothing for all of it, as everywhere but in a run that tries things out.
+    fn sample(&self) -> Option<u64> {
+        None
+    }
+
     /// A run and the model of the version that it is pinned to: this one, unless the run has moved on since.
     fn run(
         &self,

@@ -39,7 +39,8 @@ pub(crate) fn run(mut args: Box<TestArgs>, console: Console) -> ExitCode {
             }),
         );
     }
-    console.code(request(*args).and_then(|request| block_on(test(request, format, console))))
+    let record = args.record.take();
+    console.code(request(*args).and_then(|request| block_on(test(request, record, format, console))))
 }
 
 /// What is to be tested. Options that say how a DAG is run have no meaning here: tests say that themselves.
@@ -51,6 +52,12 @@ fn tests(args: &TestArgs) -> Result<dag_test::Request, Error> {
         ("--param", !args.params.is_empty()),
         ("--conf", args.conf.is_some()),
         ("--task", !args.tasks.is_empty()),
+        ("--from", !args.from.is_empty()),
+        ("--until", !args.until.is_empty()),
+        ("--record", args.record.is_some()),
+        ("--replay", args.replay.is_some()),
+        ("--executor", !args.executors.is_empty()),
+        ("--sample", args.sample.is_some()),
         ("--mock", !args.mocks.is_empty()),
         ("--var", !args.variables.is_empty()),
         ("--conn", !args.connections.is_empty()),
@@ -156,6 +163,11 @@ fn request(args: TestArgs) -> Result<Request, Error> {
         params: args.params,
         conf,
         tasks: args.tasks,
+        from: args.from,
+        until: args.until,
+        replay: args.replay,
+        executors: args.executors,
+        sample: args.sample,
         mocks: args.mocks,
         variables: args.variables.into_iter().collect(),
         connections: args.connections.into_iter().collect(),
@@ -165,7 +177,12 @@ fn request(args: TestArgs) -> Result<Request, Error> {
     })
 }
 
-async fn test(request: Request, format: Format, console: Console) -> Result<ExitCode, Error> {
+async fn test(
+    request: Request,
+    record: Option<PathBuf>,
+    format: Format,
+    console: Console,
+) -> Result<ExitCode, Error> {
     let interrupt = Interrupt::default();
     listen(interrupt.clone())?;
     let mut progress: Box<dyn Write> = match format {
@@ -178,6 +195,9 @@ async fn test(request: Request, format: Format, console: Console) -> Result<Exit
         say(&validate::draw(problem, source, console.error_colour));
     }
     let outcome = outcome?;
+    if let Some(path) = &record {
+        test_run::Recording::of(&outcome).write(path)?;
+    }
     let unwritten = Error::path("write to", "the standard output");
     match format {
         Format::Text => test_run::text(&outcome, console.colour, &mut io::stdout()).map_err(unwritten)?,

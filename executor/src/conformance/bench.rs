@@ -297,6 +297,7 @@ pub fn work(bundle_dir: PathBuf, command: &str) -> Work {
             run_after: Timestamp(0),
             previous: None,
             asset_events: BTreeMap::new(),
+            sample: None,
             timezone: "UTC".to_owned(),
             params: Map::new(),
             conf: Map::new(),

@@ -118,6 +118,7 @@ pub(super) async fn play(
         journal: journal.journal.clone(),
         variables: Arc::new(test.given.variables.clone().into_iter().collect()),
         connections: Arc::new(connections),
+        sample: None,
     };
     let desk = Desk { facts, objects, scripts: site.scripts.clone(), policy };
     let clockwork = clockwork(&journal, &prepared, site, test)?;

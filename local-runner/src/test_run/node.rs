@@ -27,7 +27,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Cut, EXECUTOR, Ended, Interrupt, Outcome, TENANT, failed, logs,
+    Cut, EXECUTOR, Ended, Interrupt, Outcome, RECORDED, TENANT, failed, logs,
     prepare::Prepared,
     progress::{Progress, label},
     the_run,
@@ -80,10 +80,10 @@ impl Node {
         options.slots = slots;
         options.arguments.push("--with-parent".into());
         let (local, service) = local::open(options, reports.clone());
-        let executor = if prepared.mocks.is_empty() {
+        let executor = if prepared.given.is_empty() {
             Kind::Local(local.clone())
         } else {
-            Kind::Mock(MockExecutor::new(local.clone(), Arc::new(prepared.mocks.clone()), reports))
+            Kind::Mock(MockExecutor::new(local.clone(), Arc::new(prepared.given.clone()), reports))
         };
         let wake = Arc::new(Notify::new());
         let mut config = engine::Config::new(name.clone());
@@ -261,7 +261,11 @@ impl Node {
             let model = dag.tasks.iter().find(|task| task.task_id == row.task);
             let instead = if prepared.left_out.contains(&row.task) {
                 Some("left out")
-            } else if prepared.mocks.contains_key(&row.task) {
+            } else if prepared.given.recorded.contains_key(&(row.task.clone(), row.map_index)) {
+                Some(RECORDED)
+            } else if prepared.stubbed.contains(&row.task) {
+                Some("stubbed")
+            } else if prepared.given.mocks.contains_key(&row.task) {
                 Some("mocked")
             } else {
                 None
@@ -340,11 +344,17 @@ fn notes(prepared: &Prepared, tasks: &[Ended]) -> Vec<String> {
     if !prepared.left_out.is_empty() {
         let n = prepared.left_out.len();
         let tasks = if n == 1 {
-            "1 task that `--task` left out counts"
+            "1 task that was left out counts"
         } else {
-            &format!("{n} tasks that `--task` left out count")
+            &format!("{n} tasks that were left out count")
         };
-        notes.push(format!("{tasks} as successful"));
+        notes.push(format!(
+            "{tasks} as successful, without a result; `--replay` takes results from a recording"
+        ));
+    }
+    if !prepared.gone.is_empty() {
+        let names = dags::suggest::list(prepared.gone.iter().map(String::as_str), "and");
+        notes.push(format!("the recording has {names}, which the DAG doesn't have"));
     }
     let others = |name: &dags::ids::TaskId| {
         let operator =

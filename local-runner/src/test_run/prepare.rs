@@ -11,7 +11,7 @@ use dags::{
 use engine::{memory::MemoryJournal, rows::PoolRow};
 use scheduler::executors::Mock;
 
-use super::select::Chosen;
+use super::{recording::Given, select::Chosen};
 use crate::{
     Error,
     missing::{self, Missing},
@@ -28,34 +28,55 @@ const DEFAULT_POOL: &str = "default_pool";
 pub(crate) struct Prepared {
     /// The copy.
     pub(crate) dag: Dag,
-    /// Tasks that end without running.
-    pub(crate) mocks: BTreeMap<TaskId, Mock>,
-    /// What was left out by `--task`.
+    /// How tasks end that aren't run.
+    pub(crate) given: Given,
+    /// What was left out by `--task`, `--from` and `--until`.
     pub(crate) left_out: BTreeSet<TaskId>,
+    /// What isn't run since its executor is a stub here.
+    pub(crate) stubbed: BTreeSet<TaskId>,
+    /// Tasks that are recorded and aren't there any more.
+    pub(crate) gone: Vec<String>,
     /// Tasks whose retries wait for less than they say, with what they say.
     pub(crate) shortened: BTreeMap<TaskId, Span>,
     /// Executors that tasks name; they all run here.
     pub(crate) elsewhere: BTreeSet<String>,
 }
 
+impl Prepared {
+    /// Whether the task isn't run, or only its instances that aren't recorded.
+    pub(crate) fn is_given(&self, task: &TaskId) -> bool {
+        let recorded = || self.given.recorded.range((task.clone(), -1)..).next();
+        self.given.mocks.contains_key(task) || recorded().is_some_and(|((of, _), _)| of == task)
+    }
+}
+
 /// Makes the copy.
 pub(crate) fn prepare(mut dag: Dag, chosen: Chosen, real_delays: bool) -> Prepared {
     dag.only_by_hand();
+    let mut given = Given { mocks: chosen.mocked, ..Given::default() };
+    if let Some(recording) = &chosen.recording {
+        given.record(recording, &chosen.replayed);
+    }
     let mut prepared = Prepared {
-        mocks: chosen.mocked,
+        given,
         left_out: chosen.left_out,
+        stubbed: chosen.stubbed,
+        gone: chosen.gone,
         shortened: BTreeMap::new(),
         elsewhere: BTreeSet::new(),
         dag,
     };
     for task in &mut prepared.dag.tasks {
-        let left_out = prepared.left_out.contains(&task.task_id);
-        if left_out {
-            prepared.mocks.insert(task.task_id.clone(), Mock::Success(None));
+        let name = &task.task_id;
+        if prepared.stubbed.contains(name) {
+            prepared.given.mocks.insert(name.clone(), Mock::Success(None));
+        }
+        if prepared.left_out.contains(name) {
+            prepared.given.mocks.insert(name.clone(), Mock::Success(None));
             // Without what it is repeated over it couldn't be expanded.
             task.map = None;
         }
-        if prepared.mocks.contains_key(&task.task_id) {
+        if prepared.given.mocks.contains_key(name) || chosen.replayed.contains(name) {
             task.runner = Runner::Executor;
             task.when = None;
         } else if let Some(executor) = task.executor.as_ref().filter(|name| name.as_str() != super::EXECUTOR)
@@ -87,7 +108,7 @@ pub(crate) fn make_pools(dag: &Dag, tenant: dags::ids::TenantId, journal: &mut M
 /// Complains about tasks that would wait for people for ever: nobody is asked in a test.
 pub(super) fn check_answers(prepared: &Prepared) -> Result<(), Error> {
     let asks = |task: &&dags::model::Task| matches!(task.operator.as_str(), "approval" | "human_input");
-    let open = |task: &&dags::model::Task| !prepared.mocks.contains_key(&task.task_id);
+    let open = |task: &&dags::model::Task| task.runner == Runner::Engine;
     let names: Vec<&str> =
         prepared.dag.tasks.iter().filter(asks).filter(open).map(|task| task.task_id.as_str()).collect();
     let Some(first) = names.first() else { return Ok(()) };
@@ -110,7 +131,7 @@ pub(super) fn check_needs(
     variables: &BTreeSet<&str>,
     connections: &BTreeSet<&str>,
 ) -> Result<(), Error> {
-    let run = prepared.dag.tasks.iter().filter(|task| !prepared.mocks.contains_key(&task.task_id));
+    let run = prepared.dag.tasks.iter().filter(|task| !prepared.is_given(&task.task_id));
     match missing::of(run, read, variables, connections) {
         None => Ok(()),
         Some(Missing { what, options }) => Err(Error::Usage {

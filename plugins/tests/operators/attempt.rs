@@ -72,6 +72,7 @@ impl Attempt {
                 run_after: "2026-01-02T03:00:00Z".parse().unwrap(),
                 previous: None,
                 asset_events: BTreeMap::new(),
+                sample: None,
                 timezone: "UTC".to_owned(),
                 params: json!({"region": "eu", "odd": "a b;c"}).as_object().unwrap().clone(),
                 conf: Map::new(),

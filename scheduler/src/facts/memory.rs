@@ -78,6 +78,8 @@ pub struct MemoryFacts {
     pub variables: Arc<BTreeMap<String, Value>>,
     /// Connections.
     pub connections: Arc<BTreeMap<String, Connection>>,
+    /// How much of their data tasks should take.
+    pub sample: Option<u64>,
 }
 
 impl MemoryFacts {
@@ -93,6 +95,10 @@ impl MemoryFacts {
 }
 
 impl Facts for MemoryFacts {
+    fn sample(&self) -> Option<u64> {
+        self.sample
+    }
+
     async fn run(
         &self,
         _tenant: TenantId,

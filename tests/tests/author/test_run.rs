@@ -197,3 +197,153 @@ fn a_run_that_takes_too_long_is_ended() {
     assert!(said.out.contains("ended by its `--timeout`"), "{said:?}");
     assert_eq!(processes(&format!("sleep {marker}")), [] as [i32; 0]);
 }
+
+const RECORDED: &str = "
+dag: pipeline
+tasks:
+  load: { bash: 'touch MARK; echo 7 > $UPDRAFT_RESULT', executor: local }
+  list: { needs: load, bash: 'touch MARK; echo [1,2,3] > $UPDRAFT_RESULT' }
+  each: { needs: list, map: { x: { output: list } }, bash: 'touch MARK; echo $(( {{ map.x }} * 10 )) > $UPDRAFT_RESULT' }
+  size: { needs: load, branch: [ { when: '{{ outputs.load > 5 }}', run: big }, { else: small } ] }
+  big: { needs: size, bash: 'touch MARK; echo big' }
+  small: { needs: size, bash: 'touch MARK; echo small' }
+  sum: { needs: each, bash: 'echo \"{{ outputs.each | sum }}\" > $UPDRAFT_RESULT' }
+";
+
+#[test]
+fn what_was_recorded_needn_t_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mark, kept) = (folder.path().join("ran"), folder.path().join("kept.json"));
+    let text = RECORDED.replace("MARK", mark.to_str().unwrap());
+    let written = write("pipeline.yaml", &text);
+    let kept = kept.to_str().unwrap();
+    let said = written.test(&["--format", "json", "--record", kept]);
+    assert_eq!((said.code, instance(&said.json(), "sum", -1)["output"].clone()), (Some(0), json!(60)));
+    std::fs::remove_file(&mark).unwrap();
+
+    // A part is run, with the results of what comes before it.
+    let said = written.test(&["--format", "json", "--from", "sum", "--replay", kept]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let report = said.json();
+    assert_eq!(instance(&report, "sum", -1)["output"], json!(60));
+    assert_eq!(instance(&report, "each", 2)["output"], json!(30));
+    assert_eq!(instance(&report, "small", -1)["state"], "skipped", "the branch decides as it did");
+    assert!(!mark.exists(), "nothing that is recorded ran");
+
+    // Without a wish nothing that is recorded runs, and what isn't recorded does.
+    let more = write(
+        "pipeline.yaml",
+        &format!(
+            "{text}  more: {{ needs: sum, bash: 'echo {{{{ outputs.sum + 1 }}}} > $UPDRAFT_RESULT' }}\n"
+        ),
+    );
+    let said = more.test(&["--format", "json", "--replay", kept]);
+    assert_eq!((said.code, instance(&said.json(), "more", -1)["output"].clone()), (Some(0), json!(61)));
+    assert!(!mark.exists());
+
+    // Another element has no recorded end.
+    let said = written.test(&["--format", "json", "--mock", "list=[1, 2, 3, 4]", "--replay", kept]);
+    assert_eq!(instance(&said.json(), "each", 3)["output"], json!(40));
+    assert!(mark.exists());
+    std::fs::remove_file(&mark).unwrap();
+
+    let said = written.test(&["--from", "each", "--until", "each", "--replay", kept]);
+    assert!(said.out.contains("each[1]") && mark.exists(), "{said:?}");
+    assert!(said.out.contains("recorded"), "{said:?}");
+}
+
+#[test]
+fn a_recording_that_can_t_be_used_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kept.json");
+    let kept = file.to_str().unwrap();
+    let written = write("chain.yaml", CHAIN);
+    let replay = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let said = written.test(&["--replay", kept]);
+        assert_eq!(said.code, Some(2), "{said:?}");
+        said.err
+    };
+    let said = replay("{}");
+    assert!(
+        said.contains("kept.json is no recording: missing field `format`") && said.contains("--record"),
+        "{said}"
+    );
+    let said = replay(r#"{"format": 9, "dag": "chain", "date": null, "conf": {}, "tasks": {}}"#);
+    assert!(said.contains("its format is 9"), "{said}");
+    let said = replay(r#"{"format": 1, "dag": "other", "date": null, "conf": {}, "tasks": {}}"#);
+    assert!(said.contains("the recording is of `other`, and this is `chain`"), "{said}");
+    let text = r#"{"format": 1, "dag": "chain", "date": null, "conf": {}, "tasks": {"old": [{"state": "success"}]}}"#;
+    std::fs::write(&file, text).unwrap();
+    let said = written.test(&["--replay", kept]);
+    assert!(said.out.contains("the recording has `old`, which the DAG doesn't have"), "{said:?}");
+}
+
+#[test]
+fn a_part_from_here_to_there_runs() {
+    let text = "
+dag: parts
+tasks:
+  a: { bash: 'exit 1' }
+  b: { needs: a, bash: 'true' }
+  c: { needs: b, bash: 'true' }
+  d: { needs: c, bash: 'exit 1' }
+  beside: { needs: a, bash: 'exit 1' }
+";
+    let written = write("parts.yaml", text);
+    let said = written.test(&["--from", "b", "--until", "c"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.contains("3 tasks that were left out count as successful"), "{said:?}");
+    assert_eq!(written.test(&["--from", "c"]).code, Some(1));
+    assert_eq!(written.test(&["--until", "c"]).code, Some(1));
+    let said = written.test(&["--from", "d", "--until", "b"]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("no task of `parts` lies between `--from d` and `--until b`"), "{said:?}");
+    let said = written.test(&["--from", "dd"]);
+    assert!(said.err.contains("`--from dd` fits no task of `parts`"), "{said:?}");
+}
+
+#[test]
+fn an_executor_can_be_a_stub() {
+    let text = "
+dag: far
+tasks:
+  near: { bash: 'echo 1 > $UPDRAFT_RESULT' }
+  far: { needs: near, executor: k8s, bash: 'exit 1' }
+";
+    let written = write("far.yaml", text);
+    assert_eq!(written.test(&["--executor", "k8s=process"]).code, Some(1));
+    let said = written.test(&["--executor", "k8s=stub"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.contains("stubbed"), "{said:?}");
+    let said = written.test(&["--executor", "k9s=stub"]);
+    assert!(
+        said.err.contains("no task of `far` is for the executor `k9s`") && said.err.contains("`k8s`"),
+        "{said:?}"
+    );
+    let said = written.test(&["--executor", "k8s=docker"]);
+    assert!(said.code == Some(2) && said.err.contains("`process` runs them on this machine"), "{said:?}");
+}
+
+#[test]
+fn tasks_are_told_the_size_of_the_sample() {
+    let text = "
+dag: part
+tasks:
+  shell: { bash: 'echo \"{{ sample or 0 }}\" > $UPDRAFT_RESULT' }
+  env: { bash: 'echo \"${UPDRAFT_SAMPLE:-0}\" > $UPDRAFT_RESULT' }
+  code: { python: 'sample' }
+";
+    let written = write("part.yaml", text);
+    for (arguments, expected) in [(vec!["--sample", "100"], json!(100)), (vec![], json!(0))] {
+        let said = written.test(&[&["--format", "json"], &arguments[..]].concat());
+        assert_eq!(said.code, Some(0), "{said:?}");
+        for task in ["shell", "env"] {
+            assert_eq!(instance(&said.json(), task, -1)["output"], expected);
+        }
+        let code = &said.json()["task_instances"];
+        let code =
+            code.as_array().unwrap().iter().find(|one| one["task_id"] == "code").unwrap()["output"].clone();
+        assert_eq!(code, if expected == 0 { Value::Null } else { expected });
+    }
+}

@@ -35,6 +35,8 @@ pub struct RunFacts {
     pub max_tries: u32,
     /// The mapped index, -1 for an ordinary task.
     pub map_index: i32,
+    /// How much of its data a run that only tries things out should take; nothing for all of it.
+    pub sample: Option<u64>,
     /// The run's parameters.
     pub params: Map<String, Value>,
     /// What the run's creator passed.
@@ -131,6 +133,7 @@ pub fn airflow_context(facts: &RunFacts) -> Value {
             formatted(at, "%Y%m%d").as_str().unwrap_or_default()
         ),
         "params": facts.params,
+        "sample": facts.sample,
         "map": facts.map,
         "map_index": facts.map_index,
         "outputs": facts.outputs,

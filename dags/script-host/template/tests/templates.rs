@@ -19,6 +19,7 @@ fn context() -> Value {
             ..PreviousRun::default()
         }),
         asset_events: object(json!({ "raw": [{ "source_dag_id": "maker", "extra": { "rows": 7 } }] })),
+        sample: Some(100),
         task_id: "load".into(),
         try_number: 2,
         max_tries: 3,
