@@ -1,3 +1,5 @@
+//! What of a run is reused, told by small DAGs.
+
 use std::sync::Arc;
 
 use dags::{
