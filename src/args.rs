@@ -416,6 +416,24 @@ pub(crate) struct TestArgs {
     /// Ask tasks to take so much of their data only: `{{ sample }}` in templates, UPDRAFT_SAMPLE in the environment
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) sample: Option<u64>,
+    /// Hold the run to what `updraft policies` wrote: what would be refused there, or wait for ever, is said
+    #[arg(long, value_name = "FILE", conflicts_with = "context", help_heading = "As in a service")]
+    pub(crate) policies: Option<PathBuf>,
+    /// Hold the run to the policies of the service that one has signed in to under that name
+    #[arg(long, value_name = "NAME", help_heading = "As in a service")]
+    pub(crate) context: Option<String>,
+    /// The tenant there; the one of the context if absent
+    #[arg(long, value_name = "NAME", requires = "context", help_heading = "As in a service")]
+    pub(crate) tenant: Option<String>,
+    /// The user there; oneself if absent
+    #[arg(long = "as", value_name = "USER", help_heading = "As in a service")]
+    pub(crate) as_user: Option<String>,
+    /// The file of contexts
+    #[arg(long, hide = true, value_name = "PATH", env = "UPDRAFT_CONTEXTS")]
+    pub(crate) contexts: Option<PathBuf>,
+    /// The folder that has `.config`
+    #[arg(long, hide = true, value_name = "DIR", env = "HOME")]
+    pub(crate) home: Option<PathBuf>,
     /// End tasks that fit without running them: success, failed, skipped, or a result as JSON. May be repeated
     #[arg(long = "mock", value_name = "TASK=END", value_parser = pair)]
     pub(crate) mocks: Vec<(String, String)>,

@@ -11,6 +11,7 @@ use std::{
 use bytes::Bytes;
 use dags::{
     ids::{BundleId, DagId, DagVersion, ExecutorName, TenantId},
+    installation::Installation,
     model::Dag,
 };
 use tokio::sync::mpsc;
@@ -104,6 +105,9 @@ pub trait Bundles: Send + Sync + 'static {
         archive: Archive,
     ) -> impl Future<Output = Result<Received, BundleError>> + Send;
 
+    /// What DAGs find where they run.
+    fn installation(&self) -> Installation;
+
     /// Compiles a bundle for a tenant that has those notification routes.
     fn compile(
         &self,
@@ -118,10 +122,14 @@ type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, BundleError>> + Send +
 /// [`Bundles`] without its type.
 pub(crate) trait AnyBundles: Send + Sync {
     fn receive(&self, bundle: BundleId, archive: Archive) -> Later<'_, Received>;
+    fn installation(&self) -> Installation;
     fn compile(&self, tenant: TenantId, bundle: BundleId, routes: BTreeSet<String>) -> Later<'_, Contents>;
 }
 
 impl<T: Bundles> AnyBundles for T {
+    fn installation(&self) -> Installation {
+        Bundles::installation(self)
+    }
     fn receive(&self, bundle: BundleId, archive: Archive) -> Later<'_, Received> {
         Box::pin(Bundles::receive(self, bundle, archive))
     }

@@ -21,7 +21,7 @@ use migrations::{
 };
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::{error::Error, v1::can::Because};
 
 /// Explicit denial beats permission, and nothing is allowed that no rule allows.
 const MODEL: &str = "
@@ -203,6 +203,12 @@ impl RoleSet {
             }),
         );
         Ok(Self { rules, enforcer })
+    }
+
+    /// The rules with the roles that they come from.
+    pub(crate) fn sourced(&self) -> Vec<Because> {
+        let because = |Sourced { role, rule }: &Sourced| Because { role: role.clone(), rule: rule.clone() };
+        self.rules.iter().map(because).collect()
     }
 
     /// Whether that may be done with an object of that name, which belongs to a DAG with those tags. An error is a no.

@@ -28,6 +28,7 @@ pub mod home;
 pub mod me;
 pub mod model;
 pub mod names;
+pub mod policies;
 pub mod queue;
 pub mod quotas;
 pub mod roles;
@@ -100,6 +101,7 @@ pub(crate) fn router() -> Routes {
         .delete("/service-accounts/{name}/tokens/{token_id}", services::end_token)
         .get("/can", can::get)
         .get("/allowed", allowed::get)
+        .get("/policies", policies::get)
         .get("/bundles", bundles::list)
         .put("/bundles/{bundle}", bundles::put)
         .post("/bundles/{bundle}/plan", bundles::plan)

@@ -28,6 +28,7 @@ mod deploy;
 mod identity;
 mod people;
 mod plan;
+pub mod policies;
 mod pools;
 mod questions;
 mod quotas;
@@ -57,6 +58,8 @@ pub enum Command {
     Tasks(task_list::Tasks),
     /// List, set and delete pools of a running service
     Pools(pools::Pools),
+    /// Write down what a user may do in a tenant, and what DAGs find there
+    Policies(policies::PoliciesArgs),
     /// List, show, set and delete quotas of tenants and cohorts
     Quotas(quotas::QuotasArgs),
     /// List, set and delete variables of a running service
@@ -190,6 +193,7 @@ pub async fn run(
         Command::Runs(args) => &args.service,
         Command::Tasks(args) => &args.service,
         Command::Pools(args) => &args.service,
+        Command::Policies(args) => &args.service,
         Command::Quotas(args) => &args.service,
         Command::Variables(args) => &args.service,
         Command::Connections(args) => &args.service,
@@ -225,6 +229,7 @@ pub async fn run(
         Command::Runs(args) => Box::pin(run_list::run(&mut session, args.command)).await,
         Command::Tasks(args) => Box::pin(task_list::run(&mut session, args.command)).await,
         Command::Pools(args) => Box::pin(pools::run(&mut session, args.command)).await,
+        Command::Policies(args) => Box::pin(policies::run(&mut session, args)).await,
         Command::Quotas(args) => Box::pin(quotas::run(&mut session, args.command)).await,
         Command::Variables(args) => Box::pin(variables::run(&mut session, args.command)).await,
         Command::Connections(args) => Box::pin(connections::run(&mut session, args.command)).await,

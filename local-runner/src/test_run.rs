@@ -4,6 +4,7 @@
 //! over. [`prepare`] makes the copy of the DAG that is activated, [`node`] is the service around it, [`logs`] finds what
 //! tasks wrote before it is gone, [`report`] shows how it ended.
 
+mod elsewhere;
 pub(crate) mod logs;
 pub(crate) mod node;
 pub(crate) mod prepare;
@@ -14,6 +15,7 @@ pub(crate) mod select;
 
 use std::{collections::BTreeMap, io::Write, path::PathBuf};
 
+use api::v1::policies::Policies;
 use dags::{
     canonical, conf,
     diagnostic::{Diagnostic, Source},
@@ -79,6 +81,8 @@ pub struct Request {
     pub executors: Vec<(String, String)>,
     /// How much of their data tasks should take.
     pub sample: Option<u64>,
+    /// The policies of a tenant that the run is held to.
+    pub policies: Option<Policies>,
     /// Patterns of tasks that end without running, and how.
     pub mocks: Vec<(String, String)>,
     /// Variables.
@@ -167,6 +171,9 @@ pub async fn run(
     })?;
     let (mut folder, scan) = Folder::open(&target.root)?;
     problems.append(&mut folder.problems);
+    if let Some(policies) = &request.policies {
+        folder = folder.on(&policies.installation);
+    }
     let compiled = folder.compile_as(&file, &shown).await;
     let broken = compiled.compiled.has_errors();
     for diagnostic in compiled.compiled.diagnostics {
@@ -178,6 +185,9 @@ pub async fn run(
     }
     let dag = Folder::choose(&shown, compiled.compiled.dags, request.dag.as_deref())?;
     let conf = conf_of(&dag, request)?;
+    if let Some(policies) = &request.policies {
+        elsewhere::check(policies, &dag, |path| std::fs::read_to_string(folder.root.join(path)).ok())?;
+    }
     let chosen = select::choose(&dag, request)?;
     let prepared = prepare::prepare(dag, chosen, request.real_delays);
 
@@ -215,7 +225,9 @@ pub async fn run(
         timeout: request.timeout,
         all_logs: request.all_logs,
     };
-    node.run(prepared, interrupt, progress, colour).await
+    let mut outcome = node.run(prepared, interrupt, progress, colour).await?;
+    outcome.notes.extend(request.policies.as_ref().map(elsewhere::note));
+    Ok(outcome)
 }
 
 /// Puts the DAG and the requests for its one run into the journal.
@@ -231,6 +243,10 @@ fn ask(
     let mut journal = journal.lock();
     journal.versions.insert(version.clone(), dag.clone().into());
     prepare::make_pools(dag, TENANT, &mut journal);
+    let who = request.policies.as_ref().map_or("test", |policies| &policies.user);
+    if let Some(policies) = &request.policies {
+        elsewhere::limit(policies, TENANT, &mut journal);
+    }
     let active =
         ActivatedDag { dag_id: dag.dag_id.clone(), version, bundle: None, paused_upon_creation: false };
     journal.request(TENANT, "test", Command::ActivateBundle { bundle: bundle.clone(), dags: vec![active] });
@@ -246,7 +262,7 @@ fn ask(
         note: None,
         chain_depth: 0,
     };
-    journal.request(TENANT, "test", Command::Trigger(trigger));
+    journal.request(TENANT, who, Command::Trigger(trigger));
 }
 
 /// `--conf` and `--param` together, checked against the DAG's parameters.

@@ -114,6 +114,11 @@ impl Deployments {
         Self { objects, script_program, installation, turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
+    /// What DAGs find here.
+    pub fn installation(&self) -> &Installation {
+        &self.installation
+    }
+
     /// Takes a bundle in that is to have that address.
     pub async fn receive(
         &self,

@@ -6,9 +6,11 @@ use std::{
     process::ExitCode,
 };
 
+use api::v1::policies::Policies;
 use dags::time::Span;
 use local_runner::{
     Error, dag_test,
+    remote::policies,
     test_run::{self, Cut, Interrupt, Request},
     validate,
 };
@@ -40,7 +42,57 @@ pub(crate) fn run(mut args: Box<TestArgs>, console: Console) -> ExitCode {
         );
     }
     let record = args.record.take();
-    console.code(request(*args).and_then(|request| block_on(test(request, record, format, console))))
+    let policies = PoliciesOf {
+        file: args.policies.take(),
+        context: args.context.take(),
+        tenant: args.tenant.take(),
+        user: args.as_user.take(),
+        contexts: args.contexts.take(),
+        home: args.home.take(),
+    };
+    console.code(request(*args).and_then(|mut request| {
+        block_on(Box::pin(async move {
+            request.policies = policies.find().await?;
+            test(request, record, format, console).await
+        }))
+    }))
+}
+
+/// Where the policies of a tenant are found.
+struct PoliciesOf {
+    file: Option<PathBuf>,
+    context: Option<String>,
+    tenant: Option<String>,
+    user: Option<String>,
+    contexts: Option<PathBuf>,
+    home: Option<PathBuf>,
+}
+
+impl PoliciesOf {
+    async fn find(self) -> Result<Option<Policies>, Error> {
+        let Self { file, context, tenant, user, contexts, home } = self;
+        if let Some(context) = context {
+            let asked = policies::ask(&context, tenant.as_deref(), user.as_deref(), contexts, home);
+            return asked.await.map(Some);
+        }
+        let Some(file) = file else {
+            return match user {
+                Some(user) => Err(Error::usage(
+                    format!("`--as {user}` says nothing without a service"),
+                    "name the service with `--context`, or what `updraft policies` wrote with `--policies`",
+                )),
+                None => Ok(None),
+            };
+        };
+        let found = policies::read(&file)?;
+        match user.filter(|user| *user != found.user) {
+            Some(user) => Err(Error::usage(
+                format!("{} is about `{}`, and not about `{user}`", file.display(), found.user),
+                format!("write the other with `updraft policies --user {user} -o FILE`"),
+            )),
+            None => Ok(Some(found)),
+        }
+    }
 }
 
 /// What is to be tested. Options that say how a DAG is run have no meaning here: tests say that themselves.
@@ -58,6 +110,9 @@ fn tests(args: &TestArgs) -> Result<dag_test::Request, Error> {
         ("--replay", args.replay.is_some()),
         ("--executor", !args.executors.is_empty()),
         ("--sample", args.sample.is_some()),
+        ("--policies", args.policies.is_some()),
+        ("--context", args.context.is_some()),
+        ("--as", args.as_user.is_some()),
         ("--mock", !args.mocks.is_empty()),
         ("--var", !args.variables.is_empty()),
         ("--conn", !args.connections.is_empty()),
@@ -168,6 +223,7 @@ fn request(args: TestArgs) -> Result<Request, Error> {
         replay: args.replay,
         executors: args.executors,
         sample: args.sample,
+        policies: None,
         mocks: args.mocks,
         variables: args.variables.into_iter().collect(),
         connections: args.connections.into_iter().collect(),

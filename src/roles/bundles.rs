@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use api::{Archive, BundleError, Contents, Found, Received};
-use dags::ids::{BundleId, TenantId};
+use dags::{
+    ids::{BundleId, TenantId},
+    installation::Installation,
+};
 use scheduler::deploy::{self, Deployments};
 
 /// The bundles of this node.
@@ -25,6 +28,10 @@ fn size(deploy::Received { bytes, files }: deploy::Received) -> Received {
 impl api::Bundles for NodeBundles {
     async fn receive(&self, bundle: BundleId, archive: Archive) -> Result<Received, BundleError> {
         self.0.receive(bundle, archive).await.map(size).map_err(said)
+    }
+
+    fn installation(&self) -> Installation {
+        self.0.installation().clone()
     }
 
     async fn compile(

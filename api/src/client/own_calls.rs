@@ -13,6 +13,7 @@ use crate::{
         grants::GrantView,
         groups::{GroupBody, GroupView},
         me::{Me, PasswordBody, TokenBody, TokenMade, TokenView},
+        policies::Policies,
         quotas::{NodeKind, QuotaBody, QuotaView},
         roles::{RoleBody, RoleView},
         services::{ServiceBody, ServiceView},
@@ -222,5 +223,10 @@ impl Client {
     pub async fn can(&self, user: Option<&str>, action: &str, kind: &str, name: &str) -> Answer<Can> {
         let call = get(["can"]).with("user", user).with("action", Some(action));
         self.send(call.with("kind", Some(kind)).with("name", Some(name))).await
+    }
+
+    /// What a user, or oneself, finds in the tenant.
+    pub async fn policies(&self, user: Option<&str>) -> Answer<Policies> {
+        self.send(get(["policies"]).with("user", user)).await
     }
 }

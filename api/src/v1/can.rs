@@ -1,8 +1,11 @@
 //! `/can`: whether somebody may do something, and by which rule.
 
+use std::sync::Arc;
+
 use axum::Json;
 use dags::ids::DagId;
 use migrations::{
+    TenantScope,
     policy::{Action, Kind, Rule},
     store::{account, role, tenant},
 };
@@ -12,6 +15,8 @@ use crate::{
     access::{Access, NO_TAGS, tags},
     error::Error,
     extract::Params,
+    policy::RoleSet,
+    state::State,
 };
 
 /// The answer.
@@ -56,7 +61,7 @@ pub(crate) async fn get(access: Access, query: Params) -> Result<Json<Can>, Erro
         Ok(dag_id) if kind.of_dag() => tags(&state.db, scope, &dag_id).await?,
         _ => NO_TAGS,
     };
-    let explain = |roles: &crate::policy::RoleSet| Can {
+    let explain = |roles: &RoleSet| Can {
         allowed: roles.may(kind, action, name, &tags),
         because: roles
             .reasons(kind, action, name, &tags)
@@ -65,6 +70,17 @@ pub(crate) async fn get(access: Access, query: Params) -> Result<Json<Can>, Erro
             .collect(),
     };
     let Some(user) = user else { return Ok(Json(explain(access.roles()))) };
+    let (roles, disabled) = roles_of(&state, scope, user).await?;
+    let Can { allowed, because } = explain(&roles);
+    Ok(Json(Can { allowed: allowed && !disabled, because }))
+}
+
+/// The roles of an account in a tenant, and whether it is disabled. A stranger to the tenant isn't there for it.
+pub(crate) async fn roles_of(
+    state: &State,
+    scope: TenantScope,
+    user: &str,
+) -> Result<(Arc<RoleSet>, bool), Error> {
     let account = match account::user(&state.db, user).await? {
         Some((account, _)) => Some(account),
         None => account::service(&state.db, scope, user).await?,
@@ -72,12 +88,9 @@ pub(crate) async fn get(access: Access, query: Params) -> Result<Json<Can>, Erro
     let missing = || Error::NotFound(format!("`{user}` was not found"));
     let account = account.ok_or_else(missing)?;
     let roles = role::of_account(&state.db, scope, account.id).await?.0;
-    // A stranger to the tenant isn't there for it.
     if roles.is_empty() {
         return Err(missing());
     }
     let epoch = tenant::by_id(&state.db, scope.tenant()).await?.map_or(0, |tenant| tenant.policy_epoch);
-    let roles = state.policies.of(&state.db, scope, epoch, &roles).await?;
-    let Can { allowed, because } = explain(&roles);
-    Ok(Json(Can { allowed: allowed && !account.disabled, because }))
+    Ok((state.policies.of(&state.db, scope, epoch, &roles).await?, account.disabled))
 }

@@ -11,6 +11,7 @@ mod isolation;
 mod lists;
 mod matrix;
 mod owner;
+mod policies;
 mod runs;
 mod services;
 mod sign_in;

@@ -17,7 +17,8 @@ use dags::{
     canonical,
     compile::{self, NoFiles},
     diagnostic::Source,
-    ids::{BundleId, TenantId},
+    ids::{BundleId, ExecutorName, TenantId},
+    installation::{Installation, Offer},
     time::Span,
 };
 use engine::command::{ActivatedDag, Command};
@@ -129,6 +130,16 @@ impl Bundles for Texts {
         let received = Received { bytes: text.len() as u64, files: 1 };
         self.0.lock().unwrap().insert(bundle, text);
         Ok(received)
+    }
+
+    fn installation(&self) -> Installation {
+        let local = ExecutorName::parse("local").unwrap();
+        let offer = Offer { kind: "local".to_owned(), slots: Some(16), gpus: false, custom: false };
+        Installation {
+            default_executor: local.clone(),
+            executors: BTreeMap::from([(local, offer)]),
+            routes: None,
+        }
     }
 
     async fn compile(

@@ -347,3 +347,115 @@ tasks:
         assert_eq!(code, if expected == 0 { Value::Null } else { expected });
     }
 }
+
+fn policies(change: impl FnOnce(&mut Value)) -> Value {
+    let mut policies = json!({
+        "format": 1,
+        "tenant": "vision",
+        "user": "ann",
+        "taken_at": "2026-01-05T00:00:00Z",
+        "rules": [{
+            "role": "author",
+            "rule": {
+                "effect": "allow",
+                "kinds": ["dag", "run"],
+                "objects": { "name": "*" },
+                "actions": ["create", "read"]
+            }
+        }],
+        "installation": {
+            "default_executor": "local",
+            "executors": { "local": { "kind": "local", "slots": 16, "gpus": false, "custom": false } },
+            "routes": []
+        },
+        "room": {
+            "default_executor": "local",
+            "pools": { "default_pool": 128, "narrow": 1 },
+            "variables": ["day"],
+            "connections": []
+        }
+    });
+    change(&mut policies);
+    policies
+}
+
+#[test]
+fn what_a_service_would_refuse_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ann.json");
+    let named = file.to_str().unwrap();
+    let text = "dag: etl\ntasks:\n  a: { bash: 'echo {{ var.value.day }}', pool: narrow }\n";
+    let written = write("etl.yaml", text);
+    let said = |text: &str, change: &dyn Fn(&mut Value)| {
+        std::fs::write(&file, policies(|policies| change(policies)).to_string()).unwrap();
+        let said = write("etl.yaml", text).test(&["--policies", named, "--var", "day=1"]);
+        format!("{}\n{}{}", said.code.unwrap(), said.out, said.err)
+    };
+    let good = said(text, &|_| {});
+    assert!(good.starts_with("0\n"), "{good}");
+    assert!(good.contains("run as `ann` in `vision`, with its pools of 2026-01-05T00:00:00Z"), "{good}");
+
+    let deny = |policies: &mut Value| {
+        let rule =
+            json!({"effect": "deny", "kinds": ["run"], "objects": {"name": "et*"}, "actions": ["create"]});
+        policies["rules"].as_array_mut().unwrap().push(json!({"role": "careful", "rule": rule}));
+    };
+    let refused = said(text, &deny);
+    assert!(refused.starts_with("2\n") && refused.contains("`ann` may not trigger `etl`"), "{refused}");
+    assert!(!refused.contains("may not deploy"), "{refused}");
+    let refused = said(text, &|policies| policies["rules"] = json!([]));
+    assert!(refused.contains("`ann` may not deploy `etl`; `ann` may not trigger `etl`"), "{refused}");
+
+    for (text, expected) in [
+        (text.replace("narrow", "wide"), "`etl.a` waits for the pool `wide`, which isn't there"),
+        (
+            text.replace("narrow", "narrow, pool_slots: 2"),
+            "`etl.a` wants 2 slots of the pool `narrow`, which has 1",
+        ),
+        (text.replace("value.day", "value.night"), "`etl` names the variable `night`, which isn't there"),
+        (text.replace("pool: narrow", "executor: k8s"), "`k8s`"),
+    ] {
+        let refused = said(&text, &|_| {});
+        assert!(!refused.starts_with("0\n") && refused.contains(expected), "{expected}: {refused}");
+    }
+    // What whoever asked may not see is missed by nobody, and that is said.
+    let unknown = said(&text.replace("narrow", "wide"), &|policies| policies["room"]["pools"] = Value::Null);
+    assert!(unknown.starts_with("0\n") && unknown.contains("may not see all `pools`"), "{unknown}");
+    let never = said(text, &|policies| policies["limits"] = json!({"tasks_per_user": 0}));
+    assert!(never.contains("`ann` may have no task at once there"), "{never}");
+
+    for (arguments, expected) in [
+        (vec!["--policies", named, "--as", "bob"], "is about `ann`, and not about `bob`"),
+        (vec!["--as", "bob"], "`--as bob` says nothing without a service"),
+    ] {
+        let said = written.test(&arguments);
+        assert!(said.code == Some(2) && said.err.contains(expected), "{said:?}");
+    }
+    std::fs::write(&file, "{}").unwrap();
+    assert!(written.test(&["--policies", named]).err.contains("holds no policies: missing field"));
+}
+
+#[test]
+fn a_service_s_pools_and_limits_hold_here_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ann.json");
+    let text = "
+dag: two
+tasks:
+  a: { bash: 'sleep 0.2', pool: POOL }
+  b: { bash: 'sleep 0.2', pool: POOL }
+";
+    let together = |pool: &str, limits: Value| {
+        std::fs::write(&file, policies(|policies| policies["limits"] = limits).to_string()).unwrap();
+        let written = write("two.yaml", &text.replace("POOL", pool));
+        let said = written.test(&["--format", "json", "--policies", file.to_str().unwrap()]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let report = said.json();
+        let at = |task: &str, end: &str| instance(&report, task, -1)[end].as_str().unwrap().to_owned();
+        at("a", "start") < at("b", "end") && at("b", "start") < at("a", "end")
+    };
+    assert!(together("default_pool", json!({})));
+    assert!(!together("narrow", json!({})), "the pool has one slot");
+    assert!(!together("default_pool", json!({"users": {"ann": 1}})), "its user may have one task at once");
+    assert!(together("default_pool", json!({"users": {"bob": 1}})));
+}

@@ -1,14 +1,13 @@
 //! What would change with a bundle, and what stands in the way of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use dags::{ids::BundleId, model::Task};
+use dags::ids::BundleId;
 use migrations::{
     policy::{Action, Kind},
     store::{
         Window, bundle, connection,
         dag::{self, DagFilter, DagWithModel},
-        pool, quota, variable,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -16,14 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::diff::{Difference, between};
 use crate::{
     access::{Access, Permit},
-    bundles::{Contents, Found, Received},
+    bundles::{Found, Received},
     error::Error,
+    v1::policies::Room,
 };
 
 /// The most DAGs of a tenant that are looked at.
 const DAGS_MAX: u64 = 100_000;
-/// The pool that every tenant has.
-const DEFAULT_POOL: &str = "default_pool";
 
 /// What would change with a bundle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -137,8 +135,11 @@ pub(super) async fn make(access: &Access, may: &Permit, address: &BundleId) -> R
                        to another tenant, or take the folder's place, which isn't looked at any more then";
         troubles.push(trouble(Cause::Folder, message.to_owned()));
     }
-    let names: BTreeSet<String> = connections.into_iter().map(|one| one.name).collect();
-    missing(may, &contents, &names, &mut troubles).await?;
+    let room = Room::of(db, scope, contents.default_executor.clone(), may.state.default_pool_slots).await?;
+    for found in contents.dags.values() {
+        let lacks = room.lacks(&found.model, &found.connections, &found.variables);
+        troubles.extend(lacks.into_iter().map(|message| trouble(Cause::Missing, message)));
+    }
 
     let mut dags = Vec::new();
     for (dag_id, found) in &contents.dags {
@@ -206,85 +207,4 @@ pub(super) async fn make(access: &Access, may: &Permit, address: &BundleId) -> R
         troubles,
     };
     Ok(Made { plan, contents: contents.received, sources: contents.dags.into_values().collect() })
-}
-
-/// What DAGs need and the tenant hasn't.
-async fn missing(
-    may: &Permit,
-    contents: &Contents,
-    connections: &BTreeSet<String>,
-    troubles: &mut Vec<Trouble>,
-) -> Result<(), Error> {
-    let (db, scope) = (may.db(), may.scope);
-    let pools: BTreeMap<String, i32> =
-        pool::list(db, scope).await?.into_iter().map(|pool| (pool.name.to_string(), pool.slots)).collect();
-    let variables: BTreeSet<String> =
-        variable::list(db, scope).await?.into_iter().map(|one| one.name).collect();
-    let quota = quota::of_tenant(db, scope).await?;
-    let mut lacks = |message: String| troubles.push(trouble(Cause::Missing, message));
-    for (dag, found) in &contents.dags {
-        for name in found.connections.difference(connections) {
-            lacks(format!(
-                "`{dag}` names the connection `{name}`, which isn't there: `updraft connections set`"
-            ));
-        }
-        for name in found.variables.difference(&variables) {
-            lacks(format!("`{dag}` names the variable `{name}`, which isn't there: `updraft variables set`"));
-        }
-        for task in &found.model.tasks {
-            let name = task.pool.as_str();
-            let slots = match pools.get(name) {
-                Some(slots) => *slots,
-                None if name == DEFAULT_POOL => may.state.default_pool_slots,
-                None => {
-                    lacks(format!(
-                        "`{dag}.{}` waits for the pool `{name}`, which isn't there: `updraft pools set`",
-                        task.task_id
-                    ));
-                    continue;
-                }
-            };
-            let wanted = i64::from(task.pool_slots);
-            if slots >= 0 && wanted > i64::from(slots) {
-                lacks(format!(
-                    "`{dag}.{}` wants {wanted} slots of the pool `{name}`, which has {slots}: it would wait for ever",
-                    task.task_id
-                ));
-            }
-            let executor = task.executor.as_ref().unwrap_or(&contents.default_executor).as_str();
-            let Some(limits) = quota.as_ref().and_then(|quota| quota.quotas.get(executor)) else { continue };
-            for (resource, limit) in limits {
-                let Some(most) = limit.borrow.map(|borrow| limit.nominal.saturating_add(borrow)) else {
-                    continue;
-                };
-                let wanted = wants(task, resource);
-                if wanted > most {
-                    lacks(format!(
-                        "`{dag}.{}` wants {wanted} of `{resource}` on `{executor}`, and the tenant's quota gives {most} at \
-                         most: it would wait for ever",
-                        task.task_id
-                    ));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What all members of a task want of a resource together, as quotas count it.
-fn wants(task: &Task, resource: &str) -> i64 {
-    let resources = &task.resources;
-    let gpus = |model: Option<&str>| match &resources.gpu {
-        Some(gpu) if model.is_none_or(|model| gpu.model.as_deref() == Some(model)) => u64::from(gpu.count),
-        _ => 0,
-    };
-    let one = match (resource, resource.strip_prefix("gpu/")) {
-        ("members", _) => 1,
-        ("cpu", _) => resources.cpu_milli,
-        ("memory", _) => resources.memory_bytes,
-        ("gpu", _) => gpus(None),
-        (_, Some(model)) => gpus(Some(model)),
-        (other, None) => resources.custom.get(other).copied().unwrap_or_default(),
-    };
-    i64::try_from(one).unwrap_or(i64::MAX).saturating_mul(i64::from(task.gang.max(1)))
 }
