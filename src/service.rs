@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use ::api::v1::config::Setting;
 use telemetry::Recorder;
 
 use crate::{
@@ -23,7 +24,9 @@ use crate::{
 
 pub(crate) fn standalone(args: StandaloneArgs, console: Console) -> ExitCode {
     let (loaded, listen) = args.load();
-    serve(loaded, "updraft", |settings, recorder| standalone::run(settings, listen, recorder), console)
+    let config = in_force(&loaded);
+    let role = |settings, recorder| standalone::run(settings, config, listen, recorder);
+    serve(loaded, "updraft", role, console)
 }
 
 pub(crate) fn scheduler(args: SchedulerArgs, console: Console) -> ExitCode {
@@ -31,7 +34,14 @@ pub(crate) fn scheduler(args: SchedulerArgs, console: Console) -> ExitCode {
 }
 
 pub(crate) fn api(args: ApiArgs, console: Console) -> ExitCode {
-    serve(args.settings.load(Vec::new()), "updraft-api", api::run, console)
+    let loaded = args.settings.load(Vec::new());
+    let config = in_force(&loaded);
+    serve(loaded, "updraft-api", |settings, recorder| api::run(settings, config, recorder), console)
+}
+
+/// What is in force; nothing of settings that stop the start.
+fn in_force(loaded: &Result<Loaded, Error>) -> Vec<Setting> {
+    loaded.as_ref().map(check::in_force).unwrap_or_default()
 }
 
 pub(crate) fn worker(args: WorkerArgs, console: Console) -> ExitCode {

@@ -115,6 +115,13 @@ pub trait Bundles: Send + Sync + 'static {
         bundle: BundleId,
         routes: BTreeSet<String>,
     ) -> impl Future<Output = Result<Contents, BundleError>> + Send;
+
+    /// The text of a file, by its path within a bundle. A file that isn't there is [`BundleError::Missing`], as is the bundle.
+    fn file(
+        &self,
+        bundle: BundleId,
+        path: String,
+    ) -> impl Future<Output = Result<String, BundleError>> + Send;
 }
 
 type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, BundleError>> + Send + 'a>>;
@@ -124,6 +131,7 @@ pub(crate) trait AnyBundles: Send + Sync {
     fn receive(&self, bundle: BundleId, archive: Archive) -> Later<'_, Received>;
     fn installation(&self) -> Installation;
     fn compile(&self, tenant: TenantId, bundle: BundleId, routes: BTreeSet<String>) -> Later<'_, Contents>;
+    fn file(&self, bundle: BundleId, path: String) -> Later<'_, String>;
 }
 
 impl<T: Bundles> AnyBundles for T {
@@ -135,5 +143,8 @@ impl<T: Bundles> AnyBundles for T {
     }
     fn compile(&self, tenant: TenantId, bundle: BundleId, routes: BTreeSet<String>) -> Later<'_, Contents> {
         Box::pin(Bundles::compile(self, tenant, bundle, routes))
+    }
+    fn file(&self, bundle: BundleId, path: String) -> Later<'_, String> {
+        Box::pin(Bundles::file(self, bundle, path))
     }
 }

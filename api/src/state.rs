@@ -19,7 +19,7 @@ use crate::{
     objects::{AnyObjects, Objects},
     policy::Policies,
     sign_in::{Guesses, Hasher},
-    v1::events::Places,
+    v1::{config::Setting, events::Places},
 };
 
 /// What the API is made of.
@@ -47,6 +47,8 @@ pub struct Parts<O, B> {
     pub console: Vec<Asset>,
     /// Answers how the process is: to everybody whether it is ready, and on the socket what is inside.
     pub monitor: Option<Monitor>,
+    /// What the process is set to, for people to read.
+    pub config: Vec<Setting>,
 }
 
 impl<O, B> fmt::Debug for Parts<O, B> {
@@ -70,6 +72,7 @@ pub(crate) struct State {
     pub(crate) default_pool_slots: i32,
     pub(crate) owner_wait: Duration,
     pub(crate) monitor: Option<Monitor>,
+    pub(crate) config: Vec<Setting>,
     pub(crate) hasher: Hasher,
     pub(crate) guesses: Guesses,
     pub(crate) policies: Policies,
@@ -101,6 +104,7 @@ impl Api {
             owner_wait,
             console,
             monitor,
+            config,
         } = parts;
         Self(Arc::new(State {
             db,
@@ -113,6 +117,7 @@ impl Api {
             default_pool_slots,
             owner_wait,
             monitor,
+            config,
             hasher: Hasher::new(),
             guesses: Guesses::default(),
             policies: Policies::default(),

@@ -19,16 +19,20 @@ pub mod allowed;
 pub mod bundles;
 pub mod calendar;
 pub mod can;
+pub mod config;
 pub mod dags;
 pub mod events;
 pub mod grants;
 pub mod grid;
 pub mod groups;
+pub mod history;
 pub mod home;
+mod log;
 pub mod me;
 pub mod model;
 pub mod names;
 pub mod policies;
+pub mod permissions;
 pub mod queue;
 pub mod quotas;
 pub mod roles;
@@ -37,6 +41,7 @@ pub mod services;
 pub mod session;
 pub mod tenants;
 pub mod users;
+pub mod workers;
 
 /// A list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +85,7 @@ pub(crate) fn router() -> Routes {
         .get("/tenants/{name}/retention", tenants::retention)
         .put("/tenants/{name}/retention", tenants::put_retention)
         .put("/tenants/{name}/admins/{user}", tenants::put_admin)
+        .get("/quota", quotas::get_own)
         .get("/quotas", quotas::list)
         .get("/quotas/{kind}/{name}", quotas::get)
         .put("/quotas/{kind}/{name}", quotas::put)
@@ -100,6 +106,9 @@ pub(crate) fn router() -> Routes {
         .post("/service-accounts/{name}/tokens", services::make_token)
         .delete("/service-accounts/{name}/tokens/{token_id}", services::end_token)
         .get("/can", can::get)
+        .get("/permissions", permissions::list)
+        .get("/config", config::list)
+        .get("/workers", workers::list)
         .get("/allowed", allowed::get)
         .get("/policies", policies::get)
         .get("/bundles", bundles::list)
@@ -112,6 +121,8 @@ pub(crate) fn router() -> Routes {
         .get("/dags/{dag_id}/calendar", calendar::get)
         .get("/dags/{dag_id}/schedule", schedule::get)
         .get("/dags/{dag_id}/model", model::get)
+        .get("/dags/{dag_id}/history", history::get)
+        .get("/dags/{dag_id}/runs/{dag_run_id}/tasks/{task_id}/log", log::get)
         .get("/tasks", queue::list)
         .get("/events", events::events)
 }

@@ -9,6 +9,7 @@ pub mod assets;
 pub mod backfills;
 pub mod connections;
 pub mod dag_runs;
+pub mod dag_sources;
 pub mod dag_stats;
 pub mod dag_versions;
 pub mod dags;
@@ -43,6 +44,7 @@ pub(crate) fn router() -> Routes {
         .get("/dags/{dag_id}/tasks/{task_id}", tasks::get::get)
         .get("/dags/{dag_id}/dagVersions", dag_versions::list)
         .get("/dags/{dag_id}/dagVersions/{version_number}", dag_versions::get)
+        .get("/dagSources/{dag_id}", dag_sources::get)
         .post("/dags/{dag_id}/clearTaskInstances", task_instances::clear::clear)
         .get("/dags/{dag_id}/dagRuns", dag_runs::list::list)
         .post("/dags/{dag_id}/dagRuns", dag_runs::post::post)
@@ -91,6 +93,7 @@ pub(crate) fn router() -> Routes {
         .delete("/connections/{connection_id}", connections::delete::delete)
         .get("/backfills", backfills::list::list)
         .post("/backfills", backfills::post::post)
+        .post("/backfills/dry_run", backfills::dry_run::post)
         .get("/backfills/{backfill_id}", backfills::get::get)
         // `airflowctl` posts what the contract puts.
         .put("/backfills/{backfill_id}/pause", backfills::change::pause)

@@ -6,8 +6,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
-    path::{Path, PathBuf},
+    fs,
+    io::{self, Read as _},
+    path::{Component, Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -34,6 +35,8 @@ use crate::{
 const AT_ONCE: usize = 2;
 /// What a process left that was killed while it took a bundle in goes after that long.
 const LEFT_BEHIND: Duration = Duration::from_hours(1);
+/// The largest file that is shown, in bytes.
+const SHOWN_MAX: u64 = 4 << 20;
 /// The longest report of one file, in bytes.
 const REPORT_MAX: usize = 64 * 1024;
 
@@ -150,6 +153,12 @@ impl Deployments {
         blocking(work).await
     }
 
+    /// The text of a file of a bundle. What isn't there is missing, be it the bundle or the file.
+    pub async fn file(&self, bundle: BundleId, path: String) -> Result<String, Error> {
+        let root = self.objects.bundle(&bundle);
+        blocking(move || read_file(&root, Path::new(&path))).await
+    }
+
     async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Error> {
         self.turns.acquire().await.map_err(|error| unavailable(&error))
     }
@@ -165,6 +174,28 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(unavailable(&error)))
+}
+
+fn read_file(root: &Path, path: &Path) -> Result<String, Error> {
+    let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+    if !plain || path.as_os_str().is_empty() {
+        return Err(Error::Missing);
+    }
+    let mut bytes = Vec::new();
+    let file =
+        fs::File::open(root.join(path)).and_then(|file| file.take(SHOWN_MAX + 1).read_to_end(&mut bytes));
+    match file {
+        Ok(_) if bytes.len() as u64 > SHOWN_MAX => {
+            let most = SHOWN_MAX >> 20;
+            Err(Error::Refused(format!("`{}` has more than {most} MiB: it isn't shown", path.display())))
+        }
+        Ok(_) => String::from_utf8(bytes)
+            .map_err(|_| Error::Refused(format!("`{}` isn't text: it isn't shown", path.display()))),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(Error::Missing)
+        }
+        Err(error) => Err(unavailable(&error)),
+    }
 }
 
 fn take_in(objects: &Objects, bundle: &BundleId, archive: impl io::Read) -> Result<Received, Error> {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use api::{Api, Socket, monitoring::Monitor};
+use api::{Api, Socket, monitoring::Monitor, v1::config::Setting};
 use dags::ids::TenantId;
 use migrations::{
     Db, Role,
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Runs until a signal; answers under way are finished.
-pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Result<()> {
+pub(crate) async fn run(settings: Settings, config: Vec<Setting>, recorder: Recorder) -> anyhow::Result<()> {
     let url = settings.shared_database()?;
     let db = Db::open(url, Role::Service).await.context("failed to open the database")?;
     let key = MasterKey::load(&settings.master_file()?)
@@ -70,6 +70,7 @@ pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Resul
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
         console: super::console(),
         monitor: Some(monitor.clone()),
+        config,
     });
     let monitoring = monitoring::serve(port, monitor, recorder, stop.cancel.clone());
     // What needs the database. It ends by itself for an error only; after a signal the API's socket ends first.

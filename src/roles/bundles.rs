@@ -48,4 +48,8 @@ impl api::Bundles for NodeBundles {
         });
         Ok(Contents { received: size(received), dags: dags.collect(), broken, default_executor })
     }
+
+    async fn file(&self, bundle: BundleId, path: String) -> Result<String, BundleError> {
+        self.0.file(bundle, path).await.map_err(said)
+    }
 }

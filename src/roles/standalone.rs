@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use api::{Api, Socket, monitoring::Monitor};
+use api::{Api, Socket, monitoring::Monitor, v1::config::Setting};
 use dags::{ids::TenantId, time::Span};
 use migrations::{Db, Role, migrate, seal::MasterKey};
 use scheduler::{clock, conflicts::Conflicts, lease::Lost, patience::Patience, shell::Status};
@@ -29,7 +29,12 @@ use crate::{
 const DRAIN: Span = Span::seconds(30);
 
 /// Runs until Ctrl-C: the first one drains, the second one leaves at once.
-pub(crate) async fn run(mut settings: Settings, port: ListenArgs, recorder: Recorder) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    mut settings: Settings,
+    config: Vec<Setting>,
+    port: ListenArgs,
+    recorder: Recorder,
+) -> anyhow::Result<()> {
     let data = settings.data()?;
     settings
         .dags
@@ -69,6 +74,7 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs, recorder: Reco
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
         console: super::console(),
         monitor: Some(monitor.clone()),
+        config,
     });
     let monitoring = monitoring::serve(watched, monitor, recorder, stop.cancel.clone());
     let working = async {

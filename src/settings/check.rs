@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use api::v1::config::Setting;
 use serde_json::Value;
 
 use crate::settings::{
@@ -9,13 +10,17 @@ use crate::settings::{
     load::{Loaded, Origin, shown},
 };
 
-/// All settings as a file of settings, with the origin of each as a comment. What has neither value nor default is a comment
-/// as a whole.
-pub(crate) fn effective(loaded: &Loaded) -> String {
-    let mut text = String::new();
+/// A section as it is in force: its path, and its keys with their values, if there are any, and where these come from.
+struct Effective<'a> {
+    path: String,
+    keys: Vec<(Key, Option<String>, &'a Origin)>,
+}
+
+fn sections(loaded: &Loaded) -> Vec<Effective<'_>> {
+    let mut found = Vec::new();
     for section in keys::sections() {
         match section.path.split_once(&format!(".{NAME}")) {
-            None => write_section(&mut text, loaded, &section.path, &section.keys),
+            None => found.push(one(loaded, section.path.clone(), section.keys)),
             Some((prefix, _)) => {
                 let mut names: Vec<&str> = loaded
                     .values
@@ -24,31 +29,66 @@ pub(crate) fn effective(loaded: &Loaded) -> String {
                     .map(|(name, _)| name)
                     .collect();
                 names.dedup();
-                for name in names {
-                    write_section(&mut text, loaded, &format!("{prefix}.{name}"), &section.keys);
-                }
+                found.extend(
+                    names
+                        .into_iter()
+                        .map(|name| one(loaded, format!("{prefix}.{name}"), section.keys.clone())),
+                );
             }
+        }
+    }
+    found
+}
+
+fn one(loaded: &Loaded, path: String, keys: Vec<Key>) -> Effective<'_> {
+    let keys = keys.into_iter().map(|key| {
+        let (value, origin): (Option<&Value>, &Origin) =
+            match loaded.values.get(&format!("{path}.{}", name(&key))) {
+                Some((value, origin)) => (Some(value), origin),
+                None => (key.default.as_ref(), &Origin::Default),
+            };
+        let value = value.map(|value| shown(key.shown, value));
+        (key, value, origin)
+    });
+    let keys = keys.collect();
+    Effective { path, keys }
+}
+
+fn name(key: &Key) -> &str {
+    key.path.rsplit('.').next().unwrap_or(&key.path)
+}
+
+/// All settings as a file of settings, with the origin of each as a comment. What has neither value nor default is a comment
+/// as a whole.
+pub(crate) fn effective(loaded: &Loaded) -> String {
+    let mut text = String::new();
+    for section in sections(loaded) {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        let _ = writeln!(text, "[{}]", section.path);
+        for (key, value, origin) in &section.keys {
+            let _ = match value {
+                Some(value) => writeln!(text, "{} = {value}  # {origin}", name(key)),
+                None => writeln!(text, "# {} isn't set", name(key)),
+            };
         }
     }
     text
 }
 
-fn write_section(text: &mut String, loaded: &Loaded, path: &str, keys: &[Key]) {
-    if !text.is_empty() {
-        text.push('\n');
+/// The same for the API.
+pub(crate) fn in_force(loaded: &Loaded) -> Vec<Setting> {
+    let mut found = Vec::new();
+    for Effective { path, keys } in sections(loaded) {
+        found.extend(keys.into_iter().map(|(key, value, origin)| Setting {
+            key: format!("{path}.{}", name(&key)),
+            value,
+            origin: origin.to_string(),
+            doc: key.doc,
+        }));
     }
-    let _ = writeln!(text, "[{path}]");
-    for key in keys {
-        let name = key.path.rsplit('.').next().unwrap_or(&key.path);
-        let (value, origin): (Option<&Value>, &Origin) = match loaded.values.get(&format!("{path}.{name}")) {
-            Some((value, origin)) => (Some(value), origin),
-            None => (key.default.as_ref(), &Origin::Default),
-        };
-        let _ = match value {
-            Some(value) => writeln!(text, "{name} = {}  # {origin}", shown(key.shown, value)),
-            None => writeln!(text, "# {name} isn't set"),
-        };
-    }
+    found
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import { type Page, expect, test as base } from '@playwright/test'
 import { PASSWORD } from './service'
 
@@ -99,4 +100,18 @@ export async function barriers(page: Page, what: string): Promise<string[]> {
   return found
     .filter((one) => one.impact === 'serious' || one.impact === 'critical')
     .map((one) => `${what}: ${one.id}: ${one.nodes.slice(0, 3).map((node) => `${node.html.slice(0, 200)} ${node.failureSummary ?? ''}`).join(' | ')}`)
+}
+
+/** Sets a quota, whatever it was. */
+export async function quota(kind: 'tenant' | 'cohort', name: string, body: unknown): Promise<void> {
+  await api('PUT', `/api/updraft/v1/quotas/${kind}/${name}`, body)
+}
+
+/** Writes a file of DAGs into the folder that the service watches, and waits until a DAG of it has that many versions. */
+export async function deploy(file: string, text: string, dag: string, versions: number): Promise<void> {
+  writeFileSync(join(process.env['UPDRAFT_SOURCES'] ?? '', file), text)
+  await expect(async () => {
+    const found = await api<{ total_entries: number }>('GET', `/api/v2/dags/${dag}/dagVersions`)
+    expect(found.total_entries).toBe(versions)
+  }).toPass({ timeout: 40_000 })
 }

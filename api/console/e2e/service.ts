@@ -50,6 +50,17 @@ tasks:
   sum: { needs: each, bash: "true" }
 groups:
   load: { tasks: [each, sum] }
+---
+dag: crowd
+doc: Takes six places, and keeps them until it is ended.
+tags: [demo]
+tasks:
+  w1: { bash: "sleep 600" }
+  w2: { bash: "sleep 600" }
+  w3: { bash: "sleep 600" }
+  w4: { bash: "sleep 600" }
+  w5: { bash: "sleep 600" }
+  w6: { bash: "sleep 600" }
 `
 
 export interface Service {
@@ -79,6 +90,7 @@ export default async function start(): Promise<() => Promise<void>> {
   const url = await address(child)
   process.env['UPDRAFT_URL'] = url
   process.env['UPDRAFT_DATA'] = data
+  process.env['UPDRAFT_SOURCES'] = sources
   await prepare(url, await madePassword(join(data, 'admin-password')))
   return async () => {
     child.kill('SIGTERM')

@@ -8,12 +8,12 @@ import { setNonce } from 'get-nonce'
 import { Problem, onSignedOut } from './api/client'
 import { useLanguage, speak } from './i18n'
 import { makeRouter } from './router'
-import { theme, variables } from './theme/mantine'
+import { makeTheme, variables } from './theme/mantine'
 import { trust } from './trusted'
 import { ownPath } from './util/own'
 import { preferences, usePreferences } from './util/preferences'
 import { hearChords } from './util/useKeys'
-import { useEffect } from 'react'
+import { useEffect, useMemo } from 'react'
 
 trust()
 hearChords()
@@ -42,10 +42,11 @@ const nonce = document.querySelector<HTMLMetaElement>('meta[name=nonce]')?.conte
 if (nonce !== undefined) setNonce(nonce)
 
 function App() {
-  useLanguage()
+  const spoken = useLanguage()
   const { language } = usePreferences()
   // The catalogue of another language is loaded when it is chosen.
   useEffect(() => void speak(language), [language])
+  const theme = useMemo(() => ({ spoken, theme: makeTheme() }), [spoken]).theme
   return (
     <MantineProvider
       theme={theme}

@@ -149,7 +149,15 @@ const dagSchedule = createRoute({
 const dagCode = createRoute({
   getParentRoute: () => dag,
   path: '/code',
+  validateSearch: (search: Record<string, unknown>) =>
+    given({ version: whole(search['version']), against: whole(search['against']), what: search['what'] === 'model' ? ('model' as const) : undefined }),
   component: lazyRouteComponent(() => import('./pages/dag/CodeTab'), 'CodeTab'),
+})
+const dagEvents = createRoute({
+  getParentRoute: () => dag,
+  path: '/events',
+  validateSearch: (search: Record<string, unknown>) => given({ run: text(search['run']) }),
+  component: lazyRouteComponent(() => import('./pages/dag/EventsTab'), 'EventsTab'),
 })
 const dagDetails = createRoute({
   getParentRoute: () => dag,
@@ -186,6 +194,7 @@ const assets = createRoute({
 const capacity = createRoute({
   getParentRoute: () => tenant,
   path: '/capacity',
+  validateSearch: (search: Record<string, unknown>) => given({ resource: text(search['resource']) }),
   component: lazyRouteComponent(() => import('./pages/Capacity'), 'Capacity'),
 })
 const members = createRoute({
@@ -220,6 +229,34 @@ const audit = createRoute({
   validateSearch: (search: Record<string, unknown>) => given({ offset: whole(search['offset']) }),
   component: lazyRouteComponent(() => import('./pages/admin/Audit'), 'Audit'),
 })
+const groups = createRoute({
+  getParentRoute: () => tenant,
+  path: '/admin/groups',
+  component: lazyRouteComponent(() => import('./pages/admin/Groups'), 'Groups'),
+})
+const services = createRoute({
+  getParentRoute: () => tenant,
+  path: '/admin/service-accounts',
+  validateSearch: (search: Record<string, unknown>) => given({ of: text(search['of']) }),
+  component: lazyRouteComponent(() => import('./pages/admin/Services'), 'Services'),
+})
+const permissions = createRoute({
+  getParentRoute: () => tenant,
+  path: '/admin/permissions',
+  validateSearch: (search: Record<string, unknown>) => given({ who: text(search['who']) }),
+  component: lazyRouteComponent(() => import('./pages/admin/Permissions'), 'Permissions'),
+})
+const config = createRoute({
+  getParentRoute: () => inside,
+  path: '/system/config',
+  validateSearch: (search: Record<string, unknown>) => given({ q: text(search['q']), set: flag(search['set']) }),
+  component: lazyRouteComponent(() => import('./pages/system/Config'), 'Config'),
+})
+const workers = createRoute({
+  getParentRoute: () => inside,
+  path: '/system/workers',
+  component: lazyRouteComponent(() => import('./pages/system/Workers'), 'Workers'),
+})
 const users = createRoute({
   getParentRoute: () => inside,
   path: '/system/users',
@@ -243,9 +280,11 @@ const tree = root.addChildren([
     me,
     users,
     tenants,
+    config,
+    workers,
     tenant.addChildren([
-      home, dags, runs, tasks, run, task, approvals, assets, capacity, members, roles, variables, connections, pools, audit,
-      dag.addChildren([dagGrid, dagGraph, dagBackfills, dagCalendar, dagCharts, dagSchedule, dagCode, dagDetails]),
+      home, dags, runs, tasks, run, task, approvals, assets, capacity, members, groups, services, permissions, roles, variables, connections, pools, audit,
+      dag.addChildren([dagGrid, dagGraph, dagBackfills, dagCalendar, dagCharts, dagSchedule, dagEvents, dagCode, dagDetails]),
     ]),
   ]),
 ])

@@ -6,6 +6,7 @@
 
 mod follow;
 mod places;
+mod quotas;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,10 +33,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 
-use self::follow::Follow;
 pub(crate) use self::places::Places;
+use self::{
+    follow::Follow,
+    quotas::{Quotas, Whose},
+};
 use crate::{
-    access::{Access, Permit, Resource},
+    access::{Access, Known, Permit, Resource},
     error::Error,
     extract::Params,
     state::Api,
@@ -77,22 +81,28 @@ pub struct ChangedRun {
     pub cells: Vec<(TaskId, u8)>,
 }
 
-/// `GET /events?dag=&log=&after=`: `dag` may be repeated; `log` is `DAG/RUN/TASK/MAP_INDEX/TRY`, with `from` as the token of
+/// `GET /events?dag=&log=&quotas=&after=`: `dag` may be repeated; `quotas` is `own` or, for who administers the platform, `all`; `log` is `DAG/RUN/TASK/MAP_INDEX/TRY`, with `from` as the token of
 /// the log's last piece; `after` is the id of the last event that was seen, unless `Last-Event-ID` says it.
 ///
-/// Events are `hello` with nothing but an id, `change` with [`Changes`], `log` with lines and a token, `log_end`, `resync` if
-/// too much happened to be told one by one, and `end` with the reason if there is nothing more to hear.
+/// Events are `hello` with nothing but an id, `change` with [`Changes`], `log` with lines and a token, `log_end`, `quotas` with all
+/// of them when their use changed, `resync` if too much happened to be told one by one, and `end` with the reason if there is
+/// nothing more to hear.
 pub(crate) async fn events(State(api): State<Api>, request: Request) -> Result<Response, Error> {
     let (mut parts, _) = request.into_parts();
     let access = Access::from_request_parts(&mut parts, &api).await?;
     let query = Params::from_request_parts(&mut parts, &api).await?;
-    query.only(&["dag", "log", "from", "after"])?;
+    query.only(&["dag", "log", "from", "quotas", "after"])?;
     let dags = query.words("dag", |text| DagId::parse(text).ok())?;
     if dags.len() > DAGS_MAX {
         return Err(Error::value("query", "dag", format!("may name {DAGS_MAX} DAGs"), dags.len()));
     }
     let follow = Follow::asked_for(&query)?;
+    let whose = query.text("quotas").map(|text| {
+        Whose::parse(text).ok_or_else(|| Error::value("query", "quotas", "must be own or all", text))
+    });
+    let whose = whose.transpose()?;
     let rights = Rights::ask(&access, &dags, follow.as_ref()).await?;
+    may_measure(&mut parts, &api, &access, whose).await?;
     let place = api.0.places.take(access.account()).ok_or(Error::TooMany { after_s: 5 })?;
     let seen = parts.headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let seen = seen.or_else(|| query.text("after")).and_then(cursor);
@@ -105,6 +115,8 @@ pub(crate) async fn events(State(api): State<Api>, request: Request) -> Result<R
         parts,
         dags: dags.into_iter().collect(),
         follow,
+        whose,
+        quotas: whose.map(Quotas::new),
         rights,
         shard,
         cursor: EventCursor::default(),
@@ -125,6 +137,20 @@ pub(crate) async fn events(State(api): State<Api>, request: Request) -> Result<R
     });
     let kind = [(header::CONTENT_TYPE, "text/event-stream")];
     Ok((kind, Body::from_stream(pieces)).into_response())
+}
+
+/// Whether somebody may follow these quotas.
+async fn may_measure(
+    parts: &mut Parts,
+    api: &Api,
+    access: &Access,
+    whose: Option<Whose>,
+) -> Result<(), Error> {
+    match whose {
+        None => Ok(()),
+        Some(Whose::Own) => access.list(Kind::Pool).await.map(drop),
+        Some(Whose::All) => Known::from_request_parts(parts, api).await?.platform(Action::Read).await,
+    }
 }
 
 /// What one may hear.
@@ -153,6 +179,8 @@ struct Live {
     parts: Parts,
     dags: BTreeSet<DagId>,
     follow: Option<Follow>,
+    whose: Option<Whose>,
+    quotas: Option<Quotas>,
     rights: Rights,
     shard: ShardId,
     cursor: EventCursor,
@@ -190,6 +218,12 @@ impl Live {
             if self.follow.as_ref().is_some_and(Follow::is_over) {
                 self.follow = None;
             }
+            if let Some(quotas) = &mut self.quotas {
+                if !piece.is_empty() {
+                    quotas.hurry();
+                }
+                piece.extend(quotas.piece(&self.rights.runs).await?);
+            }
             if piece.is_empty() && self.spoke.elapsed() >= HEARTBEAT {
                 piece.extend_from_slice(b": still here\n\n");
             }
@@ -198,7 +232,7 @@ impl Live {
                 self.spoke = Instant::now();
                 return Ok(Some(piece.into()));
             }
-            let look = if self.follow.is_some() { GATHER } else { LOOK };
+            let look = if self.follow.is_some() || self.quotas.is_some() { GATHER } else { LOOK };
             tokio::select! {
                 () = settled => {
                     // What comes close together is told together.
@@ -224,7 +258,9 @@ impl Live {
     }
 
     async fn authorize(&mut self) -> Result<(), Error> {
-        let access = Access::from_request_parts(&mut self.parts.clone(), &self.api).await?;
+        let mut parts = self.parts.clone();
+        let access = Access::from_request_parts(&mut parts, &self.api).await?;
+        may_measure(&mut parts, &self.api, &access, self.whose).await?;
         let dags: Vec<DagId> = self.dags.iter().cloned().collect();
         self.rights = Rights::ask(&access, &dags, self.follow.as_ref()).await?;
         self.authorized = Instant::now();

@@ -33,13 +33,21 @@ pub struct GroupView {
     pub name: String,
     /// The names of its members.
     pub members: Vec<String>,
+    /// Those of them that are service accounts of the tenant.
+    #[serde(default)]
+    pub service_accounts: Vec<String>,
 }
 
 /// `GET /groups`
 pub(crate) async fn list(access: Access) -> Result<Json<Items<GroupView>>, Error> {
     let may = access.list(Kind::Member).await?;
     let groups = role::groups(may.db(), may.scope).await?;
-    Ok(Items::all(groups.into_iter().map(|group| GroupView { name: group.name, members: group.members })))
+    Ok(Items::all(groups.into_iter().map(|group| {
+        let services = group.members.iter().filter(|member| member.is_service);
+        let service_accounts = services.map(|member| member.name.clone()).collect();
+        let members = group.members.into_iter().map(|member| member.name).collect();
+        GroupView { name: group.name, members, service_accounts }
+    })))
 }
 
 /// Who is to be in a group.

@@ -1,10 +1,14 @@
 //! `GET /home`: what needs somebody now, what runs, what comes next, in one answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use axum::Json;
 use dags::{
-    ids::{DagId, RunId, RunName, TaskId},
+    ids::{DagId, DagVersion, RunId, RunName, TaskId},
+    model::{Dag, DeadlineFrom},
     run_name::RunType,
     time::{Span, Timestamp},
 };
@@ -15,7 +19,7 @@ use engine::{
 use migrations::{
     policy::Kind,
     store::{
-        Window,
+        Window, bundle,
         overview::{self, Bar},
         run::{self, RunFilter, RunOrder},
         shard,
@@ -27,7 +31,10 @@ use crate::{
     access::{Access, Permit},
     error::Error,
     extract::Params,
-    v1::dags::STRIP,
+    v1::{
+        dags::STRIP,
+        workers::{self, Workers},
+    },
 };
 
 /// How long a failed run needs somebody.
@@ -60,6 +67,8 @@ pub struct Home {
     pub coming: Vec<Coming>,
     /// Whether a scheduler looks after the tenant.
     pub scheduler: Scheduler,
+    /// How the workers are that may run the tenant's attempts.
+    pub workers: Workers,
 }
 
 /// A run that failed.
@@ -132,6 +141,8 @@ pub struct OpenRun {
     pub tasks: BTreeMap<TaskState, u64>,
     /// How long its DAG's last successful runs took, the middle one of them, in seconds.
     pub usual_seconds: Option<f64>,
+    /// Until when it should be done: the next deadline of its DAG that isn't over, or the last one that is.
+    pub deadline: Option<Timestamp>,
 }
 
 /// A run that is to be made.
@@ -179,6 +190,12 @@ pub(crate) async fn get(access: Access, query: Params) -> Result<Json<Home>, Err
     let unmended: Vec<RunRow> =
         failed.rows.into_iter().filter(|run| !is_made_up_for(run, strip(&run.dag_id))).collect();
     let ids: Vec<RunId> = open.rows.iter().map(|run| run.run).collect();
+    let versions = open.rows.iter().map(|run| (run.dag_id.clone(), run.version.clone())).collect();
+    let models: BTreeMap<(DagId, DagVersion), Arc<Dag>> = bundle::some_versions(db, scope, &versions)
+        .await?
+        .into_iter()
+        .map(|of| ((of.dag_id, of.version), of.model))
+        .collect();
     let mut counts = overview::counts(db, scope, &ids, &tasks).await?;
     let running = open.rows.iter().map(|run| OpenRun {
         dag_id: run.dag_id.clone(),
@@ -189,6 +206,9 @@ pub(crate) async fn get(access: Access, query: Params) -> Result<Json<Home>, Err
         started_at: run.started_at,
         tasks: counts.remove(&run.run).unwrap_or_default(),
         usual_seconds: usual(strip(&run.dag_id)),
+        deadline: models
+            .get(&(run.dag_id.clone(), run.version.clone()))
+            .and_then(|dag| deadline(dag, run, now)),
     });
     let ownership = shard::ownership(db, scope).await?;
     let coming = overview::coming(db, scope, &access.seen(Kind::Dag), now.after(AHEAD), ROWS).await?;
@@ -202,12 +222,27 @@ pub(crate) async fn get(access: Access, query: Params) -> Result<Json<Home>, Err
         open: overview::open(db, scope, &tasks).await?,
         coming: coming.into_iter().map(|(dag_id, run_after)| Coming { dag_id, run_after }).collect(),
         scheduler: Scheduler { owned: ownership.owned, until: ownership.expires_at },
+        workers: workers::of_tenant(db, scope.tenant()).await?,
     }))
 }
 
 /// Whether a run of the DAG that was due later has succeeded.
 fn is_made_up_for(run: &RunRow, strip: &[Bar]) -> bool {
     strip.iter().any(|bar| bar.state == RunState::Success && bar.run_after > run.run_after)
+}
+
+/// Until when a run should be done.
+fn deadline(dag: &Dag, run: &RunRow, now: Timestamp) -> Option<Timestamp> {
+    let ends = dag.deadlines.iter().filter_map(|deadline| {
+        let from = match deadline.from {
+            DeadlineFrom::Scheduled => run.run_after,
+            DeadlineFrom::Queued => run.queued_at,
+            DeadlineFrom::Started => run.started_at?,
+        };
+        Some(from.after(deadline.within))
+    });
+    let ends: BTreeSet<Timestamp> = ends.collect();
+    ends.range(now..).next().or_else(|| ends.last()).copied()
 }
 
 /// The middle one of the times that the successful runs of a strip took.

@@ -51,7 +51,7 @@ pub struct OpenTask {
     pub reason: Option<String>,
 }
 
-/// `GET /tasks?state=&limit=`: the highest priority first, then those that wait longest.
+/// `GET /tasks?state=&limit=`: in the order of the queue: the highest priority first, then the earliest date of a run.
 pub(crate) async fn list(access: Access, query: Params) -> Result<Json<Items<OpenTask>>, Error> {
     let may = access.list(Kind::Task).await?;
     query.only(&["state", "limit"])?;

@@ -1,5 +1,5 @@
 //! `/quotas`: what tenants and cohorts are guaranteed, may borrow and lend, and how much of it they use. For platform
-//! administrators.
+//! administrators. `/quota` is a tenant's own, for who may see its pools.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,13 +14,16 @@ use engine::{
     rows::QuotaNode,
     sharing::{Quotas, Weight},
 };
-use migrations::{policy::Action, store::tenant};
+use migrations::{
+    policy::{Action, Kind},
+    store::tenant,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::Known,
+    access::{Access, Known, Permit},
     error::Error,
-    extract::{Body, Named},
+    extract::{Body, Named, Params},
     v1::{Items, names::Name},
 };
 
@@ -88,39 +91,61 @@ pub struct QuotaBody {
     pub limits: Limits,
 }
 
-/// Names of tenants that are there, by their ids.
-async fn names(known: &Known) -> Result<BTreeMap<TenantId, String>, Error> {
-    let tenants = tenant::list(&known.state.db).await?;
-    Ok(tenants.into_iter().map(|tenant| (tenant.id, tenant.name)).collect())
+/// What the engine has. The permit is that of somebody who may see what is made of it.
+async fn figures(may: &Permit) -> Result<Vec<QuotaFigures>, Error> {
+    let answer = may.request(Command::ReadQuotas {}).await?;
+    serde_json::from_value(answer["quotas"].clone())
+        .map_err(|why| Error::Internal(format!("the engine's answer: {why}")))
 }
 
-/// Everything that the engine has, by name. A tenant that is deleted while its last tasks end has no name any more.
-async fn all(known: &Known) -> Result<Vec<QuotaView>, Error> {
-    let may = known.permit_platform(Action::Read, known.state.tenant).await?;
-    let answer = may.request(Command::ReadQuotas {}).await?;
-    let found: Vec<QuotaFigures> = serde_json::from_value(answer["quotas"].clone())
-        .map_err(|why| Error::Internal(format!("the engine's answer: {why}")))?;
-    let names = names(known).await?;
-    let mut views: Vec<QuotaView> = found
-        .into_iter()
-        .filter_map(|figures| {
-            let QuotaFigures { node, set, cohort, weight, share_per_mille, waiting, limits, amounts } =
-                figures;
-            let (kind, name) = match node {
-                QuotaNode::Cohort(name) => (NodeKind::Cohort, name.to_string()),
-                QuotaNode::Tenant(id) => (NodeKind::Tenant, names.get(&id)?.clone()),
-            };
-            let cohort = cohort.map(|cohort| cohort.to_string());
-            Some(QuotaView { kind, name, set, cohort, weight, share_per_mille, waiting, limits, amounts })
-        })
-        .collect();
+/// A quota by its tenant's name. A tenant that is deleted while its last tasks end has no name any more.
+fn view(figures: QuotaFigures, names: &BTreeMap<TenantId, String>) -> Option<QuotaView> {
+    let QuotaFigures { node, set, cohort, weight, share_per_mille, waiting, limits, amounts } = figures;
+    let (kind, name) = match node {
+        QuotaNode::Cohort(name) => (NodeKind::Cohort, name.to_string()),
+        QuotaNode::Tenant(id) => (NodeKind::Tenant, names.get(&id)?.clone()),
+    };
+    let cohort = cohort.map(|cohort| cohort.to_string());
+    Some(QuotaView { kind, name, set, cohort, weight, share_per_mille, waiting, limits, amounts })
+}
+
+/// Everything that the engine has, by name, for who may see all tenants' use.
+pub(crate) async fn all(may: &Permit) -> Result<Vec<QuotaView>, Error> {
+    let found = figures(may).await?;
+    let tenants = tenant::list(may.db()).await?;
+    let names = tenants.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
+    let mut views: Vec<QuotaView> = found.into_iter().filter_map(|it| view(it, &names)).collect();
     views.sort_by(|a, b| (a.kind.as_str(), &a.name).cmp(&(b.kind.as_str(), &b.name)));
     Ok(views)
 }
 
+/// The permit's tenant and the cohorts above it: what others use is seen as a sum. Empty while no quota is set.
+pub(crate) async fn own(may: &Permit) -> Result<Vec<QuotaView>, Error> {
+    let mut found = figures(may).await?;
+    let (own, name) = (may.scope.tenant(), tenant::by_id(may.db(), may.scope.tenant()).await?);
+    let names = name.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
+    let mut wanted = Some(QuotaNode::Tenant(own));
+    let mut views = Vec::new();
+    while let Some(node) = wanted.take() {
+        let Some(at) = found.iter().position(|it| it.node == node) else { break };
+        let figures = found.swap_remove(at);
+        wanted = figures.cohort.clone().map(QuotaNode::Cohort);
+        views.extend(view(figures, &names));
+    }
+    Ok(views)
+}
+
+/// `GET /quota`: the tenant's own quota, then those of the cohorts above it.
+pub(crate) async fn get_own(access: Access, query: Params) -> Result<Json<Items<QuotaView>>, Error> {
+    let may = access.list(Kind::Pool).await?;
+    query.only(&[])?;
+    Ok(Items::all(own(&may).await?))
+}
+
 /// `GET /quotas`: cohorts, then tenants, by name. Empty while no quota is set.
 pub(crate) async fn list(known: Known) -> Result<Json<Items<QuotaView>>, Error> {
-    Ok(Items::all(all(&known).await?))
+    let may = known.permit_platform(Action::Read, known.state.tenant).await?;
+    Ok(Items::all(all(&may).await?))
 }
 
 fn absent(kind: NodeKind, name: &str) -> Error {
@@ -132,7 +157,8 @@ pub(crate) async fn get(
     known: Known,
     Named((kind, name)): Named<(NodeKind, String)>,
 ) -> Result<Json<QuotaView>, Error> {
-    let found = all(&known).await?.into_iter().find(|view| view.kind == kind && view.name == name);
+    let may = known.permit_platform(Action::Read, known.state.tenant).await?;
+    let found = all(&may).await?.into_iter().find(|view| view.kind == kind && view.name == name);
     found.map(Json).ok_or_else(|| absent(kind, &name))
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::{access::Permit, error::Error};
 
 pub(crate) mod change;
+pub mod dry_run;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod post;

@@ -51,7 +51,6 @@ pub(crate) fn add(routes: Routes) -> Routes {
         .delete("/dags/{dag_id}/assets/queuedEvents", absent!("deleting queued events"))
         .get("/dags/{dag_id}/assets/{asset_id}/queuedEvents", absent!("the list of queued events"))
         .delete("/dags/{dag_id}/assets/{asset_id}/queuedEvents", absent!("deleting queued events"))
-        .post("/backfills/dry_run", absent!("the dry run of a backfill"))
         // `test`, `enqueue-test` and `defaults`; a path of their own would hide connections of these names.
         .post("/connections/{connection_id}", absent!("testing connections and making default ones"))
         .get("/config", async |access: Access| {
@@ -65,7 +64,6 @@ pub(crate) fn add(routes: Routes) -> Routes {
         .get("/plugins", empty!(Dag, "plugins"))
         .get("/plugins/importErrors", empty!(Dag, "import_errors"))
         .get("/providers", empty!(Dag, "providers"))
-        .get("/dagSources/{dag_id}", absent!("the source of a DAG"))
         .put("/parseDagFile/{file_token}", absent!("parsing a file on demand"))
         .patch("/dags", absent!("pausing several DAGs at once"))
         .post("/dags/{dag_id}/favorite", absent!("marking favourites"))

@@ -7,6 +7,7 @@ mod console;
 mod dags;
 mod deployments;
 mod door;
+mod insight;
 mod isolation;
 mod lists;
 mod matrix;

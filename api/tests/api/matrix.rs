@@ -82,7 +82,7 @@ fn body(method: &Method, path: &str) -> Option<Value> {
         ("PATCH", "/api/v2/connections/{connection_id}") => {
             json!({"connection_id": "c1", "conn_type": "http"})
         }
-        ("POST", "/api/v2/backfills") => json!({
+        ("POST", "/api/v2/backfills" | "/api/v2/backfills/dry_run") => json!({
             "dag_id": "etl", "from_date": "2026-02-02T03:00:00Z", "to_date": "2026-02-02T03:00:00Z",
             "max_active_runs": 1,
         }),
@@ -145,6 +145,7 @@ fn request(declared: &Declared, ids: &Ids) -> (String, Option<Value>) {
     }
     let query = match path.as_str() {
         "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/wait" => "?interval=0.01",
+        "/api/updraft/v1/permissions" => "?user=target",
         "/api/updraft/v1/can" => "?action=read&kind=dag&name=etl&user=target",
         _ => "",
     };

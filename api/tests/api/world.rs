@@ -168,6 +168,11 @@ impl Bundles for Texts {
             default_executor: "local".parse().unwrap(),
         })
     }
+
+    async fn file(&self, bundle: BundleId, path: String) -> Result<String, BundleError> {
+        let found = self.0.lock().unwrap().get(&bundle).cloned();
+        found.filter(|_| path == "dags.yaml").ok_or(BundleError::Missing)
+    }
 }
 
 /// The address of a text in a world.
@@ -238,6 +243,7 @@ impl World {
             owner_wait,
             console: Vec::new(),
             monitor: None,
+            config: Vec::new(),
         });
         api.start();
         let socket = Socket::bind(&self.folder.path().join(socket)).unwrap();
@@ -262,6 +268,7 @@ impl World {
             })
             .collect();
         let digest = BundleId("b".repeat(64).into());
+        self.texts.0.lock().unwrap().insert(digest.clone(), text.to_owned());
         let scope = TenantScope::new(tenant);
         let activated = versions.iter().map(|new| ActivatedDag {
             dag_id: new.model.dag_id.clone(),

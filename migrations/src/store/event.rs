@@ -71,6 +71,25 @@ pub async fn of_run(db: &Db, scope: TenantScope, run: RunId) -> Result<Vec<Event
     Ok(readable(found, key, |row| rows::event(&row)))
 }
 
+/// The latest events of some runs, the last first.
+pub async fn of_runs(
+    db: &Db,
+    scope: TenantScope,
+    runs: &[RunId],
+    limit: u64,
+) -> Result<Vec<EventRow>, Error> {
+    let found = event::Entity::find()
+        .filter(event::Column::TenantId.eq(scope.tenant().0))
+        .filter(event::Column::RunId.is_in(runs.iter().map(|run| run.0)))
+        .order_by_desc(event::Column::Batch)
+        .order_by_desc(event::Column::N)
+        .limit(limit)
+        .all(db.read())
+        .await
+        .doing("read the history of runs")?;
+    Ok(readable(found, key, |row| rows::event(&row)))
+}
+
 fn key(row: &event::Model) -> String {
     format!("event {}-{} of run {}", row.batch, row.n, row.run_id)
 }

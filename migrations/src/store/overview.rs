@@ -229,7 +229,12 @@ pub async fn open(db: &Db, scope: TenantScope, visible: &Visible) -> Result<BTre
     Ok(readable(found, |row| format!("open tasks that are {}", row.0), read).into_iter().collect())
 }
 
-/// Task instances of unfinished runs in those states, with their runs: those that wait longest first.
+/// What the queue goes by after the priority: the date that the run stands for.
+const DATE_OF_RUN: &str = "(SELECT COALESCE(r.logical_date, r.run_after) FROM run AS r
+  WHERE r.tenant_id = task_instance.tenant_id AND r.run_id = task_instance.run_id)";
+
+/// Task instances of unfinished runs in those states, with their runs, in the order of the queue: the highest priority first,
+/// then the earliest date of a run, then the oldest run.
 pub async fn active(
     db: &Db,
     scope: TenantScope,
@@ -242,9 +247,10 @@ pub async fn active(
         .filter(task_instance::Column::RunId.in_subquery(unfinished(db, scope, visible)))
         .filter(task_instance::Column::State.is_in(states.iter().map(|state| state.as_str())))
         .order_by_desc(task_instance::Column::Weight)
-        .order_by_asc(task_instance::Column::ScheduledAt)
-        .order_by_asc(task_instance::Column::TaskId)
+        .order_by_asc(Expr::cust(DATE_OF_RUN))
+        .order_by_asc(task_instance::Column::RunId)
         .order_by_asc(task_instance::Column::MapIndex)
+        .order_by_asc(task_instance::Column::TaskId)
         .limit(limit)
         .all(db.read())
         .await

@@ -63,8 +63,19 @@ pub struct Group {
     pub id: GroupId,
     /// Its name, unique in the tenant.
     pub name: String,
-    /// The names of its members.
-    pub members: Vec<String>,
+    /// Its members, by name.
+    pub members: Vec<GroupMember>,
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupMember {
+    /// The account.
+    pub id: AccountId,
+    /// Its name.
+    pub name: String,
+    /// Whether it is a service account of the tenant.
+    pub is_service: bool,
 }
 
 /// A grant, with the names of both sides.
@@ -353,7 +364,11 @@ pub async fn groups(db: &Db, scope: TenantScope) -> Result<Vec<Group>, Error> {
             members: accounts
                 .iter()
                 .filter(|account| is_in(group.id, account.id))
-                .map(|account| account.name.clone())
+                .map(|account| GroupMember {
+                    id: AccountId(account.id),
+                    name: account.name.clone(),
+                    is_service: account.tenant_id.is_some(),
+                })
                 .collect(),
             name: group.name,
         })

@@ -30,7 +30,8 @@ pub(crate) struct State {
 }
 
 impl Engine {
-    pub(crate) fn create_backfill(&mut self, tenant: TenantId, spec: &Backfill) -> Result<Value, Refusal> {
+    /// The DAG of a backfill that can be made as it is.
+    pub(crate) fn check_backfill(&self, tenant: TenantId, spec: &Backfill) -> Result<u32, Refusal> {
         let dag = self.known_dag(tenant, &spec.dag_id)?;
         let periodic =
             self.dags[dag as usize].timetable.as_ref().is_some_and(dags::timetable::Timetable::is_periodic);
@@ -69,6 +70,11 @@ impl Engine {
             let message = "a task depends on its past: choose to reprocess failed or completed runs";
             return Err(Refusal::new("backfill.reprocess", message));
         }
+        Ok(dag)
+    }
+
+    pub(crate) fn create_backfill(&mut self, tenant: TenantId, spec: &Backfill) -> Result<Value, Refusal> {
+        let dag = self.check_backfill(tenant, spec)?;
         let first = self.backfill_date(dag, spec, None);
         let id = self.last_backfill.entry(tenant).or_insert(0);
         *id += 1;

@@ -132,6 +132,8 @@ pub enum Command {
     },
     /// Make runs for past dates.
     Backfill(Backfill),
+    /// Say whether a backfill could be made as it is. Changes nothing.
+    CheckBackfill(Backfill),
     /// Pause, go on with or cancel a backfill.
     ChangeBackfill {
         /// The backfill's number.

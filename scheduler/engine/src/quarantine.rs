@@ -150,6 +150,7 @@ impl Engine {
                 | Command::ReadQuotas {}
                 | Command::AssetEvent { .. }
                 | Command::Backfill(_)
+                | Command::CheckBackfill(_)
                 | Command::ChangeBackfill { .. }
                 | Command::DeleteDag { .. } => Err(refusal("the run")),
             };

@@ -22,6 +22,7 @@ use crate::{
 mod describe;
 mod engine;
 pub mod figures;
+mod lent;
 mod limits;
 mod tree;
 

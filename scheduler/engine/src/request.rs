@@ -171,6 +171,7 @@ impl Engine {
             | Command::ReadQuotas {}
             | Command::AssetEvent { .. }
             | Command::Backfill(_)
+            | Command::CheckBackfill(_)
             | Command::ChangeBackfill { .. }
             | Command::Release { run_name: None, .. }
             | Command::DeleteDag { .. } => {
@@ -282,6 +283,7 @@ impl Engine {
                 Ok(json!({ "asset": asset })).into()
             }
             Command::Backfill(spec) => self.create_backfill(tenant, spec).into(),
+            Command::CheckBackfill(spec) => self.check_backfill(tenant, spec).map(|_| json!({})).into(),
             Command::ChangeBackfill { id, change } => self.change_backfill(tenant, *id, *change).into(),
             Command::DeleteRun { dag_id, run_name } => self.delete_run(tenant, dag_id, run_name),
             Command::Release { dag_id, run_name: None } => self.release_dag(tenant, dag_id).into(),

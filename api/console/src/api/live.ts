@@ -4,7 +4,7 @@ import type { QueryClient } from '@tanstack/react-query'
 import { useEffect, useSyncExternalStore } from 'react'
 import { paths, query } from '../util/paths'
 import { type Grid, patched } from './grid'
-import type { ChangedRun, LogPiece } from './types'
+import type { ChangedRun, Items, LogPiece, QuotaView } from './types'
 
 /** How long a hidden tab keeps its stream, in milliseconds. */
 const HIDDEN_FOR = 30_000
@@ -27,6 +27,7 @@ export class Live {
   private tenant: string | undefined
   private readonly dags = new Map<string, number>()
   private follow: Follow | undefined
+  private quotas: 'own' | 'all' | undefined
   private wait = WAIT_MIN
   private retry: ReturnType<typeof setTimeout> | undefined
   private hidden: ReturnType<typeof setTimeout> | undefined
@@ -68,6 +69,16 @@ export class Live {
     return () => {
       if (this.follow !== follow) return
       this.follow = undefined
+      this.connect()
+    }
+  }
+
+  /** Also hears how quotas are used, of the tenant or of everybody, until what it returns is called. */
+  measure(whose: 'own' | 'all'): () => void {
+    this.quotas = whose
+    this.connect()
+    return () => {
+      this.quotas = undefined
       this.connect()
     }
   }
@@ -115,12 +126,13 @@ export class Live {
 
   private open(): void {
     if (this.tenant === undefined) return
-    const { follow } = this
+    const { follow, quotas } = this
     const address = paths.of(this.tenant).events + query({
       dag: [...this.dags.keys()].slice(-20),
       log: follow?.of,
       from: follow?.token,
       after: this.last,
+      quotas,
     })
     const source = new EventSource(address)
     this.source = source
@@ -136,6 +148,7 @@ export class Live {
       void this.client.invalidateQueries()
     })
     on('change', (data) => this.changed((data as { runs: ChangedRun[] }).runs))
+    on('quotas', (data) => this.client.setQueryData(['quotas', quotas === 'all' ? '*' : this.tenant], data as Items<QuotaView>))
     on('log', (data) => {
       const piece = data as LogPiece
       if (follow !== undefined) follow.token = piece.continuation_token
@@ -201,7 +214,7 @@ export class Live {
     this.summary = setTimeout(() => {
       this.summary = undefined
       this.summarised = Date.now()
-      for (const key of ['home', 'dags', 'runs', 'open-tasks', 'backfills', 'pools', 'questions', 'dag', 'assets']) {
+      for (const key of ['home', 'dags', 'runs', 'open-tasks', 'backfills', 'pools', 'questions', 'dag', 'assets', 'history']) {
         void this.client.invalidateQueries({ queryKey: [key, this.tenant] })
       }
     }, due)
@@ -223,4 +236,10 @@ export function useHealth(of: Live): Health {
 export function useWatched(of: Live, dag: string): void {
   // A subscription to something outside of React.
   useEffect(() => of.watch(dag), [of, dag])
+}
+
+/** Hears how quotas are used while the component is there. */
+export function useMeasured(of: Live, whose: 'own' | 'all'): void {
+  // A subscription to something outside of React.
+  useEffect(() => of.measure(whose), [of, whose])
 }

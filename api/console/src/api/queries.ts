@@ -5,8 +5,8 @@ import { paths, query } from '../util/paths'
 import { call } from './client'
 import { decode } from './grid'
 import type {
-  AuditEntry, CalendarDays, Connection, DagDetails, DagPage, DagRun, GridAnswer, Home, Items, LogPiece, Me, NextRuns,
-  OpenTask, Pool, Question, Role, TaskInstance, Token, Variable, Verdicts, Waiting,
+  AuditEntry, CalendarDays, Connection, DagDetails, DagPage, DagRun, DagSource, DagVersion, GridAnswer, Group, History, Home, Items, LogPiece, Me, NextRuns,
+  OpenTask, Permission, Pool, Question, QuotaView, Role, Setting, TaskInstance, Token, Variable, Verdicts, Waiting, Worker,
 } from './types'
 
 // The live stream says what changed; nothing is asked again by the clock.
@@ -104,11 +104,41 @@ export const calendar = (tenant: string, dag: string) =>
     staleTime: 30_000,
   })
 
-export const model = (tenant: string, dag: string) =>
+/** The model of a version by its hash, or of the newest one. A version never changes. */
+export const model = (tenant: string, dag: string, version?: string) =>
   queryOptions({
-    queryKey: ['model', tenant, dag],
-    queryFn: ({ signal }) => call<{ version: string; model: unknown }>(paths.of(tenant).model(dag), { signal }),
-    staleTime: 30_000,
+    queryKey: ['model', tenant, dag, version],
+    queryFn: ({ signal }) => call<{ version: string; model: unknown }>(paths.of(tenant).model(dag) + query({ version }), { signal }),
+    staleTime: version === undefined ? 30_000 : Number.POSITIVE_INFINITY,
+  })
+
+export const versions = (tenant: string, dag: string) =>
+  queryOptions({
+    queryKey: ['versions', tenant, dag],
+    queryFn: ({ signal }) =>
+      call<{ dag_versions: DagVersion[]; total_entries: number }>(
+        paths.of(tenant).versions(dag) + query({ limit: 100, order_by: '-version_number' }),
+        { signal },
+      ),
+    staleTime: 10_000,
+  })
+
+/** The file that a version came from, as it was written. */
+export const source = (tenant: string, dag: string, version: number) =>
+  queryOptions({
+    queryKey: ['source', tenant, dag, version],
+    queryFn: ({ signal }) => call<DagSource>(paths.of(tenant).source(dag) + query({ version_number: version }), { signal }),
+    staleTime: 60_000,
+    retry: false,
+  })
+
+/** What happened to the DAG's last runs, or to one of them. */
+export const history = (tenant: string, dag: string, name: string | undefined) =>
+  queryOptions({
+    queryKey: ['history', tenant, dag, name],
+    queryFn: ({ signal }) => call<History>(paths.of(tenant).history(dag) + query({ run: name }), { signal }),
+    placeholderData: keepPreviousData,
+    ...live,
   })
 
 export interface RunFilter {
@@ -261,6 +291,14 @@ export const pools = (tenant: string) =>
     ...live,
   })
 
+/** How quotas are used: those of everybody for who administers the platform, else the tenant's own and what is above it. */
+export const quotas = (tenant: string, whose: 'own' | 'all') =>
+  queryOptions({
+    queryKey: ['quotas', whose === 'all' ? '*' : tenant],
+    queryFn: ({ signal }) => call<Items<QuotaView>>(whose === 'all' ? paths.quotas : paths.of(tenant).quota, { signal }),
+    ...live,
+  })
+
 export const variables = (tenant: string) =>
   queryOptions({
     queryKey: ['variables', tenant],
@@ -301,6 +339,43 @@ export const grants = (tenant: string) =>
     queryFn: ({ signal }) =>
       call<Items<{ kind: string; name: string; role: string }>>(paths.of(tenant).grants, { signal }),
   })
+
+export const groups = (tenant: string) =>
+  queryOptions({
+    queryKey: ['groups', tenant],
+    queryFn: ({ signal }) => call<Items<Group>>(paths.of(tenant).groups, { signal }),
+  })
+
+export const services = (tenant: string) =>
+  queryOptions({
+    queryKey: ['services', tenant],
+    queryFn: ({ signal }) =>
+      call<Items<{ name: string; created_at: string; created_by: string }>>(paths.of(tenant).services, { signal }),
+  })
+
+export const serviceTokens = (tenant: string, name: string) =>
+  queryOptions({
+    queryKey: ['service-tokens', tenant, name],
+    queryFn: ({ signal }) => call<Items<Token>>(paths.of(tenant).serviceTokens(name), { signal }),
+  })
+
+/** Everything that somebody may do in a tenant; one's own without a name. */
+export const permissions = (tenant: string, who: string | undefined) =>
+  queryOptions({
+    queryKey: ['permissions', tenant, who],
+    queryFn: ({ signal }) => call<Items<Permission>>(paths.of(tenant).permissions + query({ user: who }), { signal }),
+    retry: false,
+  })
+
+export const config = queryOptions({
+  queryKey: ['config'],
+  queryFn: ({ signal }) => call<Items<Setting>>(paths.config, { signal }),
+})
+
+export const workers = queryOptions({
+  queryKey: ['workers'],
+  queryFn: ({ signal }) => call<Items<Worker>>(paths.workers, { signal }),
+})
 
 export const tokens = queryOptions({
   queryKey: ['tokens'],

@@ -29,6 +29,7 @@ export interface Home {
   open: Partial<Record<TaskState, number>>
   coming: { dag_id: string; run_after: Instant }[]
   scheduler: { owned: boolean; until: Instant }
+  workers: { present: number; lost: number }
 }
 export interface FailedRun {
   dag_id: string
@@ -56,6 +57,7 @@ export interface OpenRun {
   started_at: Instant | null
   tasks: Partial<Record<TaskState, number>>
   usual_seconds: number | null
+  deadline: Instant | null
 }
 
 export interface DagPage {
@@ -152,6 +154,18 @@ export interface DagDetails {
   params: Record<string, { value: unknown; description: string | null; schema: ParamSchema }> | null
   latest_dag_version: { version_number: number; version: string } | null
   active_runs_count: number
+}
+export interface DagVersion {
+  version_number: number
+  version: string
+  bundle_version: string | null
+  created_at: Instant
+}
+export interface DagSource {
+  content: string | null
+  version_number: number | null
+  file: string
+  bundle: string
 }
 export interface ParamSchema {
   type?: string | string[]
@@ -251,6 +265,32 @@ export interface OpenTask {
   reason: string | null
 }
 
+export interface History {
+  /** The runs that are looked at, the newest first. */
+  runs: string[]
+  items: {
+    at: Instant
+    run_id: string
+    task_id: string | null
+    map_index: number
+    try_number: number
+    state: TaskState | RunState
+    reason: string | null
+  }[]
+  truncated: boolean
+}
+export interface PlannedDate {
+  logical_date: Instant
+  effect: 'create' | 'rerun' | 'skip'
+  dag_run_id: string | null
+  state: RunState | null
+}
+export interface DryRun {
+  backfills: PlannedDate[]
+  total_entries: number
+  truncated: boolean
+}
+
 export interface NextRuns {
   schedule: {
     when: unknown
@@ -278,6 +318,32 @@ export interface Pool {
   scheduled_slots: number
   open_slots: number
   deferred_slots: number
+}
+export interface Quota {
+  nominal?: number
+  borrow?: number | null
+  lend?: number | null
+}
+export interface Amount {
+  executor: string
+  resource: string
+  quota: Quota | null
+  guaranteed: number
+  used: number
+  borrowed: number
+  lent: number
+  limit: number | null
+  available: number
+}
+export interface QuotaView {
+  kind: 'cohort' | 'tenant'
+  name: string
+  set: boolean
+  cohort: string | null
+  weight: string
+  share_per_mille: number | null
+  waiting: number
+  amounts: Amount[]
 }
 export interface Variable {
   key: string
@@ -330,6 +396,33 @@ export interface Role {
   name: string
   built_in?: boolean
   rules: Rule[]
+}
+export interface Permission {
+  role: string
+  group: string | null
+  rule: Rule
+}
+export interface Group {
+  name: string
+  members: string[]
+  service_accounts: string[]
+}
+export interface Setting {
+  key: string
+  value: string | null
+  origin: string
+  doc: string
+}
+export interface Worker {
+  id: string
+  name: string
+  executor: string
+  slots: number
+  queues: string[]
+  labels: Record<string, string>
+  release: string
+  registered_at: Instant
+  lost_at: Instant | null
 }
 export interface Token {
   id: string

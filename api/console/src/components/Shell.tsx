@@ -36,6 +36,9 @@ const places: Place[] = [
 
 const administration: Place[] = [
   { to: '/t/$tenant/admin/members', name: 'nav.members', icon: 'user', verb: 'members' },
+  { to: '/t/$tenant/admin/groups', name: 'nav.groups', icon: 'layers', verb: 'members' },
+  { to: '/t/$tenant/admin/service-accounts', name: 'nav.services', icon: 'plug', verb: 'members' },
+  { to: '/t/$tenant/admin/permissions', name: 'nav.permissions', icon: 'check' },
   { to: '/t/$tenant/admin/roles', name: 'nav.roles', icon: 'key', verb: 'members' },
   { to: '/t/$tenant/admin/variables', name: 'nav.variables', icon: 'code', verb: 'variables' },
   { to: '/t/$tenant/admin/connections', name: 'nav.connections', icon: 'plug', verb: 'connections' },
@@ -147,6 +150,8 @@ export function Shell() {
 const platform: Place[] = [
   { to: '/system/users', name: 'nav.users', icon: 'user' },
   { to: '/system/tenants', name: 'nav.tenants', icon: 'layers' },
+  { to: '/system/workers', name: 'nav.workers', icon: 'gauge' },
+  { to: '/system/config', name: 'nav.config', icon: 'settings' },
 ]
 
 function NavLinks({ tenant, admin, onGo }: { tenant: string; admin: boolean; onGo: () => void }) {

@@ -1,4 +1,4 @@
-import { ActionIcon, Button, SegmentedControl, Select, TextInput, Tooltip } from '@mantine/core'
+import { ActionIcon, Button, Checkbox, SegmentedControl, Select, TextInput, Tooltip } from '@mantine/core'
 import { useDebouncedCallback } from '@mantine/hooks'
 import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
@@ -7,6 +7,7 @@ import { useEffect, useRef, useState } from 'react'
 import { call } from '../api/client'
 import * as queries from '../api/queries'
 import type { DagInList } from '../api/types'
+import { BulkBar } from '../components/Bulk'
 import { Icon } from '../components/Icon'
 import { ImportErrors } from '../components/ImportErrors'
 import { Page } from '../components/Page'
@@ -30,12 +31,15 @@ export function DagList() {
   const { data: tags } = useQuery(queries.tags(tenant))
   const [name, type] = useState(filter.name ?? '')
   const [chosen, trigger] = useState<string>()
+  const [selected, select] = useState<ReadonlySet<string>>(new Set())
   const field = useRef<HTMLInputElement>(null)
   const search = useDebouncedCallback((text: string) => {
     void navigate({ search: (old) => ({ ...old, name: text === '' ? undefined : text }), replace: true })
   }, 120)
   useKeys({ '/': () => field.current?.focus() })
   const total = found.data?.pages[0]?.total
+  const listed = found.data?.pages.flatMap((page) => page.items) ?? []
+  const marked = listed.filter((dag) => selected.has(dag.dag_id))
   return (
     <Page tab={t('nav.dags')} title={total === undefined ? t('nav.dags') : t('dags.title', { n: total })}>
       <div className={`bar ${css['filters']}`} role="search">
@@ -73,12 +77,15 @@ export function DagList() {
         />
       </div>
       <ImportErrors tenant={tenant} />
+      {marked.length > 0 && <BulkBar tenant={tenant} dags={marked} leave={() => select(new Set())} />}
       {found.data === undefined && found.isError && <ProblemView error={found.error} retry={() => void found.refetch()} />}
       {found.data === undefined && !found.isError && <Waiting />}
       {found.data !== undefined && (
         <Table
           tenant={tenant}
-          dags={found.data.pages.flatMap((page) => page.items)}
+          dags={listed}
+          selected={selected}
+          select={select}
           filtered={Object.keys(filter).length > 0}
           more={found.hasNextPage && !found.isFetchingNextPage ? () => void found.fetchNextPage() : undefined}
           trigger={trigger}
@@ -92,12 +99,16 @@ export function DagList() {
 function Table({
   tenant,
   dags,
+  selected,
+  select,
   filtered,
   more,
   trigger,
 }: {
   tenant: string
   dags: readonly DagInList[]
+  selected: ReadonlySet<string>
+  select: (selected: ReadonlySet<string>) => void
   filtered: boolean
   more: (() => void) | undefined
   trigger: (dag: string) => void
@@ -123,7 +134,17 @@ function Table({
       list.current?.querySelector<HTMLElement>(`[data-index='${focus.current}'] a[data-name]`)?.focus(),
     )
   }
-  useKeys({ j: () => move(1), k: () => move(-1) })
+  const toggle = (dag: string) => {
+    const next = new Set(selected)
+    if (!next.delete(dag)) next.add(dag)
+    select(next)
+  }
+  const all = dags.length > 0 && dags.every((dag) => selected.has(dag.dag_id))
+  const atFocus = () => {
+    const dag = dags[focus.current]
+    if (dag !== undefined) toggle(dag.dag_id)
+  }
+  useKeys({ j: () => move(1), k: () => move(-1), x: atFocus })
   if (dags.length === 0) {
     return (
       <div className="panel">
@@ -141,6 +162,15 @@ function Table({
   return (
     <div className={css['table']} role="table" aria-label={t('nav.dags')} aria-rowcount={dags.length + 1} ref={list}>
       <div className={`${css['row']} ${css['heads']}`} role="row">
+        <span role="columnheader">
+          <Checkbox
+            size="xs"
+            aria-label={t('bulk.all')}
+            checked={all}
+            indeterminate={!all && selected.size > 0}
+            onChange={() => select(all ? new Set() : new Set(dags.map((dag) => dag.dag_id)))}
+          />
+        </span>
         <span role="columnheader">{t('dags.state')}</span>
         <span role="columnheader">{t('dags.dag')}</span>
         <span role="columnheader">{t('dags.schedule')}</span>
@@ -170,6 +200,14 @@ function Table({
                 transform: `translateY(${item.start - rows.options.scrollMargin}px)`,
               }}
             >
+              <span role="cell">
+                <Checkbox
+                  size="xs"
+                  aria-label={t('bulk.one', { dag: dag.dag_id })}
+                  checked={selected.has(dag.dag_id)}
+                  onChange={() => toggle(dag.dag_id)}
+                />
+              </span>
               <Row tenant={tenant} dag={dag} trigger={trigger} />
             </div>
           )

@@ -1,7 +1,7 @@
 import { useQuery } from '@tanstack/react-query'
 import { Link, useParams } from '@tanstack/react-router'
 import * as queries from '../api/queries'
-import type { FailedRun, Home as HomeAnswer, OpenRun } from '../api/types'
+import type { Home as HomeAnswer, OpenRun } from '../api/types'
 import { Icon } from '../components/Icon'
 import { Page } from '../components/Page'
 import { StateMark } from '../components/State'
@@ -9,7 +9,7 @@ import { TimeText } from '../components/Time'
 import { Answer, Empty } from '../components/Views'
 import { t } from '../i18n'
 import type { TaskState } from '../theme/states'
-import { grouped } from '../util/grouped'
+import { type FailureGroup, failures } from '../util/failures'
 import { count } from '../util/numbers'
 import { duration, millis, now, useTick } from '../util/time'
 import css from './home.module.css'
@@ -27,8 +27,9 @@ export function Home() {
 }
 
 function Filled({ tenant, home }: { tenant: string; home: HomeAnswer }) {
-  const failures = alike(home.failed)
-  const needs = failures.length + home.asked.length
+  const found = failures(home.failed, (code) => t('exit', { code }))
+  const late = home.running.filter((run) => risk(run) !== null)
+  const needs = found.length + home.asked.length + late.length
   const waiting = waits.reduce((sum, state) => sum + (home.open[state] ?? 0), 0)
   const runs = home.running.filter((run) => run.state === 'running').length
   return (
@@ -41,9 +42,12 @@ function Filled({ tenant, home }: { tenant: string; home: HomeAnswer }) {
         <Figure n={home.asked.length} label={t('home.asked', { n: home.asked.length })} kind="human" />
         <Figure n={home.open.running ?? 0} label={t('home.running')} kind="active" />
         <Figure n={waiting} label={t('home.waiting')} kind="waiting" />
-        <span className={css['health']} data-well={home.scheduler.owned || undefined}>
+        {late.length > 0 && <Figure n={late.length} label={t('home.late')} kind="bad" />}
+        <span className={css['health']} data-well={(home.scheduler.owned && home.workers.lost === 0) || undefined}>
           {home.scheduler.owned ? t('home.well') : t('home.noScheduler')}
           {!home.scheduler.owned && <TimeText at={home.scheduler.until} />}
+          {home.workers.present > 0 && <span>· {t('home.workers', { n: home.workers.present })}</span>}
+          {home.workers.lost > 0 && <strong>· {t('home.lost', { n: home.workers.lost })}</strong>}
         </span>
       </div>
       <div className={css['columns']}>
@@ -69,11 +73,12 @@ function Filled({ tenant, home }: { tenant: string; home: HomeAnswer }) {
                   </span>
                 </li>
               ))}
-              {failures.map(([run, ...others]) =>
-                run === undefined ? null : (
-                  <Failed key={`${run.dag_id} ${run.run_id}`} tenant={tenant} run={run} others={others.length} />
-                ),
-              )}
+              {late.map((run) => (
+                <Late key={`${run.dag_id} ${run.run_id}`} tenant={tenant} run={run} />
+              ))}
+              {found.map((group) => (
+                <Failed key={group.runs.map((run) => `${run.dag_id} ${run.run_id}`).join(' ')} tenant={tenant} group={group} />
+              ))}
             </ul>
           )}
         </section>
@@ -127,10 +132,13 @@ function Filled({ tenant, home }: { tenant: string; home: HomeAnswer }) {
   )
 }
 
-/** Failures of one kind together: the same task of the same DAG, for the same reason. */
-function alike(failed: readonly FailedRun[]): FailedRun[][] {
-  const kind = (run: FailedRun) => JSON.stringify([run.dag_id, run.task?.task_id, run.task?.reason ?? run.reason])
-  return [...grouped(failed, kind).values()]
+/** When a run should be done, and when it will be as far as its DAG's last runs tell; null if that is in time. */
+function risk(run: OpenRun): { due: number; likely: number | null } | null {
+  const due = millis(run.deadline)
+  if (due === null) return null
+  const began = millis(run.started_at)
+  const likely = began === null || run.usual_seconds === null ? null : began + run.usual_seconds * 1000
+  return due < now() || (likely !== null && likely > due) ? { due, likely } : null
 }
 
 function Figure({ n, label, kind }: { n: number; label: string; kind: string }) {
@@ -141,11 +149,36 @@ function Figure({ n, label, kind }: { n: number; label: string; kind: string }) 
   )
 }
 
-function Failed({ tenant, run, others }: { tenant: string; run: FailedRun; others: number }) {
+function Late({ tenant, run }: { tenant: string; run: OpenRun }) {
+  useTick()
+  const found = risk(run)
+  return (
+    <li>
+      <span className={css['lateMark']}>
+        <Icon name="clock" />
+      </span>
+      <div>
+        <Link to="/t/$tenant/dags/$dag/runs/$run" params={{ tenant, dag: run.dag_id, run: run.run_id }}>
+          {run.dag_id}
+        </Link>
+        <p className="small cut">
+          {found !== null && found.due < now()
+            ? t('home.missed', { time: duration((now() - found.due) / 1000) })
+            : t('home.atRisk', { time: duration(((found?.likely ?? 0) - (found?.due ?? 0)) / 1000) })}
+        </p>
+      </div>
+      <span className="soft small">
+        {t('home.due')} <TimeText at={run.deadline} />
+      </span>
+    </li>
+  )
+}
+
+function Failed({ tenant, group }: { tenant: string; group: FailureGroup }) {
+  const { cause, runs, dags } = group
+  const [run] = runs
+  if (run === undefined) return null
   const { task } = run
-  const said = task?.reason ?? run.reason
-  const code = task?.exit_code
-  const why = said ?? (code === null || code === undefined ? null : t('exit', { code }))
   return (
     <li>
       <StateMark state="failed" />
@@ -153,13 +186,23 @@ function Failed({ tenant, run, others }: { tenant: string; run: FailedRun; other
         <Link to="/t/$tenant/dags/$dag/runs/$run" params={{ tenant, dag: run.dag_id, run: run.run_id }}>
           {run.dag_id}
         </Link>
-        {others > 0 && (
+        {runs.length > 1 && dags.length === 1 && (
           <Link to="/t/$tenant/runs" params={{ tenant }} search={{ dag: run.dag_id, state: 'failed' }} className={css['times']}>
-            {t('home.times', { n: others + 1 })}
+            {t('home.times', { n: runs.length })}
           </Link>
         )}
-        <p className="small cut" title={why ?? undefined}>
-          {task !== null && <strong>{task.task_id}</strong>} {why !== null && <span className="soft">{why}</span>}
+        {dags.length > 1 && (
+          <details className={css['alike']}>
+            <summary>{t('home.alike', { n: runs.length, dags: dags.length })}</summary>
+            {dags.map((dag) => (
+              <Link key={dag} to="/t/$tenant/runs" params={{ tenant }} search={{ dag, state: 'failed' }}>
+                {dag}
+              </Link>
+            ))}
+          </details>
+        )}
+        <p className="small cut" title={cause ?? undefined}>
+          {task !== null && <strong>{task.task_id}</strong>} {cause !== null && <span className="soft">{cause}</span>}
           {run.failed_tasks > 1 && <span className="soft"> · {t('home.moreFailed', { n: run.failed_tasks })}</span>}
         </p>
       </div>

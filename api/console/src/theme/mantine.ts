@@ -1,40 +1,43 @@
 // Mantine as this console uses it: dense, with our accent, and the colours of states as CSS variables.
 
 import { type CSSVariablesResolver, type MantineColorsTuple, createTheme } from '@mantine/core'
+import { t } from '../i18n'
 import { accent, families, glyph, icons, mask } from './states'
 
 const blue: MantineColorsTuple = [
   '#E8EDFA', '#C9D6F5', '#A6BBEF', '#7FA7FA', '#5B8DF6', '#3A6BE6', '#1F54DA', '#1448D1', '#103BAD', '#0C2E88',
 ]
 
-export const theme = createTheme({
-  primaryColor: 'blue',
-  primaryShade: { light: 7, dark: 6 },
-  colors: { blue },
-  fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Noto Sans CJK SC", sans-serif',
-  fontFamilyMonospace: 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace',
-  fontSizes: { xs: '12px', sm: '13px', md: '14px', lg: '16px', xl: '20px' },
-  lineHeights: { xs: '16px', sm: '18px', md: '20px', lg: '24px', xl: '28px' },
-  defaultRadius: 4,
-  cursorType: 'pointer',
-  focusRing: 'auto',
-  respectReducedMotion: true,
-  autoContrast: true,
-  components: {
-    Button: { defaultProps: { size: 'xs' } },
-    TextInput: { defaultProps: { size: 'xs' } },
-    PasswordInput: { defaultProps: { size: 'sm' } },
-    NumberInput: { defaultProps: { size: 'xs' } },
-    Select: { defaultProps: { size: 'xs' } },
-    Textarea: { defaultProps: { size: 'xs' } },
-    Checkbox: { defaultProps: { size: 'xs' } },
-    Switch: { defaultProps: { size: 'xs' } },
-    SegmentedControl: { defaultProps: { size: 'xs' } },
-    ActionIcon: { defaultProps: { size: 28, variant: 'subtle', color: 'gray' } },
-    Modal: { defaultProps: { centered: true, transitionProps: { duration: 80 } } },
-    Drawer: { defaultProps: { position: 'right', transitionProps: { duration: 80 } } },
-  },
-})
+/** Made anew for another language: what closes a dialog has a name. */
+export const makeTheme = () =>
+  createTheme({
+    primaryColor: 'blue',
+    primaryShade: { light: 7, dark: 6 },
+    colors: { blue },
+    fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Noto Sans CJK SC", sans-serif',
+    fontFamilyMonospace: 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace',
+    fontSizes: { xs: '12px', sm: '13px', md: '14px', lg: '16px', xl: '20px' },
+    lineHeights: { xs: '16px', sm: '18px', md: '20px', lg: '24px', xl: '28px' },
+    defaultRadius: 4,
+    cursorType: 'pointer',
+    focusRing: 'auto',
+    respectReducedMotion: true,
+    autoContrast: true,
+    components: {
+      Button: { defaultProps: { size: 'xs' } },
+      TextInput: { defaultProps: { size: 'xs' } },
+      PasswordInput: { defaultProps: { size: 'sm' } },
+      NumberInput: { defaultProps: { size: 'xs' } },
+      Select: { defaultProps: { size: 'xs' } },
+      Textarea: { defaultProps: { size: 'xs' } },
+      Checkbox: { defaultProps: { size: 'xs' } },
+      Switch: { defaultProps: { size: 'xs' } },
+      SegmentedControl: { defaultProps: { size: 'xs' } },
+      ActionIcon: { defaultProps: { size: 28, variant: 'subtle', color: 'gray' } },
+      Modal: { defaultProps: { centered: true, transitionProps: { duration: 80 }, closeButtonProps: { 'aria-label': t('action.close') } } },
+      Drawer: { defaultProps: { position: 'right', transitionProps: { duration: 80 }, closeButtonProps: { 'aria-label': t('action.close') } } },
+    },
+  })
 
 export const variables: CSSVariablesResolver = () => {
   const of = (scheme: 'light' | 'dark') => {

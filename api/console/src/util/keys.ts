@@ -29,6 +29,7 @@ export const shortcuts: { title: Key; keys: Shortcut[] }[] = [
     keys: [
       { keys: '/', says: 'keys.filter' },
       { keys: 'j k', says: 'keys.rows' },
+      { keys: 'x', says: 'keys.select' },
     ],
   },
   {

@@ -13,3 +13,13 @@ export function middle(text: string, most: number): string {
   const tail = Math.floor((most - 1) / 2)
   return `${text.slice(0, most - 1 - tail)}…${text.slice(text.length - tail)}`
 }
+
+/** `2.5`, `16 GiB`, `4`: what a quota counts, in the unit that people read. */
+export function amount(n: number, unit: 'cpu' | 'bytes' | 'plain'): string {
+  const written = (value: number, digits: number) => new Intl.NumberFormat(locale(), { maximumFractionDigits: digits }).format(value)
+  if (unit === 'cpu') return written(n / 1000, 2)
+  if (unit === 'plain') return count(n)
+  const names = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+  const power = n < 1 ? 0 : Math.min(names.length - 1, Math.floor(Math.log2(n) / 10))
+  return `${written(n / 2 ** (10 * power), 1)} ${names[power]}`
+}

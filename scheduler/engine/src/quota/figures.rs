@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dags::ids::TenantId;
 use serde::{Deserialize, Serialize};
 
-use super::Limits;
+use super::{Limits, lent};
 use crate::{
     engine::Engine,
     rows::{QuotaNode, QuotaRow},
@@ -50,6 +50,9 @@ pub struct AmountFigures {
     pub used: i64,
     /// What of it is borrowed.
     pub borrowed: i64,
+    /// What of the guaranteed room others use now. What is borrowed together is taken from all who lend, by what each leaves idle.
+    #[serde(default)]
+    pub lent: i64,
     /// The most that may be used; none without a limit of its own.
     pub limit: Option<i64>,
     /// How much more may be used now, by every quota above it too; less than nothing after a quota was cut.
@@ -67,6 +70,7 @@ impl Engine {
         let mut found: Vec<QuotaFigures> =
             sharing.pool.figures().into_iter().map(|node| self.figures_of(node)).collect();
         found.sort_by(|a, b| a.node.cmp(&b.node));
+        lent::tell(&mut found);
         found
     }
 
@@ -81,6 +85,7 @@ impl Engine {
         let amounts = amounts.into_iter().map(|amount| AmountFigures {
             quota: row.and_then(|row| row.quotas.get(&amount.flavor)?.get(&amount.resource)).copied(),
             borrowed: (amount.used - amount.guaranteed).max(0),
+            lent: 0,
             executor: amount.flavor,
             resource: amount.resource,
             guaranteed: amount.guaranteed,
@@ -102,6 +107,7 @@ impl Engine {
                     guaranteed: 0,
                     used: 0,
                     borrowed: 0,
+                    lent: 0,
                     limit: None,
                     available: 0,
                 });

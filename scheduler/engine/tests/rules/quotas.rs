@@ -700,3 +700,26 @@ fn a_task_that_is_being_ended_counts_against_the_limit_of_its_dag() {
         assert_ne!(lab.held[0].run_name.as_str(), run, "{crashes}");
     }
 }
+
+#[test]
+fn what_is_lent_is_shared_out_among_those_who_leave_something_idle() {
+    let mut lab = Lab::new();
+    lab.executor("local", 10);
+    set(&mut lab, TENANT, nominal(2));
+    set(&mut lab, OTHER, Quota { nominal: 6, borrow: None, lend: Some(4) });
+    let lent = |lab: &mut Lab| -> Vec<(i64, i64, i64)> {
+        let answer = lab.request(Command::ReadQuotas {}).unwrap();
+        let found: Vec<QuotaFigures> = serde_json::from_value(answer["quotas"].clone()).unwrap();
+        let tenants = found.iter().filter(|it| matches!(it.node, QuotaNode::Tenant(_)));
+        tenants.flat_map(|it| &it.amounts).map(|of| (of.used, of.borrowed, of.lent)).collect()
+    };
+    // Two are its own, two belong to nobody, the rest is the other tenant's.
+    many(&mut lab, TENANT, 4, |task| task);
+    let mut found = lent(&mut lab);
+    found.sort_unstable();
+    assert_eq!(found, [(0, 0, 0), (4, 2, 0)]);
+    many(&mut lab, TENANT, 4, |task| task);
+    let mut found = lent(&mut lab);
+    found.sort_unstable();
+    assert_eq!(found, [(0, 0, 4), (8, 6, 0)]);
+}

@@ -14,8 +14,8 @@ interface Can {
 }
 
 /** Whether somebody may do something, and by which rule: decided by the code that decides when they try. */
-export function MayThey({ tenant }: { tenant: string }) {
-  const [user, setUser] = useState('')
+export function MayThey({ tenant, who = '' }: { tenant: string; who?: string }) {
+  const [user, setUser] = useState(who)
   const [action, setAction] = useState<string>('read')
   const [kind, setKind] = useState<string>('dag')
   const [name, setName] = useState('')

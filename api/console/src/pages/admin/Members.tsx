@@ -58,7 +58,17 @@ export function Members() {
                     {[...people.entries()].map(([key, grants]) => (
                       <tr key={key}>
                         <td className="soft">{grants[0]?.kind}</td>
-                        <td>{grants[0]?.name}</td>
+                        <td>
+                          {grants[0]?.kind === 'group' ? (
+                            <Link to="/t/$tenant/admin/groups" params={{ tenant }}>
+                              {grants[0].name}
+                            </Link>
+                          ) : (
+                            <Link to="/t/$tenant/admin/permissions" params={{ tenant }} search={{ who: grants[0]?.name ?? '' }}>
+                              {grants[0]?.name}
+                            </Link>
+                          )}
+                        </td>
                         <td className="bar">
                           {grants.map((grant) => (
                             <span key={grant.role} className="bar" style={{ gap: 2 }}>

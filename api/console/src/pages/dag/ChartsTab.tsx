@@ -18,6 +18,12 @@ const LEFT = 64
 const waited = (run: GridRun) => Math.max(0, ((millis(run.started_at) ?? now()) - (millis(run.run_after) ?? now())) / 1000)
 const worked = (run: GridRun) => (run.started_at === null ? 0 : ((millis(run.ended_at) ?? now()) - (millis(run.started_at) ?? now())) / 1000)
 
+/** How long after it was due a run was done; null while it isn't. */
+function landed(run: GridRun): number | null {
+  const [due, end] = [millis(run.run_after), millis(run.ended_at)]
+  return due === null || end === null ? null : Math.max(0, (end - due) / 1000)
+}
+
 function quantile(sorted: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0
 }
@@ -85,6 +91,7 @@ export function ChartsTab() {
                 )}
               </svg>
             </section>
+            <Landing runs={runs} />
             <details style={{ marginTop: 12 }}>
               <summary>{t('charts.table')}</summary>
               <div className="panel scroll" style={{ marginTop: 8 }}>
@@ -96,6 +103,7 @@ export function ChartsTab() {
                       <th>{t('run.startedHead')}</th>
                       <th className="num">{t('charts.waited')}</th>
                       <th className="num">{t('task.took')}</th>
+                      <th className="num">{t('charts.landed')}</th>
                     </tr>
                   </thead>
                   <tbody>
@@ -110,6 +118,7 @@ export function ChartsTab() {
                         </td>
                         <td className="num">{duration(waited(run))}</td>
                         <td className="num">{duration(worked(run))}</td>
+                        <td className="num">{duration(landed(run))}</td>
                       </tr>
                     ))}
                   </tbody>
@@ -120,5 +129,50 @@ export function ChartsTab() {
         )
       }}
     </Answer>
+  )
+}
+
+/** How long after they were due runs were done: a line of dots, and what half and 95 % of them stay below. */
+function Landing({ runs }: { runs: readonly GridRun[] }) {
+  const ended = runs.flatMap((run, at) => {
+    const seconds = landed(run)
+    return seconds === null ? [] : [{ run, at, seconds }]
+  })
+  if (ended.length === 0) return null
+  const sorted = ended.map((one) => one.seconds).toSorted((a, b) => a - b)
+  const [median, high] = [quantile(sorted, 0.5), quantile(sorted, 0.95)]
+  const most = Math.max(1, sorted.at(-1) ?? 1) * 1.08
+  const y = (seconds: number) => HEIGHT - (seconds / most) * HEIGHT
+  const step = (WIDTH - LEFT) / Math.max(runs.length, 30)
+  const x = (at: number) => LEFT + at * step + step / 2
+  return (
+    <section className="panel" aria-labelledby="landing" style={{ marginTop: 16 }}>
+      <h2 id="landing">{t('charts.landing')}</h2>
+      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT + 12}`} className={css['chart']} role="img" aria-label={t('charts.landingLabel', { n: ended.length, median: duration(median), high: duration(high) })}>
+        {[0.25, 0.5, 0.75, 1].map((share) => (
+          <g key={share}>
+            <line x1={LEFT} x2={WIDTH} y1={y(most * share)} y2={y(most * share)} className={css['rule']} />
+            <text x={LEFT - 8} y={y(most * share) + 12} textAnchor="end" className={css['text']}>
+              {duration(most * share)}
+            </text>
+          </g>
+        ))}
+        <polyline points={ended.map(({ at, seconds }) => `${x(at)},${y(seconds)}`).join(' ')} className={css['path']} />
+        {ended.map(({ run, at, seconds }) => (
+          <g key={run.id} className={familyClass(looks[run.state].family)}>
+            <title>{`${run.id} · ${run.state} · ${duration(seconds)}`}</title>
+            {run.state === 'success' ? (
+              <circle cx={x(at)} cy={y(seconds)} r="4" className={css['work']} />
+            ) : (
+              <rect x={x(at) - 4} y={y(seconds) - 4} width="8" height="8" className={css['work']} />
+            )}
+          </g>
+        ))}
+        <line x1={LEFT} x2={WIDTH} y1={y(median)} y2={y(median)} className={css['median']} />
+        <text x={WIDTH} y={y(median) - 4} textAnchor="end" className={css['text']}>
+          {t('charts.median', { time: duration(median) })}
+        </text>
+      </svg>
+    </section>
   )
 }

@@ -24,6 +24,7 @@ const tabs: { path: string; name: Key }[] = [
   { path: 'calendar', name: 'dag.calendar' },
   { path: 'charts', name: 'dag.charts' },
   { path: 'schedule', name: 'dag.schedule' },
+  { path: 'events', name: 'dag.events' },
   { path: 'backfills', name: 'dag.backfills' },
   { path: 'code', name: 'dag.code' },
   { path: 'details', name: 'dag.details' },

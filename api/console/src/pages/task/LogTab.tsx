@@ -7,6 +7,7 @@ import { Icon } from '../../components/Icon'
 import { Empty, ProblemView, Waiting } from '../../components/Views'
 import { t } from '../../i18n'
 import { level, pieces } from '../../util/ansi'
+import { paths, query } from '../../util/paths'
 import { usePreferences } from '../../util/preferences'
 import { absolute, millis } from '../../util/time'
 import { isTyping } from '../../util/keys'
@@ -132,6 +133,15 @@ export function LogTab({ of, attempt, running, failed }: { of: TaskRef; attempt:
             <Switch label={t('log.follow')} checked={follow} onChange={(event) => setFollow(event.currentTarget.checked)} />
           )}
           <span className="soft small">{t('log.lines', { n: lines.length })}</span>
+          <Button
+            component="a"
+            variant="default"
+            size="compact-xs"
+            href={paths.of(of.tenant).logFile(of.dag, of.run, of.task) + query({ map_index: of.map, try_number: attempt })}
+            download
+          >
+            {t('log.download')}
+          </Button>
         </span>
       </div>
       <div

@@ -1,0 +1,81 @@
+//! How quotas are used, in a stream of events.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::told;
+use crate::{
+    access::Permit,
+    error::Error,
+    v1::quotas::{self, QuotaView},
+};
+
+/// The least time between two looks.
+const LOOK_MIN: Duration = Duration::from_millis(500);
+/// The longest, while nothing changes.
+const LOOK_MAX: Duration = Duration::from_secs(4);
+
+/// Whose quotas are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The tenant's own, and those of the cohorts above it.
+    Own,
+    /// Everybody's, for who administers the platform.
+    All,
+}
+
+impl Whose {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "own" => Some(Self::Own),
+            "all" => Some(Self::All),
+            _ => None,
+        }
+    }
+}
+
+/// What a listener was told of quotas.
+pub(super) struct Quotas {
+    whose: Whose,
+    told: Option<Vec<QuotaView>>,
+    next: Instant,
+    wait: Duration,
+}
+
+impl Quotas {
+    pub(super) fn new(whose: Whose) -> Self {
+        Self { whose, told: None, next: Instant::now(), wait: LOOK_MIN }
+    }
+
+    /// Looks soon: something happened.
+    pub(super) fn hurry(&mut self) {
+        self.wait = LOOK_MIN;
+        self.next = self.next.min(Instant::now() + LOOK_MIN);
+    }
+
+    /// The quotas, if they are used otherwise than was told last. An engine that doesn't answer is asked again later.
+    pub(super) async fn piece(&mut self, may: &Permit) -> Result<Vec<u8>, Error> {
+        if Instant::now() < self.next {
+            return Ok(Vec::new());
+        }
+        let found = match self.whose {
+            Whose::Own => quotas::own(may).await,
+            Whose::All => quotas::all(may).await,
+        };
+        let found = match found {
+            Ok(found) => Some(found),
+            Err(Error::NoOwner) => None,
+            Err(error) => return Err(error),
+        };
+        let changed = found.is_some() && found != self.told;
+        self.wait = if changed { LOOK_MIN } else { (self.wait * 2).min(LOOK_MAX) };
+        self.next = Instant::now() + self.wait;
+        if !changed {
+            return Ok(Vec::new());
+        }
+        self.told = found;
+        Ok(told("quotas", None, &json!({ "items": self.told })))
+    }
+}
