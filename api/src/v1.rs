@@ -101,6 +101,7 @@ pub(crate) fn router() -> Routes {
         .get("/can", can::get)
         .get("/allowed", allowed::get)
         .get("/bundles", bundles::list)
+        .get("/bundles/{bundle}", bundles::get)
         .put("/bundles/{bundle}", bundles::put)
         .post("/bundles/{bundle}/plan", bundles::plan)
         .post("/bundles/{bundle}/activate", bundles::activate)

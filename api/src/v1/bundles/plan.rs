@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dags::{ids::BundleId, model::Task};
+use dags::{
+    bundle::{Compiled, Contents, Size},
+    model::Task,
+};
 use migrations::{
     policy::{Action, Kind},
     store::{
-        Window, bundle, connection,
+        Window,
+        bundle::{self, Bundle},
+        connection,
         dag::{self, DagFilter, DagWithModel},
         pool, quota, variable,
     },
@@ -16,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use super::diff::{Difference, between};
 use crate::{
     access::{Access, Permit},
-    bundles::{Contents, Found, Received},
     error::Error,
 };
 
@@ -103,8 +107,8 @@ pub enum Cause {
 /// A plan, with what it was made of.
 pub(super) struct Made {
     pub(super) plan: Plan,
-    pub(super) contents: Received,
-    pub(super) sources: Vec<Found>,
+    pub(super) size: Size,
+    pub(super) sources: Vec<Compiled>,
 }
 
 fn trouble(cause: Cause, message: String) -> Trouble {
@@ -112,8 +116,8 @@ fn trouble(cause: Cause, message: String) -> Trouble {
 }
 
 /// Compiles a bundle and compares it with what is there.
-pub(super) async fn make(access: &Access, may: &Permit, address: &BundleId) -> Result<Made, Error> {
-    let (db, scope) = (may.db(), may.scope);
+pub(super) async fn make(access: &Access, may: &Permit, target: &Bundle) -> Result<Made, Error> {
+    let (db, scope, address) = (may.db(), may.scope, &target.digest);
     let connections = connection::list(db, scope).await?;
     let is_route = |kind: &str| plugins::notify::TYPES.contains(&kind);
     let routes =
@@ -130,9 +134,7 @@ pub(super) async fn make(access: &Access, may: &Permit, address: &BundleId) -> R
         troubles.push(trouble(Cause::File, format!("{file} can't be used:\n{report}")));
     }
     let is_other = active.as_ref().is_some_and(|active| active.digest != *address);
-    let target = bundle::get(db, scope, address).await?;
-    let gives_back = target.is_some_and(|target| !target.is_deployed());
-    if is_other && !gives_back && active.as_ref().is_some_and(|active| !active.is_deployed()) {
+    if is_other && target.is_deployed() && active.as_ref().is_some_and(|active| !active.is_deployed()) {
         let message = "the DAGs of this tenant come from the folder that its service watches (`dags.folder`): deploy \
                        to another tenant, or take the folder's place, which isn't looked at any more then";
         troubles.push(trouble(Cause::Folder, message.to_owned()));
@@ -205,7 +207,7 @@ pub(super) async fn make(access: &Access, may: &Permit, address: &BundleId) -> R
         dags,
         troubles,
     };
-    Ok(Made { plan, contents: contents.received, sources: contents.dags.into_values().collect() })
+    Ok(Made { plan, size: contents.size, sources: contents.dags.into_values().collect() })
 }
 
 /// What DAGs need and the tenant hasn't.
