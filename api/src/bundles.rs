@@ -1,20 +1,28 @@
 //! Bundles of DAGs as the service takes them in: where they lie and how they are compiled is up to whoever starts the service.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    future::Future,
-    io,
-    pin::Pin,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fs::File, future::Future, io, pin::Pin};
 
-use bytes::Bytes;
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
 use dags::{
-    ids::{BundleId, DagId, DagVersion, ExecutorName, TenantId},
+    bundle::{Contents, Size, Unusable},
+    ids::{BundleId, TenantId},
     installation::Installation,
-    model::Dag,
 };
-use tokio::sync::mpsc;
+use tokio::{io::AsyncReadExt as _, sync::mpsc};
+
+/// What is read of a packed bundle at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// A packed bundle as the body of an answer.
+pub(crate) fn body(file: File) -> Body {
+    let file = tokio::fs::File::from_std(file);
+    Body::from_stream(futures::stream::try_unfold(file, |mut file| async move {
+        let mut piece = BytesMut::with_capacity(PIECE_BYTES);
+        let read = file.read_buf(&mut piece).await?;
+        Ok::<_, io::Error>((read > 0).then(|| (piece.freeze(), file)))
+    }))
+}
 
 /// An archive on its way: read it in a thread that may block. It ends early if its sender does.
 #[derive(Debug)]
@@ -45,57 +53,6 @@ impl io::Read for Archive {
     }
 }
 
-/// A bundle that is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Received {
-    /// The bytes of all files together.
-    pub bytes: u64,
-    /// How many files it has.
-    pub files: u32,
-}
-
-/// What a bundle holds.
-#[derive(Debug, Clone)]
-pub struct Contents {
-    /// Its size.
-    pub received: Received,
-    /// Its DAGs, by name.
-    pub dags: BTreeMap<DagId, Found>,
-    /// What is wrong with its files: the path, and everything with the lines.
-    pub broken: BTreeMap<String, String>,
-    /// The executor of tasks that name none.
-    pub default_executor: ExecutorName,
-}
-
-/// A DAG of a bundle.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// The model.
-    pub model: Arc<Dag>,
-    /// Its hash.
-    pub version: DagVersion,
-    /// The path of its file.
-    pub source: String,
-    /// The connections that its tasks name.
-    pub connections: BTreeSet<String>,
-    /// The variables that its tasks name.
-    pub variables: BTreeSet<String>,
-}
-
-/// Why a bundle can't be taken in or looked into.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BundleError {
-    /// It isn't what it should be.
-    #[error("{0}")]
-    Refused(String),
-    /// It isn't there.
-    #[error("the bundle isn't stored here any more: send it again")]
-    Missing,
-    /// Not now.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
 /// Where bundles go.
 pub trait Bundles: Send + Sync + 'static {
     /// Takes a bundle in that is to have that address, whole or not at all.
@@ -103,7 +60,10 @@ pub trait Bundles: Send + Sync + 'static {
         &self,
         bundle: BundleId,
         archive: Archive,
-    ) -> impl Future<Output = Result<Received, BundleError>> + Send;
+    ) -> impl Future<Output = Result<Size, Unusable>> + Send;
+
+    /// The packed bundle, to be read from its beginning.
+    fn pack(&self, bundle: BundleId) -> impl Future<Output = Result<File, Unusable>> + Send;
 
     /// What DAGs find where they run.
     fn installation(&self) -> Installation;
@@ -114,22 +74,19 @@ pub trait Bundles: Send + Sync + 'static {
         tenant: TenantId,
         bundle: BundleId,
         routes: BTreeSet<String>,
-    ) -> impl Future<Output = Result<Contents, BundleError>> + Send;
+    ) -> impl Future<Output = Result<Contents, Unusable>> + Send;
 
-    /// The text of a file, by its path within a bundle. A file that isn't there is [`BundleError::Missing`], as is the bundle.
-    fn file(
-        &self,
-        bundle: BundleId,
-        path: String,
-    ) -> impl Future<Output = Result<String, BundleError>> + Send;
+    /// The text of a file, by its path within a bundle. A file that isn't there is [`Unusable::Missing`], as is the bundle.
+    fn file(&self, bundle: BundleId, path: String) -> impl Future<Output = Result<String, Unusable>> + Send;
 }
 
-type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, BundleError>> + Send + 'a>>;
+type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, Unusable>> + Send + 'a>>;
 
 /// [`Bundles`] without its type.
 pub(crate) trait AnyBundles: Send + Sync {
-    fn receive(&self, bundle: BundleId, archive: Archive) -> Later<'_, Received>;
+    fn receive(&self, bundle: BundleId, archive: Archive) -> Later<'_, Size>;
     fn installation(&self) -> Installation;
+    fn pack(&self, bundle: BundleId) -> Later<'_, File>;
     fn compile(&self, tenant: TenantId, bundle: BundleId, routes: BTreeSet<String>) -> Later<'_, Contents>;
     fn file(&self, bundle: BundleId, path: String) -> Later<'_, String>;
 }
@@ -138,8 +95,11 @@ impl<T: Bundles> AnyBundles for T {
     fn installation(&self) -> Installation {
         Bundles::installation(self)
     }
-    fn receive(&self, bundle: BundleId, archive: Archive) -> Later<'_, Received> {
+    fn receive(&self, bundle: BundleId, archive: Archive) -> Later<'_, Size> {
         Box::pin(Bundles::receive(self, bundle, archive))
+    }
+    fn pack(&self, bundle: BundleId) -> Later<'_, File> {
+        Box::pin(Bundles::pack(self, bundle))
     }
     fn compile(&self, tenant: TenantId, bundle: BundleId, routes: BTreeSet<String>) -> Later<'_, Contents> {
         Box::pin(Bundles::compile(self, tenant, bundle, routes))

@@ -20,7 +20,7 @@ use place::Place;
 
 pub use calls::{DagQuery, RunQuery, Slice};
 
-/// The largest answer that is read.
+/// The largest answer that is read, but for archives.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What stays as it is in a segment of a path.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -111,6 +111,8 @@ pub(crate) struct Call {
     body: Option<Vec<u8>>,
     /// What the body is.
     kind: &'static str,
+    /// The largest answer that is read.
+    most: usize,
     headers: Vec<(&'static str, String)>,
 }
 
@@ -132,7 +134,15 @@ impl Call {
             path.extend(utf8_percent_encode(segment, SEGMENT));
         }
         let query = form_urlencoded::Serializer::new(String::new());
-        Self { method, path, query, body: None, kind: "application/json", headers: Vec::new() }
+        Self {
+            method,
+            path,
+            query,
+            body: None,
+            kind: "application/json",
+            most: ANSWER_BYTES_MAX,
+            headers: Vec::new(),
+        }
     }
 
     /// A parameter; none leaves it out.
@@ -151,6 +161,11 @@ impl Call {
     /// A body of that media type.
     pub(crate) fn bytes(self, kind: &'static str, body: Vec<u8>) -> Self {
         Self { body: Some(body), kind, ..self }
+    }
+
+    /// Another limit of the answer.
+    pub(crate) fn at_most(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     pub(crate) fn header(mut self, name: &'static str, value: String) -> Self {
@@ -234,7 +249,7 @@ impl Client {
         self.succeed(call).await.map(drop)
     }
 
-    async fn succeed(&self, call: Call) -> Result<Bytes, ClientError> {
+    pub(crate) async fn succeed(&self, call: Call) -> Result<Bytes, ClientError> {
         let (status, body) = self.exchange(call).await?;
         if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
     }
@@ -260,11 +275,12 @@ impl Client {
         let stream = self.place.connect().await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
+        let most = call.most;
         let request = call.request(self);
         let exchange = async {
             let answer = sender.send_request(request).await.map_err(|error| self.broken(error))?;
             let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let body = Limited::new(answer.into_body(), most).collect().await;
             Ok((status, body.map_err(|error| self.broken(error))?.to_bytes()))
         };
         tokio::pin!(exchange, connection);

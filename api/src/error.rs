@@ -5,11 +5,12 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use dags::bundle::Unusable;
 use engine::command::Refusal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{bundles::BundleError, objects::ObjectsError};
+use crate::objects::ObjectsError;
 
 /// Seconds after which it makes sense to ask again when nobody owns the shard.
 const RETRY_AFTER_S: u32 = 5;
@@ -30,7 +31,7 @@ pub(crate) enum Error {
     /// The archive of a bundle is larger than any may be.
     BundleTooLarge(String),
     /// A bundle can't be taken in or looked into.
-    Bundle(BundleError),
+    Bundle(Unusable),
     /// Nobody knows who asks.
     Unauthorized(String),
     /// A password that is good for one thing only: setting another one.
@@ -112,8 +113,8 @@ impl From<migrations::Error> for Error {
     }
 }
 
-impl From<BundleError> for Error {
-    fn from(error: BundleError) -> Self {
+impl From<Unusable> for Error {
+    fn from(error: Unusable) -> Self {
         Self::Bundle(error)
     }
 }
@@ -135,6 +136,7 @@ fn status(code: &str) -> StatusCode {
         | "task.not_found" => StatusCode::NOT_FOUND,
         "backfill.active"
         | "backfill.unreadable"
+        | "bundle.overtaken"
         | "cohort.in_use"
         | "dag.has_runs"
         | "dag.quarantined"
@@ -233,9 +235,9 @@ impl Error {
             Self::BundleTooLarge(message) => (StatusCode::PAYLOAD_TOO_LARGE, message),
             Self::Bundle(error) => {
                 let (status, said) = match error {
-                    BundleError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bundle.refused"),
-                    BundleError::Missing => (StatusCode::CONFLICT, "bundle.missing"),
-                    BundleError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "bundle.unavailable"),
+                    Unusable::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bundle.refused"),
+                    Unusable::Missing => (StatusCode::CONFLICT, "bundle.missing"),
+                    Unusable::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "bundle.unavailable"),
                 };
                 code = Some(said.to_owned());
                 (status, error.to_string())

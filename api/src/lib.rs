@@ -34,7 +34,7 @@ mod trace;
 pub mod v1;
 pub mod v2;
 
-pub use bundles::{Archive, BundleError, Bundles, Contents, Found, Received};
+pub use bundles::{Archive, Bundles};
 pub use console::Asset;
 pub use objects::{LogChunk, LogLine, LogOf, Objects, ObjectsError, Stream};
 pub use router::routes;

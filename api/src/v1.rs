@@ -31,8 +31,8 @@ mod log;
 pub mod me;
 pub mod model;
 pub mod names;
-pub mod policies;
 pub mod permissions;
+pub mod policies;
 pub mod queue;
 pub mod quotas;
 pub mod roles;
@@ -112,6 +112,7 @@ pub(crate) fn router() -> Routes {
         .get("/allowed", allowed::get)
         .get("/policies", policies::get)
         .get("/bundles", bundles::list)
+        .get("/bundles/{bundle}", bundles::get)
         .put("/bundles/{bundle}", bundles::put)
         .post("/bundles/{bundle}/plan", bundles::plan)
         .post("/bundles/{bundle}/activate", bundles::activate)

@@ -137,6 +137,11 @@ impl Service {
         })
     }
 
+    /// The service that one has signed in to under that name, whatever else is said.
+    fn at(&self, context: &str, tenant: Option<&str>) -> Result<Client, Error> {
+        contexts::Contexts::load(&self.contexts_file()?)?.named(context)?.client(tenant)
+    }
+
     fn client(&self) -> Result<Client, Error> {
         if let Some(socket) = &self.socket {
             return Ok(Client::new(socket).in_tenant(self.tenant.clone()));
@@ -220,6 +225,7 @@ pub async fn run(
         Command::Login(_) | Command::Logout(_) | Command::Passwd(_) | Command::Contexts(_) => {
             Client::new(Path::new(SOCKET))
         }
+        Command::Deploy(args) => args.client()?,
         _ => service.client()?,
     };
     let mut session =

@@ -25,7 +25,7 @@ use dags::{
     time::{Span, Timestamp},
 };
 use engine::{
-    command::{ActivatedDag, Command},
+    command::{ActivatedDag, Base, Command},
     dispatch::{Dispatch, End, Outcome},
     rows::AlertKind,
 };
@@ -144,7 +144,11 @@ impl World {
         }
         for (tenant, dags) in active {
             let bundle = BundleId("simulated".into());
-            clockwork.request(tenant, "simulate", Command::ActivateBundle { bundle, dags })?;
+            clockwork.request(
+                tenant,
+                "simulate",
+                Command::ActivateBundle { bundle, base: Base::Any, dags },
+            )?;
         }
         Ok(Self { clockwork, scenario, behaviour, models })
     }

@@ -24,7 +24,7 @@ use dags::{
     time::{Span, Timestamp},
 };
 use engine::{
-    command::{ActivatedDag, Command, Trigger},
+    command::{ActivatedDag, Base, Command, Trigger},
     rows::{RunRow, TaskRow},
     state::{RunState, TaskState},
 };
@@ -249,7 +249,11 @@ fn ask(
     }
     let active =
         ActivatedDag { dag_id: dag.dag_id.clone(), version, bundle: None, paused_upon_creation: false };
-    journal.request(TENANT, "test", Command::ActivateBundle { bundle: bundle.clone(), dags: vec![active] });
+    journal.request(
+        TENANT,
+        "test",
+        Command::ActivateBundle { bundle: bundle.clone(), base: Base::Any, dags: vec![active] },
+    );
     let now = scheduler::clock::now();
     // A whole second reads better in names and templates.
     let date = request.date.unwrap_or(Timestamp(now.0 - now.0.rem_euclid(1_000_000)));

@@ -14,9 +14,10 @@ use std::{
 };
 
 use dags::{
+    bundle::{Compiled, Contents, Size, Unusable},
     canonical,
     diagnostic::{Diagnostic, Severity, Source, code, render},
-    ids::{BundleId, DagId, DagVersion, ExecutorName, TenantId},
+    ids::{BundleId, DagId, TenantId},
     installation::Installation,
     model::Dag,
 };
@@ -39,57 +40,6 @@ const LEFT_BEHIND: Duration = Duration::from_hours(1);
 const SHOWN_MAX: u64 = 4 << 20;
 /// The longest report of one file, in bytes.
 const REPORT_MAX: usize = 64 * 1024;
-
-/// Why a bundle can't be taken in or looked into.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It isn't what it should be.
-    #[error("{0}")]
-    Refused(String),
-    /// It isn't there.
-    #[error("the bundle isn't stored here any more: send it again")]
-    Missing,
-    /// Not now.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
-/// A bundle that is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Received {
-    /// The bytes of all files together.
-    pub bytes: u64,
-    /// How many files it has.
-    pub files: u32,
-}
-
-/// What a bundle holds.
-#[derive(Debug, Clone)]
-pub struct Contents {
-    /// Its size.
-    pub received: Received,
-    /// Its DAGs, by name.
-    pub dags: BTreeMap<DagId, Compiled>,
-    /// What is wrong with its files: the path, and everything with the lines.
-    pub broken: BTreeMap<String, String>,
-    /// The executor of tasks that name none.
-    pub default_executor: ExecutorName,
-}
-
-/// A DAG of a bundle.
-#[derive(Debug, Clone)]
-pub struct Compiled {
-    /// The model.
-    pub model: Arc<Dag>,
-    /// Its hash.
-    pub version: DagVersion,
-    /// The path of its file.
-    pub source: String,
-    /// The connections that its tasks name.
-    pub connections: BTreeSet<String>,
-    /// The variables that its tasks name.
-    pub variables: BTreeSet<String>,
-}
 
 /// Takes bundles in and looks into them.
 #[derive(Debug, Clone)]
@@ -127,10 +77,24 @@ impl Deployments {
         &self,
         bundle: BundleId,
         archive: impl io::Read + Send + 'static,
-    ) -> Result<Received, Error> {
+    ) -> Result<Size, Unusable> {
         let _turn = self.turn().await?;
         let objects = self.objects.clone();
         blocking(move || take_in(&objects, &bundle, archive)).await
+    }
+
+    /// The packed bundle, to be read from its beginning.
+    pub async fn pack(&self, bundle: BundleId) -> Result<fs::File, Unusable> {
+        let _turn = self.turn().await?;
+        let objects = self.objects.clone();
+        blocking(move || {
+            let packed = match objects.open_packed(&bundle) {
+                Ok(None) => objects.pack(&bundle),
+                packed => packed,
+            };
+            packed.map_err(|error| unavailable(&error))?.ok_or(Unusable::Missing)
+        })
+        .await
     }
 
     /// Compiles a bundle for a tenant that has those notification routes.
@@ -139,11 +103,11 @@ impl Deployments {
         tenant: TenantId,
         bundle: BundleId,
         routes: BTreeSet<String>,
-    ) -> Result<Contents, Error> {
+    ) -> Result<Contents, Unusable> {
         let _turn = self.turn().await?;
         let found = self.objects.touch_bundle(&bundle).map_err(|error| unavailable(&error))?;
         if !found {
-            return Err(Error::Missing);
+            return Err(Unusable::Missing);
         }
         let (root, scripts) = (self.objects.bundle(&bundle), self.script_program.clone());
         let installation = Installation { routes: Some(routes), ..self.installation.clone() };
@@ -154,32 +118,34 @@ impl Deployments {
     }
 
     /// The text of a file of a bundle. What isn't there is missing, be it the bundle or the file.
-    pub async fn file(&self, bundle: BundleId, path: String) -> Result<String, Error> {
+    pub async fn file(&self, bundle: BundleId, path: String) -> Result<String, Unusable> {
         let root = self.objects.bundle(&bundle);
         blocking(move || read_file(&root, Path::new(&path))).await
     }
 
-    async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Error> {
+    async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Unusable> {
         self.turns.acquire().await.map_err(|error| unavailable(&error))
     }
 }
 
-fn unavailable(error: &dyn std::error::Error) -> Error {
+fn unavailable(error: &dyn std::error::Error) -> Unusable {
     let why = chain(error);
     tracing::error!(error = why, "a bundle can't be worked with");
-    Error::Unavailable("the place of bundles can't be used at present; the service's log says why".to_owned())
+    Unusable::Unavailable(
+        "the place of bundles can't be used at present; the service's log says why".to_owned(),
+    )
 }
 
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
+    work: impl FnOnce() -> Result<T, Unusable> + Send + 'static,
+) -> Result<T, Unusable> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(unavailable(&error)))
 }
 
-fn read_file(root: &Path, path: &Path) -> Result<String, Error> {
+fn read_file(root: &Path, path: &Path) -> Result<String, Unusable> {
     let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
     if !plain || path.as_os_str().is_empty() {
-        return Err(Error::Missing);
+        return Err(Unusable::Missing);
     }
     let mut bytes = Vec::new();
     let file =
@@ -187,56 +153,56 @@ fn read_file(root: &Path, path: &Path) -> Result<String, Error> {
     match file {
         Ok(_) if bytes.len() as u64 > SHOWN_MAX => {
             let most = SHOWN_MAX >> 20;
-            Err(Error::Refused(format!("`{}` has more than {most} MiB: it isn't shown", path.display())))
+            Err(Unusable::Refused(format!("`{}` has more than {most} MiB: it isn't shown", path.display())))
         }
         Ok(_) => String::from_utf8(bytes)
-            .map_err(|_| Error::Refused(format!("`{}` isn't text: it isn't shown", path.display()))),
+            .map_err(|_| Unusable::Refused(format!("`{}` isn't text: it isn't shown", path.display()))),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Err(Error::Missing)
+            Err(Unusable::Missing)
         }
         Err(error) => Err(unavailable(&error)),
     }
 }
 
-fn take_in(objects: &Objects, bundle: &BundleId, archive: impl io::Read) -> Result<Received, Error> {
+fn take_in(objects: &Objects, bundle: &BundleId, archive: impl io::Read) -> Result<Size, Unusable> {
     objects.sweep_bundles(LEFT_BEHIND).map_err(|error| unavailable(&error))?;
     let beside = Beside(objects.beside_bundle(bundle));
     archive::unpack(archive, &beside.0, bundle).map_err(|error| match error {
         // Neither the way here nor what came over it is our fault, but a full disk is.
         archive::Error::Io("read the archive", _)
         | archive::Error::Strange(_)
-        | archive::Error::Address { .. } => Error::Refused(chain(&error)),
+        | archive::Error::Address { .. } => Unusable::Refused(chain(&error)),
         archive::Error::Io("write a file of the bundle", source)
             if matches!(
                 source.kind(),
                 io::ErrorKind::AlreadyExists | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory
             ) =>
         {
-            Error::Refused("the archive names a file twice, or a file as a folder".to_owned())
+            Unusable::Refused("the archive names a file twice, or a file as a folder".to_owned())
         }
         archive::Error::Io("make a folder of the bundle", source)
             if source.kind() == io::ErrorKind::AlreadyExists
                 || source.kind() == io::ErrorKind::NotADirectory =>
         {
-            Error::Refused("the archive names a file as a folder".to_owned())
+            Unusable::Refused("the archive names a file as a folder".to_owned())
         }
         error => unavailable(&error),
     })?;
-    let scan = bundle::scan(&beside.0).map_err(|error| Error::Refused(chain(&error)))?;
+    let scan = bundle::scan(&beside.0).map_err(|error| Unusable::Refused(chain(&error)))?;
     if let Some((path, bytes)) = scan.left_out.first() {
         let most = bundle::FILE_BYTES_MAX;
-        return Err(Error::Refused(format!(
+        return Err(Unusable::Refused(format!(
             "`{path}` has {bytes} bytes, and a bundle takes files of at most {most}"
         )));
     }
     if scan.digest != *bundle {
         let why =
             "the archive holds files that no bundle has: hidden ones, or what its own ignore files name";
-        return Err(Error::Refused(why.to_owned()));
+        return Err(Unusable::Refused(why.to_owned()));
     }
-    let received = Received { bytes: scan.bytes(), files: scan.files.len() as u32 };
+    let size = Size { bytes: scan.bytes(), files: scan.files.len() as u32 };
     objects.keep_bundle(&beside.0, bundle).map_err(|error| unavailable(&error))?;
-    Ok(received)
+    Ok(size)
 }
 
 async fn compile(
@@ -244,7 +210,7 @@ async fn compile(
     tenant: TenantId,
     installation: Installation,
     script_program: Option<PathBuf>,
-) -> Result<Contents, Error> {
+) -> Result<Contents, Unusable> {
     let scan = bundle::scan(root).map_err(|error| unavailable(&error))?;
     let default_executor = installation.default_executor.clone();
     let (catalog, problems) = plugins::user::catalog(&scan.root);
@@ -279,8 +245,8 @@ async fn compile(
             dags.insert(dag.dag_id.clone(), compiled(dag, path, &scan));
         }
     }
-    let received = Received { bytes: scan.bytes(), files: scan.files.len() as u32 };
-    Ok(Contents { received, dags, broken: reports.0, default_executor })
+    let size = Size { bytes: scan.bytes(), files: scan.files.len() as u32 };
+    Ok(Contents { size, dags, broken: reports.0, default_executor })
 }
 
 fn duplicate(path: &str, owner: &str, dag: &DagId) -> Diagnostic {

@@ -18,7 +18,7 @@ use dags::{
     model::Dag,
     time::Span,
 };
-use engine::command::{ActivatedDag, Command};
+use engine::command::{ActivatedDag, Base, Command};
 use migrations::{
     Db, TenantScope,
     store::{
@@ -154,6 +154,8 @@ pub struct FolderWatch {
     active: Option<BTreeMap<DagId, (DagVersion, BundleId)>>,
     /// What is stored as wrong; none before the first look.
     errors: Option<BTreeMap<String, ImportError>>,
+    /// The bundle that somebody deployed over the folder, when it was looked at last.
+    held: Option<BundleId>,
     adapt: fn(&mut Dag),
     quiet: Span,
 }
@@ -168,6 +170,7 @@ impl FolderWatch {
             scripts: None,
             active: None,
             errors: None,
+            held: None,
             adapt: |_| {},
             quiet: QUIET,
         }
@@ -211,9 +214,14 @@ impl FolderWatch {
             .iter()
             .map(|(dag, version, bundle, _)| (dag.dag_id.clone(), (version.clone(), bundle.clone())))
             .collect();
+        self.held = None;
         if self.active.as_ref() != Some(&wanted) {
-            found.deployed_by = self.deployed_by(&scan.digest).await?;
-            if found.deployed_by.is_some() {
+            let other = self.active_bundle().await?.filter(|active| active.digest != scan.digest);
+            if let Some(other) = other
+                && let Some(by) = other.deployed_by()
+            {
+                found.deployed_by = Some(by.to_owned());
+                self.held = Some(other.digest);
                 return Ok(found);
             }
             self.activate(&scan, dags).await?;
@@ -225,13 +233,16 @@ impl FolderWatch {
         Ok(found)
     }
 
-    /// Who deployed the tenant's DAGs, if somebody did: a folder doesn't take their place.
-    async fn deployed_by(&self, digest: &BundleId) -> Result<Option<String>, Error> {
+    async fn active_bundle(&self) -> Result<Option<store::bundle::Bundle>, Error> {
         let scope = TenantScope::new(self.options.tenant);
         let failed = |source| Error::Db { doing: "read which bundle is active", source };
-        let active = store::bundle::active(&self.options.db, scope).await.map_err(failed)?;
-        let other = active.filter(|active| active.digest != *digest);
-        Ok(other.and_then(|active| active.deployed_by().map(str::to_owned)))
+        store::bundle::active(&self.options.db, scope).await.map_err(failed)
+    }
+
+    /// Whether a folder that didn't change may have got its place back, or may be held by another bundle.
+    async fn place_changed(&self) -> Result<bool, Error> {
+        let Some(held) = &self.held else { return Ok(false) };
+        Ok(self.active_bundle().await?.is_none_or(|active| active.digest != *held))
     }
 
     /// Stores which files are broken and how, where people see it.
@@ -450,6 +461,7 @@ impl FolderWatch {
         store::bundle::store(db, scope, &new).await.map_err(failed("store the bundle"))?;
         let command = Command::ActivateBundle {
             bundle: scan.digest.clone(),
+            base: Base::Any,
             dags: dags
                 .into_iter()
                 .map(|(dag, version, bundle, _)| ActivatedDag {
@@ -486,13 +498,18 @@ impl FolderWatch {
             let print = tokio::task::spawn_blocking(move || bundle::fingerprint(&root)).await;
             let anyhow = until_next(looked.elapsed());
             let print = print.map_err(Error::BrokeOff).and_then(|print| print.map_err(Error::from));
-            match print {
-                Ok(print) if seen == Some(print) && !retry => {}
-                Ok(print) => {
+            let changed_since = match print {
+                Ok(print) if seen == Some(print) && !retry => {
+                    self.place_changed().await.map(|changed| changed.then_some(print))
+                }
+                print => print.map(Some),
+            };
+            match changed_since {
+                Ok(None) => {}
+                Ok(Some(print)) => {
                     let found = self.look().await;
                     let holds = found.as_ref().ok().and_then(|found| found.deployed_by.clone());
-                    // The folder may get its place back without a change of its own.
-                    retry = found.is_err() || holds.is_some();
+                    retry = found.is_err();
                     seen = Some(print);
                     if holds.is_none() || holds != held {
                         tell(found);

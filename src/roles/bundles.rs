@@ -1,33 +1,26 @@
 //! Where the API puts bundles that are sent to it: into the object folder.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs::File};
 
-use api::{Archive, BundleError, Contents, Found, Received};
+use api::Archive;
 use dags::{
+    bundle::{Contents, Size, Unusable},
     ids::{BundleId, TenantId},
     installation::Installation,
 };
-use scheduler::deploy::{self, Deployments};
+use scheduler::deploy::Deployments;
 
 /// The bundles of this node.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeBundles(pub(crate) Deployments);
 
-fn said(error: deploy::Error) -> BundleError {
-    match error {
-        deploy::Error::Refused(why) => BundleError::Refused(why),
-        deploy::Error::Missing => BundleError::Missing,
-        deploy::Error::Unavailable(why) => BundleError::Unavailable(why),
-    }
-}
-
-fn size(deploy::Received { bytes, files }: deploy::Received) -> Received {
-    Received { bytes, files }
-}
-
 impl api::Bundles for NodeBundles {
-    async fn receive(&self, bundle: BundleId, archive: Archive) -> Result<Received, BundleError> {
-        self.0.receive(bundle, archive).await.map(size).map_err(said)
+    async fn receive(&self, bundle: BundleId, archive: Archive) -> Result<Size, Unusable> {
+        self.0.receive(bundle, archive).await
+    }
+
+    async fn pack(&self, bundle: BundleId) -> Result<File, Unusable> {
+        self.0.pack(bundle).await
     }
 
     fn installation(&self) -> Installation {
@@ -39,17 +32,11 @@ impl api::Bundles for NodeBundles {
         tenant: TenantId,
         bundle: BundleId,
         routes: BTreeSet<String>,
-    ) -> Result<Contents, BundleError> {
-        let found = self.0.compile(tenant, bundle, routes).await.map_err(said)?;
-        let deploy::Contents { received, dags, broken, default_executor } = found;
-        let dags = dags.into_iter().map(|(name, dag)| {
-            let deploy::Compiled { model, version, source, connections, variables } = dag;
-            (name, Found { model, version, source, connections, variables })
-        });
-        Ok(Contents { received: size(received), dags: dags.collect(), broken, default_executor })
+    ) -> Result<Contents, Unusable> {
+        self.0.compile(tenant, bundle, routes).await
     }
 
-    async fn file(&self, bundle: BundleId, path: String) -> Result<String, BundleError> {
-        self.0.file(bundle, path).await.map_err(said)
+    async fn file(&self, bundle: BundleId, path: String) -> Result<String, Unusable> {
+        self.0.file(bundle, path).await
     }
 }

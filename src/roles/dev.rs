@@ -116,6 +116,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
         console: super::console(),
         monitor: None,
+        // It is set by its command line alone.
+        config: Vec::new(),
     });
     let path = api.admit_author().await.map_err(anyhow::Error::msg)?;
     api.start();

@@ -8,7 +8,7 @@ use crate::{
     auth::{AccessToken, Login},
     v1::{
         Items,
-        bundles::{ARCHIVE, Activated, Activation, BundleView, Plan},
+        bundles::{ARCHIVE, ARCHIVE_BYTES_MAX, Activated, Activation, BundleView, Plan},
         can::Can,
         grants::GrantView,
         groups::{GroupBody, GroupView},
@@ -117,6 +117,12 @@ impl Client {
     /// Bundles, the active one first.
     pub async fn bundles(&self) -> Answer<Items<BundleView>> {
         self.send(get(["bundles"])).await
+    }
+
+    /// A bundle, as an archive.
+    pub async fn bundle(&self, bundle: &str) -> Answer<Vec<u8>> {
+        let call = get(["bundles", bundle]).at_most(ARCHIVE_BYTES_MAX as usize);
+        Ok(self.succeed(call).await?.into())
     }
 
     /// Sends a bundle, as an archive.

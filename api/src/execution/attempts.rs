@@ -7,17 +7,13 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use bytes::BytesMut;
 use dags::ids::BundleId;
 use engine::execution::{LOG_BYTES_MAX, RESULT_BYTES_MAX, Stored};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::io::AsyncReadExt as _;
 
 use super::{Attempts, Current, Shared, auth, body, error::Error};
-
-/// What is read of a bundle at once.
-const PIECE_BYTES: usize = 64 << 10;
+use crate::{bundles::body as body_of, v1::bundles};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,11 +63,6 @@ pub(super) async fn bundle<A: Attempts>(
     }
     let found = state.attempts.bundle(BundleId(bundle.into())).await;
     let found = found.map_err(|error| Error::Unavailable(format!("a bundle can't be read: {error}")))?;
-    let file = tokio::fs::File::from_std(found.ok_or(Error::NotFound)?);
-    let pieces = futures::stream::try_unfold(file, |mut file| async move {
-        let mut piece = BytesMut::with_capacity(PIECE_BYTES);
-        let read = file.read_buf(&mut piece).await?;
-        Ok::<_, std::io::Error>((read > 0).then(|| (piece.freeze(), file)))
-    });
-    Ok(([(header::CONTENT_TYPE, "application/x-tar")], Body::from_stream(pieces)).into_response())
+    let file = found.ok_or(Error::NotFound)?;
+    Ok(([(header::CONTENT_TYPE, bundles::ARCHIVE)], body_of(file)).into_response())
 }

@@ -5,9 +5,14 @@
 
 use std::{io, time::Duration};
 
-use axum::{Json, body::Body, http::HeaderMap, http::StatusCode};
-use dags::{ids::BundleId, time::Timestamp};
-use engine::command::{ActivatedDag, Command};
+use axum::{
+    Json,
+    body::Body,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use dags::{bundle::Size, ids::BundleId, time::Timestamp};
+use engine::command::{ActivatedDag, Base, Command, Refusal};
 use http_body_util::BodyExt as _;
 use migrations::{
     policy::{Action, Kind},
@@ -20,8 +25,8 @@ use migrations::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::Access,
-    bundles::{Archive, Received},
+    access::{Access, Permit},
+    bundles::{Archive, body},
     error::Error,
     extract::{Body as JsonBody, Named, Params, is_kind},
     v1::Items,
@@ -33,16 +38,20 @@ mod plan;
 pub use diff::Difference;
 pub use plan::{Cause, Change, Plan, PlannedDag, Trouble};
 
+/// The refusal of an activation whose base isn't active.
+const OVERTAKEN: &str = "bundle.overtaken";
+/// How far back the audit log is read for who made a bundle active.
+const LATEST: u64 = 20;
 /// The media type of a bundle on its way.
 pub(crate) const ARCHIVE: &str = "application/x-tar";
 /// The largest archive: the most that a bundle's files may have, and what tar adds to so many files.
-const ARCHIVE_BYTES_MAX: u64 = (100 << 20) + 20_000 * 2048;
+pub(crate) const ARCHIVE_BYTES_MAX: u64 = (100 << 20) + 20_000 * 2048;
 /// How long the next piece of one may take.
 const PIECE_TIME: Duration = Duration::from_secs(30);
 /// The most bundles that a list shows.
 const LISTED_MAX: u64 = 200;
 /// The most bundles of a tenant that were sent and never made active.
-const UNUSED_MAX: usize = 100;
+const UNUSED_MAX: u64 = 100;
 
 /// An address in a path. What is none is simply not found.
 #[derive(Debug, Clone, Deserialize)]
@@ -124,10 +133,7 @@ pub(crate) async fn put(
     if !is_kind(&headers, ARCHIVE) {
         return Err(Error::MediaType(ARCHIVE));
     }
-    let unused = bundle::list(may.db(), may.scope, u64::MAX >> 1).await?;
-    if unused.iter().filter(|bundle| bundle.is_deployed() && bundle.activated_at.is_none()).count()
-        >= UNUSED_MAX
-    {
+    if bundle::count_unused(may.db(), may.scope).await? >= UNUSED_MAX {
         return Err(Error::Conflict(format!(
             "{UNUSED_MAX} bundles of this tenant were sent and never made active: they go by themselves after \
              `retention.bundle_days`"
@@ -137,7 +143,7 @@ pub(crate) async fn put(
     let received = may.state.bundles.receive(address.clone(), archive);
     let (fed, received) = tokio::join!(feed(body, pieces), received);
     fed?;
-    let Received { bytes, files } = received?;
+    let Size { bytes, files } = received?;
     let created_by = Some(bundle::deployed_by(&may.actor));
     let new = NewBundle { digest: address.clone(), bytes, files, created_by, versions: Vec::new() };
     bundle::send(may.db(), may.scope, &may.actor, &new).await?;
@@ -181,14 +187,28 @@ fn absent(address: &BundleId) -> Error {
     Error::NotFound(format!("the bundle `{address}` was not found"))
 }
 
+/// `GET /bundles/{bundle}`: the bundle, as a tar archive of its files, for who takes it to another service. It holds the code of
+/// all its DAGs, so whoever may not read that of some gets nothing of it.
+pub(crate) async fn get(access: Access, Named(Address(address)): Named<Address>) -> Result<Response, Error> {
+    let may = access.list(Kind::Code).await?;
+    bundle::get(may.db(), may.scope, &address).await?.ok_or_else(|| absent(&address))?;
+    if !may.visible.is_all() {
+        audit::denied(may.db(), may.scope, &may.actor, &format!("read the bundle {address}")).await?;
+        let message = "a bundle has the code of all its DAGs, and you may not read that of some";
+        return Err(Error::Forbidden(message.to_owned()));
+    }
+    let file = may.state.bundles.pack(address).await?;
+    Ok(([(header::CONTENT_TYPE, ARCHIVE)], body(file)).into_response())
+}
+
 /// `POST /bundles/{bundle}/plan`: what would change with it, and what stands in the way. Changes nothing.
 pub(crate) async fn plan(
     access: Access,
     Named(Address(address)): Named<Address>,
 ) -> Result<Json<Plan>, Error> {
     let may = access.any(Kind::Dag, Action::Create).await?;
-    bundle::get(may.db(), may.scope, &address).await?.ok_or_else(|| absent(&address))?;
-    Ok(Json(plan::make(&access, &may, &address).await?.plan))
+    let target = bundle::get(may.db(), may.scope, &address).await?.ok_or_else(|| absent(&address))?;
+    Ok(Json(plan::make(&access, &may, &target).await?.plan))
 }
 
 /// How a bundle is to be made active.
@@ -216,6 +236,29 @@ pub struct Activated {
     pub stale: u64,
 }
 
+/// The refusal of who looked at a plan that isn't true any more, with what is active now and who made it so.
+async fn overtaken(may: &Permit) -> Result<Error, Error> {
+    let active = bundle::active(may.db(), may.scope).await?.map(|active| active.digest.to_string());
+    let latest = audit::latest(may.db(), may.scope, "activate_bundle", LATEST).await?;
+    let of = |entry: &&audit::AuditEntry| {
+        entry.outcome.is_ok() && active.as_deref().is_some_and(|active| entry.payload["bundle"] == active)
+    };
+    let who = latest.iter().find(of);
+    let what = match (active.as_deref(), who) {
+        (Some(active), Some(entry)) => {
+            let by = match entry.actor.as_str() {
+                bundle::FOLDER => "the folder that the service watches".to_owned(),
+                actor => format!("`{actor}`"),
+            };
+            format!("{by} made the bundle {active} active at {}", entry.at)
+        }
+        (Some(active), None) => format!("the bundle {active} was made active meanwhile"),
+        (None, _) => "no bundle is active any more".to_owned(),
+    };
+    let message = format!("{what}, which the plan doesn't know: look at the plan again");
+    Ok(Error::Refused(Refusal::new(OVERTAKEN, message)))
+}
+
 /// `POST /bundles/{bundle}/activate`: makes it the active one, all of it in one transaction, or nothing of it.
 pub(crate) async fn activate(
     access: Access,
@@ -223,12 +266,10 @@ pub(crate) async fn activate(
     JsonBody(body): JsonBody<Activation>,
 ) -> Result<Json<Activated>, Error> {
     let may = access.any(Kind::Dag, Action::Create).await?;
-    bundle::get(may.db(), may.scope, &address).await?.ok_or_else(|| absent(&address))?;
-    let plan::Made { plan, contents, sources } = plan::make(&access, &may, &address).await?;
+    let target = bundle::get(may.db(), may.scope, &address).await?.ok_or_else(|| absent(&address))?;
+    let plan::Made { plan, size, sources } = plan::make(&access, &may, &target).await?;
     if body.base != plan.base {
-        return Err(Error::Conflict(
-            "another bundle was made active meanwhile: look at the plan again".to_owned(),
-        ));
+        return Err(overtaken(&may).await?);
     }
     let blocking = |trouble: &&Trouble| match trouble.cause {
         Cause::File | Cause::Permission => true,
@@ -248,12 +289,11 @@ pub(crate) async fn activate(
         };
         return Err(Error::Conflict(format!("{}{more}", first.message)));
     }
-    let found = bundle::get(may.db(), may.scope, &address).await?.ok_or_else(|| absent(&address))?;
     let new = NewBundle {
         digest: address.clone(),
-        bytes: contents.bytes,
-        files: contents.files,
-        created_by: found.created_by,
+        bytes: size.bytes,
+        files: size.files,
+        created_by: target.created_by,
         versions: sources
             .iter()
             .map(|dag| NewVersion {
@@ -270,8 +310,12 @@ pub(crate) async fn activate(
         bundle: None,
         paused_upon_creation: false,
     });
-    let command = Command::ActivateBundle { bundle: address.clone(), dags: dags.collect() };
-    let answer = may.request(command).await?;
+    let base = body.base.map_or(Base::Nothing, |base| Base::Bundle(BundleId(base.into())));
+    let command = Command::ActivateBundle { bundle: address.clone(), base, dags: dags.collect() };
+    let answer = match may.request(command).await {
+        Err(Error::Refused(refusal)) if refusal.code == OVERTAKEN => return Err(overtaken(&may).await?),
+        answer => answer?,
+    };
     // What a folder left that was watched before. A bundle has no broken files.
     import_error::replace(may.db(), may.scope, &[]).await?;
     let count = |name: &str| answer[name].as_u64().unwrap_or_default();

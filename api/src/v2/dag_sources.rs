@@ -5,7 +5,10 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
 };
-use dags::ids::{BundleId, DagId};
+use dags::{
+    bundle::Unusable,
+    ids::{BundleId, DagId},
+};
 use migrations::{
     policy::{Action, Kind},
     store::bundle::{self, Numbered},
@@ -14,7 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, Resource},
-    bundles::BundleError,
     error::Error,
     extract::{Named, Params},
     v2::dags::find,
@@ -58,17 +60,17 @@ pub(crate) async fn get(
     let Numbered { number, source, bundle: first, version, .. } =
         of.ok_or_else(|| Error::NotFound(format!("`{dag_id}` has no version{number}")))?;
     let bundles: &[&BundleId] = if *version == row.version { &[&row.bundle, first] } else { &[first] };
-    let mut found = Err(BundleError::Missing);
+    let mut found = Err(Unusable::Missing);
     for bundle in bundles {
         found = may.state.bundles.file((*bundle).clone(), source.clone()).await.map(|text| (bundle, text));
         // Retention takes bundles that no run needs.
-        if !matches!(found, Err(BundleError::Missing)) {
+        if !matches!(found, Err(Unusable::Missing)) {
             break;
         }
     }
     let (bundle, content) = match found {
         Ok(found) => found,
-        Err(BundleError::Missing) => {
+        Err(Unusable::Missing) => {
             let why = format!(
                 "the file of version {number} of `{dag_id}` isn't stored any more: its time was over"
             );

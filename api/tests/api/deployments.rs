@@ -111,6 +111,47 @@ async fn a_bundle_is_sent_planned_and_made_active() {
     place.world.close().await;
 }
 
+/// Both looked at the same plan: one of them is refused, and told by whom.
+#[tokio::test]
+async fn of_two_deployments_at_one_moment_one_is_refused() {
+    let place = Place::new().await;
+    place.deploy(ALPHA).await;
+    let base = json!({ "base": address(ALPHA).to_string() });
+    let texts = ["3", "4", "5", "6"].map(|n| ALPHA.replace("retries: 1", &format!("retries: {n}")));
+    for text in &texts {
+        assert_eq!(place.send(&place.token, text).await.status, 201);
+    }
+    let all = texts.each_ref().map(|text| place.activate(&place.token, text, base.clone()));
+    let answers = futures::future::join_all(all).await;
+    let done: Vec<usize> = (0..answers.len()).filter(|n| answers[*n].status == 200).collect();
+    assert_eq!(done.len(), 1, "{answers:?}");
+    let winner = address(&texts[done[0]]).to_string();
+    for answer in answers.iter().filter(|answer| answer.status != 200) {
+        assert_eq!((answer.status, &answer.body["code"]), (409, &json!("bundle.overtaken")), "{answer:?}");
+        let said = answer.body["detail"].as_str().unwrap();
+        assert!(said.contains("`ann`") && said.contains(&winner), "{said}");
+    }
+    let listed = place.call(&place.token, "GET", "/bundles", None).await.body;
+    assert_eq!(listed["items"][0]["bundle"], winner);
+    place.world.close().await;
+}
+
+#[tokio::test]
+async fn a_bundle_is_given_to_who_may_read_all_of_it() {
+    let place = Place::new().await;
+    place.deploy(ALPHA).await;
+    let path = format!("/t/sales/api/updraft/v1/bundles/{}", address(ALPHA));
+    let got = ask("GET", &path).bearer(&place.token).send(place.at).await;
+    assert!(got.status == 200 && got.body.as_str().unwrap().contains(ALPHA), "{got:?}");
+    let rule = |kind: &str, name: &str| json!({"effect": "allow", "kinds": [kind], "objects": {"name": name}, "actions": ["read"]});
+    let bob = place.member("bob", json!([rule("dag", "*"), rule("code", "alpha")])).await;
+    assert_eq!(ask("GET", &path).bearer(&bob).send(place.at).await.status, 403);
+    // Another tenant hasn't got it.
+    let other = format!("/api/updraft/v1/bundles/{}", address(ALPHA));
+    assert_eq!(place.world.get(&other).await.0, 404);
+    place.world.close().await;
+}
+
 #[tokio::test]
 async fn what_the_service_lacks_stands_in_the_way() {
     let place = Place::new().await;

@@ -2,18 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Read as _,
+    io::{Read as _, Seek as _, Write as _},
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use api::{
-    Api, Archive, BundleError, Bundles, Contents, Found, LogChunk, LogLine, LogOf, Objects, ObjectsError,
-    Parts, Received, Socket, Stream,
+    Api, Archive, Bundles, LogChunk, LogLine, LogOf, Objects, ObjectsError, Parts, Socket, Stream,
     client::{Client, Method},
 };
 use dags::{
+    bundle::{Compiled, Contents, Size, Unusable},
     canonical,
     compile::{self, NoFiles},
     diagnostic::Source,
@@ -21,7 +21,7 @@ use dags::{
     installation::{Installation, Offer},
     time::Span,
 };
-use engine::command::{ActivatedDag, Command};
+use engine::command::{ActivatedDag, Base, Command};
 use migrations::{
     Db, Role, TenantScope,
     seal::{MasterKey, Sealer},
@@ -117,17 +117,17 @@ impl Objects for Folder {
 struct Texts(Arc<Mutex<BTreeMap<BundleId, String>>>);
 
 impl Bundles for Texts {
-    async fn receive(&self, bundle: BundleId, mut archive: Archive) -> Result<Received, BundleError> {
+    async fn receive(&self, bundle: BundleId, mut archive: Archive) -> Result<Size, Unusable> {
         let read = move || {
             let mut text = String::new();
             archive.read_to_string(&mut text).map(|_| text)
         };
         let read = tokio::task::spawn_blocking(read).await.unwrap();
-        let text = read.map_err(|error| BundleError::Refused(error.to_string()))?;
+        let text = read.map_err(|error| Unusable::Refused(error.to_string()))?;
         if address(&text) != bundle {
-            return Err(BundleError::Refused("the archive has another address".to_owned()));
+            return Err(Unusable::Refused("the archive has another address".to_owned()));
         }
-        let received = Received { bytes: text.len() as u64, files: 1 };
+        let received = Size { bytes: text.len() as u64, files: 1 };
         self.0.lock().unwrap().insert(bundle, text);
         Ok(received)
     }
@@ -142,13 +142,21 @@ impl Bundles for Texts {
         }
     }
 
+    async fn pack(&self, bundle: BundleId) -> Result<std::fs::File, Unusable> {
+        let text = self.0.lock().unwrap().get(&bundle).cloned().ok_or(Unusable::Missing)?;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        Ok(file)
+    }
+
     async fn compile(
         &self,
         _tenant: TenantId,
         bundle: BundleId,
         _routes: BTreeSet<String>,
-    ) -> Result<Contents, BundleError> {
-        let text = self.0.lock().unwrap().get(&bundle).cloned().ok_or(BundleError::Missing)?;
+    ) -> Result<Contents, Unusable> {
+        let text = self.0.lock().unwrap().get(&bundle).cloned().ok_or(Unusable::Missing)?;
         let compiled =
             compile::compile(&Source::new("dags.yaml", text.as_str()), &plugins::catalog(), &NoFiles);
         let mut broken = BTreeMap::new();
@@ -159,19 +167,19 @@ impl Bundles for Texts {
             let (connections, variables) = (BTreeSet::new(), BTreeSet::new());
             let version = canonical::version(&dag);
             let source = "dags.yaml".to_owned();
-            (dag.dag_id.clone(), Found { model: Arc::new(dag), version, source, connections, variables })
+            (dag.dag_id.clone(), Compiled { model: Arc::new(dag), version, source, connections, variables })
         });
         Ok(Contents {
-            received: Received { bytes: text.len() as u64, files: 1 },
+            size: Size { bytes: text.len() as u64, files: 1 },
             dags: dags.collect(),
             broken,
             default_executor: "local".parse().unwrap(),
         })
     }
 
-    async fn file(&self, bundle: BundleId, path: String) -> Result<String, BundleError> {
+    async fn file(&self, bundle: BundleId, path: String) -> Result<String, Unusable> {
         let found = self.0.lock().unwrap().get(&bundle).cloned();
-        found.filter(|_| path == "dags.yaml").ok_or(BundleError::Missing)
+        found.filter(|_| path == "dags.yaml").ok_or(Unusable::Missing)
     }
 }
 
@@ -276,7 +284,8 @@ impl World {
             bundle: None,
             paused_upon_creation: false,
         });
-        let command = Command::ActivateBundle { bundle: digest.clone(), dags: activated.collect() };
+        let command =
+            Command::ActivateBundle { bundle: digest.clone(), base: Base::Any, dags: activated.collect() };
         let new = NewBundle { digest, bytes: 1, files: 1, created_by: None, versions };
         bundle::store(&self.db, scope, &new).await.unwrap();
         let ticket = inbox::insert(&self.db, scope, "test", &command, None).await.unwrap();

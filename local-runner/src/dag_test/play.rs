@@ -18,7 +18,7 @@ use dags::{
 };
 use engine::{
     Answer, Ask, Question,
-    command::{ActivatedDag, Command, Response, Trigger},
+    command::{ActivatedDag, Base, Command, Response, Trigger},
     dispatch::{Dispatch, End, News, Outcome, Report, ResultRef},
     journal::{Commit, Inbox, Load, Loaded},
     rows::{AlertRow, Batch, RunRow, Snapshot, TaskRow},
@@ -212,7 +212,8 @@ fn clockwork(
     let mut clockwork = Clockwork::new(config, journal.clone(), now, &[(name, SLOTS)]).map_err(broken)?;
     let active =
         ActivatedDag { dag_id: dag.dag_id.clone(), version, bundle: None, paused_upon_creation: false };
-    let activate = Command::ActivateBundle { bundle: site.bundle.clone(), dags: vec![active] };
+    let activate =
+        Command::ActivateBundle { bundle: site.bundle.clone(), base: Base::Any, dags: vec![active] };
     clockwork.request(TENANT, "test", activate).map_err(broken)?;
     let mut conf = given.conf.clone();
     conf.extend(given.params.clone());

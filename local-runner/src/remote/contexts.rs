@@ -85,9 +85,12 @@ impl Contexts {
 
     /// The context of that name, or the current one.
     pub(super) fn choose(&self, name: Option<&str>) -> Result<Option<&Context>, Error> {
-        let Some(name) = name.or(self.current.as_deref()) else { return Ok(None) };
-        let found = self.contexts.get(name);
-        found.map(Some).ok_or_else(|| {
+        name.or(self.current.as_deref()).map(|name| self.named(name)).transpose()
+    }
+
+    /// The context of that name.
+    pub(super) fn named(&self, name: &str) -> Result<&Context, Error> {
+        self.contexts.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.contexts.keys().map(String::as_str).collect();
             let known = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
             Error::usage(

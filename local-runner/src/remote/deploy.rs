@@ -8,7 +8,7 @@ use std::{
 };
 
 use api::{
-    client::ClientError,
+    client::{Client, ClientError},
     v1::bundles::{Activated, Activation, BundleView, Cause, Plan},
 };
 use clap::{Args, Subcommand};
@@ -33,7 +33,7 @@ const SHORTEST: usize = 6;
                   hidden. The service compares it with what it has, and it becomes active whole or not at all; runs \
                   that are under way keep the bundle that they began with.\n\nExit codes: 0 done, or nothing to do; 1 something \
                   stands in the way; 2 a wrong command line.\n\nExamples:\n  updraft deploy dags --context test --plan\n  \
-                  updraft deploy dags --context prod --tenant sales --git v1.4 --yes\n  updraft deploy rollback --context prod"
+                  updraft deploy dags --context prod --tenant sales --git v1.4 --yes\n  updraft deploy rollback --context prod\n  updraft deploy promote --from test --to prod"
 )]
 pub struct DeployArgs {
     #[command(flatten)]
@@ -80,6 +80,44 @@ enum DeployCommand {
         #[command(flatten)]
         apply: ApplyArgs,
     },
+    /// Take a bundle from one service or tenant to another one, such as from test to prod
+    Promote(PromoteArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The files stay as they are, byte for byte, so that the bundle has the same address there. The plan is made by \
+                  the service that it goes to: what that one lacks stands in the way, whatever the other one has.\n\n`--tenant` is \
+                  the tenant that it goes to. `--context` and `--socket` say nothing here.\n\nExamples:\n  updraft deploy promote \
+                  --from test --to prod --plan\n  updraft deploy promote 3f2a9c01 --from test --to prod --tenant sales --yes"
+)]
+struct PromoteArgs {
+    /// The bundle, or the first digits of its address; the active one if absent
+    bundle: Option<String>,
+    /// The context of the service that has the bundle
+    #[arg(long, value_name = "CONTEXT")]
+    from: String,
+    /// The context of the service that it goes to
+    #[arg(long, value_name = "CONTEXT")]
+    to: String,
+    /// The tenant that has it; the one of the context if absent
+    #[arg(long, value_name = "NAME")]
+    from_tenant: Option<String>,
+    #[command(flatten)]
+    apply: ApplyArgs,
+    /// Deploy although the service lacks pools, connections, variables or room in the quota
+    #[arg(long)]
+    despite_missing: bool,
+}
+
+impl DeployArgs {
+    /// The service that is deployed to.
+    pub(super) fn client(&self) -> Result<Client, Error> {
+        match &self.command {
+            Some(DeployCommand::Promote(args)) => self.service.at(&args.to, self.service.tenant.as_deref()),
+            _ => self.service.client(),
+        }
+    }
 }
 
 /// What is written for programs.
@@ -91,7 +129,7 @@ struct Outcome<'a> {
 }
 
 pub(super) async fn run(session: &mut Session<'_>, args: DeployArgs) -> Result<ExitCode, Error> {
-    let DeployArgs { folder, git, apply, despite_missing, command, .. } = args;
+    let DeployArgs { service, folder, git, apply, despite_missing, command } = args;
     match command {
         Some(DeployCommand::List) => list(session).await,
         Some(DeployCommand::Rollback { bundle, apply }) => {
@@ -99,6 +137,11 @@ pub(super) async fn run(session: &mut Session<'_>, args: DeployArgs) -> Result<E
             let target = target(&bundles, bundle.as_deref())?;
             let plan = session.client.plan_bundle(&target).await?;
             finish(session, &plan, &apply, true).await
+        }
+        Some(DeployCommand::Promote(args)) => {
+            let source = service.at(&args.from, args.from_tenant.as_deref())?;
+            let plan = promote(session, &source, &args).await?;
+            finish(session, &plan, &args.apply, args.despite_missing).await
         }
         None => {
             let plan = match &git {
@@ -125,21 +168,57 @@ async fn offer(session: &mut Session<'_>, scan: &Scan) -> Result<Plan, Error> {
             "name the folder of DAGs; to take all DAGs away, pause or delete them",
         ));
     }
-    let digest = scan.digest.to_string();
-    let known = session.client.bundles().await?.items.into_iter().any(|bundle| bundle.bundle == digest);
-    if known {
-        match session.client.plan_bundle(&digest).await {
+    let pack = async || {
+        let mut archive = Vec::new();
+        executor::archive::pack_files(&scan.root, &scan.files, &mut archive).map_err(|error| {
+            let why = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+            Error::Machine { doing: "pack the folder", why }
+        })?;
+        Ok(archive)
+    };
+    plan_of(&session.client, &scan.digest.0, pack).await
+}
+
+/// Takes a bundle of another service here, unless it is here already, and has a plan of it made.
+async fn promote(session: &mut Session<'_>, source: &Client, args: &PromoteArgs) -> Result<Plan, Error> {
+    let refused = |error: ClientError| match error {
+        // It isn't the service that everything else is said of.
+        ClientError::Refused { message, .. } => Error::usage(
+            format!("`{}` doesn't give its bundles: {message}", args.from),
+            "whoever takes a bundle from there must be allowed to read the code of all its DAGs",
+        ),
+        error => error.into(),
+    };
+    let bundles = source.bundles().await.map_err(refused)?.items;
+    let bundle = match &args.bundle {
+        Some(wanted) => find(&bundles, wanted)?,
+        None => {
+            bundles.into_iter().find(|bundle| bundle.active).map(|bundle| bundle.bundle).ok_or_else(|| {
+                Error::usage(
+                    format!("nothing is active in `{}`", args.from),
+                    "name a bundle, or deploy one there",
+                )
+            })?
+        }
+    };
+    session.screen.note(&format!("{} of `{}` for `{}`", short(&bundle), args.from, args.to))?;
+    plan_of(&session.client, &bundle, async || source.bundle(&bundle).await.map_err(refused)).await
+}
+
+/// Has a service make a plan of a bundle, which is sent before unless it is there.
+async fn plan_of(
+    client: &Client,
+    bundle: &str,
+    archive: impl AsyncFnOnce() -> Result<Vec<u8>, Error>,
+) -> Result<Plan, Error> {
+    if client.bundles().await?.items.iter().any(|known| known.bundle == bundle) {
+        match client.plan_bundle(bundle).await {
             Err(ClientError::Refused { code: Some(code), .. }) if code == "bundle.missing" => {}
             plan => return Ok(plan?),
         }
     }
-    let mut archive = Vec::new();
-    executor::archive::pack_files(&scan.root, &scan.files, &mut archive).map_err(|error| {
-        let why = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
-        Error::Machine { doing: "pack the folder", why }
-    })?;
-    session.client.send_bundle(&digest, archive).await?;
-    Ok(session.client.plan_bundle(&digest).await?)
+    client.send_bundle(bundle, archive().await?).await?;
+    Ok(client.plan_bundle(bundle).await?)
 }
 
 /// Shows a plan, asks, and has it done.
@@ -177,7 +256,8 @@ async fn finish(
     if session.screen.json {
         session.screen.document(&Outcome { plan, activated: Some(&done) })?;
     } else {
-        let line = format!("{} is active, with {} DAGs", short(&done.bundle), done.active);
+        let dags = if done.active == 1 { "DAG" } else { "DAGs" };
+        let line = format!("{} is active, with {} {dags}", short(&done.bundle), done.active);
         session.screen.line(&line)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -205,6 +285,11 @@ fn target(bundles: &[BundleView], wanted: Option<&str>) -> Result<String, Error>
             Error::usage("no other bundle was ever active here", "`updraft deploy list` shows what there is")
         });
     };
+    find(bundles, wanted)
+}
+
+/// The one bundle whose address begins so.
+fn find(bundles: &[BundleView], wanted: &str) -> Result<String, Error> {
     let found: Vec<&BundleView> = bundles.iter().filter(|bundle| bundle.bundle.starts_with(wanted)).collect();
     match found.as_slice() {
         [one] if wanted.len() >= SHORTEST => Ok(one.bundle.clone()),

@@ -119,6 +119,7 @@ pub(super) async fn snapshot(db: &Db, scope: ShardScope) -> Result<Snapshot, Err
         pools,
         quotas: rest::quotas(db, scope).await?,
         suspended: rest::suspended(db, scope).await?,
+        active_bundles: rest::active_bundles(db, scope).await?,
         pending_assets: rest::pending_assets(db, scope).await?,
         backfills,
         last_backfill: rest::last_backfill(db, scope).await?,

@@ -51,6 +51,19 @@ pub async fn list(db: &Db, scope: TenantScope, window: Window) -> Result<Page<Au
     Ok(Page { rows: readable(found, |row| format!("audit {}", row.id), read), total })
 }
 
+/// The last entries of one kind, newest first.
+pub async fn latest(db: &Db, scope: TenantScope, kind: &str, limit: u64) -> Result<Vec<AuditEntry>, Error> {
+    let found = audit::Entity::find()
+        .filter(audit::Column::TenantId.eq(scope.tenant().0))
+        .filter(audit::Column::Kind.eq(kind))
+        .order_by_desc(audit::Column::Id)
+        .limit(limit)
+        .all(db.read())
+        .await
+        .doing("look into the audit log")?;
+    Ok(readable(found, |row| format!("audit {}", row.id), read))
+}
+
 /// One entry.
 pub async fn get(db: &Db, scope: TenantScope, id: i64) -> Result<Option<AuditEntry>, Error> {
     let found =

@@ -9,8 +9,8 @@ use dags::{
 };
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    Statement,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Statement,
     sea_query::{Expr, ExprTrait as _, OnConflict},
 };
 use serde_json::json;
@@ -227,6 +227,17 @@ pub async fn list(db: &Db, scope: TenantScope, limit: u64) -> Result<Vec<Bundle>
         .await
         .doing("list bundles")?;
     Ok(found.into_iter().map(read).collect())
+}
+
+/// How many bundles were sent and never made active.
+pub async fn count_unused(db: &Db, scope: TenantScope) -> Result<u64, Error> {
+    bundle::Entity::find()
+        .filter(bundle::Column::TenantId.eq(scope.tenant().0))
+        .filter(bundle::Column::CreatedBy.starts_with(DEPLOYED))
+        .filter(bundle::Column::ActivatedAt.is_null())
+        .count(db.read())
+        .await
+        .doing("count bundles that were never active")
 }
 
 /// One bundle.

@@ -8,7 +8,7 @@ use dags::{
 };
 use engine::{
     Config, Engine,
-    command::{ActivatedDag, Command, Refusal, Trigger},
+    command::{ActivatedDag, Base, Command, Refusal, Trigger},
     dispatch::{End, Outcome, ResultRef},
     journal::{Commit, Conflict, Journal as _, Load, Position},
     rows::{
@@ -42,6 +42,7 @@ on_both!(
     every_state_and_type_comes_back,
     texts_with_nul_are_stored,
     requests_are_taken_once_with_outcome_and_audit,
+    the_last_bundle_of_a_batch_is_active,
     a_withdrawn_request_takes_its_effects_along,
     a_request_that_cant_be_read_holds_up_nobody,
     members_of_gangs_come_back,
@@ -212,6 +213,7 @@ async fn requests_are_taken_once_with_outcome_and_audit(test: TestDb) {
     let mut journal = owned(db, "one").await;
     let activate = Command::ActivateBundle {
         bundle: fixture::bundle_id("b1"),
+        base: Base::Any,
         dags: vec![ActivatedDag {
             dag_id: fixture::dag_id("d"),
             version: fixture::version("d", "one"),
@@ -257,6 +259,42 @@ async fn requests_are_taken_once_with_outcome_and_audit(test: TestDb) {
     assert_eq!(inbox::progress(db, scope(), first.id).await.unwrap(), Progress::Gone);
 }
 
+async fn the_last_bundle_of_a_batch_is_active(test: TestDb) {
+    let db = &test.db;
+    fixture::store_version(db, scope(), "d", "one").await;
+    let mut journal = owned(db, "one").await;
+    let mut outcomes = Vec::new();
+    for (name, outcome) in [
+        ("b1", Ok(serde_json::Value::Null)),
+        ("b3", Ok(serde_json::Value::Null)),
+        ("b2", Ok(serde_json::Value::Null)),
+        ("b4", Err(Refusal::new("bundle.overtaken", "no"))),
+    ] {
+        let digest = fixture::bundle_id(name);
+        let new = bundle::NewBundle {
+            digest: digest.clone(),
+            bytes: 1,
+            files: 1,
+            created_by: Some(bundle::deployed_by("ann")),
+            versions: Vec::new(),
+        };
+        bundle::store(db, scope(), &new).await.unwrap();
+        let command = Command::ActivateBundle { bundle: digest, base: Base::Any, dags: Vec::new() };
+        let id = inbox::insert(db, scope(), "ann", &command, None).await.unwrap().id;
+        outcomes.push(InboxOutcome { id, outcome });
+    }
+    // `b1` was stored with the version, by nobody.
+    assert_eq!(bundle::count_unused(db, scope()).await.unwrap(), 3);
+    assert_eq!(journal.commit(&Batch { inbox: outcomes, ..batch(1) }).await, Commit::Done);
+    let active = bundle::active(db, scope()).await.unwrap().unwrap();
+    assert_eq!(active.digest, fixture::bundle_id("b2"));
+    assert_eq!(bundle::count_unused(db, scope()).await.unwrap(), 2);
+    let snapshot = journal.snapshot().await.unwrap();
+    assert_eq!(snapshot.active_bundles[&TenantId::DEFAULT], fixture::bundle_id("b2"));
+    let log = audit::latest(db, scope(), "activate_bundle", 2).await.unwrap();
+    assert_eq!(log.iter().map(|entry| entry.outcome.is_ok()).collect::<Vec<_>>(), [false, true]);
+}
+
 async fn a_withdrawn_request_takes_its_effects_along(test: TestDb) {
     let db = &test.db;
     fixture::store_version(db, scope(), "d", "one").await;
@@ -284,6 +322,7 @@ async fn a_request_that_cant_be_read_holds_up_nobody(test: TestDb) {
     }
     let activate = Command::ActivateBundle {
         bundle: fixture::bundle_id("b1"),
+        base: Base::Any,
         dags: vec![ActivatedDag {
             dag_id: fixture::dag_id("d"),
             version: fixture::version("d", "never stored"),

@@ -118,6 +118,7 @@ impl Model {
             pools: self.pools.values().cloned().collect(),
             quotas: self.quotas.values().cloned().collect(),
             suspended: BTreeSet::new(),
+            active_bundles: BTreeMap::new(),
             pending_assets: self.pending.values().cloned().collect(),
             backfills: self.backfills.values().filter(|b| b.ended_at.is_none()).cloned().collect(),
             last_backfill,

@@ -22,7 +22,7 @@ use dags::{
 };
 use engine::{
     Config, Engine,
-    command::{ActivatedDag, Command, InboxRow, Trigger},
+    command::{ActivatedDag, Base, Command, InboxRow, Trigger},
     dispatch::{Dispatch, End, News, Outcome, Report},
     quota::Limits,
     sharing::{Quotas, Weight},
@@ -92,7 +92,7 @@ impl Bench {
             paused_upon_creation: false,
         }];
         let bundle = BundleId(format!("{:064}", self.requests).into());
-        self.request(Command::ActivateBundle { bundle, dags }, Some(model));
+        self.request(Command::ActivateBundle { bundle, base: Base::Any, dags }, Some(model));
         self.again(model);
     }
 

@@ -38,6 +38,9 @@ pub enum Command {
     ActivateBundle {
         /// The bundle that new runs are pinned to.
         bundle: BundleId,
+        /// What must be active before.
+        #[serde(default, skip_serializing_if = "Base::is_any")]
+        base: Base,
         /// The DAGs in it. The versions' models are stored already.
         dags: Vec<ActivatedDag>,
     },
@@ -198,6 +201,34 @@ impl Command {
                 broken(why)
             }
         })
+    }
+}
+
+/// What must be active for a bundle to become so. Whoever looked at what it changes doesn't undo what came meanwhile.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Base {
+    /// Whatever it is.
+    #[default]
+    Any,
+    /// No bundle at all.
+    Nothing,
+    /// That bundle.
+    Bundle(BundleId),
+}
+
+impl Base {
+    fn is_any(&self) -> bool {
+        *self == Self::Any
+    }
+
+    /// Whether it is so.
+    pub(crate) fn holds(&self, active: Option<&BundleId>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Nothing => active.is_none(),
+            Self::Bundle(bundle) => active == Some(bundle),
+        }
     }
 }
 

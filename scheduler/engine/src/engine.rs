@@ -13,7 +13,8 @@ use std::{
 
 use dags::{
     ids::{
-        AttemptId, DagId, DagVersion, DispatchId, ExecutorName, PoolName, RunId, RunName, TaskId, TenantId,
+        AttemptId, BundleId, DagId, DagVersion, DispatchId, ExecutorName, PoolName, RunId, RunName, TaskId,
+        TenantId,
     },
     model::Dag,
     time::{Span, Timestamp},
@@ -294,6 +295,8 @@ pub struct Engine {
     pub(crate) rates: BTreeMap<TenantId, crate::chain::Rate>,
     /// Tenants of whom nothing starts.
     pub(crate) suspended: BTreeSet<TenantId>,
+    /// The bundle of each tenant that was made active last.
+    pub(crate) active_bundles: BTreeMap<TenantId, BundleId>,
     pub(crate) quarantined_dags: BTreeMap<(TenantId, DagId), Arc<str>>,
     /// Pools whose rows can't be read, and why.
     pub(crate) unreadable_pools: BTreeMap<(TenantId, PoolName), Arc<str>>,
@@ -370,6 +373,7 @@ impl Engine {
             watchers: crate::watch::Watchers::default(),
             rates: BTreeMap::new(),
             suspended: BTreeSet::new(),
+            active_bundles: BTreeMap::new(),
             quarantined_dags: BTreeMap::new(),
             unreadable_pools: BTreeMap::new(),
             unreadable_backfills: BTreeMap::new(),

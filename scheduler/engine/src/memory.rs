@@ -9,7 +9,7 @@ use std::{
 };
 
 use dags::{
-    ids::{AlertId, AttemptId, DagId, DagVersion, PoolName, RunId, RunName, TaskId, TenantId},
+    ids::{AlertId, AttemptId, BundleId, DagId, DagVersion, PoolName, RunId, RunName, TaskId, TenantId},
     model::Dag,
     time::Timestamp,
 };
@@ -56,6 +56,8 @@ pub struct MemoryJournal {
     pub quotas: BTreeMap<crate::rows::QuotaNode, crate::rows::QuotaRow>,
     /// Tenants that are suspended: not the engine's to write.
     pub suspended: std::collections::BTreeSet<TenantId>,
+    /// The bundle of each tenant that was made active last.
+    pub active_bundles: BTreeMap<TenantId, BundleId>,
     /// Pools.
     pub pools: BTreeMap<(TenantId, PoolName), PoolRow>,
     /// Asset events.
@@ -264,7 +266,12 @@ impl MemoryJournal {
             };
         }
         for outcome in &batch.inbox {
-            self.waiting.remove(&outcome.id);
+            let row = self.waiting.remove(&outcome.id);
+            if let Some(InboxRow { tenant, command: Command::ActivateBundle { bundle, .. }, .. }) = row
+                && outcome.outcome.is_ok()
+            {
+                self.active_bundles.insert(tenant, bundle);
+            }
             self.outcomes.insert(outcome.id, outcome.outcome.clone());
         }
     }
@@ -323,6 +330,7 @@ impl MemoryJournal {
                 .collect(),
             quotas: self.quotas.values().cloned().collect(),
             suspended: self.suspended.clone(),
+            active_bundles: self.active_bundles.clone(),
             pools: self.pools.values().cloned().collect(),
             pending_assets: self.pending_assets.values().cloned().collect(),
             backfills: self.backfills.values().filter(|row| row.ended_at.is_none()).cloned().collect(),

@@ -184,7 +184,15 @@ impl Engine {
         let tenant = row.tenant;
         let actor: Arc<str> = row.actor.as_str().into();
         match &row.command {
-            Command::ActivateBundle { bundle, dags } => {
+            Command::ActivateBundle { bundle, base, dags } => {
+                let active = self.active_bundles.get(&tenant);
+                if !base.holds(active) {
+                    let active =
+                        active.map_or("no bundle".to_owned(), |active| format!("the bundle {active}"));
+                    let message =
+                        format!("{active} is active, and not the one that this one was compared with");
+                    return Err(Refusal::new("bundle.overtaken", message)).into();
+                }
                 let mut left_alone = Vec::new();
                 for dag in dags {
                     let Some(model) = versions.get(&dag.version) else {
@@ -208,6 +216,7 @@ impl Engine {
                 for dag in &gone {
                     self.retire_dag(*dag);
                 }
+                self.active_bundles.insert(tenant, bundle.clone());
                 let active = dags.len() - left_alone.len();
                 let mut outcome = json!({ "active": active, "stale": gone.len() });
                 if !left_alone.is_empty() {

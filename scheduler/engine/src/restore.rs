@@ -46,6 +46,7 @@ impl Engine {
         engine.queue.now = engine.now;
         engine.queue.quotas = snapshot.quotas.into_iter().map(|row| (row.node.clone(), row)).collect();
         engine.suspended = snapshot.suspended;
+        engine.active_bundles = snapshot.active_bundles;
         engine.last_backfill = snapshot.last_backfill;
         for row in snapshot.pools {
             let pool = engine.queue.pool_mut(row.tenant, &row.name);

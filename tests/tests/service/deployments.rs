@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    process::{Command, Output},
+    io::Write as _,
+    process::{Command, Output, Stdio},
 };
 
 use api::client::{Client, Method};
@@ -13,7 +14,12 @@ use migrations::{
     store::{self, Window, run::RunFilter},
 };
 
-use crate::site::{LATE, SOON, Site, program};
+use crate::{
+    on_both,
+    site::{LATE, SOON, Service, Site, program},
+};
+
+on_both!(what_is_deployed_runs_and_comes_back, an_activation_that_is_killed_leaves_one_bundle_whole);
 
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -33,16 +39,15 @@ fn done(site: &Site, arguments: &[&str]) -> String {
 }
 
 /// A place whose service has a tenant without a folder, and a folder that is to go there.
-async fn place() -> (Site, crate::site::Service, String) {
-    let site = Site::sqlite().await;
+async fn place(site: &Site) -> (Service, String) {
     site.write_dag("own.yaml", "dag: own\ntasks:\n  a: { bash: \"true\" }\n");
     let service = site.start();
-    service.ready(&site).await;
-    done(&site, &["tenants", "create", "sales"]);
+    service.ready(site).await;
+    done(site, &["tenants", "create", "sales"]);
     let folder = site.path("work");
     fs::create_dir(&folder).unwrap();
-    write(&site, "echo first", 0);
-    (site, service, folder.to_string_lossy().into_owned())
+    write(site, "echo first", 0);
+    (service, folder.to_string_lossy().into_owned())
 }
 
 fn write(site: &Site, script: &str, retries: u32) {
@@ -69,12 +74,11 @@ async fn run(site: &Site, name: &str) {
     .await;
 }
 
-#[tokio::test]
-async fn what_is_deployed_runs_and_comes_back() {
-    let (site, service, folder) = place().await;
+async fn what_is_deployed_runs_and_comes_back(site: Site) {
+    let (service, folder) = place(&site).await;
     let deploy = ["deploy", &folder, "--tenant", "sales", "--yes"];
     let said = done(&site, &deploy);
-    assert!(said.contains("+ d  new") && said.contains("is active, with 1 DAGs"), "{said}");
+    assert!(said.contains("+ d  new") && said.contains("is active, with 1 DAG\n"), "{said}");
     run(&site, "one").await;
     assert!(done(&site, &deploy).contains("nothing to do"));
 
@@ -106,9 +110,8 @@ async fn what_is_deployed_runs_and_comes_back() {
     assert!(site.dag("late").await.is_none());
 }
 
-#[tokio::test]
-async fn an_activation_that_is_killed_leaves_one_bundle_whole() {
-    let (site, mut service, folder) = place().await;
+async fn an_activation_that_is_killed_leaves_one_bundle_whole(site: Site) {
+    let (mut service, folder) = place(&site).await;
     done(&site, &["deploy", &folder, "--tenant", "sales", "--yes"]);
     let scope = sales(&site).await;
     for round in 0..4_u32 {
@@ -173,7 +176,8 @@ fn hostile(path: &[u8], kind: u8, content: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn hostile_archives_are_refused_and_leave_nothing() {
-    let (site, service, _) = place().await;
+    let site = Site::sqlite().await;
+    let (service, _) = place(&site).await;
     let client = Client::new(&site.path("data/updraft.sock")).in_tenant(Some("sales".to_owned()));
     let stored = || {
         let names = fs::read_dir(site.path("data/objects/bundles")).unwrap();
@@ -222,4 +226,115 @@ fn digest(content: &[u8]) -> [u8; 32] {
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join("f.yaml"), content).unwrap();
     scheduler::bundle::scan(place.path()).unwrap().files[0].sha256
+}
+
+/// What one who signed in by the port does, with a file of contexts of their own.
+struct Desk {
+    contexts: std::path::PathBuf,
+}
+
+impl Desk {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.args(arguments).env("UPDRAFT_CONTEXTS", &self.contexts).env_remove("UPDRAFT_SOCKET");
+        command
+    }
+
+    fn ask(&self, arguments: &[&str]) -> (bool, String) {
+        let output = self.command(arguments).output().unwrap();
+        (output.status.success(), text(&output))
+    }
+
+    fn done(&self, arguments: &[&str]) -> String {
+        let (success, said) = self.ask(arguments);
+        assert!(success, "{arguments:?}: {said}");
+        said
+    }
+
+    /// Signs in as the first administrator of a service, under a name for it.
+    async fn sign_in(&self, site: &Site, service: &Service, context: &str) {
+        let url = site
+            .until(SOON, "the port is open", async || {
+                let log = service.log();
+                let found = log.split("updraft login ").nth(1).and_then(|rest| rest.split('`').next());
+                found.map(str::to_owned).ok_or(log)
+            })
+            .await;
+        let password = fs::read_to_string(site.path("data/admin-password")).unwrap();
+        let mut command = self.command(&["login", &url, "--context", context]);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        writeln!(stdin, "{}\nsome other long phrase", password.trim_end()).unwrap();
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+    }
+}
+
+#[tokio::test]
+async fn what_is_good_in_test_goes_to_prod_as_it_is() {
+    let (test, prod) = (Site::sqlite().await, Site::sqlite().await);
+    let (in_test, folder) = place(&test).await;
+    let (in_prod, _) = place(&prod).await;
+    let desk = Desk { contexts: test.path("contexts.json") };
+    desk.sign_in(&test, &in_test, "test").await;
+    desk.sign_in(&prod, &in_prod, "prod").await;
+    for (context, pools) in [("test", "lab"), ("prod", "other")] {
+        desk.done(&["tenants", "admin", "sales", "admin", "--context", context]);
+        desk.done(&["pools", "set", pools, "2", "--context", context, "--tenant", "sales"]);
+    }
+    let dag = "dag: d\ntasks:\n  a: { bash: sh run.sh, pool: lab }\n";
+    fs::write(test.path("work/d.yaml"), dag).unwrap();
+    fs::write(test.path("work/run.sh"), format!("echo promoted >> {}\n", prod.effects().display())).unwrap();
+    let deploy = ["deploy", &folder, "--tenant", "sales", "--yes"];
+    desk.done(&[&deploy[..], &["--context", "test"]].concat());
+    let listed = |context| {
+        desk.done(&["deploy", "list", "--context", context, "--tenant", "sales", "--format", "json"])
+    };
+    let bundle = |listed: &str| {
+        let listed: serde_json::Value = serde_json::from_str(listed).unwrap();
+        listed[0]["bundle"].as_str().map(str::to_owned)
+    };
+
+    // The plan is of the place that it goes to.
+    let promote = [
+        "deploy",
+        "promote",
+        "--from",
+        "test",
+        "--from-tenant",
+        "sales",
+        "--to",
+        "prod",
+        "--tenant",
+        "sales",
+    ];
+    let (success, said) = desk.ask(&[&promote[..], &["--plan"]].concat());
+    assert!(!success && said.contains("+ d  new") && said.contains("the pool `lab`"), "{said}");
+    let (success, said) = desk.ask(&[&promote[..], &["--yes"]].concat());
+    assert!(!success && said.contains("something stands in the way"), "{said}");
+    desk.done(&["pools", "set", "lab", "1", "--context", "prod", "--tenant", "sales"]);
+    // What was changed in the folder since then doesn't go along.
+    fs::write(test.path("work/run.sh"), "false\n").unwrap();
+    let said = desk.done(&[&promote[..], &["--yes"]].concat());
+    assert!(said.contains("is active, with 1 DAG\n"), "{said}");
+    assert_eq!(bundle(&listed("test")), bundle(&listed("prod")));
+    assert!(bundle(&listed("prod")).is_some());
+    assert!(desk.done(&[&promote[..], &["--yes"]].concat()).contains("nothing to do"));
+    run(&prod, "one").await;
+    assert_eq!(prod.lines(), ["promoted"]);
+
+    // A named one goes as well, and what isn't there doesn't.
+    desk.done(&[&deploy[..], &["--context", "test"]].concat());
+    let first = bundle(&listed("prod")).unwrap();
+    let named = |bundle: &str| {
+        let named = [&promote[..2], &[bundle], &promote[2..], &["--plan"]].concat();
+        desk.ask(&named)
+    };
+    assert!(named(&first[..12]).1.contains("nothing to do"));
+    let (success, said) = named("000000000000");
+    assert!(!success && said.contains("no bundle begins with"), "{said}");
+    let (success, said) = desk.ask(&["deploy", "promote", "--from", "tset", "--to", "prod"]);
+    assert!(!success && said.contains("no context `tset` (known: prod, test)"), "{said}");
 }

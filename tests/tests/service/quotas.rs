@@ -78,7 +78,7 @@ async fn share(site: &Site, scope: TenantScope) {
     let new = NewBundle { digest: digest.clone(), bytes: 1, files: 1, created_by: None, versions };
     store::bundle::store(&site.db, scope, &new).await.unwrap();
     let dags = vec![ActivatedDag { dag_id: dag.clone(), version, bundle: None, paused_upon_creation: false }];
-    let command = command::Command::ActivateBundle { bundle: digest, dags };
+    let command = command::Command::ActivateBundle { bundle: digest, base: command::Base::Any, dags };
     store::inbox::insert(&site.db, scope, "tests", &command, None).await.unwrap();
     site.until(SOON, "the other tenant has the DAG", async || {
         let found = store::dag::get(&site.db, scope, &dag).await.unwrap();

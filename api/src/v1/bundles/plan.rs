@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use dags::ids::BundleId;
+use dags::bundle::{Compiled, Size};
 use migrations::{
     policy::{Action, Kind},
     store::{
-        Window, bundle, connection,
+        Window,
+        bundle::{self, Bundle},
+        connection,
         dag::{self, DagFilter, DagWithModel},
     },
 };
@@ -15,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use super::diff::{Difference, between};
 use crate::{
     access::{Access, Permit},
-    bundles::{Found, Received},
     error::Error,
     v1::policies::Room,
 };
@@ -101,8 +102,8 @@ pub enum Cause {
 /// A plan, with what it was made of.
 pub(super) struct Made {
     pub(super) plan: Plan,
-    pub(super) contents: Received,
-    pub(super) sources: Vec<Found>,
+    pub(super) size: Size,
+    pub(super) sources: Vec<Compiled>,
 }
 
 fn trouble(cause: Cause, message: String) -> Trouble {
@@ -110,8 +111,8 @@ fn trouble(cause: Cause, message: String) -> Trouble {
 }
 
 /// Compiles a bundle and compares it with what is there.
-pub(super) async fn make(access: &Access, may: &Permit, address: &BundleId) -> Result<Made, Error> {
-    let (db, scope) = (may.db(), may.scope);
+pub(super) async fn make(access: &Access, may: &Permit, target: &Bundle) -> Result<Made, Error> {
+    let (db, scope, address) = (may.db(), may.scope, &target.digest);
     let connections = connection::list(db, scope).await?;
     let is_route = |kind: &str| plugins::notify::TYPES.contains(&kind);
     let routes =
@@ -128,9 +129,7 @@ pub(super) async fn make(access: &Access, may: &Permit, address: &BundleId) -> R
         troubles.push(trouble(Cause::File, format!("{file} can't be used:\n{report}")));
     }
     let is_other = active.as_ref().is_some_and(|active| active.digest != *address);
-    let target = bundle::get(db, scope, address).await?;
-    let gives_back = target.is_some_and(|target| !target.is_deployed());
-    if is_other && !gives_back && active.as_ref().is_some_and(|active| !active.is_deployed()) {
+    if is_other && target.is_deployed() && active.as_ref().is_some_and(|active| !active.is_deployed()) {
         let message = "the DAGs of this tenant come from the folder that its service watches (`dags.folder`): deploy \
                        to another tenant, or take the folder's place, which isn't looked at any more then";
         troubles.push(trouble(Cause::Folder, message.to_owned()));
@@ -206,5 +205,5 @@ pub(super) async fn make(access: &Access, may: &Permit, address: &BundleId) -> R
         dags,
         troubles,
     };
-    Ok(Made { plan, contents: contents.received, sources: contents.dags.into_values().collect() })
+    Ok(Made { plan, size: contents.size, sources: contents.dags.into_values().collect() })
 }

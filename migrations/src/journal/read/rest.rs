@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use dags::ids::{PoolName, RunId, TenantId};
+use dags::ids::{BundleId, PoolName, RunId, TenantId};
 use engine::{
     rows::{BackfillRow, Broken, ContinuationRow, InputRow, PendingAssetRow, PoolRow, QuotaRow},
     state::TaskState,
@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{RUNS_PER_READ, WithTasks, statement, tenants};
 use crate::{
     db::Db,
-    entity::{backfill, input_request, pending_asset, pool, quota, run, tenant},
+    entity::{backfill, bundle, input_request, pending_asset, pool, quota, run, tenant},
     error::{Doing as _, Error},
     rows,
     scope::ShardScope,
@@ -69,6 +69,26 @@ pub(super) async fn suspended(db: &Db, scope: ShardScope) -> Result<BTreeSet<Ten
         .all(db.read());
     let found = found.await.doing("read suspended tenants")?;
     Ok(found.into_iter().map(|row| TenantId(row.id)).collect())
+}
+
+/// The bundle of each tenant that was made active last.
+pub(super) async fn active_bundles(
+    db: &Db,
+    scope: ShardScope,
+) -> Result<BTreeMap<TenantId, BundleId>, Error> {
+    let found: Vec<(Uuid, String)> = bundle::Entity::find()
+        .select_only()
+        .columns([bundle::Column::TenantId, bundle::Column::Digest])
+        .filter(bundle::Column::TenantId.in_subquery(tenants(scope)))
+        .filter(bundle::Column::ActivatedAt.is_not_null())
+        .order_by_asc(bundle::Column::ActivatedAt)
+        .order_by_asc(bundle::Column::Digest)
+        .into_tuple()
+        .all(db.read())
+        .await
+        .doing("read which bundles are active")?;
+    // The last one of a tenant stays.
+    Ok(found.into_iter().map(|(tenant, digest)| (TenantId(tenant), BundleId(digest.into()))).collect())
 }
 
 /// The tree of quotas. Whoever's quota can't be read has none, and whoever's cohort isn't there belongs to the one above all.

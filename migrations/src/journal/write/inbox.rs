@@ -21,9 +21,10 @@ const TAKE: Both = Both {
               AS n (shard_id, batch, id, outcome, now, done)
             WHERE t.id = n.id AND t.shard_id = n.shard_id AND t.taken_in_batch IS NULL
             RETURNING t.*, n.now, n.done),
-        activated AS (UPDATE bundle AS b SET activated_at = t.now FROM t
-            WHERE t.done AND t.kind = 'activate_bundle'
-              AND b.tenant_id = t.tenant_id AND b.digest = t.payload::json ->> 'bundle')
+        last AS (SELECT DISTINCT ON (tenant_id) tenant_id, now, payload FROM t
+            WHERE done AND kind = 'activate_bundle' ORDER BY tenant_id, id DESC),
+        activated AS (UPDATE bundle AS b SET activated_at = last.now FROM last
+            WHERE b.tenant_id = last.tenant_id AND b.digest = last.payload::json ->> 'bundle')
         INSERT INTO audit (at, tenant_id, actor, kind, payload, outcome, shard_id, batch)
         SELECT t.now, t.tenant_id, t.actor, t.kind, t.payload, t.outcome, t.shard_id, t.taken_in_batch
         FROM t ORDER BY t.id",
@@ -40,12 +41,14 @@ const AUDIT: &str = "
         SELECT n.value ->> 4, i.tenant_id, i.actor, i.kind, i.payload, i.outcome, i.shard_id, i.taken_in_batch
         FROM jsonb_each(?1) AS n JOIN inbox AS i ON i.id = n.value ->> 2 ORDER BY i.id";
 
-/// When bundles were activated, on SQLite.
+/// When bundles were activated, on SQLite. Of several of a tenant in one batch it is the last one, here and in [`TAKE`]: the
+/// others never were active, and no two of a tenant have the same instant.
 const ACTIVATE: &str = "
         UPDATE bundle AS b SET activated_at = n.now
-        FROM (SELECT e.value ->> 4 AS now, i.tenant_id AS tenant_id, i.payload ->> 'bundle' AS digest
+        FROM (SELECT e.value ->> 4 AS now, i.tenant_id AS tenant_id, i.payload ->> 'bundle' AS digest, max(i.id) AS id
             FROM jsonb_each(?1) AS e JOIN inbox AS i ON i.id = e.value ->> 2
-            WHERE e.value ->> 5 AND i.kind = 'activate_bundle') AS n
+            WHERE e.value ->> 5 AND i.kind = 'activate_bundle'
+            GROUP BY i.tenant_id) AS n
         WHERE b.tenant_id = n.tenant_id AND b.digest = n.digest";
 
 pub(super) async fn take(tx: &mut Tx<'_>, fence: Fence, batch: &Batch) -> Result<(), Refused> {

@@ -60,7 +60,7 @@ pub async fn delete_versions(db: &Db, fence: Fence, before: Timestamp, limit: u3
 }
 
 /// Deletes at most `limit` bundles that were stored and activated before an instant and that no run, no DAG and no version has, and
-/// says which; none when we don't own the shard any more.
+/// says which; none when we don't own the shard any more. The one that is active stays, also without a DAG.
 pub async fn delete_bundles(
     db: &Db,
     fence: Fence,
@@ -72,6 +72,8 @@ pub async fn delete_bundles(
         "DELETE FROM bundle AS b WHERE (tenant_id, digest) IN (
             SELECT c.tenant_id, c.digest FROM bundle AS c JOIN tenant AS t ON t.id = c.tenant_id
             WHERE t.shard_id = ?3 AND coalesce(c.stored_at, c.created_at) < ?1 AND coalesce(c.activated_at, 0) < ?1
+              AND (c.activated_at IS NULL OR EXISTS (SELECT 1 FROM bundle AS l
+                WHERE l.tenant_id = c.tenant_id AND l.activated_at > c.activated_at))
               AND NOT EXISTS (SELECT 1 FROM dag AS d WHERE d.tenant_id = c.tenant_id AND d.bundle = c.digest)
               AND NOT EXISTS (SELECT 1 FROM dag_version AS v WHERE v.tenant_id = c.tenant_id AND v.bundle = c.digest)
               AND NOT EXISTS (SELECT 1 FROM run AS r WHERE r.tenant_id = c.tenant_id AND r.bundle = c.digest)
@@ -83,6 +85,8 @@ pub async fn delete_bundles(
         "DELETE FROM bundle AS b USING (
             SELECT c.tenant_id, c.digest FROM bundle AS c JOIN tenant AS t ON t.id = c.tenant_id
             WHERE t.shard_id = $3 AND coalesce(c.stored_at, c.created_at) < $1 AND coalesce(c.activated_at, 0) < $1
+              AND (c.activated_at IS NULL OR EXISTS (SELECT 1 FROM bundle AS l
+                WHERE l.tenant_id = c.tenant_id AND l.activated_at > c.activated_at))
               AND NOT EXISTS (SELECT 1 FROM dag AS d WHERE d.tenant_id = c.tenant_id AND d.bundle = c.digest)
               AND NOT EXISTS (SELECT 1 FROM dag_version AS v WHERE v.tenant_id = c.tenant_id AND v.bundle = c.digest)
               AND NOT EXISTS (SELECT 1 FROM run AS r WHERE r.tenant_id = c.tenant_id AND r.bundle = c.digest)

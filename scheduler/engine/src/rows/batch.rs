@@ -6,7 +6,7 @@ use std::{
 };
 
 use dags::{
-    ids::{DagId, DagVersion, PoolName, RunId, TaskId, TenantId},
+    ids::{BundleId, DagId, DagVersion, PoolName, RunId, TaskId, TenantId},
     model::Dag,
     time::Timestamp,
 };
@@ -128,6 +128,8 @@ pub struct Snapshot {
     pub quotas: Vec<QuotaRow>,
     /// Tenants of whom nothing starts.
     pub suspended: BTreeSet<TenantId>,
+    /// The bundle of each tenant that was made active last.
+    pub active_bundles: BTreeMap<TenantId, BundleId>,
     /// All pending asset events.
     pub pending_assets: Vec<PendingAssetRow>,
     /// Unfinished backfills.

@@ -2,7 +2,7 @@
 
 use dags::ids::{DagId, RunName};
 use engine::{
-    command::Command,
+    command::{Base, Command},
     dispatch::{News, Outcome},
     driver::Input,
     state::{RunState, TaskState},
@@ -134,6 +134,7 @@ fn a_bundle_whose_version_is_not_stored_is_refused() {
     lab.journal.versions.remove(&version);
     let command = Command::ActivateBundle {
         bundle: dags::ids::BundleId("b".into()),
+        base: Base::Any,
         dags: vec![engine::command::ActivatedDag {
             dag_id: "d".parse().unwrap(),
             version,
@@ -142,6 +143,43 @@ fn a_bundle_whose_version_is_not_stored_is_refused() {
         }],
     };
     assert_eq!(lab.request(command).unwrap_err().code, "dag_version.not_found");
+}
+
+/// Of two who compared their bundles with the same one, the second is refused, also by an engine that has just begun.
+#[test]
+fn a_bundle_that_was_compared_with_another_one_is_refused() {
+    let mut lab = Lab::new();
+    let version = lab.activate(dag("d").task(bash("a")));
+    let bundle = |name: &str| dags::ids::BundleId(name.into());
+    let activate = |name: &str, base| Command::ActivateBundle {
+        bundle: bundle(name),
+        base,
+        dags: vec![engine::command::ActivatedDag {
+            dag_id: "d".parse().unwrap(),
+            version: version.clone(),
+            bundle: None,
+            paused_upon_creation: false,
+        }],
+    };
+    let first = Base::Bundle(lab.journal.dags.values().next().unwrap().bundle.clone());
+    lab.request(activate("one", first.clone())).unwrap();
+    for restarted in [false, true] {
+        if restarted {
+            lab.crash();
+        }
+        let refusal = lab.request(activate("two", first.clone())).unwrap_err();
+        assert!(refusal.code == "bundle.overtaken" && refusal.message.contains("bundle one"), "{refusal}");
+        assert_eq!(lab.request(activate("two", Base::Nothing)).unwrap_err().code, "bundle.overtaken");
+    }
+    assert_eq!(lab.journal.dags.values().next().unwrap().bundle, bundle("one"), "nothing of it was done");
+    lab.request(activate("two", Base::Bundle(bundle("one")))).unwrap();
+    lab.request(activate("three", Base::Any)).unwrap();
+    let mut fresh = Lab::new();
+    fresh.activate(dag("d").task(bash("a")));
+    fresh.journal.active_bundles.clear();
+    fresh.crash();
+    let none = Command::ActivateBundle { bundle: bundle("one"), base: Base::Nothing, dags: Vec::new() };
+    fresh.request(none).unwrap();
 }
 
 #[test]

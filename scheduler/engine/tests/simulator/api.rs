@@ -9,7 +9,7 @@ use dags::{
 };
 use engine::{
     command::{
-        ActivatedDag, Backfill, BackfillChange, Clear, Command, Reprocess, Response, Selection, Trigger,
+        ActivatedDag, Backfill, BackfillChange, Base, Clear, Command, Reprocess, Response, Selection, Trigger,
     },
     quota::Limits,
     rows::QuotaNode,
@@ -37,7 +37,7 @@ impl World {
             })
             .collect();
         let bundle = BundleId(Arc::from(format!("b{}", self.next_version)));
-        self.request(tenant, Command::ActivateBundle { bundle, dags });
+        self.request(tenant, Command::ActivateBundle { bundle, base: Base::Any, dags });
     }
 
     /// What lets everything that can end come to its end, and nothing new begin.
@@ -77,7 +77,10 @@ impl World {
             self.store.versions.insert(version.clone(), Arc::new(model));
             dags.push(ActivatedDag { dag_id, version, paused_upon_creation: false, bundle: None });
         }
-        self.request(tenant, Command::ActivateBundle { bundle: BundleId(Arc::from("calm")), dags });
+        self.request(
+            tenant,
+            Command::ActivateBundle { bundle: BundleId(Arc::from("calm")), base: Base::Any, dags },
+        );
         for n in 0..3 {
             let dag_id = DagId::parse(&format!("d{n}")).unwrap();
             self.request(tenant, Command::PauseDag { dag_id, paused: false });

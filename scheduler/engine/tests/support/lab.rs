@@ -16,7 +16,7 @@ use dags::{
 };
 use engine::{
     Answer, Config, Question,
-    command::{ActivatedDag, Clear, Command, Refusal, Selection, Trigger},
+    command::{ActivatedDag, Base, Clear, Command, Refusal, Selection, Trigger},
     dispatch::{Dispatch, End, Kill, News, Outcome, Report},
     driver::{Action, Driver, Input, Stop, Withdrawal, Withdrawn},
     journal::{Commit, Load},
@@ -245,7 +245,7 @@ impl Lab {
                     paused_upon_creation,
                 }
             });
-        let command = Command::ActivateBundle { bundle, dags: dags.collect() };
+        let command = Command::ActivateBundle { bundle, base: Base::Any, dags: dags.collect() };
         self.request_as(tenant, command).unwrap();
     }
 
