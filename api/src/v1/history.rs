@@ -18,7 +18,7 @@ use migrations::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::{Access, Resource},
+    access::{Access, Permit, Resource},
     error::Error,
     extract::{Named, Params},
 };
@@ -81,7 +81,8 @@ pub(crate) async fn get(
     let ids: Vec<RunId> = names.keys().copied().collect();
     // An event has a step at least.
     let events = event::of_runs(db, scope, &ids, STEPS_MAX as u64 + 1).await?;
-    let sees_tasks = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await.is_ok();
+    let tasks = Permit { visible: access.seen(Kind::Task), ..may.clone() };
+    let sees_tasks = tasks.sees(dag_id.as_str()).await?;
     let mut items: Vec<Step> = Vec::new();
     for EventRow { run, transitions, .. } in events {
         let Some(name) = names.get(&run) else { continue };

@@ -82,7 +82,11 @@ fn body(method: &Method, path: &str) -> Option<Value> {
         ("PATCH", "/api/v2/connections/{connection_id}") => {
             json!({"connection_id": "c1", "conn_type": "http"})
         }
-        ("POST", "/api/v2/backfills" | "/api/v2/backfills/dry_run") => json!({
+        // It has no schedule, which is said to who may ask: whether the DAG with one has a backfill by then is a matter of time.
+        ("POST", "/api/v2/backfills/dry_run") => json!({
+            "dag_id": "fan", "from_date": "2026-02-02T03:00:00Z", "to_date": "2026-02-02T03:00:00Z",
+        }),
+        ("POST", "/api/v2/backfills") => json!({
             "dag_id": "etl", "from_date": "2026-02-02T03:00:00Z", "to_date": "2026-02-02T03:00:00Z",
             "max_active_runs": 1,
         }),
