@@ -200,11 +200,18 @@ pub(crate) fn dev(args: DevArgs, console: Console) -> ExitCode {
 
 pub(crate) fn simulate(args: SimulateArgs, console: Console) -> ExitCode {
     let outcome = block_on(async {
+        let takes = match args.durations {
+            simulate::Told::Here(durations) => simulate::Takes::Here(durations),
+            simulate::Told::History => {
+                let since =
+                    scheduler::clock::now().before(dags::time::Span::seconds(86_400 * i64::from(args.days)));
+                simulate::Takes::History(simulate::History { client: args.service.client()?, since })
+            }
+        };
         let request = simulate::Request {
             from: times::parse("--from", &args.from, "UTC")?,
             to: times::parse("--to", &args.to, "UTC")?,
             folder: args.folder,
-            durations: args.durations,
             changes: simulate::Changes {
                 quotas: args.quotas,
                 executors: args.executors,
@@ -216,7 +223,7 @@ pub(crate) fn simulate(args: SimulateArgs, console: Console) -> ExitCode {
             instances: args.instances,
         };
         let mut problems = Vec::new();
-        let report = simulate::run(&request, &mut problems).await;
+        let report = simulate::run(&request, &takes, &mut problems).await;
         for (problem, source) in &problems {
             say(&validate::draw(problem, source, console.error_colour));
         }

@@ -38,7 +38,6 @@ fn main() {
         folder: "-".into(),
         from,
         to: from.after(Span::seconds(86_400 * days as i64)),
-        durations: "2m,p95=10m".parse().unwrap(),
         changes: Changes {
             executors: vec![("local".to_owned(), 2_000)],
             pools: vec![("default_pool".to_owned(), -1)],
@@ -48,7 +47,7 @@ fn main() {
         instances: false,
     };
     let start = Instant::now();
-    let report = simulate(dags, &request).unwrap();
+    let report = simulate(dags, &request, &"2m,p95=10m".parse().unwrap()).unwrap();
     let elapsed = start.elapsed();
     let per_second = report.task_instances as f64 / elapsed.as_secs_f64();
     println!(

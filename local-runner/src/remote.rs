@@ -105,9 +105,9 @@ pub enum Command {
 /// The socket of a service that was started in this folder.
 const SOCKET: &str = "var/updraft.sock";
 
-/// Which service, and how its answers are shown.
+/// Which service.
 #[derive(Debug, Clone, Args)]
-pub struct Service {
+pub struct Where {
     /// The service's socket; without it, the service that one has signed in to, else var/updraft.sock
     #[arg(long, global = true, value_name = "PATH", env = "UPDRAFT_SOCKET", conflicts_with = "context")]
     socket: Option<PathBuf>,
@@ -117,9 +117,6 @@ pub struct Service {
     /// The tenant; the one of the context, or the default one, if absent
     #[arg(long, global = true, value_name = "NAME", env = "UPDRAFT_TENANT")]
     tenant: Option<String>,
-    /// `text` for people, `json` for programs
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
-    format: Format,
     /// The file of contexts
     #[arg(long, global = true, hide = true, value_name = "PATH", env = "UPDRAFT_CONTEXTS")]
     contexts: Option<PathBuf>,
@@ -128,7 +125,17 @@ pub struct Service {
     home: Option<PathBuf>,
 }
 
-impl Service {
+/// Which service, and how its answers are shown.
+#[derive(Debug, Clone, Args)]
+pub struct Service {
+    #[command(flatten)]
+    at: Where,
+    /// `text` for people, `json` for programs
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+impl Where {
     /// Where contexts are kept.
     fn contexts_file(&self) -> Result<PathBuf, Error> {
         let beneath = |home: &PathBuf| home.join(".config/updraft/contexts.json");
@@ -138,11 +145,12 @@ impl Service {
     }
 
     /// The service that one has signed in to under that name, whatever else is said.
-    fn at(&self, context: &str, tenant: Option<&str>) -> Result<Client, Error> {
+    fn named(&self, context: &str, tenant: Option<&str>) -> Result<Client, Error> {
         contexts::Contexts::load(&self.contexts_file()?)?.named(context)?.client(tenant)
     }
 
-    fn client(&self) -> Result<Client, Error> {
+    /// The service; nothing is sent yet.
+    pub fn client(&self) -> Result<Client, Error> {
         if let Some(socket) = &self.socket {
             return Ok(Client::new(socket).in_tenant(self.tenant.clone()));
         }
@@ -226,7 +234,7 @@ pub async fn run(
             Client::new(Path::new(SOCKET))
         }
         Command::Deploy(args) => args.client()?,
-        _ => service.client()?,
+        _ => service.at.client()?,
     };
     let mut session =
         Session { client, screen: Screen { out, colour, json: service.format == Format::Json, now } };

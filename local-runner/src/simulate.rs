@@ -9,6 +9,7 @@
 
 mod answers;
 mod behaviour;
+mod history;
 mod ledger;
 mod page;
 mod report;
@@ -36,7 +37,8 @@ use self::{
     scenario::Scenario,
 };
 pub use self::{
-    behaviour::{Dist, Durations},
+    behaviour::{Dist, Durations, Told},
+    history::{History, Seen},
     ledger::Instance,
     page::html,
     report::{DagReport, Missed, Quantiles, Report, UsageReport, WaitReport, json, text},
@@ -51,6 +53,15 @@ use crate::{
 /// The name of the executor of tasks that name none.
 pub const EXECUTOR: &str = "local";
 
+/// Who says how long tasks take.
+#[derive(Debug, Clone)]
+pub enum Takes {
+    /// Whoever simulates.
+    Here(Durations),
+    /// A service.
+    History(History),
+}
+
 /// What to simulate.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -60,8 +71,6 @@ pub struct Request {
     pub from: Timestamp,
     /// When it ends.
     pub to: Timestamp,
-    /// How long tasks take.
-    pub durations: Durations,
     /// Sizes and what is changed about the DAGs.
     pub changes: Changes,
     /// What chance begins with.
@@ -74,7 +83,7 @@ pub struct Request {
 pub type Problems = Vec<(Diagnostic, Source)>;
 
 /// Compiles the folder and simulates it. Files with errors are left out, and reported.
-pub async fn run(request: &Request, problems: &mut Problems) -> Result<Report, Error> {
+pub async fn run(request: &Request, takes: &Takes, problems: &mut Problems) -> Result<Report, Error> {
     if request.to <= request.from {
         return Err(Error::usage("`--to` isn't later than `--from`", "give two dates or times in order"));
     }
@@ -95,13 +104,19 @@ pub async fn run(request: &Request, problems: &mut Problems) -> Result<Report, E
             "`updraft validate` shows what is wrong with files",
         ));
     }
-    simulate(found, request)
+    match takes {
+        Takes::Here(durations) => simulate(found, request, durations),
+        Takes::History(history) => {
+            let seen = history.read(&found).await?;
+            simulate(found, request, &Durations::Seen(seen))
+        }
+    }
 }
 
-/// Simulates these DAGs.
-pub fn simulate(dags: Vec<Dag>, request: &Request) -> Result<Report, Error> {
+/// Simulates these DAGs, whose tasks take so long.
+pub fn simulate(dags: Vec<Dag>, request: &Request, durations: &Durations) -> Result<Report, Error> {
     let scenario = Scenario::new(dags, request)?;
-    let behaviour = Behaviour::new(&scenario, &request.durations, request.seed)?;
+    let behaviour = Behaviour::new(&scenario, durations, request.seed)?;
     let broken = |broken: Broken| Error::Machine { doing: "simulate", why: broken.to_string() };
     let mut world = World::new(scenario, behaviour, request).map_err(broken)?;
     if let Some(why) = world.clockwork.store.refused.first() {

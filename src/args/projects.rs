@@ -32,6 +32,7 @@ pub(crate) struct InitArgs {
     after_help = "Tasks take as long as `--durations` says; the engine, its timetables, pools, limits and quotas are those of the \
     service.\n\nExamples:\n  \
     updraft simulate dags --from 2026-03-01 --to 2026-04-01 --durations 2m,p95=10m --html report.html\n  \
+    updraft simulate dags --from 2026-03-01 --to 2026-04-01 --durations history --context prod --days 14\n  \
     updraft simulate dags --from 2026-03-01 --to 2026-03-08 --pool warehouse=2 --cron 'report_*=0 4 * * *'"
 )]
 pub(crate) struct SimulateArgs {
@@ -44,10 +45,15 @@ pub(crate) struct SimulateArgs {
     /// When it ends
     #[arg(long, value_name = "T")]
     pub(crate) to: String,
-    /// How long tasks take: `45s`, `10s..2m` (each as likely), `2m,p95=10m` (median and 95th percentile), or a file with a rule for
-    /// each pattern of `dag.task`
-    #[arg(long, value_name = "DIST|FILE", default_value = "60s")]
-    pub(crate) durations: local_runner::simulate::Durations,
+    /// How long tasks take: `45s`, `10s..2m` (each as likely), `2m,p95=10m` (median and 95th percentile), a file with a rule for
+    /// each pattern of `dag.task`, or `history`: as long as they took on a service
+    #[arg(long, value_name = "DIST|FILE|history", default_value = "60s")]
+    pub(crate) durations: local_runner::simulate::Told,
+    /// How many days `--durations history` looks back
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: u32,
+    #[command(flatten)]
+    pub(crate) service: local_runner::remote::Where,
     /// A file of executors, pools, tenants and quotas (`docs/simulate.md`)
     #[arg(long, value_name = "FILE")]
     pub(crate) quotas: Option<PathBuf>,

@@ -114,8 +114,10 @@ impl DeployArgs {
     /// The service that is deployed to.
     pub(super) fn client(&self) -> Result<Client, Error> {
         match &self.command {
-            Some(DeployCommand::Promote(args)) => self.service.at(&args.to, self.service.tenant.as_deref()),
-            _ => self.service.client(),
+            Some(DeployCommand::Promote(args)) => {
+                self.service.at.named(&args.to, self.service.at.tenant.as_deref())
+            }
+            _ => self.service.at.client(),
         }
     }
 }
@@ -139,7 +141,7 @@ pub(super) async fn run(session: &mut Session<'_>, args: DeployArgs) -> Result<E
             finish(session, &plan, &apply, true).await
         }
         Some(DeployCommand::Promote(args)) => {
-            let source = service.at(&args.from, args.from_tenant.as_deref())?;
+            let source = service.at.named(&args.from, args.from_tenant.as_deref())?;
             let plan = promote(session, &source, &args).await?;
             finish(session, &plan, &args.apply, args.despite_missing).await
         }

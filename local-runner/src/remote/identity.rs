@@ -174,7 +174,7 @@ fn new_password() -> Result<String, Error> {
 }
 
 pub(super) async fn login(session: &mut Session<'_>, args: LoginArgs) -> Result<ExitCode, Error> {
-    let path = args.service.contexts_file()?;
+    let path = args.service.at.contexts_file()?;
     let mut contexts = Contexts::load(&path)?;
     let client = Client::at(&args.url, args.ca_cert.as_deref())?;
     let mut password = secret(&format!("Password of {} at {}: ", args.user, client.place()))?;
@@ -193,12 +193,12 @@ pub(super) async fn login(session: &mut Session<'_>, args: LoginArgs) -> Result<
         password = new;
         token = client.sign_in(&login(&password)).await?.access_token;
     }
-    let named = args.service.context.clone().unwrap_or_else(|| "default".to_owned());
+    let named = args.service.at.context.clone().unwrap_or_else(|| "default".to_owned());
     let context = Context {
         url: args.url,
         user: args.user.clone(),
         token,
-        tenant: args.service.tenant.clone(),
+        tenant: args.service.at.tenant.clone(),
         ca_cert: args.ca_cert,
     };
     contexts.contexts.insert(named.clone(), context);
@@ -210,10 +210,10 @@ pub(super) async fn login(session: &mut Session<'_>, args: LoginArgs) -> Result<
 
 /// The context that a command is about, with its name.
 fn chosen(service: &Service) -> Result<(std::path::PathBuf, Contexts, String, Context), Error> {
-    let path = service.contexts_file()?;
+    let path = service.at.contexts_file()?;
     let contexts = Contexts::load(&path)?;
-    let found = contexts.choose(service.context.as_deref())?.cloned();
-    let name = service.context.clone().or_else(|| contexts.current.clone());
+    let found = contexts.choose(service.at.context.as_deref())?.cloned();
+    let name = service.at.context.clone().or_else(|| contexts.current.clone());
     match (name, found) {
         (Some(name), Some(found)) => Ok((path, contexts, name, found)),
         _ => {
@@ -267,7 +267,7 @@ pub(super) async fn whoami(session: &mut Session<'_>) -> Result<ExitCode, Error>
 }
 
 pub(super) fn contexts(session: &mut Session<'_>, args: ContextsArgs) -> Result<ExitCode, Error> {
-    let path = args.service.contexts_file()?;
+    let path = args.service.at.contexts_file()?;
     let mut contexts = Contexts::load(&path)?;
     match args.command {
         ContextsCommand::List => {

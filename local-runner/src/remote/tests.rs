@@ -61,7 +61,7 @@ fn socket_and_format_may_stand_anywhere() {
         "updraft runs list --format json --socket /tmp/x.sock daily",
     ] {
         let Command::Runs(runs) = Cli::try_parse_from(words(line)).unwrap().command else { panic!("{line}") };
-        let socket = runs.service.socket.as_deref().and_then(Path::to_str);
+        let socket = runs.service.at.socket.as_deref().and_then(Path::to_str);
         assert_eq!((socket, runs.service.format), (Some("/tmp/x.sock"), Format::Json));
     }
     assert!(Cli::try_parse_from(words("updraft variables set a b --stdin")).is_err());

@@ -8,7 +8,9 @@ use dags::{
     template,
     time::{Span, Timestamp},
 };
-use engine::{Answer, Ask, IfExists, MakeRun, Question, Watch, command::Trigger, state::RunState};
+use engine::{
+    Answer, Ask, IfExists, MakeRun, Question, Watch, command::Trigger, rows::RunRow, state::RunState,
+};
 use plugins::flow::{self, Branch, TaskSensor, TimeSensor, TriggerDag};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -52,9 +54,16 @@ pub(super) fn answer(
     }
 }
 
-/// The operator's parameters, if there is nothing to render in them.
-fn read<T: DeserializeOwned>(task: &Task) -> Option<T> {
-    task.templated.is_empty().then(|| serde_json::from_value(Value::Object(task.args.clone())).ok()).flatten()
+/// The operator's parameters with the run, if there is nothing to render in them; else the answer.
+fn read<'l, T: DeserializeOwned>(
+    task: &Task,
+    behaviour: &mut Behaviour,
+    ledger: &'l Ledger,
+    question: &Question,
+) -> Result<(T, &'l RunRow), Answer> {
+    let args = || serde_json::from_value(Value::Object(task.args.clone())).ok();
+    let args = task.templated.is_empty().then(args).flatten();
+    args.zip(ledger.live(question.run)).ok_or_else(|| unknown(behaviour))
 }
 
 fn branch(task: &Task, behaviour: &mut Behaviour, draw: &Draw<'_>) -> Answer {
@@ -85,8 +94,9 @@ fn until(
     question: &Question,
     now: Timestamp,
 ) -> Answer {
-    let (Some(args), Some(run)) = (read::<TimeSensor>(task), ledger.live(question.run)) else {
-        return unknown(behaviour);
+    let (args, run) = match read::<TimeSensor>(task, behaviour, ledger, question) {
+        Ok(known) => known,
+        Err(answer) => return answer,
     };
     let zone = question_zone(ledger, question);
     let when = match (&args.at, args.after) {
@@ -178,8 +188,9 @@ fn sensor(
     question: &Question,
     now: Timestamp,
 ) -> Answer {
-    let (Some(args), Some(run)) = (read::<TaskSensor>(task), ledger.live(question.run)) else {
-        return unknown(behaviour);
+    let (args, run) = match read::<TaskSensor>(task, behaviour, ledger, question) {
+        Ok(known) => known,
+        Err(answer) => return answer,
     };
     behaviour.assume("a `task_sensor` waits for the whole run that it looks at");
     let Some(date) = run.logical_date.map(|date| date.before(args.offset.unwrap_or(Span::ZERO))) else {

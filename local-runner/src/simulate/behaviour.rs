@@ -16,7 +16,7 @@ use engine::{Question, dispatch::Dispatch};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{is_mapped_over, scenario::Scenario};
+use super::{history::Seen, is_mapped_over, scenario::Scenario};
 use crate::Error;
 
 /// The length of a list that nothing is said about.
@@ -31,8 +31,17 @@ pub enum Durations {
     Dist(Dist),
     /// A file with a rule for each pattern.
     File(PathBuf),
-    /// What was seen, by DAG and task, from a service's history.
-    Seen(BTreeMap<(String, String), Vec<Span>>),
+    /// What a service has seen.
+    Seen(Seen),
+}
+
+/// `--durations` as it is written.
+#[derive(Debug, Clone)]
+pub enum Told {
+    /// `history`: a service is asked.
+    History,
+    /// Something else.
+    Here(Durations),
 }
 
 /// How long something takes.
@@ -46,6 +55,15 @@ pub enum Dist {
     Skewed(Span, Span),
     /// One of these.
     Samples(Vec<Span>),
+}
+
+impl std::str::FromStr for Told {
+    type Err = String;
+
+    /// `history`, or what [`Durations`] can be.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "history" { Ok(Self::History) } else { text.parse().map(Self::Here) }
+    }
 }
 
 impl std::str::FromStr for Durations {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Report, UsageReport, span};
+use super::report::{COLUMNS, Report, UsageReport, by_lateness, span};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 150.0;
@@ -183,28 +183,13 @@ fn waits(out: &mut String, report: &Report) {
 }
 
 fn dags(out: &mut String, report: &Report) {
-    let mut dags: Vec<_> = report.dags.iter().collect();
-    dags.sort_by(|a, b| {
-        b.late.max.total_cmp(&a.late.max).then_with(|| b.duration.max.total_cmp(&a.duration.max))
-    });
-    out.push_str(
-        "<h2>DAGs</h2>\n<div class=\"scroll\"><table><tr><th>DAG</th><th>Runs</th><th>Failed</th><th>Takes</th><th>95%</th>\
-         <th>Longest</th><th>Late 95%</th><th>Latest</th><th>Missed</th></tr>\n",
-    );
+    let dags = by_lateness(report);
+    let heads: String = COLUMNS.iter().map(|column| format!("<th>{}</th>", column.head)).collect();
+    let _ = writeln!(out, "<h2>DAGs</h2>\n<div class=\"scroll\"><table><tr><th>DAG</th>{heads}</tr>");
     for dag in dags.iter().take(ROWS) {
-        let _ = writeln!(
-            out,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            escape(&dag.dag),
-            dag.runs,
-            dag.failed,
-            span(dag.duration.p50),
-            span(dag.duration.p95),
-            span(dag.duration.max),
-            span(dag.late.p95),
-            span(dag.late.max),
-            dag.deadlines_missed,
-        );
+        let cells: String =
+            COLUMNS.iter().map(|column| format!("<td>{}</td>", (column.value)(dag))).collect();
+        let _ = writeln!(out, "<tr><td>{}</td>{cells}</tr>", escape(&dag.dag));
     }
     out.push_str("</table></div>\n");
     more(out, dags.len());

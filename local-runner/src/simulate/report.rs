@@ -266,6 +266,37 @@ pub(super) fn span(seconds: f64) -> String {
     }
 }
 
+/// A column of the table of DAGs, beside their names.
+pub(super) struct Column {
+    /// The heading.
+    pub(super) head: &'static str,
+    /// How wide it is in text.
+    width: usize,
+    /// The value of a DAG.
+    pub(super) value: fn(&DagReport) -> String,
+}
+
+/// The table of DAGs.
+pub(super) const COLUMNS: [Column; 8] = [
+    Column { head: "Runs", width: 7, value: |dag| dag.runs.to_string() },
+    Column { head: "Failed", width: 6, value: |dag| dag.failed.to_string() },
+    Column { head: "Takes", width: 8, value: |dag| span(dag.duration.p50) },
+    Column { head: "95%", width: 8, value: |dag| span(dag.duration.p95) },
+    Column { head: "Longest", width: 8, value: |dag| span(dag.duration.max) },
+    Column { head: "Late 95%", width: 8, value: |dag| span(dag.late.p95) },
+    Column { head: "Latest", width: 8, value: |dag| span(dag.late.max) },
+    Column { head: "Missed", width: 6, value: |dag| dag.deadlines_missed.to_string() },
+];
+
+/// The DAGs, those first whose runs started late or took long.
+pub(super) fn by_lateness(report: &Report) -> Vec<&DagReport> {
+    let mut dags: Vec<&DagReport> = report.dags.iter().collect();
+    dags.sort_by(|a, b| {
+        b.late.max.total_cmp(&a.late.max).then_with(|| b.duration.max.total_cmp(&a.duration.max))
+    });
+    dags
+}
+
 /// The report for people.
 pub fn text(report: &Report, colour: bool) -> String {
     let mut out = String::new();
@@ -288,34 +319,17 @@ pub fn text(report: &Report, colour: bool) -> String {
         count(report.failed_runs as usize, "run"),
         report.unfinished_runs
     );
-    let mut dags: Vec<&DagReport> = report.dags.iter().collect();
-    dags.sort_by(|a, b| {
-        b.late.max.total_cmp(&a.late.max).then_with(|| b.duration.max.total_cmp(&a.duration.max))
-    });
+    let dags = by_lateness(report);
     let width =
         dags.iter().take(LISTED).map(|dag| name(&dag.tenant, &dag.dag).len()).max().unwrap_or(3).max(3);
-    let _ = writeln!(
-        out,
-        "\n{}",
-        title(&format!(
-            "{:width$}  {:>7} {:>6}  {:>8} {:>8} {:>8}  {:>8} {:>8}  {:>6}",
-            "DAG", "RUNS", "FAILED", "TAKES", "P95", "MAX", "LATE P95", "MAX", "MISSED"
-        ))
-    );
+    let line = |name: &str, value: &dyn Fn(&Column) -> String| {
+        let cells = COLUMNS.iter().map(|column| format!("  {:>1$}", value(column), column.width));
+        format!("{name:width$}{}", cells.collect::<String>())
+    };
+    let heads = line("DAG", &|column| column.head.to_uppercase());
+    let _ = writeln!(out, "\n{}", title(&heads));
     for dag in dags.iter().take(LISTED) {
-        let _ = writeln!(
-            out,
-            "{:width$}  {:>7} {:>6}  {:>8} {:>8} {:>8}  {:>8} {:>8}  {:>6}",
-            name(&dag.tenant, &dag.dag),
-            dag.runs,
-            dag.failed,
-            span(dag.duration.p50),
-            span(dag.duration.p95),
-            span(dag.duration.max),
-            span(dag.late.p95),
-            span(dag.late.max),
-            dag.deadlines_missed,
-        );
+        let _ = writeln!(out, "{}", line(&name(&dag.tenant, &dag.dag), &|column| (column.value)(dag)));
     }
     if dags.len() > LISTED {
         let _ = writeln!(out, "and {}", count(dags.len() - LISTED, "more DAG"));

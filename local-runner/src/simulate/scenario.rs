@@ -16,6 +16,7 @@ use dags::{
 };
 use engine::{
     command::Command,
+    quota::Limits,
     sharing::{Quotas, Weight},
 };
 use serde::Deserialize;
@@ -78,6 +79,8 @@ struct WrittenTenant {
     weight: Weight,
     #[serde(default)]
     quotas: Option<Quotas>,
+    #[serde(default)]
+    limits: Option<Limits>,
 }
 
 /// Everything about a simulated installation but what its tasks do.
@@ -200,12 +203,14 @@ impl Scenario {
             self.quotas.push((TenantId::DEFAULT, set));
         }
         for (name, tenant) in &written.tenants {
-            let Some(quotas) = tenant.quotas.clone() else { continue };
+            if tenant.quotas.is_none() && tenant.limits.is_none() {
+                continue;
+            }
             let cohort = tenant.cohort.as_deref().map(Into::into);
-            self.quotas.push((
-                tenant_of(name),
-                Command::SetQuota { cohort, weight: tenant.weight, quotas, limits: Default::default() },
-            ));
+            let quotas = tenant.quotas.clone().unwrap_or_default();
+            let limits = tenant.limits.clone().unwrap_or_default();
+            let set = Command::SetQuota { cohort, weight: tenant.weight, quotas, limits };
+            self.quotas.push((tenant_of(name), set));
         }
     }
 

@@ -135,3 +135,23 @@ fn what_cant_be_simulated_says_why() {
     let said = run([&["simulate", folder], &SPAN[..]].concat());
     assert!(said.code == Some(2) && said.err.contains("no DAG that could be simulated"), "{said:?}");
 }
+
+#[test]
+fn limits_of_tenants_and_the_size_of_a_cluster_bound_what_runs() {
+    let text = "dag: a\nschedule: '0 6 * * *'\ntasks:\n  x: { map: { n: [1, 2, 3, 4] }, bash: x, resources: { cpu: 1 } }\n";
+    let dag = write("a.yaml", text);
+    let quotas = dag.folder.path().join("quotas.txt");
+    let longest = |written: &str| {
+        fs::write(&quotas, written).unwrap();
+        let arguments = ["--durations", "10m", "--quotas", quotas.to_str().unwrap()];
+        simulate(dag.folder.path().to_str().unwrap(), &arguments)["dags"][0]["duration"]["max"].clone()
+    };
+    assert_eq!(longest("executors: { local: 8 }\n"), 600.0);
+    assert_eq!(longest("tenants: { sales: { dags: ['*'], limits: { tasks: 2 } } }\n"), 1200.0);
+    let cluster = |cpus: u32| {
+        longest(&format!(
+            "cohorts: {{ root: {{ quotas: {{ local: {{ cpu: {{ nominal: {cpus}000 }} }} }} }} }}\n"
+        ))
+    };
+    assert_eq!((cluster(1), cluster(2), cluster(4)), (2400.0.into(), 1200.0.into(), 600.0.into()));
+}

@@ -177,3 +177,48 @@ fn in_order(run: &RunRow, tasks: &[TaskRow], simulated: &BTreeMap<Key, Value>) {
         }
     }
 }
+
+#[tokio::test]
+async fn tasks_take_as_long_as_a_service_remembers() {
+    let site = Site::sqlite().await;
+    let text = "schedule: '0 3 * * *'\ntasks:\n  quick: { bash: sleep 2 }\n  broken: { bash: exit 1 }\n";
+    site.write_dag("seen.yaml", &format!("dag: seen\n{text}"));
+    let service = site.start();
+    site.dag_is_there("seen").await;
+    let socket = site.path("data/updraft.sock");
+    let simulate = || {
+        let mut command = Command::new(program());
+        command.arg("simulate").arg(site.path("dags")).args(["--from", "2026-03-01", "--to", "2026-03-08"]);
+        command.args(["--durations", "history", "--days", "1", "--format", "json"]);
+        command.arg("--socket").arg(&socket).output().unwrap()
+    };
+    let nothing = simulate();
+    let said = String::from_utf8_lossy(&nothing.stderr).into_owned();
+    assert!(nothing.status.code() == Some(2) && said.contains("no finished run of these DAGs"), "{said}");
+    for run in ["one", "two"] {
+        site.trigger("seen", run).await;
+        site.ended("seen", run).await;
+    }
+    site.write_dag("never.yaml", &format!("dag: never\n{text}"));
+    let done = simulate();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let takes = |dag: &str| {
+        let of = report["dags"].as_array().unwrap().iter().find(|one| one["dag"] == dag).unwrap();
+        (of["runs"].clone(), of["duration"]["p50"].as_f64().unwrap())
+    };
+    // What broke is no measure of how long it takes: it takes what is taken for granted.
+    assert_eq!(takes("never"), (7.into(), 60.0));
+    assert_eq!(takes("seen").1, 60.0);
+    let assumed = report["assumptions"].to_string();
+    assert!(assumed.contains("nothing is known about"), "{assumed}");
+    // Without the task that broke only the one that was seen is left.
+    let rest = "dag: seen\nschedule: '0 3 * * *'\ntasks:\n  quick: { bash: sleep 2 }\n";
+    site.write_dag("seen.yaml", rest);
+    let report: Value = serde_json::from_slice(&simulate().stdout).unwrap();
+    let seen =
+        &report["dags"].as_array().unwrap().iter().find(|one| one["dag"] == "seen").unwrap()["duration"];
+    let (least, most) = (seen["p50"].as_f64().unwrap(), seen["max"].as_f64().unwrap());
+    assert!((2.0..30.0).contains(&least) && (2.0..30.0).contains(&most), "{seen}");
+    drop(service);
+}
