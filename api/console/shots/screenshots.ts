@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { api, expect, signIn, test, trigger, until } from '../e2e/helpers'
+import { api, deploy, expect, quota, signIn, test, trigger, until } from '../e2e/helpers'
 import { pages } from '../e2e/pages'
 
 const folder = process.env['UPDRAFT_SHOTS'] ?? join(import.meta.dirname, '../../../docs/screenshots')
@@ -20,9 +20,25 @@ test.beforeAll(async () => {
   await Promise.all([trigger('breaks', 'seen'), trigger('waits', 'seen'), trigger('groups', 'seen'), trigger('asks', 'seen'), trigger('greet', 'seen')])
   await until('breaks', 'seen', ['failed'])
   await until('groups', 'seen', ['success'])
+  const first = 'dag: evolves\ntasks:\n  one: { bash: "true" }\n'
+  await deploy('evolves.yaml', first, 'evolves', 1)
+  await deploy('evolves.yaml', `# Now with a second task.\n${first.replace('"true" }', '"echo more", retries: 2 }')}  two: { needs: one, bash: "true" }\n`, 'evolves', 2)
+  for (const [name, nominal] of [['vision', 4], ['speech', 3]] as const) {
+    await api('POST', '/api/updraft/v1/tenants', { name }).catch(() => undefined)
+    await quota('cohort', 'research', { quotas: { local: { members: { nominal: 1 } } } })
+    await quota('tenant', name, { cohort: 'research', quotas: { local: { members: { nominal, lend: 2 } } } })
+  }
+  await quota('tenant', 'default', { cohort: 'research', quotas: { local: { members: { nominal: 2, borrow: 3 } } } })
+  await api('PUT', '/api/updraft/v1/groups/engineers', { users: ['admin'] })
+  await api('PUT', '/api/updraft/v1/grants/group/engineers/operator')
+  await api('POST', '/api/updraft/v1/service-accounts', { name: 'deployer' }).catch(() => undefined)
+  await trigger('crowd', 'many')
 })
 
-test.afterAll(() => api('PATCH', '/api/v2/dags/waits/dagRuns/seen', { state: 'failed' }))
+test.afterAll(async () => {
+  for (const dag of ['waits', 'asks']) await api('PATCH', `/api/v2/dags/${dag}/dagRuns/seen`, { state: 'failed' })
+  await api('PATCH', '/api/v2/dags/crowd/dagRuns/many', { state: 'failed' })
+})
 
 for (const { name: view, scheme, width, height } of views) {
   test(`pages, ${view}`, async ({ page }) => {
@@ -47,6 +63,20 @@ for (const { name: view, scheme, width, height } of views) {
       await shot(name)
     }
     if (view === 'phone') return
+    await page.goto('/t/default/dags/evolves/code?version=2&against=1')
+    await expect(page.getByRole('region', { name: 'From v1 to v2' })).toBeVisible()
+    await shot('dag-diff')
+    await page.goto('/t/default/dags?name=gr')
+    await page.getByLabel('Select all that are listed').check()
+    await page.getByRole('button', { name: 'Trigger…' }).click()
+    await expect(page.getByRole('button', { name: 'Trigger 2 DAGs' })).toBeVisible()
+    await shot('bulk')
+    await page.goto('/t/default/dags/greet/backfills')
+    await page.getByRole('button', { name: 'New backfill' }).click()
+    await page.getByLabel('First date').fill('2026-02-01')
+    await page.getByLabel('Last date').fill('2026-02-09')
+    await expect(page.getByRole('button', { name: /^Start \d/ })).toBeVisible()
+    await shot('backfill-preview')
     await page.goto('/t/default/dags/breaks/runs/seen/tasks/boom')
     await page.getByRole('button', { name: 'Clear…' }).click()
     await expect(page.getByRole('button', { name: /^Clear \d/ })).toBeVisible()
