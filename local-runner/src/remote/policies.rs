@@ -9,7 +9,7 @@ use std::{
 use api::v1::policies::{FORMAT, Policies};
 use clap::Args;
 
-use super::{Error, Format, Service, Session};
+use super::{Error, Service, Session, Where};
 
 /// The arguments of `updraft policies`.
 #[derive(Debug, Args)]
@@ -70,13 +70,6 @@ pub async fn ask(
     contexts: Option<PathBuf>,
     home: Option<PathBuf>,
 ) -> Result<Policies, Error> {
-    let service = Service {
-        socket: None,
-        context: Some(context.to_owned()),
-        tenant: tenant.map(str::to_owned),
-        format: Format::Json,
-        contexts,
-        home,
-    };
-    Ok(service.client()?.policies(user).await?)
+    let at = Where { socket: None, context: None, tenant: None, contexts, home };
+    Ok(at.named(context, tenant)?.policies(user).await?)
 }

@@ -184,12 +184,17 @@ fn waits(out: &mut String, report: &Report) {
 
 fn dags(out: &mut String, report: &Report) {
     let dags = by_lateness(report);
-    let heads: String = COLUMNS.iter().map(|column| format!("<th>{}</th>", column.head)).collect();
-    let _ = writeln!(out, "<h2>DAGs</h2>\n<div class=\"scroll\"><table><tr><th>DAG</th>{heads}</tr>");
+    out.push_str("<h2>DAGs</h2>\n<div class=\"scroll\"><table><tr><th>DAG</th>");
+    for column in &COLUMNS {
+        let _ = write!(out, "<th>{}</th>", column.head);
+    }
+    out.push_str("</tr>\n");
     for dag in dags.iter().take(ROWS) {
-        let cells: String =
-            COLUMNS.iter().map(|column| format!("<td>{}</td>", (column.value)(dag))).collect();
-        let _ = writeln!(out, "<tr><td>{}</td>{cells}</tr>", escape(&dag.dag));
+        let _ = write!(out, "<tr><td>{}</td>", escape(&dag.dag));
+        for column in &COLUMNS {
+            let _ = write!(out, "<td>{}</td>", (column.value)(dag));
+        }
+        out.push_str("</tr>\n");
     }
     out.push_str("</table></div>\n");
     more(out, dags.len());
