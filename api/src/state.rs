@@ -19,7 +19,10 @@ use crate::{
     objects::{AnyObjects, Objects},
     policy::Policies,
     sign_in::{Guesses, Hasher},
-    v1::{config::Setting, events::Places},
+    v1::{
+        config::Setting,
+        events::{Places, Readings},
+    },
 };
 
 /// What the API is made of.
@@ -79,6 +82,8 @@ pub(crate) struct State {
     /// Whether requests are answered; until then only how the process is.
     pub(crate) started: watch::Sender<bool>,
     pub(crate) places: Places,
+    /// What was read of quotas for those who listen.
+    pub(crate) quota_readings: Readings,
     pub(crate) console: Console,
     /// The link that signs an author in to their own process, if there is one.
     pub(crate) link: OnceLock<Link>,
@@ -123,6 +128,7 @@ impl Api {
             policies: Policies::default(),
             started: watch::Sender::new(false),
             places: Places::default(),
+            quota_readings: Readings::default(),
             console: Console::new(console),
             link: OnceLock::new(),
             closing: CancellationToken::new(),

@@ -184,11 +184,13 @@ pub async fn run(
         return Err(Error::Broken { file: shown, errors });
     }
     let dag = Folder::choose(&shown, compiled.compiled.dags, request.dag.as_deref())?;
+    let recording = request.replay.as_deref().map(Recording::read).transpose()?;
+    let (request, unlike) = &as_recorded(request, recording.as_ref());
     let conf = conf_of(&dag, request)?;
     if let Some(policies) = &request.policies {
         elsewhere::check(policies, &dag, |path| std::fs::read_to_string(folder.root.join(path)).ok())?;
     }
-    let chosen = select::choose(&dag, request)?;
+    let chosen = select::choose(&dag, request, recording)?;
     let prepared = prepare::prepare(dag, chosen, request.real_delays);
 
     let scratch = tempfile::Builder::new().prefix("updraft-").tempdir();
@@ -227,6 +229,7 @@ pub async fn run(
     };
     let mut outcome = node.run(prepared, interrupt, progress, colour).await?;
     outcome.notes.extend(request.policies.as_ref().map(elsewhere::note));
+    outcome.notes.extend(unlike.clone());
     Ok(outcome)
 }
 
@@ -267,6 +270,31 @@ fn ask(
         chain_depth: 0,
     };
     journal.request(TENANT, who, Command::Trigger(trigger));
+}
+
+/// The request with the date and what was passed of the recorded run, unless it says otherwise, and a note if it does: results
+/// of one date may not be those of another.
+fn as_recorded(request: &Request, recording: Option<&Recording>) -> (Request, Option<String>) {
+    let mut request = request.clone();
+    let Some(Recording { date, conf, .. }) = recording else { return (request, None) };
+    let mut other = Vec::new();
+    match request.date {
+        None => request.date = *date,
+        Some(_) if request.date != *date => other.push("date"),
+        Some(_) => {}
+    }
+    if request.conf.is_empty() && request.params.is_empty() {
+        request.conf.clone_from(conf);
+    } else {
+        other.push("parameters");
+    }
+    let note = (!other.is_empty()).then(|| {
+        format!(
+            "the recorded run may have had another {}: its results are used as they are",
+            other.join(" and other ")
+        )
+    });
+    (request, note)
 }
 
 /// `--conf` and `--param` together, checked against the DAG's parameters.

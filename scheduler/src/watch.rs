@@ -222,6 +222,8 @@ impl FolderWatch {
             {
                 found.deployed_by = Some(by.to_owned());
                 self.held = Some(other.digest);
+                // Whatever the folder had is active no more: it is compared anew when it gets its place back.
+                self.active = None;
                 return Ok(found);
             }
             self.activate(&scan, dags).await?;

@@ -124,7 +124,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let console = format!("{}{}", tcp.url(), *path);
     let (status, changes) = watch::channel(Status::default());
     let terminal = Terminal::open()?;
-    let mut session = Session::new(&scheduling, objects, replays, options, console, terminal);
+    let mut session = Session::new(&scheduling, objects, replays, options, (console, data), terminal);
     let mut deciding = Box::pin(schedule(&scheduling, &status, &stop));
     let mut serving = Box::pin(listen::serve(tcp, api, stop.cancel.clone()));
     // Both hear of the wish to end, and the scheduler may be the first to have done so.

@@ -33,11 +33,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 
-pub(crate) use self::places::Places;
 use self::{
     follow::Follow,
     quotas::{Quotas, Whose},
 };
+pub(crate) use self::{places::Places, quotas::Readings};
 use crate::{
     access::{Access, Known, Permit, Resource},
     error::Error,

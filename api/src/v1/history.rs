@@ -83,13 +83,14 @@ pub(crate) async fn get(
     let events = event::of_runs(db, scope, &ids, STEPS_MAX as u64 + 1).await?;
     let tasks = Permit { visible: access.seen(Kind::Task), ..may.clone() };
     let sees_tasks = tasks.sees(dag_id.as_str()).await?;
+    let mut truncated = events.len() > STEPS_MAX;
     let mut items: Vec<Step> = Vec::new();
     for EventRow { run, transitions, .. } in events {
         let Some(name) = names.get(&run) else { continue };
         let seen = transitions.into_iter().rev().filter(|step| sees_tasks || step.task.is_none());
         items.extend(seen.map(|transition| step(name, transition)));
     }
-    let truncated = items.len() > STEPS_MAX;
+    truncated |= items.len() > STEPS_MAX;
     items.truncate(STEPS_MAX);
     Ok(Json(History { runs: last.into_iter().map(|run| run.run_name).collect(), items, truncated }))
 }

@@ -206,7 +206,8 @@ fn wants(task: &Task, resource: &str) -> i64 {
 /// `GET /policies?user=`: without a user about oneself. About others only for those who see members.
 pub(crate) async fn get(access: Access, query: Params) -> Result<Json<Policies>, Error> {
     query.only(&["user"])?;
-    let own = access.actor().name().to_string();
+    let own =
+        access.actor().account().map_or_else(|| access.actor().name().to_string(), |own| own.name.clone());
     let user = query.text("user").filter(|user| *user != own);
     if user.is_some() && access.seen(Kind::Member).allow.is_empty() {
         return Err(Error::Forbidden("only about oneself: leave `user` out".to_owned()));
@@ -240,7 +241,17 @@ pub(crate) async fn get(access: Access, query: Params) -> Result<Json<Policies>,
     } else {
         room.connections = None;
     }
-    let limits = quota::of_tenant(&state.db, scope).await?.map(|row| row.limits).unwrap_or_default();
+    let mut limits = quota::of_tenant(&state.db, scope).await?.map(|row| row.limits).unwrap_or_default();
+    if access.seen(Kind::Pool).allow.is_empty() {
+        (room.quotas, limits) = (Quotas::new(), Limits::default());
+    }
+    // Who else is limited is nobody's business.
+    let name = user.unwrap_or(&own);
+    limits.users.retain(|of, _| **of == *name);
+    limits.groups.retain(|_, group| group.users.iter().any(|of| **of == *name));
+    for group in limits.groups.values_mut() {
+        group.users.retain(|of| **of == *name);
+    }
     let tenant = tenant::by_id(&state.db, scope.tenant()).await?;
     Ok(Json(Policies {
         format: FORMAT,

@@ -91,9 +91,9 @@ pub struct QuotaBody {
     pub limits: Limits,
 }
 
-/// What the engine has. The permit is that of somebody who may see what is made of it.
-async fn figures(may: &Permit) -> Result<Vec<QuotaFigures>, Error> {
-    let answer = may.request(Command::ReadQuotas {}).await?;
+/// What the engine has: everything, or what concerns the permit's tenant. The permit is that of somebody who may see it.
+async fn figures(may: &Permit, own: bool) -> Result<Vec<QuotaFigures>, Error> {
+    let answer = may.request(Command::ReadQuotas { own }).await?;
     serde_json::from_value(answer["quotas"].clone())
         .map_err(|why| Error::Internal(format!("the engine's answer: {why}")))
 }
@@ -111,7 +111,7 @@ fn view(figures: QuotaFigures, names: &BTreeMap<TenantId, String>) -> Option<Quo
 
 /// Everything that the engine has, by name, for who may see all tenants' use.
 pub(crate) async fn all(may: &Permit) -> Result<Vec<QuotaView>, Error> {
-    let found = figures(may).await?;
+    let found = figures(may, false).await?;
     let tenants = tenant::list(may.db()).await?;
     let names = tenants.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
     let mut views: Vec<QuotaView> = found.into_iter().filter_map(|it| view(it, &names)).collect();
@@ -121,18 +121,10 @@ pub(crate) async fn all(may: &Permit) -> Result<Vec<QuotaView>, Error> {
 
 /// The permit's tenant and the cohorts above it: what others use is seen as a sum. Empty while no quota is set.
 pub(crate) async fn own(may: &Permit) -> Result<Vec<QuotaView>, Error> {
-    let mut found = figures(may).await?;
-    let (own, name) = (may.scope.tenant(), tenant::by_id(may.db(), may.scope.tenant()).await?);
+    let found = figures(may, true).await?;
+    let name = tenant::by_id(may.db(), may.scope.tenant()).await?;
     let names = name.into_iter().map(|tenant| (tenant.id, tenant.name)).collect();
-    let mut wanted = Some(QuotaNode::Tenant(own));
-    let mut views = Vec::new();
-    while let Some(node) = wanted.take() {
-        let Some(at) = found.iter().position(|it| it.node == node) else { break };
-        let figures = found.swap_remove(at);
-        wanted = figures.cohort.clone().map(QuotaNode::Cohort);
-        views.extend(view(figures, &names));
-    }
-    Ok(views)
+    Ok(found.into_iter().filter_map(|it| view(it, &names)).collect())
 }
 
 /// `GET /quota`: the tenant's own quota, then those of the cohorts above it.

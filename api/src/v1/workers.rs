@@ -46,12 +46,12 @@ pub struct Workers {
 
 /// Workers that haven't said goodbye. One that was lost and whose machine has started another since is forgotten.
 async fn unended(db: &Db) -> Result<Vec<worker::Worker>, Error> {
-    let all = worker::list(db, true, WORKERS_MAX).await?;
+    let all = worker::unended(db, WORKERS_MAX).await?;
     let replaced = |of: &worker::Worker| {
         all.iter()
             .any(|it| it.name == of.name && it.executor == of.executor && it.registered_at > of.registered_at)
     };
-    let kept = all.iter().filter(|it| it.ended_at.is_none() && (it.lost_at.is_none() || !replaced(it)));
+    let kept = all.iter().filter(|it| it.lost_at.is_none() || !replaced(it));
     Ok(kept.cloned().collect())
 }
 

@@ -11,16 +11,23 @@ use dags::{
 };
 use migrations::{
     policy::{Action, Kind},
-    store::bundle::{self, Numbered},
+    store::{
+        Window,
+        bundle::{self, Numbered},
+        dag::{self, DagFilter, DagWithModel},
+    },
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::{Access, Resource},
+    access::{Access, Permit, Resource},
     error::Error,
     extract::{Named, Params},
     v2::dags::find,
 };
+
+/// The most DAGs of a tenant that are looked at.
+const DAGS_MAX: u64 = 100_000;
 
 /// A file of DAGs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +49,7 @@ pub struct DagSource {
 }
 
 /// `GET /dagSources/{dag_id}?version_number=`: of the newest version, or of the one with that number; with `Accept: text/plain` the
-/// text alone. The file is that of the bundle that had the version first, for the newest version that of the active bundle.
+/// text alone. The file is that of the bundle that had the version first; if that is gone, for the newest version that of the active bundle.
 pub(crate) async fn get(
     access: Access,
     Named(dag_id): Named<DagId>,
@@ -59,7 +66,9 @@ pub(crate) async fn get(
     let number = wanted.map_or_else(String::new, |number| format!(" {number}"));
     let Numbered { number, source, bundle: first, version, .. } =
         of.ok_or_else(|| Error::NotFound(format!("`{dag_id}` has no version{number}")))?;
-    let bundles: &[&BundleId] = if *version == row.version { &[&row.bundle, first] } else { &[first] };
+    // The file of the newest version is in the active bundle as well, if the first one's time was over.
+    let bundles: &[&BundleId] = if *version == row.version { &[first, &row.bundle] } else { &[first] };
+    whole_file(&access, &may, source).await?;
     let mut found = Err(Unusable::Missing);
     for bundle in bundles {
         found = may.state.bundles.file((*bundle).clone(), source.clone()).await.map(|text| (bundle, text));
@@ -91,4 +100,24 @@ pub(crate) async fn get(
         bundle: bundle.to_string(),
     };
     Ok(Json(source).into_response())
+}
+
+/// A file may define several DAGs, and is shown only to who may read the code of all of them; of those that it defined in earlier
+/// bundles nothing is known here, so whoever may read some DAGs' code only must be let see each that came from it.
+async fn whole_file(access: &Access, may: &Permit, source: &str) -> Result<(), Error> {
+    if access.seen(Kind::Code).is_all() {
+        return Ok(());
+    }
+    let filter = DagFilter { with_stale: true, ..DagFilter::default() };
+    let all = dag::list(may.db(), may.scope, &filter, Window { limit: DAGS_MAX, offset: 0 }).await?.rows;
+    let hidden = |of: &&DagWithModel| {
+        let name = of.row.dag_id.as_str();
+        of.source == source && !access.may(Kind::Code, Action::Read, name, &of.tags())
+    };
+    match all.iter().find(hidden) {
+        None => Ok(()),
+        Some(_) => Err(Error::Forbidden(format!(
+            "`{source}` defines other DAGs as well, whose code you may not read: the model of a DAG has nothing of them"
+        ))),
+    }
 }

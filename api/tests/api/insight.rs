@@ -41,6 +41,9 @@ async fn a_tenant_sees_its_own_quota_and_the_rest_as_a_sum() {
     assert_eq!(told(&own.body), ["tenant default", "cohort team", "cohort root"]);
     assert_eq!(own.body["items"][0]["amounts"][0]["quota"]["nominal"], 4);
     assert_eq!(own.body["items"][1]["amounts"][0]["guaranteed"], 7);
+    // Nor does what is kept of the question tell of others.
+    let (_, log) = world.get("/eventLogs?limit=100").await;
+    assert!(!log.to_string().contains("read_quotas"), "{log}");
     // Who administers the platform belongs to no tenant by that.
     assert_eq!(ask("GET", &format!("{V1}/quota")).bearer(&admin).send(at).await.status, 404);
 
@@ -81,6 +84,17 @@ async fn the_source_of_each_version_is_as_it_was_written() {
     let text =
         ask("GET", "/api/v2/dagSources/etl").bearer(&operator).with("Accept", "text/plain").send(at).await;
     assert_eq!(text.header("content-type").as_deref(), Some("text/plain; charset=utf-8"));
+    // The file defines other DAGs as well, so one's own isn't enough.
+    let rule = |object: &str| json!({"rules": [{"effect": "allow", "kinds": ["dag", "code"], "objects": {"name": object}, "actions": ["read"]}]});
+    for (name, object, status) in [("one", "etl", 403), ("all", "*", 200)] {
+        let role = format!("reader-{name}");
+        let made = world.call(Method::PUT, &format!("{V1}/roles/{role}"), Some(rule(object))).await;
+        assert!(made.0 < 300, "{made:?}");
+        world.person(name, Some(&role)).await;
+        let token = sign_in(at, name).await;
+        let asked = ask("GET", "/api/v2/dagSources/etl").bearer(&token).send(at).await;
+        assert_eq!(asked.status, status, "{asked:?}");
+    }
     world.close().await;
 }
 

@@ -35,6 +35,8 @@ pub type Keys = BTreeMap<TaskId, Key>;
 /// What people write, and tasks hardly ever.
 const CODE: [&str; 13] =
     ["py", "sh", "bash", "sql", "rhai", "yaml", "yml", "toml", "js", "ts", "r", "jinja", "j2"];
+/// What other programs read in, whoever names it besides.
+const IMPORTED: [&str; 6] = ["py", "sh", "bash", "r", "js", "jar"];
 
 /// What of a folder several tasks depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +55,9 @@ impl Shared {
         written: &BTreeSet<String>,
     ) -> Self {
         let named = named(dags);
-        let unnamed = |path: &str| is_unnamed(path, &named) && !written.contains(path);
+        // What one task names another may import.
+        let shared = |path: &str| is_unnamed(path, &named) || is_imported(path);
+        let unnamed = |path: &str| shared(path) && !written.contains(path);
         Self { unnamed: digest(files, unnamed), plugins: digest(files, is_plugin) }
     }
 }
@@ -88,8 +92,16 @@ fn is_unnamed(path: &str, named: &BTreeSet<&str>) -> bool {
 }
 
 fn is_code(path: &str) -> bool {
+    ends_in(path, &CODE)
+}
+
+fn is_imported(path: &str) -> bool {
+    ends_in(path, &IMPORTED) && !is_plugin(path)
+}
+
+fn ends_in(path: &str, extensions: &[&str]) -> bool {
     let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|extension| CODE.contains(&extension))
+    extension.is_some_and(|extension| extensions.contains(&extension))
 }
 
 fn digest(files: &[File], wanted: impl Fn(&str) -> bool) -> Key {

@@ -36,7 +36,7 @@ pub(crate) struct Chosen {
 }
 
 /// Which tasks of the DAG are run for a request.
-pub(super) fn choose(dag: &Dag, request: &Request) -> Result<Chosen, Error> {
+pub(super) fn choose(dag: &Dag, request: &Request, recording: Option<Recording>) -> Result<Chosen, Error> {
     let mut chosen = Chosen::default();
     for (pattern, end) in &request.mocks {
         let mock = read(pattern, end)?;
@@ -63,8 +63,7 @@ pub(super) fn choose(dag: &Dag, request: &Request) -> Result<Chosen, Error> {
     unwanted.retain(|task| !chosen.mocked.contains_key(task));
     let stubbed = stubbed(dag, &request.executors)?;
     chosen.stubbed = stubbed.into_iter().filter(|task| !chosen.mocked.contains_key(task)).collect();
-    if let Some(path) = &request.replay {
-        let recording = Recording::read(path)?;
+    if let Some(recording) = recording {
         let (usable, gone) = recording::usable(&recording, dag)?;
         chosen.gone = gone;
         for task in &dag.tasks {

@@ -23,6 +23,7 @@ use crate::{
     entity::{worker, worker_credential, worker_enrolment},
     error::{Doing as _, Error},
     rows::{json, name, to_json},
+    store::readable,
 };
 
 /// Workers that are looked up by one statement.
@@ -262,6 +263,17 @@ pub async fn list(db: &Db, all: bool, limit: u64) -> Result<Vec<Worker>, Error> 
     }
     let rows = query.limit(limit).all(db.read()).await.doing("list workers")?;
     rows.into_iter().map(read).collect()
+}
+
+/// Workers that haven't said goodbye, newest first: those that are there and those that are lost. One whose row can't be read is
+/// left out, and that is logged.
+pub async fn unended(db: &Db, limit: u64) -> Result<Vec<Worker>, Error> {
+    let query = worker::Entity::find()
+        .filter(worker::Column::EndedAt.is_null())
+        .order_by_desc(worker::Column::RegisteredAt)
+        .order_by_desc(worker::Column::Id);
+    let rows = query.limit(limit).all(db.read()).await.doing("list workers that haven't ended")?;
+    Ok(readable(rows, |row| format!("worker {}", row.id), read))
 }
 
 /// A worker isn't heard any more.

@@ -166,7 +166,11 @@ pub enum Command {
     },
     /// Say what quotas are set and how much of them is used: `{ "quotas": [...] }` with
     /// [`crate::quota::figures::QuotaFigures`]. Changes nothing.
-    ReadQuotas {},
+    ReadQuotas {
+        /// Only the tenant's own and those of the cohorts above it: others' are none of its business.
+        #[serde(default)]
+        own: bool,
+    },
     /// Say what holds a task instance: `{ "waiting": ... }` with a [`crate::explain::Waiting`], or null if nothing does.
     /// Changes nothing.
     Explain {

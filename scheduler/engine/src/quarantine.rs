@@ -147,7 +147,7 @@ impl Engine {
                 | Command::SuspendTenant { .. }
                 | Command::SetCohort { .. }
                 | Command::DeleteCohort { .. }
-                | Command::ReadQuotas {}
+                | Command::ReadQuotas { .. }
                 | Command::AssetEvent { .. }
                 | Command::Backfill(_)
                 | Command::CheckBackfill(_)

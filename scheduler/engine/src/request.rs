@@ -168,7 +168,7 @@ impl Engine {
             | Command::SuspendTenant { .. }
             | Command::SetCohort { .. }
             | Command::DeleteCohort { .. }
-            | Command::ReadQuotas {}
+            | Command::ReadQuotas { .. }
             | Command::AssetEvent { .. }
             | Command::Backfill(_)
             | Command::CheckBackfill(_)
@@ -285,7 +285,10 @@ impl Engine {
                 let limits = Limits::default();
                 self.set_quota(node.clone(), Some(QuotaRow { node, parent, weight, quotas, limits })).into()
             }
-            Command::ReadQuotas {} => Ok(json!({ "quotas": self.quota_figures() })).into(),
+            Command::ReadQuotas { own: true } => {
+                Ok(json!({ "quotas": self.quota_figures_of(tenant) })).into()
+            }
+            Command::ReadQuotas { own: false } => Ok(json!({ "quotas": self.quota_figures() })).into(),
             Command::DeleteCohort { name } => self.set_quota(QuotaNode::Cohort(name.clone()), None).into(),
             Command::AssetEvent { asset, extra } => {
                 self.asset_event(tenant, asset, None, extra.clone());

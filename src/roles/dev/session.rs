@@ -2,6 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::PathBuf,
     process::Stdio,
     sync::Arc,
 };
@@ -76,6 +80,8 @@ pub(super) struct Session<'a> {
     objects: NodeObjects,
     replays: Arc<Replays>,
     options: Options,
+    /// A folder that goes with the session and that nobody else can read.
+    scratch: PathBuf,
     terminal: Option<Terminal>,
     view: View,
     lines: Lines,
@@ -104,7 +110,7 @@ impl<'a> Session<'a> {
         objects: NodeObjects,
         replays: Arc<Replays>,
         options: Options,
-        console: String,
+        (console, scratch): (String, PathBuf),
         terminal: Option<Terminal>,
     ) -> Self {
         let view = View { folder: options.folder.display().to_string(), console, ..View::default() };
@@ -114,6 +120,7 @@ impl<'a> Session<'a> {
             objects,
             replays,
             options,
+            scratch,
             terminal,
             view,
             lines: Lines::default(),
@@ -452,6 +459,16 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// A page that leads to the console. Whoever sees the arguments of a browser must not see the link, which signs in.
+    fn page(&self) -> anyhow::Result<PathBuf> {
+        let path = self.scratch.join("console.html");
+        let text = format!("<meta http-equiv=\"refresh\" content=\"0;url={}\">\n", self.view.console);
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        file.write_all(text.as_bytes())?;
+        Ok(path)
+    }
+
     /// Does what a key says. False if it says to leave.
     async fn press(&mut self, key: Key) -> anyhow::Result<bool> {
         match key {
@@ -474,12 +491,8 @@ impl<'a> Session<'a> {
             }
             Key::Open => {
                 let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
-                let mut command = std::process::Command::new(program);
-                command
-                    .arg(&self.view.console)
-                    .stdin(Stdio::null())
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::null());
+                let mut command = tokio::process::Command::new(program);
+                command.arg(self.page()?).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
                 if let Err(error) = command.spawn() {
                     self.say(format!("`{program}` doesn't start ({error}): open {}", self.view.console))?;
                 }

@@ -442,20 +442,28 @@ fn a_service_s_pools_and_limits_hold_here_too() {
     let text = "
 dag: two
 tasks:
-  a: { bash: 'sleep 0.2', pool: POOL }
-  b: { bash: 'sleep 0.2', pool: POOL }
+  a: { bash: 'touch HERE/a; for i in $(seq ROUNDS); do if [ -e HERE/b ]; then echo 1 > $UPDRAFT_RESULT; exit; fi; sleep 0.05; done; rm HERE/a; echo 0 > $UPDRAFT_RESULT', pool: POOL }
+  b: { bash: 'touch HERE/b; for i in $(seq ROUNDS); do if [ -e HERE/a ]; then echo 1 > $UPDRAFT_RESULT; exit; fi; sleep 0.05; done; rm HERE/b; echo 0 > $UPDRAFT_RESULT', pool: POOL }
 ";
-    let together = |pool: &str, limits: Value| {
+    // Each waits for the other to be there, and for long only where it must come.
+    let met = |pool: &str, limits: Value, rounds: u32| {
+        let here = tempfile::tempdir().unwrap();
         std::fs::write(&file, policies(|policies| policies["limits"] = limits).to_string()).unwrap();
-        let written = write("two.yaml", &text.replace("POOL", pool));
+        let text = text.replace("HERE", here.path().to_str().unwrap());
+        let text = text.replace("POOL", pool).replace("ROUNDS", &rounds.to_string());
+        let written = write("two.yaml", &text);
         let said = written.test(&["--format", "json", "--policies", file.to_str().unwrap()]);
         assert_eq!(said.code, Some(0), "{said:?}");
         let report = said.json();
-        let at = |task: &str, end: &str| instance(&report, task, -1)[end].as_str().unwrap().to_owned();
-        at("a", "start") < at("b", "end") && at("b", "start") < at("a", "end")
+        (instance(&report, "a", -1)["output"].clone(), instance(&report, "b", -1)["output"].clone())
     };
-    assert!(together("default_pool", json!({})));
-    assert!(!together("narrow", json!({})), "the pool has one slot");
-    assert!(!together("default_pool", json!({"users": {"ann": 1}})), "its user may have one task at once");
-    assert!(together("default_pool", json!({"users": {"bob": 1}})));
+    let (both, none) = ((json!(1), json!(1)), (json!(0), json!(0)));
+    assert_eq!(met("default_pool", json!({}), 400), both);
+    assert_eq!(met("narrow", json!({}), 5), none, "the pool has one slot");
+    assert_eq!(
+        met("default_pool", json!({"users": {"ann": 1}}), 5),
+        none,
+        "its user may have one task at once"
+    );
+    assert_eq!(met("default_pool", json!({"users": {"bob": 1}}), 400), both);
 }

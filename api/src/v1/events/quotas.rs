@@ -1,7 +1,8 @@
 //! How quotas are used, in a stream of events.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use dags::ids::TenantId;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -15,7 +16,47 @@ use crate::{
 /// The least time between two looks.
 const LOOK_MIN: Duration = Duration::from_millis(500);
 /// The longest, while nothing changes.
-const LOOK_MAX: Duration = Duration::from_secs(4);
+const LOOK_MAX: Duration = Duration::from_secs(10);
+/// How long an answer is waited for: whatever else is to be told waits as well.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+/// What was read last, by tenant, none for everybody's: all who listen look at the same.
+#[derive(Default)]
+pub(crate) struct Readings(tokio::sync::Mutex<BTreeMap<Option<TenantId>, Reading>>);
+
+/// When it was read, and what.
+type Reading = (Instant, Vec<QuotaView>);
+
+impl Readings {
+    async fn read(&self, whose: Whose, may: &Permit) -> Result<Option<Vec<QuotaView>>, Error> {
+        let key = match whose {
+            Whose::Own => Some(may.scope.tenant()),
+            Whose::All => None,
+        };
+        let mut known = self.0.lock().await;
+        known.retain(|_, (at, _)| at.elapsed() < LOOK_MAX);
+        if let Some((at, found)) = known.get(&key)
+            && at.elapsed() < LOOK_MIN
+        {
+            return Ok(Some(found.clone()));
+        }
+        let look = async {
+            match whose {
+                Whose::Own => quotas::own(may).await,
+                Whose::All => quotas::all(may).await,
+            }
+        };
+        match tokio::time::timeout(ANSWER_MAX, look).await {
+            Ok(Ok(found)) => {
+                known.insert(key, (Instant::now(), found.clone()));
+                Ok(Some(found))
+            }
+            // The engine is asked again later.
+            Ok(Err(Error::NoOwner)) | Err(_) => Ok(None),
+            Ok(Err(error)) => Err(error),
+        }
+    }
+}
 
 /// Whose quotas are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,15 +101,7 @@ impl Quotas {
         if Instant::now() < self.next {
             return Ok(Vec::new());
         }
-        let found = match self.whose {
-            Whose::Own => quotas::own(may).await,
-            Whose::All => quotas::all(may).await,
-        };
-        let found = match found {
-            Ok(found) => Some(found),
-            Err(Error::NoOwner) => None,
-            Err(error) => return Err(error),
-        };
+        let found = may.state.quota_readings.read(self.whose, may).await?;
         let changed = found.is_some() && found != self.told;
         self.wait = if changed { LOOK_MIN } else { (self.wait * 2).min(LOOK_MAX) };
         self.next = Instant::now() + self.wait;

@@ -99,8 +99,14 @@ pub(crate) async fn post(access: Access, Body(body): Body<BackfillBody>) -> Resu
     if reverse {
         dates.reverse();
     }
-    let backfills: Vec<PlannedDate> =
+    let mut backfills: Vec<PlannedDate> =
         dates.into_iter().map(|date| one(date, there.get(&date), reprocess)).collect();
+    let runs = Permit { visible: access.seen(Kind::Run), ..may.clone() };
+    if !runs.sees(spec.dag_id.as_str()).await? {
+        for planned in &mut backfills {
+            (planned.dag_run_id, planned.state) = (None, None);
+        }
+    }
     Ok(Json(DryRun { total_entries: backfills.len() as u64, backfills, truncated }))
 }
 

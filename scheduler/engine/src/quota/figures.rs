@@ -74,6 +74,20 @@ impl Engine {
         found
     }
 
+    /// A tenant, then the cohorts above it: what others use is seen as a sum.
+    pub(crate) fn quota_figures_of(&mut self, tenant: TenantId) -> Vec<QuotaFigures> {
+        let mut all = self.quota_figures();
+        let mut wanted = Some(QuotaNode::Tenant(tenant));
+        let mut found = Vec::new();
+        while let Some(node) = wanted.take() {
+            let Some(at) = all.iter().position(|figures| figures.node == node) else { break };
+            let figures = all.swap_remove(at);
+            wanted = figures.cohort.clone().map(QuotaNode::Cohort);
+            found.push(figures);
+        }
+        found
+    }
+
     fn figures_of(&self, figures: NodeFigures) -> QuotaFigures {
         let NodeFigures { id, parent, weight, share, pending, amounts } = figures;
         // No cohort's name looks like a tenant's id.

@@ -396,7 +396,7 @@ fn a_gang_that_no_quota_will_ever_hold_is_told_so() {
 #[test]
 fn quotas_are_shown_with_their_use() {
     let mut lab = Lab::new();
-    assert_eq!(lab.request(Command::ReadQuotas {}).unwrap()["quotas"], serde_json::json!([]));
+    assert_eq!(lab.request(Command::ReadQuotas { own: false }).unwrap()["quotas"], serde_json::json!([]));
     lab.executor("local", 6);
     let quotas = members(Quota { nominal: 4, borrow: Some(0), lend: None });
     let team = || Some(Arc::from("team"));
@@ -417,8 +417,17 @@ fn quotas_are_shown_with_their_use() {
     )
     .unwrap();
     many(&mut lab, TENANT, 5, |task| task);
-    let answer = lab.request(Command::ReadQuotas {}).unwrap();
+    let answer = lab.request(Command::ReadQuotas { own: false }).unwrap();
     let found: Vec<QuotaFigures> = serde_json::from_value(answer["quotas"].clone()).unwrap();
+    let own = lab.request(Command::ReadQuotas { own: true }).unwrap();
+    let own: Vec<QuotaFigures> = serde_json::from_value(own["quotas"].clone()).unwrap();
+    let whose: Vec<&QuotaNode> = own.iter().map(|figures| &figures.node).collect();
+    let cohorts = ["team", "root"].map(|name| QuotaNode::Cohort(name.into()));
+    assert_eq!(
+        whose,
+        [&QuotaNode::Tenant(TENANT), &cohorts[0], &cohorts[1]],
+        "others are none of its business"
+    );
     let shown: Vec<String> = found
         .iter()
         .map(|it| {
@@ -708,7 +717,7 @@ fn what_is_lent_is_shared_out_among_those_who_leave_something_idle() {
     set(&mut lab, TENANT, nominal(2));
     set(&mut lab, OTHER, Quota { nominal: 6, borrow: None, lend: Some(4) });
     let lent = |lab: &mut Lab| -> Vec<(i64, i64, i64)> {
-        let answer = lab.request(Command::ReadQuotas {}).unwrap();
+        let answer = lab.request(Command::ReadQuotas { own: false }).unwrap();
         let found: Vec<QuotaFigures> = serde_json::from_value(answer["quotas"].clone()).unwrap();
         let tenants = found.iter().filter(|it| matches!(it.node, QuotaNode::Tenant(_)));
         tenants.flat_map(|it| &it.amounts).map(|of| (of.used, of.borrowed, of.lent)).collect()
