@@ -26,8 +26,9 @@ const TAKE: Both = Both {
         activated AS (UPDATE bundle AS b SET activated_at = last.now FROM last
             WHERE b.tenant_id = last.tenant_id AND b.digest = last.payload::json ->> 'bundle')
         INSERT INTO audit (at, tenant_id, actor, kind, payload, outcome, shard_id, batch)
-        SELECT t.now, t.tenant_id, t.actor, t.kind, t.payload, t.outcome, t.shard_id, t.taken_in_batch
-        FROM t WHERE t.kind NOT IN ('read_quotas', 'check_backfill') ORDER BY t.id",
+        SELECT t.now, t.tenant_id, t.actor, t.kind, t.payload,
+            CASE WHEN t.kind = 'read_quotas' THEN '{\"format\":1,\"outcome\":{\"ok\":null}}' ELSE t.outcome END, t.shard_id, t.taken_in_batch
+        FROM t ORDER BY t.id",
     sqlite: "
         UPDATE inbox AS t SET taken_in_batch = n.batch, outcome = n.outcome
         FROM (SELECT unhex(value ->> 0) AS shard_id, value ->> 1 AS batch, value ->> 2 AS id, value ->> 3 AS outcome
@@ -35,13 +36,13 @@ const TAKE: Both = Both {
         WHERE t.id = n.id AND t.shard_id = n.shard_id AND t.taken_in_batch IS NULL",
 };
 
-/// The audit log, on SQLite, from the rows of [`TAKE`]. What only looks changes nothing that somebody could want to know the
-/// author of, and its answer is for who asked.
+/// The audit log, on SQLite, from the rows of [`TAKE`]. What was read of quotas, here and there, is only for who asked: it may tell
+/// of other tenants.
 const AUDIT: &str = "
         INSERT INTO audit (at, tenant_id, actor, kind, payload, outcome, shard_id, batch)
-        SELECT n.value ->> 4, i.tenant_id, i.actor, i.kind, i.payload, i.outcome, i.shard_id, i.taken_in_batch
-        FROM jsonb_each(?1) AS n JOIN inbox AS i ON i.id = n.value ->> 2
-        WHERE i.kind NOT IN ('read_quotas', 'check_backfill') ORDER BY i.id";
+        SELECT n.value ->> 4, i.tenant_id, i.actor, i.kind, i.payload,
+            CASE WHEN i.kind = 'read_quotas' THEN '{\"format\":1,\"outcome\":{\"ok\":null}}' ELSE i.outcome END, i.shard_id, i.taken_in_batch
+        FROM jsonb_each(?1) AS n JOIN inbox AS i ON i.id = n.value ->> 2 ORDER BY i.id";
 
 /// When bundles were activated, on SQLite. Of several of a tenant in one batch it is the last one, here and in [`TAKE`]: the
 /// others never were active, and no two of a tenant have the same instant.
