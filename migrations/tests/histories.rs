@@ -49,6 +49,7 @@ use dags::{
     time::{Span, Timestamp},
 };
 use engine::{
+    command::Command,
     journal::{Commit, Journal as _},
     memory::MemoryJournal,
     rows::MemberRow,
@@ -123,6 +124,17 @@ async fn follow(test: TestDb, seed: u64) {
             }
             Step::Request(id, tenant, command) => {
                 let scope = TenantScope::new(tenant);
+                if let Command::ActivateBundle { bundle, .. } = &command {
+                    // Whoever asks for it has stored it.
+                    let new = NewBundle {
+                        digest: bundle.clone(),
+                        bytes: 1,
+                        files: 1,
+                        created_by: None,
+                        versions: Vec::new(),
+                    };
+                    bundle::store(db, scope, &new).await.unwrap();
+                }
                 let ticket = inbox::insert(db, scope, "someone", &command, None).await.unwrap();
                 assert_eq!(ticket.id, id, "{what}");
             }

@@ -14,9 +14,9 @@ use super::{Error, Service, Session, Where};
 /// The arguments of `updraft policies`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Names and numbers only: nothing of what variables and connections hold is in it.\n\nExamples:\n  \
-                  updraft policies -o policies.json\n  updraft policies --context prod --tenant vision --user ann -o ann.json\n  \
-                  updraft test dags/etl.yaml --policies ann.json"
+    after_help = "Names and numbers only: nothing of what variables and connections hold is in it. `updraft test FILE --policies \
+    ann.json` holds a run to it.\n\nExamples:\n  updraft policies -o policies.json\n  \
+    updraft policies --context prod --tenant vision --user ann -o ann.json"
 )]
 pub struct PoliciesArgs {
     #[command(flatten)]
