@@ -21,7 +21,7 @@ export const test = base.extend<{ page: Page }>({
     page.on('pageerror', (error) => wrong.push(String(error)))
     page.on('console', (message) => {
       // What was refused on purpose is said by the browser as well.
-      const isAnswer = /the server responded with a status of (401|403|404)/.test(message.text())
+      const isAnswer = /the server responded with a status of (401|403|404|422)/.test(message.text())
       if (message.type() === 'error' && !isAnswer) wrong.push(message.text())
     })
     page.on('request', (request) => {
