@@ -2,6 +2,7 @@
 //! here; [`scheduling`] is the part that owns the shard.
 
 pub(crate) mod api;
+mod bundles;
 pub(crate) mod migrate;
 mod objects;
 mod reach;

@@ -337,12 +337,17 @@ impl Access {
 
     /// Whether the actor may read objects of that kind, and which.
     pub(crate) async fn list(&self, kind: Kind) -> Result<Permit, Error> {
-        match self.visible(kind, Action::Read) {
+        self.any(kind, Action::Read).await
+    }
+
+    /// Whether the actor may do that with any object of that kind, and with which.
+    pub(crate) async fn any(&self, kind: Kind, action: Action) -> Result<Permit, Error> {
+        match self.visible(kind, action) {
             Some(visible) => Ok(self.permit(visible)),
             None => {
-                let what = format!("read {} *", kind.as_str());
+                let what = format!("{} {} *", action.as_str(), kind.as_str());
                 audit::denied(&self.state.db, self.scope, &self.actor.name(), &what).await?;
-                Err(Error::Forbidden(format!("you may not read any {} here", kind.as_str())))
+                Err(Error::Forbidden(format!("you may not {} any {} here", action.as_str(), kind.as_str())))
             }
         }
     }

@@ -109,6 +109,8 @@ pub(crate) struct Call {
     path: String,
     query: form_urlencoded::Serializer<'static, String>,
     body: Option<Vec<u8>>,
+    /// What the body is.
+    kind: &'static str,
     headers: Vec<(&'static str, String)>,
 }
 
@@ -130,7 +132,7 @@ impl Call {
             path.extend(utf8_percent_encode(segment, SEGMENT));
         }
         let query = form_urlencoded::Serializer::new(String::new());
-        Self { method, path, query, body: None, headers: Vec::new() }
+        Self { method, path, query, body: None, kind: "application/json", headers: Vec::new() }
     }
 
     /// A parameter; none leaves it out.
@@ -144,6 +146,11 @@ impl Call {
     pub(crate) fn body(mut self, body: &impl Serialize) -> Self {
         self.body = Some(serde_json::to_vec(body).expect("invariant: bodies have text keys"));
         self
+    }
+
+    /// A body of that media type.
+    pub(crate) fn bytes(self, kind: &'static str, body: Vec<u8>) -> Self {
+        Self { body: Some(body), kind, ..self }
     }
 
     pub(crate) fn header(mut self, name: &'static str, value: String) -> Self {
@@ -173,7 +180,7 @@ impl Call {
             request = request.header(header::AUTHORIZATION, value);
         }
         if self.body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
+            request = request.header(header::CONTENT_TYPE, self.kind);
         }
         for (name, value) in self.headers {
             request = request.header(name, value);

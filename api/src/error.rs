@@ -9,7 +9,7 @@ use engine::command::Refusal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::objects::ObjectsError;
+use crate::{bundles::BundleError, objects::ObjectsError};
 
 /// Seconds after which it makes sense to ask again when nobody owns the shard.
 const RETRY_AFTER_S: u32 = 5;
@@ -27,6 +27,10 @@ pub(crate) enum Error {
     Invalid(Vec<Problem>),
     /// The body is larger than any request needs.
     TooLarge,
+    /// The archive of a bundle is larger than any may be.
+    BundleTooLarge(String),
+    /// A bundle can't be taken in or looked into.
+    Bundle(BundleError),
     /// Nobody knows who asks.
     Unauthorized(String),
     /// A password that is good for one thing only: setting another one.
@@ -105,6 +109,12 @@ impl From<migrations::Error> for Error {
             migrations::Error::KeyReused { .. } => Self::Conflict(error.to_string()),
             error => Self::Store(error),
         }
+    }
+}
+
+impl From<BundleError> for Error {
+    fn from(error: BundleError) -> Self {
+        Self::Bundle(error)
     }
 }
 
@@ -220,6 +230,16 @@ impl Error {
             Self::Slow => (StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive".to_owned()),
             Self::Absent(what) => (StatusCode::NOT_IMPLEMENTED, format!("{what} isn't there yet")),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body has more than 1 MiB".to_owned()),
+            Self::BundleTooLarge(message) => (StatusCode::PAYLOAD_TOO_LARGE, message),
+            Self::Bundle(error) => {
+                let (status, said) = match error {
+                    BundleError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bundle.refused"),
+                    BundleError::Missing => (StatusCode::CONFLICT, "bundle.missing"),
+                    BundleError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "bundle.unavailable"),
+                };
+                code = Some(said.to_owned());
+                (status, error.to_string())
+            }
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "the request can't be used".to_owned()),
             Self::Refused(refusal) => {
                 let status = status(&refusal.code);

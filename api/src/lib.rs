@@ -7,6 +7,7 @@
 
 mod access;
 pub mod auth;
+mod bundles;
 pub mod client;
 mod console;
 mod error;
@@ -32,6 +33,7 @@ mod trace;
 pub mod v1;
 pub mod v2;
 
+pub use bundles::{Archive, BundleError, Bundles, Contents, Found, Received};
 pub use console::Asset;
 pub use objects::{LogChunk, LogLine, LogOf, Objects, ObjectsError, Stream};
 pub use router::routes;

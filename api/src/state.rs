@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    bundles::{AnyBundles, Bundles},
     console::{Asset, Console},
     monitoring::Monitor,
     objects::{AnyObjects, Objects},
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// What the API is made of.
-pub struct Parts<O> {
+pub struct Parts<O, B> {
     /// The database.
     pub db: Db,
     /// Who seals secrets.
@@ -31,6 +32,8 @@ pub struct Parts<O> {
     pub settled: Arc<Notify>,
     /// Logs and large results.
     pub objects: O,
+    /// Where bundles go that are sent here.
+    pub bundles: B,
     /// The slots of `default_pool` if nobody set them, as the engine has it.
     pub default_pool_slots: i32,
     /// How long a request waits for an owner before it is withdrawn; 10 s but in tests.
@@ -41,7 +44,7 @@ pub struct Parts<O> {
     pub monitor: Option<Monitor>,
 }
 
-impl<O> fmt::Debug for Parts<O> {
+impl<O, B> fmt::Debug for Parts<O, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Parts").field("tenant", &self.tenant).finish_non_exhaustive()
     }
@@ -58,6 +61,7 @@ pub(crate) struct State {
     pub(crate) wake: Arc<dyn Fn() + Send + Sync>,
     pub(crate) settled: Arc<Notify>,
     pub(crate) objects: Box<dyn AnyObjects>,
+    pub(crate) bundles: Box<dyn AnyBundles>,
     pub(crate) default_pool_slots: i32,
     pub(crate) owner_wait: Duration,
     pub(crate) monitor: Option<Monitor>,
@@ -77,7 +81,7 @@ impl Api {
     pub const OWNER_WAIT: Duration = Duration::from_secs(10);
 
     /// Puts the parts together. Until [`Api::start`] it answers how the process is and nothing else.
-    pub fn new<O: Objects>(parts: Parts<O>) -> Self {
+    pub fn new<O: Objects, B: Bundles>(parts: Parts<O, B>) -> Self {
         let Parts {
             db,
             sealer,
@@ -85,6 +89,7 @@ impl Api {
             wake,
             settled,
             objects,
+            bundles,
             default_pool_slots,
             owner_wait,
             console,
@@ -97,6 +102,7 @@ impl Api {
             wake,
             settled,
             objects: Box::new(objects),
+            bundles: Box::new(bundles),
             default_pool_slots,
             owner_wait,
             monitor,

@@ -16,6 +16,7 @@ use crate::{
 
 pub mod alerts;
 pub mod allowed;
+pub mod bundles;
 pub mod calendar;
 pub mod can;
 pub mod dags;
@@ -99,6 +100,10 @@ pub(crate) fn router() -> Routes {
         .delete("/service-accounts/{name}/tokens/{token_id}", services::end_token)
         .get("/can", can::get)
         .get("/allowed", allowed::get)
+        .get("/bundles", bundles::list)
+        .put("/bundles/{bundle}", bundles::put)
+        .post("/bundles/{bundle}/plan", bundles::plan)
+        .post("/bundles/{bundle}/activate", bundles::activate)
         .get("/home", home::get)
         .get("/dags", dags::list)
         .get("/dags/{dag_id}/grid", grid::get)

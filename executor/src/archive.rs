@@ -29,6 +29,9 @@ pub enum Error {
     /// It holds something that no bundle has.
     #[error("the archive holds what no bundle has: {0}")]
     Strange(String),
+    /// A file isn't as it was when the folder was looked at.
+    #[error("{0} changed while the bundle was packed")]
+    Changed(String),
     /// It is another bundle.
     #[error("the archive has the address {found}, not {expected}")]
     Address {
@@ -53,12 +56,40 @@ pub fn pack(folder: &Path, out: impl Write) -> Result<(), Error> {
         let mut file = fs::File::open(folder.join(&path)).map_err(io_error("open a file of the bundle"))?;
         let metadata = file.metadata().map_err(io_error("read a file of the bundle"))?;
         let executable = metadata.permissions().mode() & 0o100 != 0;
-        let mut header = tar::Header::new_gnu();
-        header.set_size(metadata.len());
-        header.set_mode(if executable { 0o755 } else { 0o644 });
-        header.set_entry_type(tar::EntryType::Regular);
-        archive.append_data(&mut header, &path, &mut file).map_err(io_error("pack a file of the bundle"))?;
+        append(&mut archive, &path, executable, metadata.len(), &mut file)?;
     }
+    finish(archive)
+}
+
+/// Packs those files of a folder that was looked at. One that has changed since then is an error.
+pub fn pack_files(folder: &Path, files: &[File], out: impl Write) -> Result<(), Error> {
+    let mut archive = tar::Builder::new(out);
+    for file in files {
+        let content = fs::read(folder.join(&file.path)).map_err(io_error("read a file of the folder"))?;
+        if <[u8; 32]>::from(Sha256::digest(&content)) != file.sha256 {
+            return Err(Error::Changed(file.path.clone()));
+        }
+        let bytes = content.len() as u64;
+        append(&mut archive, Path::new(&file.path), file.executable, bytes, &content[..])?;
+    }
+    finish(archive)
+}
+
+fn append(
+    archive: &mut tar::Builder<impl Write>,
+    path: &Path,
+    executable: bool,
+    bytes: u64,
+    content: impl io::Read,
+) -> Result<(), Error> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes);
+    header.set_mode(if executable { 0o755 } else { 0o644 });
+    header.set_entry_type(tar::EntryType::Regular);
+    archive.append_data(&mut header, path, content).map_err(io_error("pack a file of the bundle"))
+}
+
+fn finish(archive: tar::Builder<impl Write>) -> Result<(), Error> {
     archive.into_inner().and_then(|mut out| out.flush()).map_err(io_error("finish the archive"))
 }
 
@@ -176,6 +207,12 @@ mod tests {
         let other = BundleId("0".into());
         let refused = unpack(&packed[..], &dir.path().join("other"), &other);
         assert!(matches!(refused, Err(Error::Address { found, .. }) if found == address));
+        let mut again = Vec::new();
+        let files = [file("a.yaml", "dag: a", false), file("bin/run.sh", "#!/bin/sh", true)];
+        pack_files(&from, &files, &mut again).unwrap();
+        assert!(again == packed, "the same files are the same archive");
+        let changed = pack_files(&from, &[file("a.yaml", "dag: b", false)], &mut again);
+        assert!(matches!(changed, Err(Error::Changed(path)) if path == "a.yaml"));
         for cut in [1, 511, 600, packed.len() / 2] {
             let place = dir.path().join(format!("cut{cut}"));
             assert!(unpack(&packed[..cut], &place, &address).is_err(), "{cut}");

@@ -43,7 +43,7 @@ const CONNECT_MS: u64 = 5_000;
 const OPEN_MAX: Duration = Duration::from_secs(10);
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// How often it is looked whether the session is whole.
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Why a session with the broker ended.
 #[derive(Debug, thiserror::Error)]

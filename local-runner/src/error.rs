@@ -64,9 +64,7 @@ impl Error {
     pub fn help(&self) -> Option<&str> {
         match self {
             Self::Usage { help, .. } => help.as_deref(),
-            Self::Bundle(_) => {
-                Some("the folder of the DAG file is copied for the run; name a smaller one with `--root`")
-            }
+            Self::Bundle(_) => Some("leave files out with `.updraftignore`, or name a smaller folder"),
             Self::Path { .. } | Self::Broken { .. } | Self::Service(_) | Self::Machine { .. } => None,
         }
     }

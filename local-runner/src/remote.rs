@@ -24,8 +24,10 @@ mod backfills;
 mod connections;
 mod contexts;
 mod dag_list;
+mod deploy;
 mod identity;
 mod people;
+mod plan;
 mod pools;
 mod questions;
 mod quotas;
@@ -67,6 +69,8 @@ pub enum Command {
     Alerts(alerts::Alerts),
     /// List assets of a running service and record that one was updated
     Assets(assets::Assets),
+    /// Bring a folder of DAGs to a running service: show what would change, then change all of it at once
+    Deploy(deploy::DeployArgs),
     /// Sign in to a service and remember it
     Login(identity::LoginArgs),
     /// Sign out of a service and forget it
@@ -192,6 +196,7 @@ pub async fn run(
         Command::Backfills(args) => &args.service,
         Command::Alerts(args) => &args.service,
         Command::Assets(args) => &args.service,
+        Command::Deploy(args) => &args.service,
         Command::Login(args) => &args.service,
         Command::Logout(args) => &args.service,
         Command::Passwd(args) => &args.service,
@@ -226,6 +231,7 @@ pub async fn run(
         Command::Backfills(args) => Box::pin(backfills::run(&mut session, args.command)).await,
         Command::Alerts(args) => Box::pin(alerts::run(&mut session, args.command)).await,
         Command::Assets(args) => Box::pin(assets::run(&mut session, args.command)).await,
+        Command::Deploy(args) => Box::pin(deploy::run(&mut session, args)).await,
         Command::Login(args) => Box::pin(identity::login(&mut session, args)).await,
         Command::Logout(args) => Box::pin(identity::logout(&mut session, args)).await,
         Command::Passwd(args) => Box::pin(identity::passwd(&mut session, args)).await,

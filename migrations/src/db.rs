@@ -25,7 +25,7 @@ const SQLITE_BUSY: Duration = Duration::from_secs(5);
 /// Pages of the WAL after which SQLite copies it back: 32 MiB instead of 4, so that a burst of commits isn't held up.
 const SQLITE_CHECKPOINT_PAGES: &str = "8192";
 /// How long a connection to PostgreSQL may have been idle and still counts as whole without being asked.
-const POSTGRES_TRUSTED: Duration = Duration::from_secs(1);
+const POSTGRES_TRUSTED: Duration = Duration::from_secs(5);
 /// Connections to PostgreSQL of one process that serves requests.
 const POSTGRES_SERVICE_CONNECTIONS: u32 = 16;
 /// Connections to PostgreSQL that an owner has beside the one that commits; each open [`crate::wake::Ear`] keeps one.

@@ -11,6 +11,7 @@ pub mod conflicts;
 pub mod contain;
 pub mod context;
 pub mod delivery;
+pub mod deploy;
 pub mod desk;
 mod errands;
 pub mod executors;

@@ -49,6 +49,37 @@ impl Objects {
         self.root.join("bundles").join(&*bundle.0)
     }
 
+    /// A folder that isn't there, beside the one of a bundle, for one that comes.
+    pub(crate) fn beside_bundle(&self, bundle: &BundleId) -> PathBuf {
+        self.bundle(bundle).with_extension(format!("{}.part", Uuid::now_v7().simple()))
+    }
+
+    /// Makes a folder the bundle, when all of it is on disk. One that is there already stays.
+    pub(crate) fn keep_bundle(&self, beside: &Path, bundle: &BundleId) -> io::Result<()> {
+        let place = self.bundle(bundle);
+        rustix::fs::syncfs(fs::File::open(beside)?)?;
+        match fs::rename(beside, &place) {
+            // Somebody else was quicker, with the same content.
+            Err(_) if self.touch_bundle(bundle)? => return Ok(()),
+            renamed => renamed?,
+        }
+        fs::File::open(self.root.join("bundles"))?.sync_all()
+    }
+
+    /// Removes what bundles left that were begun that long ago and never became whole.
+    pub(crate) fn sweep_bundles(&self, age: Duration) -> io::Result<()> {
+        for entry in fs::read_dir(self.root.join("bundles"))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "part")
+                && let Ok(metadata) = fs::metadata(&path)
+                && metadata.modified()?.elapsed().is_ok_and(|old| old > age)
+            {
+                remove_folder(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes that a bundle is wanted, so that it isn't removed now. False if it isn't there.
     pub(crate) fn touch_bundle(&self, bundle: &BundleId) -> io::Result<bool> {
         match fs::File::open(self.bundle(bundle)) {
@@ -120,7 +151,7 @@ impl Objects {
 }
 
 /// Removes a folder, if it is there, with all that it has.
-fn remove_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn remove_folder(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -49,7 +49,7 @@ const QUIET: Span = Span::millis(60);
 /// between the first and the second value.
 const LOOK_ANYHOW: (Span, Span) = (Span::seconds(2), Span::seconds(60));
 /// A look may take this part of the time until the next one.
-const LOOK_PART: i64 = 500;
+const LOOK_PART: i64 = 1_000;
 
 /// What is watched, and where it goes.
 #[derive(Debug)]
@@ -121,6 +121,8 @@ pub struct Found {
     pub diagnostics: Vec<(Diagnostic, Source)>,
     /// Whether anything changed for the scheduler.
     pub activated: bool,
+    /// Who deployed what is active, if the folder isn't taken over for that.
+    pub deployed_by: Option<String>,
 }
 
 fn is_script(path: &str) -> bool {
@@ -174,12 +176,25 @@ impl FolderWatch {
             .map(|(dag, version, bundle, _)| (dag.dag_id.clone(), (version.clone(), bundle.clone())))
             .collect();
         if self.active.as_ref() != Some(&wanted) {
+            found.deployed_by = self.deployed_by(&scan.digest).await?;
+            if found.deployed_by.is_some() {
+                return Ok(found);
+            }
             self.activate(&scan, dags).await?;
             self.active = Some(wanted);
             found.activated = true;
         }
         self.store_errors(&found).await?;
         Ok(found)
+    }
+
+    /// Who deployed the tenant's DAGs, if somebody did: a folder doesn't take their place.
+    async fn deployed_by(&self, digest: &BundleId) -> Result<Option<String>, Error> {
+        let scope = TenantScope::new(self.options.tenant);
+        let failed = |source| Error::Db { doing: "read which bundle is active", source };
+        let active = store::bundle::active(&self.options.db, scope).await.map_err(failed)?;
+        let other = active.filter(|active| active.digest != *digest);
+        Ok(other.and_then(|active| active.deployed_by().map(str::to_owned)))
     }
 
     /// Stores which files are broken and how, where people see it.
@@ -383,7 +398,7 @@ impl FolderWatch {
             digest: scan.digest.clone(),
             bytes: scan.bytes(),
             files: scan.files.len() as u32,
-            created_by: Some("folder".to_owned()),
+            created_by: Some(store::bundle::FOLDER.to_owned()),
             versions: dags
                 .iter()
                 .map(|(model, version, _, source)| NewVersion {
@@ -427,7 +442,7 @@ impl FolderWatch {
         .map_err(Error::Watch)?;
         watcher.watch(&self.options.root, notify::RecursiveMode::Recursive).map_err(Error::Watch)?;
         let mut seen = None;
-        let mut retry = false;
+        let (mut retry, mut held) = (false, None);
         loop {
             let (root, looked) = (self.options.root.clone(), clock::monotonic());
             let print = tokio::task::spawn_blocking(move || bundle::fingerprint(&root)).await;
@@ -437,9 +452,14 @@ impl FolderWatch {
                 Ok(print) if seen == Some(print) && !retry => {}
                 Ok(print) => {
                     let found = self.look().await;
-                    retry = found.is_err();
+                    let holds = found.as_ref().ok().and_then(|found| found.deployed_by.clone());
+                    // The folder may get its place back without a change of its own.
+                    retry = found.is_err() || holds.is_some();
                     seen = Some(print);
-                    tell(found);
+                    if holds.is_none() || holds != held {
+                        tell(found);
+                    }
+                    held = holds;
                 }
                 Err(error) => tell(Err(error)),
             }
@@ -490,7 +510,7 @@ mod tests {
     #[test]
     fn a_large_folder_is_looked_at_less_often() {
         assert_eq!(until_next(Span::millis(1)), Span::seconds(2));
-        assert_eq!(until_next(Span::millis(40)), Span::seconds(20));
+        assert_eq!(until_next(Span::millis(40)), Span::seconds(40));
         assert_eq!(until_next(Span::seconds(3)), Span::seconds(60));
     }
 }

@@ -10,12 +10,13 @@ use migrations::{
     seal::{MasterKey, Sealer},
     wake::Topic,
 };
-use scheduler::{hints, objects::Objects};
+use scheduler::{deploy::Deployments, hints, objects::Objects};
 use telemetry::Recorder;
 use tokio::sync::Notify;
 
 use super::{
     Stop,
+    bundles::NodeBundles,
     objects::{Current, NodeObjects},
     reach,
 };
@@ -57,6 +58,11 @@ pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Resul
             Arc::new(move || asked.notify_waiters())
         },
         settled: settled.clone(),
+        bundles: NodeBundles(Deployments::new(
+            objects.clone(),
+            super::script_program(),
+            settings.installation()?,
+        )),
         objects: NodeObjects { objects, executor: Current::default(), elsewhere: settings.elsewhere()? },
         default_pool_slots: settings.scheduler.default_pool_slots,
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),

@@ -33,6 +33,7 @@ use scheduler::{
     conflicts::Conflicts,
     contain::Panic,
     delivery::Deliverer,
+    deploy::Deployments,
     executors::{Executors, Kind as ExecutorKind},
     facts::DbFacts,
     hints,
@@ -284,6 +285,11 @@ impl Scheduling {
         Ok(over)
     }
 
+    /// What takes in the bundles that are sent to this process.
+    pub(super) fn deployments(&self) -> Deployments {
+        Deployments::new(self.objects.clone(), self.script_program.clone(), self.installation.clone())
+    }
+
     /// This process as it can be watched.
     pub(super) fn process(&self, role: &'static str, recorder: Recorder) -> Process {
         let (db, owning) = (Some((self.db.clone(), self.waits.clone())), Some(self.owning.clone()));
@@ -437,6 +443,14 @@ fn tell(folder: &Path, found: Result<Found, scheduler::watch::Error>) {
             for (diagnostic, source) in &found.diagnostics {
                 let shown = dags::diagnostic::render(diagnostic, source, false);
                 tracing::warn!("{}\n{shown}", diagnostic.file);
+            }
+            if let Some(who) = &found.deployed_by {
+                tracing::error!(
+                    folder = %folder.display(),
+                    "the folder of DAGs isn't taken over: the tenant's DAGs were deployed by {who}. Start without \
+                     `dags.folder`, or give them back to the folder: `updraft deploy rollback BUNDLE` with one that the \
+                     folder made"
+                );
             }
             if found.activated {
                 tracing::info!(dags = found.dags, "the folder's DAGs are active");

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Stop,
+    bundles::NodeBundles,
     objects::NodeObjects,
     reach,
     scheduling::{Over, Scheduling, UNREAD},
@@ -63,6 +64,7 @@ pub(crate) async fn run(mut settings: Settings, port: ListenArgs, recorder: Reco
             executor: scheduling.current.clone(),
             elsewhere: settings.elsewhere()?,
         },
+        bundles: NodeBundles(scheduling.deployments()),
         default_pool_slots: scheduling.config.default_pool_slots,
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
         console: super::console(),

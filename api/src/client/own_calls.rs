@@ -8,6 +8,7 @@ use crate::{
     auth::{AccessToken, Login},
     v1::{
         Items,
+        bundles::{ARCHIVE, Activated, Activation, BundleView, Plan},
         can::Can,
         grants::GrantView,
         groups::{GroupBody, GroupView},
@@ -110,6 +111,26 @@ impl Client {
     /// Makes somebody the administrator of a tenant.
     pub async fn make_tenant_admin(&self, tenant: &str, user: &str) -> Answer<()> {
         self.done(Call::own(Method::PUT, ["tenants", tenant, "admins", user])).await
+    }
+
+    /// Bundles, the active one first.
+    pub async fn bundles(&self) -> Answer<Items<BundleView>> {
+        self.send(get(["bundles"])).await
+    }
+
+    /// Sends a bundle, as an archive.
+    pub async fn send_bundle(&self, bundle: &str, archive: Vec<u8>) -> Answer<BundleView> {
+        self.send(Call::own(Method::PUT, ["bundles", bundle]).bytes(ARCHIVE, archive)).await
+    }
+
+    /// What would change with a bundle.
+    pub async fn plan_bundle(&self, bundle: &str) -> Answer<Plan> {
+        self.send(Call::own(Method::POST, ["bundles", bundle, "plan"])).await
+    }
+
+    /// Makes a bundle the active one.
+    pub async fn activate_bundle(&self, bundle: &str, how: &Activation) -> Answer<Activated> {
+        self.send(Call::own(Method::POST, ["bundles", bundle, "activate"]).body(how)).await
     }
 
     /// Quotas and their use.

@@ -5,6 +5,7 @@
 
 mod console;
 mod dags;
+mod deployments;
 mod door;
 mod isolation;
 mod lists;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     wire::{PASSWORD, ask, sign_in},
-    world::World,
+    world::{DAGS, World, address},
 };
 
 /// How long one answer may take, with every role asking at once on a busy machine.
@@ -22,6 +22,7 @@ struct Ids {
     asset: String,
     entry: String,
     token: String,
+    bundle: String,
 }
 
 /// What a path's parameter stands for.
@@ -51,6 +52,7 @@ fn parameter(path: &str, name: &str, ids: &Ids) -> Option<String> {
         "name" if path.contains("/roles/") => "own",
         "name" if path.contains("/service-accounts/") => "svc",
         "name" => "target",
+        "bundle" => &ids.bundle,
         _ => return None,
     };
     Some(word.to_owned())
@@ -100,6 +102,10 @@ fn body(method: &Method, path: &str) -> Option<Value> {
             json!({"quotas": {"local": {"members": {"nominal": 1}}}})
         }
         ("PUT", "/api/updraft/v1/tenants/{name}/retention") => json!({"run_days": 30}),
+        // The world's DAGs came from a folder.
+        ("POST", "/api/updraft/v1/bundles/{bundle}/activate") => {
+            json!({"base": "b".repeat(64), "despite_missing": true, "take_over": true})
+        }
         ("PUT", "/api/updraft/v1/groups/{name}") => json!({"users": ["target"]}),
         ("PUT", "/api/updraft/v1/roles/{name}") => json!({"rules": []}),
         ("POST", "/api/updraft/v1/service-accounts") => json!({"name": "fresh"}),
@@ -116,6 +122,7 @@ fn takes_none(method: &Method, path: &str) -> bool {
         || path == "/api/updraft/v1/users/{name}/password"
         || path == "/api/updraft/v1/tenants/{name}/admins/{user}"
         || path == "/api/updraft/v1/grants/{kind}/{name}/{role}"
+        || path == "/api/updraft/v1/bundles/{bundle}/plan"
 }
 
 /// The route's path with real names, and its body.
@@ -188,6 +195,7 @@ async fn world() -> (World, Ids) {
             .to_string(),
         entry: entries["event_logs"][0]["event_log_id"].to_string(),
         token: token["id"].as_str().unwrap().to_owned(),
+        bundle: address(DAGS).to_string(),
     };
     (world, ids)
 }
@@ -235,6 +243,9 @@ async fn statuses(role: &'static str, routes: &[Declared]) -> Vec<u16> {
         }
         if let Some(body) = body {
             asked = asked.json(body);
+        }
+        if declared.method == Method::PUT && declared.path == "/api/updraft/v1/bundles/{bundle}" {
+            asked = asked.text("application/x-tar", DAGS);
         }
         // A stream goes on for ever: its head says what it answers.
         let is_stream = declared.path == "/api/updraft/v1/events";

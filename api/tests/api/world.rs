@@ -1,9 +1,16 @@
 //! A service over a new file, with an owner or without, and a client of it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read as _,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use api::{
-    Api, LogChunk, LogLine, LogOf, Objects, ObjectsError, Parts, Socket, Stream,
+    Api, Archive, BundleError, Bundles, Contents, Found, LogChunk, LogLine, LogOf, Objects, ObjectsError,
+    Parts, Received, Socket, Stream,
     client::{Client, Method},
 };
 use dags::{
@@ -23,6 +30,7 @@ use migrations::{
     },
 };
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -103,6 +111,59 @@ impl Objects for Folder {
     }
 }
 
+/// Bundles whose archive is the text of their one file, and whose address is the text's hash.
+#[derive(Clone, Default)]
+struct Texts(Arc<Mutex<BTreeMap<BundleId, String>>>);
+
+impl Bundles for Texts {
+    async fn receive(&self, bundle: BundleId, mut archive: Archive) -> Result<Received, BundleError> {
+        let read = move || {
+            let mut text = String::new();
+            archive.read_to_string(&mut text).map(|_| text)
+        };
+        let read = tokio::task::spawn_blocking(read).await.unwrap();
+        let text = read.map_err(|error| BundleError::Refused(error.to_string()))?;
+        if address(&text) != bundle {
+            return Err(BundleError::Refused("the archive has another address".to_owned()));
+        }
+        let received = Received { bytes: text.len() as u64, files: 1 };
+        self.0.lock().unwrap().insert(bundle, text);
+        Ok(received)
+    }
+
+    async fn compile(
+        &self,
+        _tenant: TenantId,
+        bundle: BundleId,
+        _routes: BTreeSet<String>,
+    ) -> Result<Contents, BundleError> {
+        let text = self.0.lock().unwrap().get(&bundle).cloned().ok_or(BundleError::Missing)?;
+        let compiled =
+            compile::compile(&Source::new("dags.yaml", text.as_str()), &plugins::catalog(), &NoFiles);
+        let mut broken = BTreeMap::new();
+        if compiled.has_errors() {
+            broken.insert("dags.yaml".to_owned(), format!("{:?}", compiled.diagnostics));
+        }
+        let dags = compiled.dags.into_iter().map(|dag| {
+            let (connections, variables) = (BTreeSet::new(), BTreeSet::new());
+            let version = canonical::version(&dag);
+            let source = "dags.yaml".to_owned();
+            (dag.dag_id.clone(), Found { model: Arc::new(dag), version, source, connections, variables })
+        });
+        Ok(Contents {
+            received: Received { bytes: text.len() as u64, files: 1 },
+            dags: dags.collect(),
+            broken,
+            default_executor: "local".parse().unwrap(),
+        })
+    }
+}
+
+/// The address of a text in a world.
+pub(crate) fn address(text: &str) -> BundleId {
+    BundleId(hex::encode(Sha256::digest(text)).into())
+}
+
 /// Everything that a test works with. Ends with the test.
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
@@ -111,6 +172,7 @@ pub(crate) struct World {
     pub(crate) cancel: CancellationToken,
     pub(crate) running: JoinSet<()>,
     wake: Arc<Notify>,
+    texts: Texts,
     /// What was served last.
     pub(crate) api: Option<Api>,
 }
@@ -141,6 +203,7 @@ impl World {
             cancel: CancellationToken::new(),
             running: JoinSet::new(),
             wake: Arc::new(Notify::new()),
+            texts: Texts::default(),
             api: None,
         };
         world.serve(TenantId::DEFAULT, "alone.sock", owner_wait);
@@ -159,6 +222,7 @@ impl World {
             wake: Arc::new(move || wake.notify_one()),
             settled: settled.clone(),
             objects: Folder(self.folder.path().to_owned()),
+            bundles: self.texts.clone(),
             default_pool_slots: 128,
             owner_wait,
             console: Vec::new(),

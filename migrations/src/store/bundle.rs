@@ -9,10 +9,11 @@ use dags::{
 };
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Statement,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    Statement,
     sea_query::{Expr, ExprTrait as _, OnConflict},
 };
+use serde_json::json;
 
 use crate::{
     columns::without_nul,
@@ -21,6 +22,7 @@ use crate::{
     error::{Doing as _, Error},
     rows,
     scope::TenantScope,
+    store::audit,
 };
 
 /// DAG versions that one statement inserts; keeps the number of parameters far below what both databases allow.
@@ -86,13 +88,71 @@ pub struct Version {
     pub source: String,
 }
 
+/// Who makes the bundles of the folder that a service watches.
+pub const FOLDER: &str = "folder";
+/// Comes before the name of who sent one.
+const DEPLOYED: &str = "deploy:";
+
+/// What a bundle is marked with that somebody sent.
+pub fn deployed_by(actor: &str) -> String {
+    [DEPLOYED, actor].concat()
+}
+
+impl Bundle {
+    /// Who sent it; none if it was made of a folder that is watched.
+    pub fn deployed_by(&self) -> Option<&str> {
+        self.created_by.as_deref()?.strip_prefix(DEPLOYED)
+    }
+
+    /// Whether somebody sent it.
+    pub fn is_deployed(&self) -> bool {
+        self.deployed_by().is_some()
+    }
+}
+
+/// The bundle that was made active last.
+pub async fn active(db: &Db, scope: TenantScope) -> Result<Option<Bundle>, Error> {
+    let found = bundle::Entity::find()
+        .filter(bundle::Column::TenantId.eq(scope.tenant().0))
+        .filter(bundle::Column::ActivatedAt.is_not_null())
+        .order_by_desc(bundle::Column::ActivatedAt)
+        .order_by_desc(bundle::Column::Digest)
+        .one(db.read())
+        .await
+        .doing("look for the active bundle")?;
+    Ok(found.map(read))
+}
+
+/// Stores a bundle that somebody sent, and notes it in the audit log.
+pub async fn send(db: &Db, scope: TenantScope, actor: &str, new: &NewBundle) -> Result<(), Error> {
+    let doing = "store a bundle that was sent";
+    let now = db.now().await?.0;
+    let transaction = db.begin().await.doing(doing)?;
+    insert(db, &transaction, scope, now, new).await?;
+    let payload = json!({ "bundle": new.digest.to_string(), "bytes": new.bytes, "files": new.files });
+    audit::note(&transaction, scope, now, actor, "send_bundle", &payload).await?;
+    transaction.commit().await.doing(doing)
+}
+
 /// Stores a bundle and its DAG versions, whole or not at all. What is there already stays as it is, but that it was stored again is
 /// noted: it isn't deleted before it can be activated.
 pub async fn store(db: &Db, scope: TenantScope, new: &NewBundle) -> Result<(), Error> {
     let doing = "store a bundle";
-    let tenant = scope.tenant().0;
     let now = db.now().await?.0;
     let transaction = db.begin().await.doing(doing)?;
+    insert(db, &transaction, scope, now, new).await?;
+    transaction.commit().await.doing(doing)
+}
+
+async fn insert(
+    db: &Db,
+    transaction: &impl ConnectionTrait,
+    scope: TenantScope,
+    now: i64,
+    new: &NewBundle,
+) -> Result<(), Error> {
+    let doing = "store a bundle";
+    let tenant = scope.tenant().0;
     bundle::Entity::insert(bundle::ActiveModel {
         tenant_id: Set(tenant),
         digest: Set(new.digest.to_string()),
@@ -108,7 +168,7 @@ pub async fn store(db: &Db, scope: TenantScope, new: &NewBundle) -> Result<(), E
             .update_column(bundle::Column::StoredAt)
             .to_owned(),
     )
-    .exec_without_returning(&transaction)
+    .exec_without_returning(transaction)
     .await
     .doing(doing)?;
     for chunk in new.versions.chunks(VERSIONS_PER_INSERT) {
@@ -134,7 +194,7 @@ pub async fn store(db: &Db, scope: TenantScope, new: &NewBundle) -> Result<(), E
                 .update_column(dag_version::Column::StoredAt)
                 .to_owned(),
             )
-            .exec_without_returning(&transaction)
+            .exec_without_returning(transaction)
             .await
             .doing(doing)?;
     }
@@ -143,8 +203,7 @@ pub async fn store(db: &Db, scope: TenantScope, new: &NewBundle) -> Result<(), E
         db.pick(NUMBER.0, NUMBER.1),
         [tenant.into()],
     );
-    transaction.execute_raw(new_ones).await.doing("number the versions of DAGs")?;
-    transaction.commit().await.doing(doing)
+    transaction.execute_raw(new_ones).await.doing("number the versions of DAGs").map(drop)
 }
 
 /// Gives the versions that have none the next number of their DAG. A bundle has one version of a DAG.

@@ -11,6 +11,7 @@ use crate::{
     dispatch::Kill,
     engine::{Ending, Engine},
     queue::{Holds, Ticket},
+    quota::Counted,
     rows::ContinuationRow,
     run::{TiRef, flag},
     state::TaskState,
@@ -26,6 +27,8 @@ pub(crate) struct StoredEnding {
     /// Members of a gang that have ended.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     ended: BTreeSet<u32>,
+    #[serde(default, skip_serializing_if = "Counted::is_empty")]
+    counted: Counted,
 }
 
 impl Engine {
@@ -66,7 +69,8 @@ impl Engine {
             let gang = gang.unwrap_or_default();
             self.confirm_members(id, &gang);
             let ended = gang.ended().map(|(member, _)| member).collect();
-            self.end_dispatch(id, ticket, ended, executor, why);
+            let counted = self.counted(at);
+            self.end_dispatch(id, ticket, (ended, counted), executor, why);
             if let Some(ending) = self.ending.get_mut(&id) {
                 ending.since = since;
             }
@@ -89,7 +93,7 @@ impl Engine {
         &mut self,
         id: DispatchId,
         ticket: Ticket,
-        ended: BTreeSet<u32>,
+        (ended, counted): (BTreeSet<u32>, Counted),
         executor: ExecutorName,
         why: &str,
     ) {
@@ -100,9 +104,9 @@ impl Engine {
         if let Some(sharing) = self.queue.sharing.as_mut() {
             sharing.pool.let_end(ticket.work);
         }
-        self.store_ending(id, row, ticket, ended);
+        self.store_ending(id, row, ticket, (ended, counted.clone()));
         let (ticket, since) = (Some(ticket), Timestamp::MIN);
-        let ending = Ending { ticket, executor: executor.clone(), since, members, open, row };
+        let ending = Ending { ticket, counted, executor: executor.clone(), since, members, open, row };
         self.ending.insert(id, ending);
         self.kill(id, members, executor, why);
     }
@@ -110,19 +114,27 @@ impl Engine {
     /// Ends what an executor holds and nobody here knows of.
     pub(crate) fn end_stranger(&mut self, id: DispatchId, members: u32, executor: ExecutorName, why: &str) {
         let (since, open) = (Timestamp::MIN, (0..members).collect());
-        let ending = Ending { ticket: None, executor: executor.clone(), since, members, open, row: 0 };
+        let (name, counted) = (executor.clone(), Counted::default());
+        let ending = Ending { ticket: None, counted, executor: name, since, members, open, row: 0 };
         self.ending.insert(id, ending);
         self.kill(id, members, executor, why);
     }
 
-    fn store_ending(&mut self, id: DispatchId, row: i64, ticket: Ticket, ended: BTreeSet<u32>) {
+    fn store_ending(
+        &mut self,
+        id: DispatchId,
+        row: i64,
+        ticket: Ticket,
+        (ended, counted): (BTreeSet<u32>, Counted),
+    ) {
         let holds = self.queue.describe(ticket, id);
-        let work = serde_json::json!({ "ending": StoredEnding { id, holds, ended } });
+        let work = serde_json::json!({ "ending": StoredEnding { id, holds, ended, counted } });
         self.out.continuations.insert(row, ContinuationRow::new(row, work));
     }
 
     /// What was being ended when the process ended still holds what it held.
-    pub(crate) fn restore_ending(&mut self, row: i64, StoredEnding { id, holds, ended }: StoredEnding) {
+    pub(crate) fn restore_ending(&mut self, row: i64, stored: StoredEnding) {
+        let StoredEnding { id, holds, ended, counted } = stored;
         let Holds { tenant, pool, executor, slots, members, needs, worker } = holds;
         let lane = self.queue.lane(tenant, &pool, &executor, slots, members, needs);
         let ticket = Some(self.queue.take(lane, 0));
@@ -131,7 +143,7 @@ impl Engine {
         }
         let open = (0..members).filter(|member| !ended.contains(member)).collect();
         let since = Timestamp::MIN;
-        let ending = Ending { ticket, executor: executor.clone(), since, members, open, row };
+        let ending = Ending { ticket, counted, executor: executor.clone(), since, members, open, row };
         self.ending.insert(id, ending);
         self.kill(id, members, executor, "it was being ended before the restart");
     }
@@ -168,8 +180,8 @@ impl Engine {
         } else if let Some(ticket) = ending.ticket {
             // Its report is confirmed now: after a restart nobody would say it again.
             let ended = (0..ending.members).filter(|member| !ending.open.contains(member)).collect();
-            let row = ending.row;
-            self.store_ending(id, row, ticket, ended);
+            let (row, counted) = (ending.row, ending.counted.clone());
+            self.store_ending(id, row, ticket, (ended, counted));
         }
     }
 

@@ -29,6 +29,7 @@ use crate::{
     plan::{Plan, TaskIdx},
     question::{MakeRun, Question},
     queue::{Queue, Ticket},
+    quota::Counted,
     rows::{
         AlertRow, AssetEventRow, AttemptRow, BackfillRow, Broken, ContinuationRow, DagRow, EventRow,
         InboxOutcome, InputRow, MemberKey, MemberRow, PendingAssetRow, PoolRow, QuarantineRow, QuotaNode,
@@ -210,6 +211,8 @@ pub(crate) struct Holder {
 #[derive(Debug, Clone)]
 pub(crate) struct Ending {
     pub(crate) ticket: Option<Ticket>,
+    /// By what it counts against the limits of its task and user until its end is confirmed.
+    pub(crate) counted: Counted,
     pub(crate) executor: ExecutorName,
     /// As of [`Holder`].
     pub(crate) since: Timestamp,

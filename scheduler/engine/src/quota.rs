@@ -46,6 +46,25 @@ pub(crate) struct Known {
     pub(crate) workload: Workload,
 }
 
+/// By what an instance counts against limits, of its task and of who asked for its run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Counted {
+    /// Its task in its run, if that has a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) run: Option<Name>,
+    /// Its task in its DAG, if that has a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) dag: Option<Name>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<Name>,
+}
+
+impl Counted {
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The pool, and who is who in it.
 #[derive(Debug)]
 pub(crate) struct Sharing {

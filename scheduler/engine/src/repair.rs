@@ -16,6 +16,7 @@ use crate::{
     engine::{Ending, Engine, Timer},
     figures::Repair,
     question::Ask,
+    quota::Counted,
     rows::{ContinuationRow, Transition},
     run::{TiRef, flag},
     state::TaskState,
@@ -131,8 +132,9 @@ impl Engine {
         };
         self.attempt_ended(at, &end);
         // Should the executor come back with it, it is ended.
-        let (since, open) = (Timestamp::MIN, (0..members).collect());
-        self.ending.insert(id, Ending { ticket: None, executor: name, since, members, open, row: 0 });
+        let (since, open, counted) = (Timestamp::MIN, (0..members).collect(), Counted::default());
+        self.ending
+            .insert(id, Ending { ticket: None, counted, executor: name, since, members, open, row: 0 });
     }
 
     /// What is being ended on an executor that isn't there any more holds nothing for ever.

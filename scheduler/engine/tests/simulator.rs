@@ -3,7 +3,7 @@
 //!
 //! * `UPDRAFT_SIM_HISTORIES=500000` runs that many histories (20,000 by default).
 //! * `UPDRAFT_SIM_SEED=17` replays one, with the timeline of all that happened.
-//! * `UPDRAFT_SIM_QUOTAS=1` sets quotas, too: an experiment with a known fault.
+//! * `UPDRAFT_SIM_QUOTAS=1` sets quotas in all of them; without it in every third.
 //! * `UPDRAFT_SIM_FIRST=20000` begins with that seed; with a large number of histories it searches for hours.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on says so")]

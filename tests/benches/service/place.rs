@@ -398,18 +398,9 @@ impl Service {
         Ok(format!("CPU seconds: {}; {}", seconds.join(", "), counts.join(", ")))
     }
 
-    /// The part of a core that all processes together took since then, and each one's.
-    pub(crate) fn share(&self, before: &Spent, time: Duration) -> anyhow::Result<(f64, String)> {
-        let now = self.spent()?;
-        let each = before
-            .roles
-            .iter()
-            .zip(&now.roles)
-            .map(|((name, before), (_, now))| (name, (now - before) / time.as_secs_f64()));
-        let each: Vec<(&String, f64)> = each.collect();
-        let texts: Vec<String> =
-            each.iter().map(|(name, share)| format!("{name} {:.2} %", share * 100.0)).collect();
-        Ok((each.iter().map(|(_, share)| share).sum(), texts.join(", ")))
+    /// How long each process has run so far, in seconds.
+    pub(crate) fn ran(&self) -> anyhow::Result<Vec<(String, f64)>> {
+        self.0.iter().map(|process| Ok((process.name.clone(), proc::ran(process.pid())?))).collect()
     }
 
     /// Ends every process in order.

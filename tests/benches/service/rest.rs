@@ -118,9 +118,16 @@ async fn show_cpu(
     what: &str,
     aim: &str,
 ) -> anyhow::Result<()> {
-    let before = service.spent()?;
+    let before = service.ran()?;
     tokio::time::sleep(time).await;
-    let (share, note) = service.share(&before, time)?;
+    let now = service.ran()?;
+    let shares =
+        before.iter().zip(&now).map(|((name, before), (_, now))| (name, (now - before) / time.as_secs_f64()));
+    let shares: Vec<(&String, f64)> = shares.collect();
+    let share = shares.iter().map(|(_, share)| share).sum::<f64>();
+    let note: Vec<String> =
+        shares.iter().map(|(name, share)| format!("{name} {:.2} %", share * 100.0)).collect();
+    let note = note.join(", ");
     figures.add(what, format!("{:.2} % of a core", share * 100.0), aim, note);
     Ok(())
 }

@@ -14,6 +14,7 @@ mod alerts;
 mod broker;
 mod claims;
 mod crashes;
+mod deployments;
 mod failover;
 mod folder;
 mod gangs;

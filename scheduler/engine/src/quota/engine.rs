@@ -13,7 +13,7 @@ use dags::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Known, Sharing, age, request, tenant_name, tree};
+use super::{Counted, Known, Sharing, age, limits, request, tenant_name, tree};
 use crate::{
     command::Refusal,
     engine::{Engine, Holder, Timer},
@@ -72,24 +72,36 @@ impl Engine {
         let at = pending.at;
         let lane = self.lane_of(at);
         let attempt = self.attempt_id(at);
+        let counted = self.counted(at);
         let run = self.run(at.run);
         let ti = &run.tis[at.ti as usize];
         let model = run.plan.model(ti.task);
         let mut labels = Labels {
-            run: model.max_active_per_run.map(|_| format!("{}/{}", run.row.run, model.task_id).into()),
-            dag: model.max_active.map(|_| format!("{}/{}", run.row.dag_id, model.task_id).into()),
+            run: counted.run,
+            dag: counted.dag,
             pool: Some(model.pool.as_str().into()),
             slots: i64::from(model.pool_slots),
             gate: lane,
             ..Labels::default()
         };
         if let Some(limits) = self.queue.limits(run.row.tenant) {
-            limits.label(run.row.triggered_by.as_ref(), &mut labels);
+            limits.label(counted.user.as_ref(), &mut labels);
         }
         let dispatch = DispatchId { attempt, n: ti.dispatch_n + 1 };
         let (priority, preemptible) = (pending.weight.0, model.preemptible);
         let workload = self.workload(lane, priority, labels, preemptible);
         Known { lane, pending, dispatch, workload }
+    }
+
+    /// By what an instance counts against limits of its task and user.
+    pub(crate) fn counted(&self, at: TiRef) -> Counted {
+        let run = self.run(at.run);
+        let model = run.plan.model(run.tis[at.ti as usize].task);
+        Counted {
+            run: model.max_active_per_run.map(|_| format!("{}/{}", run.row.run, model.task_id).into()),
+            dag: model.max_active.map(|_| format!("{}/{}", run.row.dag_id, model.task_id).into()),
+            user: run.row.triggered_by.clone(),
+        }
     }
 
     fn workload(&self, lane: u32, priority: i32, labels: Labels, preemptible: bool) -> Workload {
@@ -289,8 +301,26 @@ impl Engine {
             let key = &self.queue.lanes[ticket.lane as usize].key;
             let pool = &self.queue.pools[key.pool as usize];
             let (pool, slots) = (pool.row.is_some().then(|| pool.name.as_str().into()), i64::from(key.slots));
-            let labels = Labels { pool, slots, ..Labels::default() };
+            let counted = &self.ending[&dispatch].counted;
+            let mut labels = Labels {
+                run: counted.run.clone(),
+                dag: counted.dag.clone(),
+                pool,
+                slots,
+                ..Labels::default()
+            };
+            let limits = self.queue.limits(self.queue.tenants[key.tenant as usize].id);
+            if let Some(limits) = limits {
+                limits.label(counted.user.as_ref(), &mut labels);
+            }
+            let own = limits::own(&labels, None, None, limits);
             let workload = self.workload(ticket.lane, 0, labels, true);
+            for (kind, key, max) in own {
+                // Whoever waits for the same limit knows how much it is.
+                let (tenant, resources) = (workload.tenant.clone(), Vector::new());
+                let cap = Cap { kind, tenant: tenant.clone(), key: key.clone(), max, resources };
+                caps.entry((kind, tenant, key)).or_insert(cap);
+            }
             let id = self.next_work();
             if let Some(ticket) = self.ending.get_mut(&dispatch).and_then(|ending| ending.ticket.as_mut()) {
                 ticket.work = id;

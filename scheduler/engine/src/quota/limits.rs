@@ -129,14 +129,8 @@ impl Engine {
     pub(super) fn own_caps(&self, labels: &Labels, at: TiRef) -> Vec<(CapKind, Name, Option<i64>)> {
         let run = self.run(at.run);
         let model = run.plan.model(run.tis[at.ti as usize].task);
-        let of_user = |user: &Name| self.queue.limits(run.row.tenant).and_then(|limits| limits.of_user(user));
-        let of = [
-            (CapKind::Run, &labels.run, model.max_active_per_run),
-            (CapKind::Dag, &labels.dag, model.max_active),
-            (CapKind::User, &labels.user, labels.user.as_ref().and_then(of_user)),
-        ];
-        let named = of.into_iter().filter_map(|(kind, key, max)| Some((kind, key.clone()?, max)));
-        named.map(|(kind, key, max)| (kind, key, max.map(i64::from))).collect()
+        let limits = self.queue.limits(run.row.tenant);
+        own(labels, model.max_active_per_run, model.max_active, limits)
     }
 
     /// Refused while as many instances of the tenant wait as may.
@@ -147,6 +141,23 @@ impl Engine {
         );
         Err(Refusal::new("tenant.queue_full", message))
     }
+}
+
+/// The limits of a task, of its own and of its user, that are named.
+pub(super) fn own(
+    labels: &Labels,
+    per_run: Option<u32>,
+    per_dag: Option<u32>,
+    limits: Option<&Limits>,
+) -> Vec<(CapKind, Name, Option<i64>)> {
+    let of_user = |user: &Name| limits.and_then(|limits| limits.of_user(user));
+    let of = [
+        (CapKind::Run, &labels.run, per_run),
+        (CapKind::Dag, &labels.dag, per_dag),
+        (CapKind::User, &labels.user, labels.user.as_ref().and_then(of_user)),
+    ];
+    let named = of.into_iter().filter_map(|(kind, key, max)| Some((kind, key.clone()?, max)));
+    named.map(|(kind, key, max)| (kind, key, max.map(i64::from))).collect()
 }
 
 /// The limits of all tenants as caps.

@@ -39,6 +39,19 @@ fn set(lab: &mut Lab, tenant: TenantId, quota: Quota) {
     .unwrap();
 }
 
+/// A request for a run of that name.
+fn named(dag: &str, run: &str) -> Command {
+    Command::Trigger(Trigger {
+        dag_id: DagId::parse(dag).unwrap(),
+        run_name: Some(run.parse().unwrap()),
+        logical_date: None,
+        run_after: None,
+        conf: serde_json::Map::new(),
+        note: None,
+        chain_depth: 0,
+    })
+}
+
 /// A DAG of so many tasks for a tenant, and a run of it.
 fn many(lab: &mut Lab, tenant: TenantId, tasks: usize, change: impl Fn(TaskBuilder) -> TaskBuilder) {
     let tasks = (0..tasks).map(|n| change(bash(&format!("t{n}"))));
@@ -539,16 +552,7 @@ fn users_and_groups_have_limits_of_their_own() {
     limit(&mut lab, Limits { tasks_per_user: Some(2), users, groups, ..Limits::default() });
     lab.activate(dag("d").max_active_runs(9).tasks((0..5).map(|n| bash(&format!("t{n}")))));
     let held_of = |lab: &mut Lab, user: &str| {
-        let trigger = Command::Trigger(Trigger {
-            dag_id: DagId::parse("d").unwrap(),
-            run_name: Some(user.parse().unwrap()),
-            logical_date: None,
-            run_after: None,
-            conf: serde_json::Map::new(),
-            note: None,
-            chain_depth: 0,
-        });
-        lab.request_by(TENANT, user, trigger).unwrap();
+        lab.request_by(TENANT, user, named("d", user)).unwrap();
         lab.held.iter().filter(|dispatch| dispatch.run_name.as_str() == user).count()
     };
     assert_eq!(held_of(&mut lab, "ann"), 2, "her own limit");
@@ -648,5 +652,51 @@ fn nothing_of_a_suspended_tenant_starts() {
             one_succeeds(&mut lab, TENANT);
         }
         assert_eq!(held(&lab, OTHER), 1);
+    }
+}
+
+#[test]
+fn what_is_being_ended_by_hand_counts_against_limits_until_it_has_ended() {
+    for crashes in [false, true] {
+        let mut lab = Lab::new();
+        lab.executor("local", 20);
+        limit(&mut lab, Limits { tasks_per_user: Some(2), ..Limits::default() });
+        lab.activate(dag("d").tasks((0..4).map(|n| bash(&format!("t{n}")))));
+        lab.request_by(TENANT, "ann", named("d", "by_ann")).unwrap();
+        assert_eq!(lab.held.len(), 2);
+        let first = lab.held[0].task_id.to_string();
+        lab.mark("by_ann", [first.as_str()], TaskState::Success);
+        assert_eq!(lab.kills.len(), 1);
+        if crashes {
+            lab.crash();
+        }
+        assert_eq!(lab.held.len(), 2, "its place is taken until its end is confirmed: {crashes}");
+        lab.confirm_kills();
+        assert_eq!(lab.held.len(), 2, "the next one has its place: {crashes}");
+        assert!(lab.held.iter().all(|dispatch| dispatch.task_id.as_str() != first), "{crashes}");
+    }
+}
+
+#[test]
+fn a_task_that_is_being_ended_counts_against_the_limit_of_its_dag() {
+    for crashes in [false, true] {
+        let mut lab = Lab::new();
+        lab.executor("local", 20);
+        set(&mut lab, TENANT, nominal(20));
+        let one = bash("a").with(|task| task.max_active = Some(1));
+        lab.activate(dag("d").max_active_runs(9).task(one));
+        for run in ["first", "second"] {
+            lab.request(named("d", run)).unwrap();
+        }
+        assert_eq!(lab.held.len(), 1);
+        let run = lab.held[0].run_name.to_string();
+        lab.mark(&run, ["a"], TaskState::Success);
+        if crashes {
+            lab.crash();
+        }
+        assert_eq!(lab.held.len(), 1, "its place is taken until its end is confirmed: {crashes}");
+        lab.confirm_kills();
+        assert_eq!(lab.held.len(), 1, "{crashes}");
+        assert_ne!(lab.held[0].run_name.as_str(), run, "{crashes}");
     }
 }

@@ -22,12 +22,6 @@ use crate::{
     world::World,
 };
 
-/// With quotas one history in some ten thousand still shows a fault: the plan of resource sharing has its seed.
-#[expect(clippy::disallowed_methods, reason = "settings of a test come from its environment")]
-fn with_quotas() -> bool {
-    std::env::var_os("UPDRAFT_SIM_QUOTAS").is_some()
-}
-
 impl World {
     /// Makes the newest editions of a tenant's DAGs the active ones.
     pub(crate) fn activate(&mut self, tenant: TenantId) {
@@ -259,7 +253,7 @@ impl World {
                 None
             }
             25..=27 => self.random_response(tenant),
-            28 | 29 if with_quotas() => Some(self.random_quota()),
+            28 | 29 if self.with_quotas => Some(self.random_quota()),
             _ => {
                 if self.rng.mill(200) {
                     self.editions.remove(&(tenant, dag_id));

@@ -11,7 +11,7 @@ use engine::{
     dispatch::Dispatch,
     driver::Receipt,
     memory::{MemoryJournal, TaskKey},
-    rows::{Batch, TaskRow},
+    rows::{Batch, QuotaRow, TaskRow},
     state::{RunState, TaskState},
     transition::{Event, next},
 };
@@ -22,6 +22,8 @@ use crate::{executor::Executor, world::Outcomes};
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     usage: BTreeMap<String, Usage>,
+    /// The quotas that the usage was seen with.
+    quotas: Vec<QuotaRow>,
     /// The states that the history says instances have.
     told: BTreeMap<TaskKey, TaskState>,
     runs: BTreeMap<RunId, RunState>,
@@ -61,6 +63,12 @@ impl Facts {
     /// No limit is exceeded but by what was there before it sank.
     pub(crate) fn usage(&mut self, engine: &Engine) -> Outcomes {
         let mut fresh = BTreeMap::new();
+        let quotas: Vec<QuotaRow> = engine.quotas().cloned().collect();
+        if quotas != self.quotas {
+            // What a node has lent or borrowed counts elsewhere, though nobody was admitted.
+            self.usage.retain(|what, _| !what.starts_with("quota of "));
+            self.quotas = quotas;
+        }
         for usage in engine.usage() {
             if let (Some(before), Some(limit)) = (self.usage.get(&usage.what), usage.limit) {
                 let most = before.limit.map_or(i64::MAX, |before| before.max(limit));

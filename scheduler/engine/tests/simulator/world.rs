@@ -218,6 +218,14 @@ pub(crate) struct World {
     pub(crate) editions: BTreeMap<(TenantId, DagId), (DagVersion, Arc<Dag>)>,
     pub(crate) next_version: u32,
     pub(crate) config: Config,
+    /// Quotas are set and taken back.
+    pub(crate) with_quotas: bool,
+}
+
+/// Every third history has quotas, unless all are to have them.
+#[expect(clippy::disallowed_methods, reason = "settings of a test come from its environment")]
+fn with_quotas(seed: u64) -> bool {
+    seed.is_multiple_of(3) || std::env::var_os("UPDRAFT_SIM_QUOTAS").is_some()
 }
 
 impl World {
@@ -292,6 +300,7 @@ impl World {
             editions: BTreeMap::new(),
             next_version: 0,
             config,
+            with_quotas: with_quotas(seed),
         }
     }
 

@@ -1,0 +1,279 @@
+//! `/bundles`: folders of DAGs that are sent here, what would change with one, and making it the active one.
+//!
+//! Deploying a DAG is `create` on it, taking one away is `delete`. A bundle that touches a DAG of which the caller may not do
+//! that is refused as a whole.
+
+use std::{io, time::Duration};
+
+use axum::{Json, body::Body, http::HeaderMap, http::StatusCode};
+use dags::{ids::BundleId, time::Timestamp};
+use engine::command::{ActivatedDag, Command};
+use http_body_util::BodyExt as _;
+use migrations::{
+    policy::{Action, Kind},
+    store::{
+        audit,
+        bundle::{self, NewBundle, NewVersion},
+        import_error,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    access::Access,
+    bundles::{Archive, Received},
+    error::Error,
+    extract::{Body as JsonBody, Named, Params, is_kind},
+    v1::Items,
+};
+
+mod diff;
+mod plan;
+
+pub use diff::Difference;
+pub use plan::{Cause, Change, Plan, PlannedDag, Trouble};
+
+/// The media type of a bundle on its way.
+pub(crate) const ARCHIVE: &str = "application/x-tar";
+/// The largest archive: the most that a bundle's files may have, and what tar adds to so many files.
+const ARCHIVE_BYTES_MAX: u64 = (100 << 20) + 20_000 * 2048;
+/// How long the next piece of one may take.
+const PIECE_TIME: Duration = Duration::from_secs(30);
+/// The most bundles that a list shows.
+const LISTED_MAX: u64 = 200;
+/// The most bundles of a tenant that were sent and never made active.
+const UNUSED_MAX: usize = 100;
+
+/// An address in a path. What is none is simply not found.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Address(BundleId);
+
+impl TryFrom<String> for Address {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        let fits = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if fits {
+            Ok(Self(BundleId(text.into())))
+        } else {
+            Err("a bundle's address has 64 hexadecimal digits")
+        }
+    }
+}
+
+/// A bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleView {
+    /// Its content address.
+    pub bundle: String,
+    /// The bytes of all files together.
+    pub bytes: u64,
+    /// How many files it has.
+    pub files: u32,
+    /// When it was first stored.
+    pub created_at: Timestamp,
+    /// Who stored it first; none for the folder that the service watches.
+    pub created_by: Option<String>,
+    /// When it was last made active.
+    pub activated_at: Option<Timestamp>,
+    /// Whether it is the active one.
+    pub active: bool,
+    /// Whether it was sent here, and not made of the folder that the service watches.
+    pub deployed: bool,
+}
+
+fn view(found: bundle::Bundle, active: Option<&BundleId>) -> BundleView {
+    BundleView {
+        active: active == Some(&found.digest),
+        deployed: found.is_deployed(),
+        created_by: found.deployed_by().map(str::to_owned),
+        bundle: found.digest.to_string(),
+        bytes: found.bytes,
+        files: found.files,
+        created_at: found.created_at,
+        activated_at: found.activated_at,
+    }
+}
+
+/// `GET /bundles`: those that were active, the latest first, and then those that never were.
+pub(crate) async fn list(access: Access, query: Params) -> Result<Json<Items<BundleView>>, Error> {
+    let may = access.list(Kind::Dag).await?;
+    query.only(&[])?;
+    let mut found = bundle::list(may.db(), may.scope, LISTED_MAX).await?;
+    let active = bundle::active(may.db(), may.scope).await?;
+    if let Some(active) = &active
+        && !found.iter().any(|bundle| bundle.digest == active.digest)
+    {
+        found.push(active.clone());
+    }
+    found.sort_by_key(|bundle| std::cmp::Reverse((bundle.activated_at, bundle.created_at)));
+    let active = active.map(|active| active.digest);
+    Ok(Items::all(found.into_iter().map(|bundle| view(bundle, active.as_ref()))))
+}
+
+/// `PUT /bundles/{bundle}`: sends a bundle, as a tar archive of its files. One that is there is taken as it is, for who sends all
+/// of it.
+pub(crate) async fn put(
+    access: Access,
+    Named(Address(address)): Named<Address>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<BundleView>), Error> {
+    let may = access.any(Kind::Dag, Action::Create).await?;
+    if !is_kind(&headers, ARCHIVE) {
+        return Err(Error::MediaType(ARCHIVE));
+    }
+    let unused = bundle::list(may.db(), may.scope, u64::MAX >> 1).await?;
+    if unused.iter().filter(|bundle| bundle.is_deployed() && bundle.activated_at.is_none()).count()
+        >= UNUSED_MAX
+    {
+        return Err(Error::Conflict(format!(
+            "{UNUSED_MAX} bundles of this tenant were sent and never made active: they go by themselves after \
+             `retention.bundle_days`"
+        )));
+    }
+    let (pieces, archive) = Archive::channel();
+    let received = may.state.bundles.receive(address.clone(), archive);
+    let (fed, received) = tokio::join!(feed(body, pieces), received);
+    fed?;
+    let Received { bytes, files } = received?;
+    let created_by = Some(bundle::deployed_by(&may.actor));
+    let new = NewBundle { digest: address.clone(), bytes, files, created_by, versions: Vec::new() };
+    bundle::send(may.db(), may.scope, &may.actor, &new).await?;
+    let found = bundle::get(may.db(), may.scope, &address).await?.ok_or_else(|| absent(&address))?;
+    let active = bundle::active(may.db(), may.scope).await?.map(|active| active.digest);
+    Ok((StatusCode::CREATED, Json(view(found, active.as_ref()))))
+}
+
+/// Hands a body on, piece by piece.
+async fn feed(
+    mut body: Body,
+    pieces: tokio::sync::mpsc::Sender<io::Result<bytes::Bytes>>,
+) -> Result<(), Error> {
+    let mut bytes = 0;
+    loop {
+        let error = match tokio::time::timeout(PIECE_TIME, body.frame()).await {
+            Err(_) => Error::Slow,
+            Ok(None) => return Ok(()),
+            Ok(Some(Err(error))) => Error::BadRequest(format!("the body can't be read: {error}")),
+            Ok(Some(Ok(frame))) => {
+                let Ok(piece) = frame.into_data() else { continue };
+                bytes += piece.len() as u64;
+                if bytes <= ARCHIVE_BYTES_MAX {
+                    if pieces.send(Ok(piece)).await.is_err() {
+                        // Whoever reads has seen enough, and says what is wrong.
+                        return Ok(());
+                    }
+                    continue;
+                }
+                let most = ARCHIVE_BYTES_MAX >> 20;
+                Error::BundleTooLarge(format!("the archive has more than {most} MiB"))
+            }
+        };
+        // It ends with an error there, so that what has come isn't taken for all.
+        let _ = pieces.send(Err(io::Error::other("the body broke off"))).await;
+        return Err(error);
+    }
+}
+
+fn absent(address: &BundleId) -> Error {
+    Error::NotFound(format!("the bundle `{address}` was not found"))
+}
+
+/// `POST /bundles/{bundle}/plan`: what would change with it, and what stands in the way. Changes nothing.
+pub(crate) async fn plan(
+    access: Access,
+    Named(Address(address)): Named<Address>,
+) -> Result<Json<Plan>, Error> {
+    let may = access.any(Kind::Dag, Action::Create).await?;
+    bundle::get(may.db(), may.scope, &address).await?.ok_or_else(|| absent(&address))?;
+    Ok(Json(plan::make(&access, &may, &address).await?.plan))
+}
+
+/// How a bundle is to be made active.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Activation {
+    /// The bundle that was active when the plan was made, as the plan says it. Another one by now is a conflict.
+    pub base: Option<String>,
+    /// Whether it may lack what the plan misses: pools, connections, variables, room in the quota.
+    #[serde(default)]
+    pub despite_missing: bool,
+    /// Whether it takes the place of what the service's own folder has made.
+    #[serde(default)]
+    pub take_over: bool,
+}
+
+/// What was made active.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activated {
+    /// The bundle.
+    pub bundle: String,
+    /// How many DAGs it has.
+    pub active: u64,
+    /// How many DAGs are stale now.
+    pub stale: u64,
+}
+
+/// `POST /bundles/{bundle}/activate`: makes it the active one, all of it in one transaction, or nothing of it.
+pub(crate) async fn activate(
+    access: Access,
+    Named(Address(address)): Named<Address>,
+    JsonBody(body): JsonBody<Activation>,
+) -> Result<Json<Activated>, Error> {
+    let may = access.any(Kind::Dag, Action::Create).await?;
+    bundle::get(may.db(), may.scope, &address).await?.ok_or_else(|| absent(&address))?;
+    let plan::Made { plan, contents, sources } = plan::make(&access, &may, &address).await?;
+    if body.base != plan.base {
+        return Err(Error::Conflict(
+            "another bundle was made active meanwhile: look at the plan again".to_owned(),
+        ));
+    }
+    let blocking = |trouble: &&Trouble| match trouble.cause {
+        Cause::File | Cause::Permission => true,
+        Cause::Missing => !body.despite_missing,
+        Cause::Folder => !body.take_over,
+    };
+    let blocking: Vec<&Trouble> = plan.troubles.iter().filter(blocking).collect();
+    if let Some(forbidden) = blocking.iter().find(|trouble| trouble.cause == Cause::Permission) {
+        let what = format!("deploy {address}: {}", forbidden.message);
+        audit::denied(may.db(), may.scope, &may.actor, &what).await?;
+        return Err(Error::Forbidden(forbidden.message.clone()));
+    }
+    if let Some(first) = blocking.first() {
+        let more = match blocking.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more: look at the plan)"),
+        };
+        return Err(Error::Conflict(format!("{}{more}", first.message)));
+    }
+    let found = bundle::get(may.db(), may.scope, &address).await?.ok_or_else(|| absent(&address))?;
+    let new = NewBundle {
+        digest: address.clone(),
+        bytes: contents.bytes,
+        files: contents.files,
+        created_by: found.created_by,
+        versions: sources
+            .iter()
+            .map(|dag| NewVersion {
+                version: dag.version.clone(),
+                model: dag.model.clone(),
+                source: dag.source.clone(),
+            })
+            .collect(),
+    };
+    bundle::store(may.db(), may.scope, &new).await?;
+    let dags = sources.iter().map(|dag| ActivatedDag {
+        dag_id: dag.model.dag_id.clone(),
+        version: dag.version.clone(),
+        bundle: None,
+        paused_upon_creation: false,
+    });
+    let command = Command::ActivateBundle { bundle: address.clone(), dags: dags.collect() };
+    let answer = may.request(command).await?;
+    // What a folder left that was watched before. A bundle has no broken files.
+    import_error::replace(may.db(), may.scope, &[]).await?;
+    let count = |name: &str| answer[name].as_u64().unwrap_or_default();
+    Ok(Json(Activated { bundle: address.to_string(), active: count("active"), stale: count("stale") }))
+}
