@@ -29,6 +29,8 @@ pub struct Offer {
     pub kind: String,
     /// How many attempts may run there at once: the largest gang. Nothing if that depends on who joins.
     pub slots: Option<u32>,
+    /// Whether the members of a gang find each other there.
+    pub gangs: bool,
     /// Whether machines with GPUs may belong to it.
     pub gpus: bool,
     /// Whether it knows resources of other kinds, by name.

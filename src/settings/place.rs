@@ -139,6 +139,8 @@ impl Settings {
             let offer = Offer {
                 kind: kind.name().to_string(),
                 slots: (slots != u32::MAX).then_some(slots),
+                // Each member is a pod of its own, and nobody tells it where the first one is.
+                gangs: kind != Kind::Kubernetes,
                 // What runs nothing lacks nothing. No worker can say yet that it has resources of other kinds.
                 gpus: !matches!(kind, Kind::Local | Kind::Kubernetes),
                 custom: kind == Kind::Noop,

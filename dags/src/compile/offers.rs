@@ -80,10 +80,15 @@ impl Context<'_, '_> {
                 lacks("resources of other kinds", |offer| offer.custom),
             );
         }
-        if let Some(slots) = offer.slots.filter(|slots| *slots < task.gang)
-            && let Some(at) = object.get("gang").map(|node| node.span)
-        {
-            let gang = task.gang;
+        let Some(at) = object.get("gang").map(|node| node.span).filter(|_| task.gang > 1) else { return };
+        let gang = task.gang;
+        if !offer.gangs {
+            let message = format!(
+                "the {gang} members of task `{id}` can't find each other on the executor `{executor}`"
+            );
+            let label = format!("no gangs on `{executor}`");
+            self.lacking(at, label, message, lacks("room for gangs on one machine", |offer| offer.gangs));
+        } else if let Some(slots) = offer.slots.filter(|slots| *slots < gang) {
             let message = format!(
                 "the {gang} members of task `{id}` run at once, and the executor `{executor}` has {slots} {}",
                 if slots == 1 { "slot" } else { "slots" }
