@@ -5,7 +5,7 @@
 //! `docs/configuration.md` is by [`page`]. To add a setting, add a field here: everything else follows.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -182,6 +182,15 @@ pub(crate) struct Executor {
     /// Of kind `kubernetes`: a file with a pod template, YAML or JSON, that all pods are made from; its container `task`, if it has
     /// one, is the base of the attempt's.
     pub(crate) pod_template: Option<PathBuf>,
+    /// Of kind `kubernetes`: the images that tasks may choose with `pod.image`, without tag and digest; `registry.example/team/`
+    /// stands for all below it. The executor's own is always one of them.
+    pub(crate) allowed_images: Option<BTreeSet<String>>,
+    /// Of kind `kubernetes`: the service accounts that tasks may choose with `pod.service_account`; none if absent.
+    pub(crate) allowed_service_accounts: Option<BTreeSet<String>>,
+    /// Of kind `kubernetes`: the labels by which tasks may choose nodes with `pod.node_selector`; none if absent.
+    pub(crate) allowed_node_labels: Option<BTreeSet<String>>,
+    /// Of kind `kubernetes`: the keys of taints that tasks may tolerate with `pod.tolerations`; none if absent.
+    pub(crate) allowed_taints: Option<BTreeSet<String>>,
     /// Of kind `kubernetes`: the URL at which pods reach `task_api`, such as `https://updraft.example:8480`.
     pub(crate) task_api_url: Option<String>,
     /// Of kind `kubernetes`: a file with the certificates, PEM, that the task API is to be known by. If absent, pods trust what

@@ -32,7 +32,13 @@ fn installation() -> Installation {
         "executors": {
             "local": { "kind": "local", "slots": 16, "gangs": true, "gpus": false, "custom": false },
             "lab": { "kind": "workers", "slots": null, "gangs": true, "gpus": true, "custom": false },
-            "cluster": { "kind": "kubernetes", "slots": 100, "gangs": false, "gpus": false, "custom": false },
+            "cluster": {
+                "kind": "kubernetes", "slots": 100, "gangs": false, "gpus": false, "custom": false,
+                "pods": {
+                    "images": ["registry.example/tasks"], "service_accounts": ["trainer", "loader"],
+                    "node_labels": [], "taints": ["batch"],
+                },
+            },
         },
         "routes": ["sales-oncall"],
     }))

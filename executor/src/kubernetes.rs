@@ -19,7 +19,10 @@ use std::{
     time::Duration,
 };
 
-use dags::ids::{DispatchId, ExecutorName, ShardId};
+use dags::{
+    ids::{DispatchId, ExecutorName, ShardId},
+    installation::Pods,
+};
 use engine::{
     dispatch::{End, Held, Kill, Outcome, Report},
     execution::Ending,
@@ -103,6 +106,8 @@ pub struct Options {
     pub updraft_image: String,
     /// What pods have beside that.
     pub template: Template,
+    /// What tasks may choose.
+    pub pods: Pods,
     /// The URL of the task API, as pods reach it.
     pub task_api: String,
     /// The certificates that it is known by, PEM; those that the image trusts if absent.

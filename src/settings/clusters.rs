@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use dags::ids::{ExecutorName, ShardId};
+use dags::{
+    ids::{ExecutorName, ShardId},
+    installation::Pods,
+};
 use executor::{
     kubernetes::{self, Options, Patience, Template},
     worker::Api,
@@ -29,6 +32,7 @@ pub(crate) struct ClusterSettings {
     image: String,
     updraft_image: String,
     template: Template,
+    pods: Pods,
     task_api: String,
     authorities: Option<String>,
     patience: Patience,
@@ -64,6 +68,10 @@ fn foreign(executor: &Executor) -> Option<&'static str> {
         image,
         updraft_image,
         pod_template,
+        allowed_images,
+        allowed_service_accounts,
+        allowed_node_labels,
+        allowed_taints,
         task_api_url,
         task_api_authorities,
         unschedulable_s,
@@ -78,6 +86,10 @@ fn foreign(executor: &Executor) -> Option<&'static str> {
         ("image", image.is_some()),
         ("updraft_image", updraft_image.is_some()),
         ("pod_template", pod_template.is_some()),
+        ("allowed_images", allowed_images.is_some()),
+        ("allowed_service_accounts", allowed_service_accounts.is_some()),
+        ("allowed_node_labels", allowed_node_labels.is_some()),
+        ("allowed_taints", allowed_taints.is_some()),
         ("task_api_url", task_api_url.is_some()),
         ("task_api_authorities", task_api_authorities.is_some()),
         ("unschedulable_s", unschedulable_s.is_some()),
@@ -86,6 +98,25 @@ fn foreign(executor: &Executor) -> Option<&'static str> {
         ("log_mib_max", log_mib_max.is_some()),
     ];
     set.into_iter().find(|(_, set)| *set).map(|(key, _)| key)
+}
+
+/// What DAGs may ask of the pods of an executor.
+pub(super) fn pods(executor: &Executor) -> Pods {
+    let own = executor.image.iter().map(|image| without_version(image).to_owned());
+    Pods {
+        images: executor.allowed_images.iter().flatten().cloned().chain(own).collect(),
+        service_accounts: executor.allowed_service_accounts.clone().unwrap_or_default(),
+        node_labels: executor.allowed_node_labels.clone().unwrap_or_default(),
+        taints: executor.allowed_taints.clone().unwrap_or_default(),
+    }
+}
+
+/// An image without its tag and digest.
+fn without_version(image: &str) -> &str {
+    let image = image.split('@').next().unwrap_or(image);
+    // A registry may have a port.
+    let folder = image.rfind('/').map_or(0, |at| at + 1);
+    image[folder..].find(':').map_or(image, |at| &image[..folder + at])
 }
 
 fn cluster(name: &ExecutorName, executor: &Executor) -> anyhow::Result<ClusterSettings> {
@@ -149,6 +180,7 @@ fn cluster(name: &ExecutorName, executor: &Executor) -> anyhow::Result<ClusterSe
             "name the image with Updraft of this release, which brings `updraft-pod`",
         )?,
         template,
+        pods: pods(executor),
         task_api,
         authorities,
         patience: Patience {
@@ -185,6 +217,7 @@ impl ClusterSettings {
             image: self.image.clone(),
             updraft_image: self.updraft_image.clone(),
             template: self.template.clone(),
+            pods: self.pods.clone(),
             task_api: self.task_api.clone(),
             authorities: self.authorities.clone(),
             slots,
@@ -229,6 +262,22 @@ mod tests {
             toml::from_str(&format!("[executors.local]\n[executors.-x]\nkind = \"kubernetes\"\n{GOOD}"))
                 .unwrap();
         assert!(long.clusters().unwrap_err().to_string().contains("begin and end with a letter"));
+    }
+
+    #[test]
+    fn an_executors_own_image_is_one_that_tasks_may_choose_in_any_version() {
+        for (image, expected) in [
+            ("tasks:7", "tasks"),
+            ("registry.example:5000/tasks", "registry.example:5000/tasks"),
+            ("registry.example:5000/team/tasks:1@sha256:00", "registry.example:5000/team/tasks"),
+        ] {
+            let executor = Executor { image: Some(image.to_owned()), ..Executor::default() };
+            assert_eq!(pods(&executor).images, [expected.to_owned()].into());
+        }
+        let found = settings(&format!("{GOOD}allowed_images = [\"registry.example/\"]\nallowed_taints = [\"gpu\"]"));
+        let offer = found.installation().unwrap().executors["k8s"].pods.clone().unwrap();
+        assert_eq!(offer.images, ["registry.example/", "tasks"].map(str::to_owned).into());
+        assert_eq!((offer.taints.len(), offer.node_labels.len()), (1, 0));
     }
 
     #[test]

@@ -144,6 +144,11 @@ impl Settings {
                 // What runs nothing lacks nothing. No worker can say yet that it has resources of other kinds.
                 gpus: !matches!(kind, Kind::Local | Kind::Kubernetes),
                 custom: kind == Kind::Noop,
+                pods: self
+                    .executors
+                    .get(&name)
+                    .filter(|_| kind == Kind::Kubernetes)
+                    .map(super::clusters::pods),
             };
             (name, offer)
         });

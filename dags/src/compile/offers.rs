@@ -100,6 +100,34 @@ impl Context<'_, '_> {
         }
     }
 
+    /// Whether the task's executor makes pods like those that the task asks for.
+    pub(super) fn check_pod(&mut self, task: &Task, object: &Object<'_>, at: Option<ByteRange>) {
+        let catalog = self.catalog;
+        let (Some(pod), Some(at), Some(installation)) = (&task.pod, at, catalog.installation()) else {
+            return;
+        };
+        let executor = task.executor.as_ref().unwrap_or(&installation.default_executor);
+        let id = &task.task_id;
+        let Some(offer) = installation.executors.get(executor) else { return };
+        let Some(pods) = offer.pods.as_ref().filter(|_| task.runner == Runner::Executor) else {
+            // What `defaults` say of pods is for those tasks that run in some.
+            if object.get("pod").is_some() {
+                let message = format!("task `{id}` says what its pod is like, but doesn't run in one");
+                let help = format!(
+                    "remove `pod`, or name an executor that makes pods with `executor`: it has {}",
+                    installation.list_of(|offer| offer.pods.is_some())
+                );
+                self.lacking(at, format!("there are no pods on `{executor}`"), message, help);
+            }
+            return;
+        };
+        for refused in pods.refused(pod) {
+            let message = format!("task `{id}` asks for {refused}, which the executor `{executor}` doesn't allow");
+            let help = format!("{}; an administrator adds to them: `executors.{executor}.{}`", pods.instead(&refused), refused.setting());
+            self.push(Draft::error(code::INSTALLATION_LACKS, message).at(at, "not allowed").help(help));
+        }
+    }
+
     fn lacking(&mut self, at: ByteRange, label: String, message: String, help: String) {
         // What `defaults` say is wrong once, not once for each task.
         if self.lacking.insert(at.start) {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use dags::ids::DispatchId;
+use dags::{
+    ids::DispatchId,
+    model::{TaintEffect, Toleration},
+};
 use engine::{
     dispatch::{Dispatch, End},
     execution::Ticket,
@@ -181,6 +184,15 @@ fn metadata(options: &Options, key: Key, annotations: BTreeMap<&str, String>) ->
 /// The pod of a member.
 pub(super) fn pod(options: &Options, work: &Work) -> Result<Pod, Error> {
     let Work { dispatch, context } = work;
+    let wanted = context.task.pod.clone().unwrap_or_default();
+    // A version may be older than the settings.
+    if let [refused, ..] = options.pods.refused(&wanted)[..] {
+        let setting = refused.setting();
+        return Err(Error::Refused(format!(
+            "the task asks for {refused}, which the executor doesn't allow (`executors.{}.{setting}`)",
+            options.name
+        )));
+    }
     let key = (dispatch.id, context.member);
     let ticket =
         serde_json::to_string(&ticket(dispatch)).map_err(|error| Error::Refused(error.to_string()))?;
@@ -215,6 +227,7 @@ pub(super) fn pod(options: &Options, work: &Work) -> Result<Pod, Error> {
             "name": TASK,
             "command": [PROGRAM, "run", "--orders", format!("{ORDERS}/{ORDERS_FILE}"), "--data", format!("{HOME}/run")],
             "args": [],
+            "image": wanted.image,
             "resources": resources(context.task.cpu_milli, context.task.memory_bytes),
         }),
     );
@@ -234,6 +247,7 @@ pub(super) fn pod(options: &Options, work: &Work) -> Result<Pod, Error> {
     ]);
     let lost = options.patience.node_lost.as_secs();
     let tolerate = |taint: &str| json!({ "key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": lost });
+    let chosen = Value::Array(wanted.tolerations.iter().map(toleration).collect());
     let tolerations =
         json!([tolerate("node.kubernetes.io/unreachable"), tolerate("node.kubernetes.io/not-ready")]);
     let defaults = json!({
@@ -244,16 +258,28 @@ pub(super) fn pod(options: &Options, work: &Work) -> Result<Pod, Error> {
     });
     let ours = json!({
         "restartPolicy": "Never",
-        "automountServiceAccountToken": template.at(&["spec", "automountServiceAccountToken"]).as_bool().unwrap_or(false),
+        // Whoever names an account wants what it may do.
+        "automountServiceAccountToken": wanted.service_account.is_some()
+            || template.at(&["spec", "automountServiceAccountToken"]).as_bool().unwrap_or(false),
+        "serviceAccountName": wanted.service_account,
+        "nodeSelector": wanted.node_selector,
         "enableServiceLinks": false,
         "terminationGracePeriodSeconds": super::LAST_WORDS.as_secs() * 2,
         "containers": chained([json!([task]), Value::Array(sidecars)]),
         "initContainers": chained([json!([install]), Value::Array(template.list("initContainers"))]),
         "volumes": chained([Value::Array(template.list("volumes")), volumes]),
-        "tolerations": chained([Value::Array(template.list("tolerations")), tolerations]),
+        "tolerations": chained([Value::Array(template.list("tolerations")), chosen, tolerations]),
     });
     let spec = merge(merge(defaults, template.at(&["spec"])), ours);
     of_value(json!({ "metadata": metadata, "spec": spec }))
+}
+
+fn toleration(wanted: &Toleration) -> Value {
+    let operator = if wanted.value.is_some() { "Equal" } else { "Exists" };
+    json!({
+        "key": wanted.key, "operator": operator, "value": wanted.value,
+        "effect": wanted.effect.map(TaintEffect::as_str),
+    })
 }
 
 /// A pod that holds the name of a member that was killed before it was seen, and that no node takes.

@@ -141,6 +141,7 @@ impl Pods {
             image: TASKS.to_owned(),
             updraft_image: UPDRAFT.to_owned(),
             template: template.unwrap(),
+            pods: Default::default(),
             task_api: asked.url,
             authorities: asked.authorities,
             slots: 100,

@@ -7,8 +7,11 @@ use engine::{
     dispatch::ResultRef,
     state::{RunState, TaskState},
 };
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::{Api, Client, api::ListParams};
+use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
+use kube::{
+    Api, Client,
+    api::{ListParams, PostParams},
+};
 use libtest_mimic::Trial;
 use migrations::store;
 
@@ -45,6 +48,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             600,
             a_service_that_is_killed_finds_its_pods_again,
         ),
+        trial("a_task_chooses_its_pod", 600, a_task_chooses_its_pod),
         trial("a_task_that_no_node_takes_says_why", 2, a_task_that_no_node_takes_says_why),
     ]
 }
@@ -73,7 +77,8 @@ impl Place {
         let settings = format!(
             "[executors.local]\nslots = 4\n\n[executors.k8s]\nkind = \"kubernetes\"\nkubeconfig = {:?}\n\
              namespace = \"{namespace}\"\nimage = \"{TASKS}\"\nupdraft_image = \"{UPDRAFT}\"\npod_template = {}\n\
-             task_api_url = \"https://{machine}:{port}\"\ntask_api_authorities = {}\nunschedulable_s = {unschedulable_s}\n\n\
+             task_api_url = \"https://{machine}:{port}\"\ntask_api_authorities = {}\nunschedulable_s = {unschedulable_s}\n\
+             allowed_service_accounts = [\"trainer\"]\nallowed_node_labels = [\"kubernetes.io/os\"]\nallowed_taints = [\"gpu\"]\n\n\
              [task_api]\nlisten = \"{machine}:{port}\"\ntls_certificate = {}\ntls_key = {}\nhosts = [\"{machine}\"]\n",
             told("UPDRAFT_TEST_KUBECONFIG"),
             shown("pod.yaml"),
@@ -173,6 +178,36 @@ async fn a_service_that_is_killed_finds_its_pods_again(place: Place) {
     assert_eq!(task.try_number, 1);
     let log = place.updraft(&["tasks", "logs", "d", "r", "long"]);
     assert_eq!((log.matches("once").count(), log.matches("done").count()), (1, 1), "{log}");
+    place.is_clean().await;
+    drop(service);
+}
+
+async fn a_task_chooses_its_pod(place: Place) {
+    let site = &place.site;
+    let account = serde_json::from_value(serde_json::json!({ "metadata": { "name": "trainer" } })).unwrap();
+    let accounts: Api<ServiceAccount> = Api::namespaced(place.client.clone(), &place.namespace);
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    site.write_dag(
+        "d.yaml",
+        &format!(
+            "dag: d\nschedule: null\ndefaults:\n  executor: k8s\n  pod: {{service_account: trainer}}\ntasks:\n\
+             \x20 chosen:\n    pod:\n      image: {TASKS}\n      node_selector: {{kubernetes.io/os: linux}}\n\
+             \x20     tolerations: [{{key: gpu, value: \"yes\", effect: NoSchedule}}]\n\
+             \x20   env: {{GREETING: hello}}\n\
+             \x20   bash: test -s /var/run/secrets/kubernetes.io/serviceaccount/token; echo $GREETING\n\
+             \x20 missing:\n    pod: {{image: \"updraft.test/tasks:none\"}}\n    bash: 'true'\n"
+        ),
+    );
+    let service = place.start();
+    site.dag_is_there("d").await;
+    site.trigger("d", "r").await;
+    let run = site.ended("d", "r").await;
+    assert_eq!(site.task(&run, "chosen").await.state, TaskState::Success);
+    let log = place.updraft(&["tasks", "logs", "d", "r", "chosen"]);
+    assert!(log.contains("hello"), "{log}");
+    assert_eq!(site.task(&run, "missing").await.state, TaskState::Failed);
+    let why = place.updraft(&["tasks", "why", "d", "r", "missing"]);
+    assert!(why.contains("updraft.test/tasks:none"), "{why}");
     place.is_clean().await;
     drop(service);
 }

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dags::ids::ShardId;
+use dags::{
+    ids::ShardId,
+    installation::Pods,
+    model::{Pod as Wanted, TaintEffect, Toleration},
+};
 use engine::{dispatch::End, execution::Ending};
 use kube::{Client, Config};
 use plugins::token::Keys;
@@ -56,6 +60,12 @@ fn options(template: Value) -> Options {
         image: "tasks:7".to_owned(),
         updraft_image: "updraft:1".to_owned(),
         template: Template::new(template).expect("what a test gives is right"),
+        pods: Pods {
+            images: ["registry.example/team/".to_owned()].into(),
+            service_accounts: ["trainer".to_owned()].into(),
+            node_labels: ["disk".to_owned()].into(),
+            taints: ["gpu".to_owned()].into(),
+        },
         task_api: "https://updraft.example".to_owned(),
         authorities: None,
         slots: 1,
@@ -163,5 +173,56 @@ fn a_template_that_is_none_is_refused() {
     ] {
         let error = Template::new(wrong).unwrap_err();
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_chooses_what_the_settings_let_it_choose_and_nothing_else() {
+    let options = options(json!({ "spec": { "nodeSelector": { "zone": "a" } } }));
+    let mut work = work("/".into(), "true");
+    let gpu = |value: Option<&str>| Toleration {
+        key: "gpu".to_owned(),
+        value: value.map(str::to_owned),
+        effect: Some(TaintEffect::NoSchedule),
+    };
+    let wanted = Wanted {
+        image: Some("registry.example/team/train:3".to_owned()),
+        service_account: Some("trainer".to_owned()),
+        node_selector: BTreeMap::from([("disk".to_owned(), "fast".to_owned())]),
+        tolerations: vec![gpu(Some("yes")), gpu(None)],
+    };
+    work.context.task.pod = Some(wanted.clone());
+    let made = pod(&options, &work).unwrap().spec.unwrap();
+    assert_eq!(made.containers[0].image.as_deref(), Some("registry.example/team/train:3"));
+    assert_eq!(made.init_containers.unwrap()[0].image.as_deref(), Some("updraft:1"));
+    assert_eq!(made.service_account_name.as_deref(), Some("trainer"));
+    assert_eq!(made.automount_service_account_token, Some(true));
+    let expected = [("disk", "fast"), ("zone", "a")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(made.node_selector, Some(BTreeMap::from(expected)));
+    let tolerations = made.tolerations.unwrap();
+    let words = |n: usize| (tolerations[n].operator.as_deref(), tolerations[n].value.as_deref());
+    assert_eq!((words(0), words(1)), ((Some("Equal"), Some("yes")), (Some("Exists"), None)));
+    assert_eq!(tolerations[0].effect.as_deref(), Some("NoSchedule"));
+    // Those of the node's own troubles stay.
+    assert_eq!(tolerations.len(), 4);
+
+    for (wanted, expected) in [
+        (Wanted { image: Some("tasks:8".to_owned()), ..wanted.clone() }, "the image `tasks:8`"),
+        (Wanted { service_account: Some("admin".to_owned()), ..wanted.clone() }, "allowed_service_accounts"),
+        (
+            Wanted {
+                node_selector: BTreeMap::from([("zone".to_owned(), "b".to_owned())]),
+                ..wanted.clone()
+            },
+            "nodes by their label `zone`",
+        ),
+        (
+            Wanted { tolerations: vec![Toleration { key: "node.kubernetes.io/x".to_owned(), ..gpu(None) }], ..wanted },
+            "allowed_taints",
+        ),
+    ] {
+        work.context.task.pod = Some(wanted);
+        let error = pod(&options, &work).unwrap_err();
+        assert!(matches!(&error, Error::Refused(why) if why.contains(expected)), "{error}");
     }
 }
