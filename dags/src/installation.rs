@@ -170,7 +170,8 @@ mod tests {
             assert!(allows(image), "{image}");
         }
         assert!(allows("registry.example/tasks@sha256:00"));
-        for image in ["registry.example/tasks2", "registry.example/tasks/x", "registry.example/team", "tasks"] {
+        for image in ["registry.example/tasks2", "registry.example/tasks/x", "registry.example/team", "tasks"]
+        {
             assert!(!allows(image), "{image}");
         }
     }

@@ -274,7 +274,8 @@ mod tests {
             let executor = Executor { image: Some(image.to_owned()), ..Executor::default() };
             assert_eq!(pods(&executor).images, [expected.to_owned()].into());
         }
-        let found = settings(&format!("{GOOD}allowed_images = [\"registry.example/\"]\nallowed_taints = [\"gpu\"]"));
+        let found =
+            settings(&format!("{GOOD}allowed_images = [\"registry.example/\"]\nallowed_taints = [\"gpu\"]"));
         let offer = found.installation().unwrap().executors["k8s"].pods.clone().unwrap();
         assert_eq!(offer.images, ["registry.example/", "tasks"].map(str::to_owned).into());
         assert_eq!((offer.taints.len(), offer.node_labels.len()), (1, 0));

@@ -122,8 +122,13 @@ impl Context<'_, '_> {
             return;
         };
         for refused in pods.refused(pod) {
-            let message = format!("task `{id}` asks for {refused}, which the executor `{executor}` doesn't allow");
-            let help = format!("{}; an administrator adds to them: `executors.{executor}.{}`", pods.instead(&refused), refused.setting());
+            let message =
+                format!("task `{id}` asks for {refused}, which the executor `{executor}` doesn't allow");
+            let help = format!(
+                "{}; an administrator adds to them: `executors.{executor}.{}`",
+                pods.instead(&refused),
+                refused.setting()
+            );
             self.push(Draft::error(code::INSTALLATION_LACKS, message).at(at, "not allowed").help(help));
         }
     }

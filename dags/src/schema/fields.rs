@@ -6,7 +6,8 @@ use super::described;
 use crate::{
     compile::{GPU_KEYS, POD_KEYS, RESOURCE_KEYS, SCHEDULE_KEYS, TOLERATION_KEYS},
     model::{
-        DeadlineFrom, Jitter, Missed, OnGap, OnOverlap, TaintEffect, TaskEvent, TimetableKind, TriggerRule, WeightRule,
+        DeadlineFrom, Jitter, Missed, OnGap, OnOverlap, TaintEffect, TaskEvent, TimetableKind, TriggerRule,
+        WeightRule,
     },
 };
 
@@ -257,7 +258,10 @@ fn pod() -> Value {
             "items": toleration,
         }),
     });
-    super::described(schema, "What its pods are to be like, on executors that make some; the executor's settings say what a DAG may choose.")
+    super::described(
+        schema,
+        "What its pods are to be like, on executors that make some; the executor's settings say what a DAG may choose.",
+    )
 }
 
 fn task_notify() -> Value {

@@ -210,14 +210,14 @@ async fn a_task_chooses_what_the_settings_let_it_choose_and_nothing_else() {
         (Wanted { image: Some("tasks:8".to_owned()), ..wanted.clone() }, "the image `tasks:8`"),
         (Wanted { service_account: Some("admin".to_owned()), ..wanted.clone() }, "allowed_service_accounts"),
         (
-            Wanted {
-                node_selector: BTreeMap::from([("zone".to_owned(), "b".to_owned())]),
-                ..wanted.clone()
-            },
+            Wanted { node_selector: BTreeMap::from([("zone".to_owned(), "b".to_owned())]), ..wanted.clone() },
             "nodes by their label `zone`",
         ),
         (
-            Wanted { tolerations: vec![Toleration { key: "node.kubernetes.io/x".to_owned(), ..gpu(None) }], ..wanted },
+            Wanted {
+                tolerations: vec![Toleration { key: "node.kubernetes.io/x".to_owned(), ..gpu(None) }],
+                ..wanted
+            },
             "allowed_taints",
         ),
     ] {
