@@ -191,6 +191,14 @@ pub(crate) struct Executor {
     pub(crate) allowed_node_labels: Option<BTreeSet<String>>,
     /// Of kind `kubernetes`: the keys of taints that tasks may tolerate with `pod.tolerations`; none if absent.
     pub(crate) allowed_taints: Option<BTreeSet<String>>,
+    /// Of kind `kubernetes`: the extended resource that GPUs are, such as `nvidia.com/gpu`. If absent, tasks that need GPUs are
+    /// refused.
+    pub(crate) gpu_resource: Option<String>,
+    /// Of kind `kubernetes`: the label of nodes that says which model their GPUs are, such as `nvidia.com/gpu.product`.
+    pub(crate) gpu_model_label: Option<String>,
+    /// Of kind `kubernetes`: the models that tasks may ask for, as `MODEL=VALUE` with the label's value, such as
+    /// `h200=NVIDIA-H200`.
+    pub(crate) gpu_models: Option<Vec<String>>,
     /// Of kind `kubernetes`: the URL at which pods reach `task_api`, such as `https://updraft.example:8480`.
     pub(crate) task_api_url: Option<String>,
     /// Of kind `kubernetes`: a file with the certificates, PEM, that the task API is to be known by. If absent, pods trust what

@@ -33,6 +33,8 @@ pub struct Offer {
     pub gangs: bool,
     /// Whether machines with GPUs may belong to it.
     pub gpus: bool,
+    /// The models that there may be. Nothing if that depends on who joins.
+    pub gpu_models: Option<BTreeSet<String>>,
     /// Whether it knows resources of other kinds, by name.
     pub custom: bool,
     /// What DAGs may ask of its pods. Nothing if it makes none.

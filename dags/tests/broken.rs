@@ -33,7 +33,8 @@ fn installation() -> Installation {
             "local": { "kind": "local", "slots": 16, "gangs": true, "gpus": false, "custom": false },
             "lab": { "kind": "workers", "slots": null, "gangs": true, "gpus": true, "custom": false },
             "cluster": {
-                "kind": "kubernetes", "slots": 100, "gangs": false, "gpus": false, "custom": false,
+                "kind": "kubernetes", "slots": 100, "gangs": false, "gpus": true, "custom": false,
+                "gpu_models": ["h200", "b200"],
                 "pods": {
                     "images": ["registry.example/tasks"], "service_accounts": ["trainer", "loader"],
                     "node_labels": [], "taints": ["batch"],

@@ -89,6 +89,15 @@ impl Default for Patience {
     }
 }
 
+/// How pods ask for GPUs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gpus {
+    /// The extended resource that they are.
+    pub resource: String,
+    /// The label that says which model a node has, and its values by the models' names in DAGs.
+    pub models: Option<(String, BTreeMap<String, String>)>,
+}
+
 /// The settings of an executor.
 #[derive(Clone)]
 pub struct Options {
@@ -108,6 +117,8 @@ pub struct Options {
     pub template: Template,
     /// What tasks may choose.
     pub pods: Pods,
+    /// GPUs, if there are any.
+    pub gpus: Option<Gpus>,
     /// The URL of the task API, as pods reach it.
     pub task_api: String,
     /// The certificates that it is known by, PEM; those that the image trusts if absent.

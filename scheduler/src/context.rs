@@ -131,6 +131,7 @@ pub async fn build<F: Facts>(
             waited: wanted.waited,
             memory_bytes: task.resources.memory_bytes,
             cpu_milli: task.resources.cpu_milli,
+            gpu: task.resources.gpu.clone(),
             pod: task.pod.clone(),
         },
         run,

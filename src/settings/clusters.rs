@@ -1,6 +1,6 @@
 //! Executors of kind `kubernetes`: what their settings must say, and how they are opened.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::{BTreeMap, BTreeSet}, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use dags::{
@@ -8,13 +8,16 @@ use dags::{
     installation::Pods,
 };
 use executor::{
-    kubernetes::{self, Options, Patience, Template},
+    kubernetes::{self, Gpus, Options, Patience, Template},
     worker::Api,
 };
 use plugins::token::Keys;
 use scheduler::objects::Objects;
 
-use crate::settings::{Executor, Kind, Settings};
+use crate::{
+    args::pairs,
+    settings::{Executor, Kind, Settings},
+};
 
 /// Where pods are made if nobody says.
 const NAMESPACE: &str = "updraft";
@@ -33,6 +36,7 @@ pub(crate) struct ClusterSettings {
     updraft_image: String,
     template: Template,
     pods: Pods,
+    gpus: Option<Gpus>,
     task_api: String,
     authorities: Option<String>,
     patience: Patience,
@@ -72,6 +76,9 @@ fn foreign(executor: &Executor) -> Option<&'static str> {
         allowed_service_accounts,
         allowed_node_labels,
         allowed_taints,
+        gpu_resource,
+        gpu_model_label,
+        gpu_models,
         task_api_url,
         task_api_authorities,
         unschedulable_s,
@@ -90,6 +97,9 @@ fn foreign(executor: &Executor) -> Option<&'static str> {
         ("allowed_service_accounts", allowed_service_accounts.is_some()),
         ("allowed_node_labels", allowed_node_labels.is_some()),
         ("allowed_taints", allowed_taints.is_some()),
+        ("gpu_resource", gpu_resource.is_some()),
+        ("gpu_model_label", gpu_model_label.is_some()),
+        ("gpu_models", gpu_models.is_some()),
         ("task_api_url", task_api_url.is_some()),
         ("task_api_authorities", task_api_authorities.is_some()),
         ("unschedulable_s", unschedulable_s.is_some()),
@@ -117,6 +127,34 @@ fn without_version(image: &str) -> &str {
     // A registry may have a port.
     let folder = image.rfind('/').map_or(0, |at| at + 1);
     image[folder..].find(':').map_or(image, |at| &image[..folder + at])
+}
+
+/// The models of GPUs that there may be, by their names in DAGs.
+pub(super) fn gpu_models(executor: &Executor) -> BTreeSet<String> {
+    let model = |text: &String| text.split_once('=').map_or(text.as_str(), |(model, _)| model).to_owned();
+    executor.gpu_models.iter().flatten().map(model).collect()
+}
+
+fn gpus(name: &ExecutorName, executor: &Executor) -> anyhow::Result<Option<Gpus>> {
+    let models = executor.gpu_models.clone().unwrap_or_default();
+    let Some(resource) = executor.gpu_resource.clone() else {
+        if executor.gpu_model_label.is_some() || !models.is_empty() {
+            bail!(
+                "`executors.{name}.gpu_resource` isn't set, but the models of its GPUs are: name the resource, such as `nvidia.com/gpu`"
+            );
+        }
+        return Ok(None);
+    };
+    let models = pairs(&format!("executors.{name}.gpu_models"), &models)?;
+    let models = match &executor.gpu_model_label {
+        Some(label) => Some((label.clone(), models)),
+        None if models.is_empty() => None,
+        None => bail!(
+            "`executors.{name}.gpu_models` is set, but not `executors.{name}.gpu_model_label`: name the label that has these values, \
+             such as `nvidia.com/gpu.product`"
+        ),
+    };
+    Ok(Some(Gpus { resource, models }))
 }
 
 fn cluster(name: &ExecutorName, executor: &Executor) -> anyhow::Result<ClusterSettings> {
@@ -181,6 +219,7 @@ fn cluster(name: &ExecutorName, executor: &Executor) -> anyhow::Result<ClusterSe
         )?,
         template,
         pods: pods(executor),
+        gpus: gpus(name, executor)?,
         task_api,
         authorities,
         patience: Patience {
@@ -218,6 +257,7 @@ impl ClusterSettings {
             updraft_image: self.updraft_image.clone(),
             template: self.template.clone(),
             pods: self.pods.clone(),
+            gpus: self.gpus.clone(),
             task_api: self.task_api.clone(),
             authorities: self.authorities.clone(),
             slots,
@@ -256,6 +296,16 @@ mod tests {
         assert!(wrong(&format!("{GOOD}namespace = \"No\"")).contains("can't be the name of a namespace"));
         assert!(wrong(&format!("{GOOD}kubeconfig = \"/nowhere\"")).contains("where there is no file"));
         assert!(wrong(&format!("{GOOD}pod_template = \"/nowhere\"")).contains("failed to read"));
+        let models = "gpu_models = [\"h200=NVIDIA-H200\"]\n";
+        assert!(wrong(&format!("{GOOD}{models}")).contains("`executors.k8s.gpu_resource` isn't set"));
+        let resource = "gpu_resource = \"nvidia.com/gpu\"\n";
+        assert!(wrong(&format!("{GOOD}{resource}{models}")).contains("gpu_model_label"));
+        let whole = format!("{GOOD}{resource}{models}gpu_model_label = \"nvidia.com/gpu.product\"\n");
+        let gpus = settings(&whole).clusters().unwrap()["k8s"].gpus.clone().unwrap();
+        assert_eq!(gpus.models.unwrap().1["h200"], "NVIDIA-H200");
+        let offer = settings(&whole).installation().unwrap().executors["k8s"].clone();
+        assert!(offer.gpus && offer.gpu_models.unwrap().contains("h200"));
+        assert!(wrong(&whole.replace("h200=", "h200")).contains("gpu_models"));
         let other: Settings = toml::from_str("[executors.local]\nimage = \"x\"").unwrap();
         assert!(other.clusters().unwrap_err().to_string().contains("`executors.local.image` is set, but"));
         let long: Settings =

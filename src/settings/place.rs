@@ -15,7 +15,7 @@ use dags::{
 
 use crate::{
     fleet::{Asked, FleetSettings},
-    settings::{Kind, Monitoring, Settings, TaskApi},
+    settings::{Kind, Monitoring, Settings, TaskApi, clusters},
 };
 
 /// The shortest token that opens the monitoring port.
@@ -136,19 +136,21 @@ impl Settings {
     /// What DAGs may ask for, as far as settings say it.
     pub(crate) fn installation(&self) -> anyhow::Result<Installation> {
         let executors = self.executors()?.into_iter().map(|(name, Chosen { kind, slots })| {
+            let cluster = self.executors.get(&name).filter(|_| kind == Kind::Kubernetes);
             let offer = Offer {
                 kind: kind.name().to_string(),
                 slots: (slots != u32::MAX).then_some(slots),
                 // Each member is a pod of its own, and nobody tells it where the first one is.
                 gangs: kind != Kind::Kubernetes,
                 // What runs nothing lacks nothing. No worker can say yet that it has resources of other kinds.
-                gpus: !matches!(kind, Kind::Local | Kind::Kubernetes),
+                gpus: match kind {
+                    Kind::Local => false,
+                    Kind::Noop | Kind::Workers => true,
+                    Kind::Kubernetes => cluster.is_some_and(|cluster| cluster.gpu_resource.is_some()),
+                },
+                gpu_models: cluster.map(clusters::gpu_models),
                 custom: kind == Kind::Noop,
-                pods: self
-                    .executors
-                    .get(&name)
-                    .filter(|_| kind == Kind::Kubernetes)
-                    .map(super::clusters::pods),
+                pods: cluster.map(clusters::pods),
             };
             (name, offer)
         });

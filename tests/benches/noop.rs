@@ -117,6 +117,7 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
         slots: Some(SLOTS),
         gangs: true,
         gpus: true,
+        gpu_models: None,
         custom: true,
         pods: None,
     };

@@ -63,11 +63,25 @@ impl Context<'_, '_> {
             }
             false => format!("no executor of this installation has {what}: it has {}", installation.list()),
         };
-        if let (Some(gpu), Some(at), false) = (&task.resources.gpu, wanted.gpu, offer.gpus) {
+        if let (Some(gpu), Some(at)) = (&task.resources.gpu, wanted.gpu) {
             let model = gpu.model.as_deref().map(|model| format!("{model} ")).unwrap_or_default();
             let asked = format!("{} {model}GPU{}", gpu.count, if gpu.count == 1 { "" } else { "s" });
-            let message = format!("task `{id}` needs {asked}, and the executor `{executor}` has none");
-            self.lacking(at, format!("not on `{executor}`"), message, lacks("GPUs", |offer| offer.gpus));
+            if !offer.gpus {
+                let message = format!("task `{id}` needs {asked}, and the executor `{executor}` has none");
+                self.lacking(at, format!("not on `{executor}`"), message, lacks("GPUs", |offer| offer.gpus));
+            } else if let (Some(model), Some(models)) = (&gpu.model, &offer.gpu_models)
+                && !models.contains(model)
+            {
+                let message =
+                    format!("task `{id}` needs {asked}, and the executor `{executor}` has none of that model");
+                let known = || models.iter().map(String::as_str);
+                let meant = self.reporter.did_you_mean(model, known()).map(|meant| meant + " ");
+                let help = match models.is_empty() {
+                    true => "its settings name no models: leave `model` out".to_owned(),
+                    false => format!("{}it has {}", meant.unwrap_or_default(), suggest::list(known(), "and")),
+                };
+                self.lacking(at, format!("not on `{executor}`"), message, help);
+            }
         }
         if let (Some((name, _)), Some(at), false) =
             (task.resources.custom.first_key_value(), wanted.custom, offer.custom)

@@ -239,11 +239,6 @@ pub(super) fn task(key: &str) -> Value {
 }
 
 fn pod() -> Value {
-    let toleration = super::object(TOLERATION_KEYS, |key| match key {
-        "key" => text("The taint's key."),
-        "value" => text("Its value; any if absent."),
-        _ => choice(TaintEffect::ALL, "Its effect; any if absent."),
-    });
     let schema = super::object(POD_KEYS, |key| match key {
         "image" => text("The image that the attempt runs in; the executor's if absent."),
         "service_account" => text("The service account whose token the attempt finds; none if absent."),
@@ -255,13 +250,21 @@ fn pod() -> Value {
         _ => json!({
             "type": "array",
             "description": "Taints that a node may have.",
-            "items": toleration,
+            "items": toleration(),
         }),
     });
-    super::described(
-        schema,
-        "What its pods are to be like, on executors that make some; the executor's settings say what a DAG may choose.",
-    )
+    let doc = "What its pods are to be like, on executors that make some and whose settings allow it.";
+    super::described(schema, doc)
+}
+
+fn toleration() -> Value {
+    let mut schema = super::object(TOLERATION_KEYS, |key| match key {
+        "key" => text("The taint's key."),
+        "value" => text("Its value; any if absent."),
+        _ => choice(TaintEffect::ALL, "Its effect; any if absent."),
+    });
+    schema["required"] = json!(["key"]);
+    schema
 }
 
 fn task_notify() -> Value {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dags::{
     ids::DispatchId,
-    model::{TaintEffect, Toleration},
+    model::{Gpu, TaintEffect, Toleration},
 };
 use engine::{
     dispatch::{Dispatch, End},
@@ -193,6 +193,7 @@ pub(super) fn pod(options: &Options, work: &Work) -> Result<Pod, Error> {
             options.name
         )));
     }
+    let gpus = context.task.gpu.as_ref().map(|gpu| gpus(options, gpu)).transpose()?.unwrap_or_default();
     let key = (dispatch.id, context.member);
     let ticket =
         serde_json::to_string(&ticket(dispatch)).map_err(|error| Error::Refused(error.to_string()))?;
@@ -228,7 +229,7 @@ pub(super) fn pod(options: &Options, work: &Work) -> Result<Pod, Error> {
             "command": [PROGRAM, "run", "--orders", format!("{ORDERS}/{ORDERS_FILE}"), "--data", format!("{HOME}/run")],
             "args": [],
             "image": wanted.image,
-            "resources": resources(context.task.cpu_milli, context.task.memory_bytes),
+            "resources": merge(resources(context.task.cpu_milli, context.task.memory_bytes), gpus.resources),
         }),
     );
     let install = json!({
@@ -262,16 +263,51 @@ pub(super) fn pod(options: &Options, work: &Work) -> Result<Pod, Error> {
         "automountServiceAccountToken": wanted.service_account.is_some()
             || template.at(&["spec", "automountServiceAccountToken"]).as_bool().unwrap_or(false),
         "serviceAccountName": wanted.service_account,
-        "nodeSelector": wanted.node_selector,
+        "nodeSelector": merge(json!(wanted.node_selector), gpus.nodes),
         "enableServiceLinks": false,
         "terminationGracePeriodSeconds": super::LAST_WORDS.as_secs() * 2,
         "containers": chained([json!([task]), Value::Array(sidecars)]),
         "initContainers": chained([json!([install]), Value::Array(template.list("initContainers"))]),
         "volumes": chained([Value::Array(template.list("volumes")), volumes]),
-        "tolerations": chained([Value::Array(template.list("tolerations")), chosen, tolerations]),
+        "tolerations": chained([Value::Array(template.list("tolerations")), chosen, gpus.tolerations, tolerations]),
     });
     let spec = merge(merge(defaults, template.at(&["spec"])), ours);
     of_value(json!({ "metadata": metadata, "spec": spec }))
+}
+
+/// What GPUs are in a pod: null where they ask for nothing.
+#[derive(Default)]
+struct InPod {
+    resources: Value,
+    nodes: Value,
+    tolerations: Value,
+}
+
+fn gpus(options: &Options, wanted: &Gpu) -> Result<InPod, Error> {
+    // A version may be older than the settings.
+    let name = &options.name;
+    let lacks = |what: &str, setting| {
+        Error::Refused(format!(
+            "the task needs {what}, and the executor has none (`executors.{name}.{setting}`)"
+        ))
+    };
+    let Some(gpus) = &options.gpus else { return Err(lacks("GPUs", "gpu_resource")) };
+    let amounts = json!({ &gpus.resource: wanted.count });
+    let nodes = match &wanted.model {
+        Some(model) => {
+            let known = gpus.models.as_ref().and_then(|(label, models)| Some((label, models.get(model)?)));
+            let (label, value) =
+                known.ok_or_else(|| lacks(&format!("GPUs of the model {model}"), "gpu_models"))?;
+            json!({ label: value })
+        }
+        None => Value::Null,
+    };
+    Ok(InPod {
+        resources: json!({ "requests": amounts, "limits": amounts }),
+        nodes,
+        // Nodes with GPUs are commonly kept from those who need none by a taint of that name.
+        tolerations: json!([{ "key": gpus.resource, "operator": "Exists" }]),
+    })
 }
 
 fn toleration(wanted: &Toleration) -> Value {

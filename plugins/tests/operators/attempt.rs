@@ -61,6 +61,7 @@ impl Attempt {
                 timeout: None,
                 memory_bytes: 0,
                 cpu_milli: 0,
+                gpu: None,
                 pod: None,
             },
             run: RunContext {

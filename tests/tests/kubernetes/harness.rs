@@ -142,6 +142,7 @@ impl Pods {
             updraft_image: UPDRAFT.to_owned(),
             template: template.unwrap(),
             pods: Default::default(),
+            gpus: None,
             task_api: asked.url,
             authorities: asked.authorities,
             slots: 100,

@@ -8,6 +8,7 @@ use dags::{
     model::{Pod as Wanted, TaintEffect, Toleration},
 };
 use engine::{dispatch::End, execution::Ending};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::{Client, Config};
 use plugins::token::Keys;
 
@@ -15,7 +16,7 @@ use super::*;
 use crate::{
     conformance::work,
     fleet::{self, StoredResult},
-    kubernetes::{Kept, Patience},
+    kubernetes::{Gpus, Kept, Patience},
     log::LogChunk,
 };
 
@@ -66,6 +67,13 @@ fn options(template: Value) -> Options {
             node_labels: ["disk".to_owned()].into(),
             taints: ["gpu".to_owned()].into(),
         },
+        gpus: Some(Gpus {
+            resource: "example.com/gpu".to_owned(),
+            models: Some((
+                "example.com/model".to_owned(),
+                BTreeMap::from([("h200".to_owned(), "H200-SXM".to_owned())]),
+            )),
+        }),
         task_api: "https://updraft.example".to_owned(),
         authorities: None,
         slots: 1,
@@ -225,4 +233,36 @@ async fn a_task_chooses_what_the_settings_let_it_choose_and_nothing_else() {
         let error = pod(&options, &work).unwrap_err();
         assert!(matches!(&error, Error::Refused(why) if why.contains(expected)), "{error}");
     }
+}
+
+#[tokio::test]
+async fn gpus_are_a_resource_of_nodes_of_their_model() {
+    let options = options(json!({ "spec": { "nodeSelector": { "zone": "a" } } }));
+    let mut work = work("/".into(), "true");
+    work.context.task.cpu_milli = 500;
+    let with = |model: Option<&str>| Some(Gpu { count: 2, model: model.map(str::to_owned) });
+    work.context.task.gpu = with(Some("h200"));
+    let spec = pod(&options, &work).unwrap().spec.unwrap();
+    let resources = spec.containers[0].resources.clone().unwrap();
+    let of = |amounts: &BTreeMap<String, Quantity>, name: &str| amounts.get(name).map(|one| one.0.clone());
+    for amounts in [resources.requests.unwrap(), resources.limits.unwrap()] {
+        assert_eq!(of(&amounts, "example.com/gpu").as_deref(), Some("2"));
+        assert_eq!(of(&amounts, "cpu").as_deref(), Some("500m"));
+    }
+    // Whoever installs the program needs none.
+    let install = spec.init_containers.unwrap()[0].resources.clone().unwrap();
+    assert!(!install.requests.unwrap().contains_key("example.com/gpu"));
+    let nodes = spec.node_selector.unwrap();
+    assert_eq!((nodes["zone"].as_str(), nodes["example.com/model"].as_str()), ("a", "H200-SXM"));
+    assert!(spec.tolerations.unwrap().iter().any(|one| one.key.as_deref() == Some("example.com/gpu")));
+
+    work.context.task.gpu = with(None);
+    assert_eq!(pod(&options, &work).unwrap().spec.unwrap().node_selector.unwrap().len(), 1);
+    work.context.task.gpu = with(Some("h100"));
+    let error = pod(&options, &work).unwrap_err();
+    assert!(matches!(&error, Error::Refused(why) if why.contains("GPUs of the model h100")), "{error}");
+    work.context.task.gpu = with(None);
+    let none = Options { gpus: None, ..options };
+    let error = pod(&none, &work).unwrap_err();
+    assert!(matches!(&error, Error::Refused(why) if why.contains("`executors.k8s.gpu_resource`")), "{error}");
 }
