@@ -1,6 +1,11 @@
 //! Executors of kind `kubernetes`: what their settings must say, and how they are opened.
 
-use std::{collections::{BTreeMap, BTreeSet}, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use dags::{

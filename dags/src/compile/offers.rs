@@ -72,8 +72,9 @@ impl Context<'_, '_> {
             } else if let (Some(model), Some(models)) = (&gpu.model, &offer.gpu_models)
                 && !models.contains(model)
             {
-                let message =
-                    format!("task `{id}` needs {asked}, and the executor `{executor}` has none of that model");
+                let message = format!(
+                    "task `{id}` needs {asked}, and the executor `{executor}` has none of that model"
+                );
                 let known = || models.iter().map(String::as_str);
                 let meant = self.reporter.did_you_mean(model, known()).map(|meant| meant + " ");
                 let help = match models.is_empty() {
