@@ -7,13 +7,14 @@ use engine::{
     dispatch::ResultRef,
     state::{RunState, TaskState},
 };
-use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{Node, Pod, Secret, ServiceAccount};
 use kube::{
     Api, Client,
-    api::{ListParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
 use libtest_mimic::Trial;
 use migrations::store;
+use serde_json::json;
 
 use crate::{
     asked::{certificate, until},
@@ -49,6 +50,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             a_service_that_is_killed_finds_its_pods_again,
         ),
         trial("a_task_chooses_its_pod", 600, a_task_chooses_its_pod),
+        trial("gpus_are_a_resource_of_nodes", 5, gpus_are_a_resource_of_nodes),
         trial("a_task_that_no_node_takes_says_why", 2, a_task_that_no_node_takes_says_why),
     ]
 }
@@ -78,7 +80,8 @@ impl Place {
             "[executors.local]\nslots = 4\n\n[executors.k8s]\nkind = \"kubernetes\"\nkubeconfig = {:?}\n\
              namespace = \"{namespace}\"\nimage = \"{TASKS}\"\nupdraft_image = \"{UPDRAFT}\"\npod_template = {}\n\
              task_api_url = \"https://{machine}:{port}\"\ntask_api_authorities = {}\nunschedulable_s = {unschedulable_s}\n\
-             allowed_service_accounts = [\"trainer\"]\nallowed_node_labels = [\"kubernetes.io/os\"]\nallowed_taints = [\"gpu\"]\n\n\
+             allowed_service_accounts = [\"trainer\"]\nallowed_node_labels = [\"kubernetes.io/os\"]\nallowed_taints = [\"gpu\"]\n\
+             gpu_resource = \"updraft.test/gpu\"\ngpu_model_label = \"updraft.test/model\"\ngpu_models = [\"h200=H200-SXM\"]\n\n\
              [task_api]\nlisten = \"{machine}:{port}\"\ntls_certificate = {}\ntls_key = {}\nhosts = [\"{machine}\"]\n",
             told("UPDRAFT_TEST_KUBECONFIG"),
             shown("pod.yaml"),
@@ -147,7 +150,7 @@ async fn a_dag_runs_in_pods_and_hands_results_on(place: Place) {
     assert_eq!(run.state, RunState::Success, "{:#?}", site.tasks(&run).await);
     let values =
         store::result::of_task(&site.db, SCOPE, run.run, &TaskId::parse("make").unwrap()).await.unwrap();
-    assert_eq!(values[0].value, ResultRef::Inline(serde_json::json!([3, 4])));
+    assert_eq!(values[0].value, ResultRef::Inline(json!([3, 4])));
     let log = place.updraft(&["tasks", "logs", "d", "r", "make"]);
     assert!(log.contains("in a pod as 65532"), "{log}");
     place.is_clean().await;
@@ -184,7 +187,7 @@ async fn a_service_that_is_killed_finds_its_pods_again(place: Place) {
 
 async fn a_task_chooses_its_pod(place: Place) {
     let site = &place.site;
-    let account = serde_json::from_value(serde_json::json!({ "metadata": { "name": "trainer" } })).unwrap();
+    let account = serde_json::from_value(json!({ "metadata": { "name": "trainer" } })).unwrap();
     let accounts: Api<ServiceAccount> = Api::namespaced(place.client.clone(), &place.namespace);
     accounts.create(&PostParams::default(), &account).await.unwrap();
     site.write_dag(
@@ -208,6 +211,38 @@ async fn a_task_chooses_its_pod(place: Place) {
     assert_eq!(site.task(&run, "missing").await.state, TaskState::Failed);
     let why = place.updraft(&["tasks", "why", "d", "r", "missing"]);
     assert!(why.contains("updraft.test/tasks:none"), "{why}");
+    place.is_clean().await;
+    drop(service);
+}
+
+/// The node says that it has GPUs, as a device plugin would make it say.
+async fn gpus_are_a_resource_of_nodes(place: Place) {
+    let nodes: Api<Node> = Api::all(place.client.clone());
+    let name = nodes.list(&ListParams::default()).await.unwrap().items[0].metadata.name.clone().unwrap();
+    let amounts = json!({ "status": { "capacity": { "updraft.test/gpu": "4" } } });
+    nodes.patch_status(&name, &PatchParams::default(), &Patch::Merge(amounts)).await.unwrap();
+    let label = json!({ "metadata": { "labels": { "updraft.test/model": "H200-SXM" } } });
+    nodes.patch(&name, &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
+    until("the node offers GPUs", async || {
+        let offered = nodes.get(&name).await.unwrap().status.and_then(|status| status.allocatable);
+        offered.is_some_and(|amounts| amounts.contains_key("updraft.test/gpu"))
+    })
+    .await;
+    let site = &place.site;
+    site.write_dag(
+        "d.yaml",
+        "dag: d\nschedule: null\ndefaults: {executor: k8s}\ntasks:\n\
+         \x20 some:\n    resources: {gpu: {count: 2, model: h200}}\n    bash: 'true'\n\
+         \x20 many:\n    resources: {gpu: 5}\n    bash: 'true'\n",
+    );
+    let service = place.start();
+    site.dag_is_there("d").await;
+    site.trigger("d", "r").await;
+    let run = site.ended("d", "r").await;
+    assert_eq!(site.task(&run, "some").await.state, TaskState::Success);
+    assert_eq!(site.task(&run, "many").await.state, TaskState::Failed);
+    let why = place.updraft(&["tasks", "why", "d", "r", "many"]);
+    assert!(why.contains("Insufficient updraft.test/gpu"), "{why}");
     place.is_clean().await;
     drop(service);
 }
