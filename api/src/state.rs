@@ -13,6 +13,7 @@ use crate::{
     monitoring::Monitor,
     objects::{AnyObjects, Objects},
     policy::Policies,
+    rates::{RateSettings, Rates},
     sign_in::{Guesses, Hasher},
     v1::events::Places,
 };
@@ -38,6 +39,8 @@ pub struct Parts<O, B> {
     pub default_pool_slots: i32,
     /// How long a request waits for an owner before it is withdrawn; 10 s but in tests.
     pub owner_wait: Duration,
+    /// How many requests are answered.
+    pub rates: RateSettings,
     /// The files of the web console; none if it isn't there.
     pub console: Vec<Asset>,
     /// Answers how the process is: to everybody whether it is ready, and on the socket what is inside.
@@ -64,6 +67,7 @@ pub(crate) struct State {
     pub(crate) bundles: Box<dyn AnyBundles>,
     pub(crate) default_pool_slots: i32,
     pub(crate) owner_wait: Duration,
+    pub(crate) rates: Rates,
     pub(crate) monitor: Option<Monitor>,
     pub(crate) hasher: Hasher,
     pub(crate) guesses: Guesses,
@@ -92,6 +96,7 @@ impl Api {
             bundles,
             default_pool_slots,
             owner_wait,
+            rates,
             console,
             monitor,
         } = parts;
@@ -105,6 +110,7 @@ impl Api {
             bundles: Box::new(bundles),
             default_pool_slots,
             owner_wait,
+            rates: Rates::new(rates),
             monitor,
             hasher: Hasher::new(),
             guesses: Guesses::default(),

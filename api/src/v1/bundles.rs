@@ -5,7 +5,11 @@
 
 use std::{io, time::Duration};
 
-use axum::{Json, body::Body, http::HeaderMap, http::StatusCode};
+use axum::{
+    Json,
+    body::Body,
+    extract::{FromRequest, Request},
+};
 use dags::{ids::BundleId, time::Timestamp};
 use engine::command::{ActivatedDag, Command};
 use http_body_util::BodyExt as _;
@@ -17,13 +21,16 @@ use migrations::{
         import_error,
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     access::Access,
     bundles::{Archive, Received},
+    describe::{Created, Describe, Sketch},
     error::Error,
-    extract::{Body as JsonBody, Named, Params, is_kind},
+    extract::{Asked, Body as JsonBody, Named, Nothing, is_kind},
     v1::Items,
 };
 
@@ -44,8 +51,26 @@ const LISTED_MAX: u64 = 200;
 /// The most bundles of a tenant that were sent and never made active.
 const UNUSED_MAX: usize = 100;
 
+/// An archive as a body.
+pub(crate) struct Tar(Body);
+
+impl<S: Send + Sync> FromRequest<S> for Tar {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Error> {
+        let is_archive = is_kind(request.headers(), ARCHIVE);
+        is_archive.then(|| Self(request.into_body())).ok_or(Error::MediaType(ARCHIVE))
+    }
+}
+
+impl Describe for Tar {
+    fn describe(sketch: &mut Sketch<'_>) {
+        sketch.takes(&[ARCHIVE], &json!({}));
+    }
+}
+
 /// An address in a path. What is none is simply not found.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 pub(crate) struct Address(BundleId);
 
@@ -63,7 +88,7 @@ impl TryFrom<String> for Address {
 }
 
 /// A bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BundleView {
     /// Its content address.
     pub bundle: String,
@@ -97,9 +122,8 @@ fn view(found: bundle::Bundle, active: Option<&BundleId>) -> BundleView {
 }
 
 /// `GET /bundles`: those that were active, the latest first, and then those that never were.
-pub(crate) async fn list(access: Access, query: Params) -> Result<Json<Items<BundleView>>, Error> {
+pub(crate) async fn list(access: Access, _: Asked<Nothing>) -> Result<Json<Items<BundleView>>, Error> {
     let may = access.list(Kind::Dag).await?;
-    query.only(&[])?;
     let mut found = bundle::list(may.db(), may.scope, LISTED_MAX).await?;
     let active = bundle::active(may.db(), may.scope).await?;
     if let Some(active) = &active
@@ -117,13 +141,9 @@ pub(crate) async fn list(access: Access, query: Params) -> Result<Json<Items<Bun
 pub(crate) async fn put(
     access: Access,
     Named(Address(address)): Named<Address>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<(StatusCode, Json<BundleView>), Error> {
+    Tar(body): Tar,
+) -> Result<Created<BundleView>, Error> {
     let may = access.any(Kind::Dag, Action::Create).await?;
-    if !is_kind(&headers, ARCHIVE) {
-        return Err(Error::MediaType(ARCHIVE));
-    }
     let unused = bundle::list(may.db(), may.scope, u64::MAX >> 1).await?;
     if unused.iter().filter(|bundle| bundle.is_deployed() && bundle.activated_at.is_none()).count()
         >= UNUSED_MAX
@@ -143,7 +163,7 @@ pub(crate) async fn put(
     bundle::send(may.db(), may.scope, &may.actor, &new).await?;
     let found = bundle::get(may.db(), may.scope, &address).await?.ok_or_else(|| absent(&address))?;
     let active = bundle::active(may.db(), may.scope).await?.map(|active| active.digest);
-    Ok((StatusCode::CREATED, Json(view(found, active.as_ref()))))
+    Ok(Created(view(found, active.as_ref())))
 }
 
 /// Hands a body on, piece by piece.
@@ -192,7 +212,7 @@ pub(crate) async fn plan(
 }
 
 /// How a bundle is to be made active.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Activation {
     /// The bundle that was active when the plan was made, as the plan says it. Another one by now is a conflict.
@@ -206,7 +226,7 @@ pub struct Activation {
 }
 
 /// What was made active.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Activated {
     /// The bundle.
     pub bundle: String,

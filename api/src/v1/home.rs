@@ -21,12 +21,13 @@ use migrations::{
         shard,
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, Permit},
     error::Error,
-    extract::Params,
+    extract::{Asked, Nothing},
     v1::dags::STRIP,
 };
 
@@ -40,7 +41,7 @@ const ROWS: u64 = 30;
 const FAILED_TASKS_MAX: u64 = 500;
 
 /// What is shown first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Home {
     /// The database's clock.
     pub now: Timestamp,
@@ -49,7 +50,7 @@ pub struct Home {
     /// How many runs failed within a day.
     pub failed_total: u64,
     /// Questions that nobody has answered.
-    pub asked: Vec<Asked>,
+    pub asked: Vec<OpenQuestion>,
     /// Runs that aren't finished; those that are due last first.
     pub running: Vec<OpenRun>,
     /// How many there are.
@@ -63,7 +64,7 @@ pub struct Home {
 }
 
 /// A run that failed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FailedRun {
     /// The DAG.
     pub dag_id: DagId,
@@ -80,7 +81,7 @@ pub struct FailedRun {
 }
 
 /// A task that failed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FailedTask {
     /// The task.
     pub task_id: TaskId,
@@ -95,8 +96,8 @@ pub struct FailedTask {
 }
 
 /// A question to people.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Asked {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OpenQuestion {
     /// The DAG.
     pub dag_id: DagId,
     /// The run.
@@ -114,7 +115,7 @@ pub struct Asked {
 }
 
 /// A run that isn't finished.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OpenRun {
     /// The DAG.
     pub dag_id: DagId,
@@ -135,7 +136,7 @@ pub struct OpenRun {
 }
 
 /// A run that is to be made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Coming {
     /// The DAG.
     pub dag_id: DagId,
@@ -144,7 +145,7 @@ pub struct Coming {
 }
 
 /// Who looks after the tenant.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Scheduler {
     /// Whether somebody does.
     pub owned: bool,
@@ -153,8 +154,7 @@ pub struct Scheduler {
 }
 
 /// `GET /home`
-pub(crate) async fn get(access: Access, query: Params) -> Result<Json<Home>, Error> {
-    query.only(&[])?;
+pub(crate) async fn get(access: Access, _: Asked<Nothing>) -> Result<Json<Home>, Error> {
     let may = access.list(Kind::Run).await?;
     let tasks = access.seen(Kind::Task);
     let (db, scope) = (may.db(), may.scope);
@@ -246,9 +246,9 @@ async fn with_tasks(access: &Access, may: &Permit, runs: Vec<RunRow>) -> Result<
     Ok(runs.into_iter().map(one).collect())
 }
 
-async fn asked(access: &Access, may: &Permit) -> Result<Vec<Asked>, Error> {
+async fn asked(access: &Access, may: &Permit) -> Result<Vec<OpenQuestion>, Error> {
     let found = overview::questions(may.db(), may.scope, &access.seen(Kind::Task), ROWS).await?;
-    let one = |(run, row): (RunRow, engine::rows::InputRow)| Asked {
+    let one = |(run, row): (RunRow, engine::rows::InputRow)| OpenQuestion {
         dag_id: run.dag_id,
         run_id: run.run_name,
         task_id: row.task,

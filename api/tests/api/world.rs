@@ -10,7 +10,7 @@ use std::{
 
 use api::{
     Api, Archive, BundleError, Bundles, Contents, Found, LogChunk, LogLine, LogOf, Objects, ObjectsError,
-    Parts, Received, Socket, Stream,
+    Parts, RateSettings, Received, Socket, Stream,
     client::{Client, Method},
 };
 use dags::{
@@ -173,6 +173,8 @@ pub(crate) struct World {
     pub(crate) running: JoinSet<()>,
     wake: Arc<Notify>,
     texts: Texts,
+    /// How many requests are answered by what is served next; any number unless a test says otherwise.
+    pub(crate) rates: RateSettings,
     /// What was served last.
     pub(crate) api: Option<Api>,
 }
@@ -204,6 +206,7 @@ impl World {
             running: JoinSet::new(),
             wake: Arc::new(Notify::new()),
             texts: Texts::default(),
+            rates: RateSettings { account: 0, tenant: 0 },
             api: None,
         };
         world.serve(TenantId::DEFAULT, "alone.sock", owner_wait);
@@ -225,6 +228,7 @@ impl World {
             bundles: self.texts.clone(),
             default_pool_slots: 128,
             owner_wait,
+            rates: self.rates,
             console: Vec::new(),
             monitor: None,
         });

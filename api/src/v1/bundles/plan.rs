@@ -11,6 +11,7 @@ use migrations::{
         pool, quota, variable,
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::diff::{Difference, between};
@@ -26,7 +27,7 @@ const DAGS_MAX: u64 = 100_000;
 const DEFAULT_POOL: &str = "default_pool";
 
 /// What would change with a bundle.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// The bundle.
     pub bundle: String,
@@ -46,7 +47,7 @@ impl Plan {
 }
 
 /// What becomes of a DAG.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedDag {
     /// Its name.
     pub dag_id: String,
@@ -64,7 +65,7 @@ pub struct PlannedDag {
 }
 
 /// What becomes of a DAG.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// It isn't there yet.
@@ -78,7 +79,7 @@ pub enum Change {
 }
 
 /// Something that stands in the way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Trouble {
     /// Of what kind.
     pub cause: Cause,
@@ -87,7 +88,7 @@ pub struct Trouble {
 }
 
 /// Why a bundle can't be made active.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// A file can't be used.
