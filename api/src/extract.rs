@@ -3,6 +3,7 @@
 use std::{marker::PhantomData, str::FromStr, time::Duration};
 
 use axum::{
+    body::HttpBody as _,
     extract::{FromRequest, FromRequestParts, Path, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
@@ -11,7 +12,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::error::{Error, Problem};
+use crate::{
+    error::{Error, Problem},
+    router::BODY_BYTES_MAX,
+};
 
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -42,6 +46,10 @@ pub(crate) fn is_kind(headers: &HeaderMap, kind: &str) -> bool {
 
 /// The bytes of a body, as long as they come at all.
 pub(crate) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<bytes::Bytes, Error> {
+    // What says that it is too long isn't waited for.
+    if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(Error::TooLarge);
+    }
     let bytes = tokio::time::timeout(BODY_TIME, bytes::Bytes::from_request(request, state));
     bytes.await.map_err(|_| Error::Slow)?.map_err(|refused| match refused.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,

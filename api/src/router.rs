@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The largest body.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long a request waits for a service that has just begun.
 const START_MAX: Duration = Duration::from_secs(2);
 /// What browsers are told about every answer: don't keep it, don't guess what it is, run nothing of it.

@@ -132,7 +132,7 @@ fn takes_none(method: &Method, path: &str) -> bool {
 
 /// The route's path with real names, and its body.
 pub(crate) fn request(declared: &Declared, ids: &Ids) -> (String, Option<Value>) {
-    let Declared { method, path } = declared;
+    let Declared { method, path, .. } = declared;
     let lists = *method == Method::POST && path == "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}";
     if lists {
         return ("/api/v2/dags/~/dagRuns/list".to_owned(), body(method, path));
