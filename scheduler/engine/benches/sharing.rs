@@ -18,13 +18,15 @@ use engine::sharing::{
 const TENANTS: usize = 1_000;
 const PENDING: u64 = 100_000;
 const SLOTS: i64 = 10_000;
+/// How many are measured.
+const ADMISSIONS: u64 = 200_000;
 const RESOURCES: [&str; 4] = ["cpu", "memory", "gpu/a", "gpu/b"];
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--test");
     for may_preempt in [false, true] {
         for at_once in [1, 100, 1_000] {
-            settle(may_preempt, at_once, if quick { 1 } else { 10_000 / at_once.max(50) });
+            settle(may_preempt, at_once, if quick { 1 } else { ADMISSIONS / at_once });
         }
     }
 }

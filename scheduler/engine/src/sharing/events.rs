@@ -181,7 +181,7 @@ impl Pool {
             State::Held => self.release(slot),
             State::Done => return false,
         }
-        self.slot_of.remove(&id);
+        self.slot_of.swap_remove(&id);
         if reserved == Reserved::No {
             self.forget(slot);
         } else {

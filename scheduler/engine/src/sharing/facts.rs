@@ -224,7 +224,7 @@ impl Pool {
                 }
                 State::Done => {
                     // It is known by its reservation only.
-                    pool.slot_of.remove(&id);
+                    pool.slot_of.swap_remove(&id);
                 }
             }
         }

@@ -153,13 +153,22 @@ impl Pool {
     /// The same became less, or may do so soon.
     pub(super) fn fell(&mut self, tenant: u32) {
         self.rose(tenant);
+        let Lot { queues, fallen, .. } = &mut self.lot;
+        let fell = |number: &Number| match *number {
+            Number::Quota(node, _) => self.tree.path(tenant).any(|above| above == node),
+            Number::Nominal(node, _) => node == tenant,
+            Number::Room(_) => true,
+            Number::Cap(_) => false,
+        };
+        // Most often few numbers keep all of them out; those of a tenant's path are always few.
+        if queues.len() <= self.tree.width {
+            fallen.extend(queues.keys().filter(|number| fell(number)));
+            return;
+        }
         for fr in 0..self.tree.width as Fr {
             let of_nodes = self.tree.path(tenant).map(|node| Number::Quota(node, fr));
-            for number in of_nodes.chain([Number::Nominal(tenant, fr), Number::Room(fr)]) {
-                if self.lot.queues.contains_key(&number) {
-                    self.lot.fallen.insert(number);
-                }
-            }
+            let numbers = of_nodes.chain([Number::Nominal(tenant, fr), Number::Room(fr)]);
+            fallen.extend(numbers.filter(|number| queues.contains_key(number)));
         }
     }
 
@@ -426,17 +435,21 @@ impl Pool {
             let side = &mut self.lot.sides[node as usize];
             let (old_low, old_high) =
                 (std::mem::replace(&mut side.low, low), std::mem::replace(&mut side.high, high));
-            side.insider = insider;
+            let was_insider = std::mem::replace(&mut side.insider, insider);
             let above = &mut self.lot.sides[parent as usize];
-            if let Some(old) = old_low {
-                above.lows.remove(&(old, node));
+            if old_low != low {
+                if let Some(old) = old_low {
+                    above.lows.remove(&(old, node));
+                }
+                above.lows.extend(low.map(|low| (low, node)));
             }
-            above.lows.extend(low.map(|low| (low, node)));
-            above.highs.remove(&(old_high, node));
-            above.highs.insert((high, node));
-            if insider {
+            if old_high != high {
+                above.highs.remove(&(old_high, node));
+                above.highs.insert((high, node));
+            }
+            if insider && !was_insider {
                 above.insiders.insert(node);
-            } else {
+            } else if was_insider && !insider {
                 above.insiders.remove(&node);
             }
             if above.is_tense() {

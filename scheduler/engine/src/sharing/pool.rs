@@ -3,7 +3,10 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    hash::{BuildHasherDefault, DefaultHasher},
 };
+
+use indexmap::IndexMap;
 
 use super::{
     decision::{Decision, Place},
@@ -156,6 +159,9 @@ pub(super) struct TenantState {
     pub(super) held: BTreeSet<(i32, Reverse<u64>, u32)>,
 }
 
+/// Numbers by name, to look one up: nothing depends on the order, and the hasher has no seed.
+pub(super) type Lookup<K> = IndexMap<K, u32, BuildHasherDefault<DefaultHasher>>;
+
 /// The resource pool: see [`crate::sharing`].
 #[derive(Debug, Clone)]
 pub struct Pool {
@@ -167,7 +173,7 @@ pub struct Pool {
     pub(super) tree: Tree,
     /// By node; none for cohorts.
     pub(super) tenants: Vec<Option<TenantState>>,
-    pub(super) node_of: BTreeMap<Name, u32>,
+    pub(super) node_of: Lookup<Name>,
     pub(super) caps: Vec<Cap>,
     pub(super) cap_of: BTreeMap<(CapKind, Name, Name), u32>,
     /// By cap: members (or slots) and amounts that are held.
@@ -177,7 +183,7 @@ pub struct Pool {
     pub(super) shape_of: BTreeMap<ShapeKey, u32>,
     pub(super) works: Vec<Option<Work>>,
     pub(super) free_works: Vec<u32>,
-    pub(super) slot_of: BTreeMap<u64, u32>,
+    pub(super) slot_of: Lookup<u64>,
     pub(super) reservations: Vec<Reservation>,
     pub(super) held: Ledger,
     /// Held without the terminating, plus the reservations that are `charged`.
@@ -252,7 +258,7 @@ impl Pool {
             shape_of: BTreeMap::new(),
             works: Vec::new(),
             free_works: Vec::new(),
-            slot_of: BTreeMap::new(),
+            slot_of: Lookup::default(),
             reservations: Vec::new(),
             held: Ledger::default(),
             planned: Ledger::default(),
@@ -492,12 +498,12 @@ pub(super) struct Counted {
     pub(super) caps: Vec<(i64, Vec<i64>)>,
 }
 
-type Planted = (Tree, Vec<Option<TenantState>>, BTreeMap<Name, u32>);
+type Planted = (Tree, Vec<Option<TenantState>>, Lookup<Name>);
 
 fn plant(cohorts: &[Cohort], tenants: &[Tenant]) -> Result<Planted, Invalid> {
     let mut tree = Tree::default();
     let mut states = Vec::new();
-    let mut node_of = BTreeMap::new();
+    let mut node_of = Lookup::default();
     let mut parents = Vec::new();
     let of_cohorts = cohorts.iter().map(|it| (&it.id, it.parent.as_ref(), it.weight, &it.quotas, None));
     let of_tenants = tenants.iter().map(|it| {

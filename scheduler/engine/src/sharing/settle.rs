@@ -188,12 +188,13 @@ impl Pool {
             self.turned_away = true;
             return false;
         }
-        let flavors = assignment.flavors.clone();
         let shape_number = self.work(slot).shape;
         let reserved = self.work(slot).reserved;
         self.take(shape_number, &core);
         let mut units = vec![Unit { n: 0, places: core, ending_for: None }];
-        if self.shape(shape_number).groups.iter().any(|group| group.max > group.count) {
+        let shape = self.shape(shape_number);
+        if shape.groups.iter().any(|group| group.max > group.count) {
+            let flavors = shape.assignments[index].flavors.clone();
             self.take_extras(slot, &flavors, how, &mut units);
         }
         let places = units.iter().flat_map(|unit| self.names(&unit.places)).collect();

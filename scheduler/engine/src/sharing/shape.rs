@@ -1,6 +1,6 @@
 //! Shapes: workloads of one tenant that are equal in everything but age.
 
-use std::collections::BTreeMap;
+use std::{borrow::Borrow, cmp::Ordering, collections::BTreeMap};
 
 use super::{
     pool::Pool,
@@ -31,6 +31,57 @@ impl ShapeKey {
             preemptible: workload.preemptible,
             may_preempt: workload.may_preempt,
         }
+    }
+}
+
+/// What has the parts of a key, so that the shape of a workload is found without copying what it asks for.
+trait Keyed {
+    fn parts(&self) -> Parts<'_>;
+}
+
+/// In the order of the fields of [`ShapeKey`].
+type Parts<'a> = (u32, i32, &'a [Group], bool, &'a Labels, bool, bool);
+
+impl Keyed for ShapeKey {
+    fn parts(&self) -> Parts<'_> {
+        let Self { tenant, priority, groups, span_clusters, labels, preemptible, may_preempt } = self;
+        (*tenant, *priority, groups, *span_clusters, labels, *preemptible, *may_preempt)
+    }
+}
+
+/// A workload of that tenant.
+struct Of<'a>(u32, &'a Workload);
+
+impl Keyed for Of<'_> {
+    fn parts(&self) -> Parts<'_> {
+        let of = self.1;
+        (self.0, of.priority, &of.groups, of.span_clusters, &of.labels, of.preemptible, of.may_preempt)
+    }
+}
+
+impl<'a> Borrow<dyn Keyed + 'a> for ShapeKey {
+    fn borrow(&self) -> &(dyn Keyed + 'a) {
+        self
+    }
+}
+
+impl PartialEq for dyn Keyed + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn Keyed + '_ {}
+
+impl PartialOrd for dyn Keyed + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn Keyed + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().cmp(&other.parts())
     }
 }
 
@@ -192,10 +243,10 @@ impl Pool {
 
     pub(super) fn shape_for(&mut self, tenant: u32, workload: &Workload) -> u32 {
         self.learn(workload);
-        let key = ShapeKey::new(tenant, workload);
-        if let Some(shape) = self.shape_of.get(&key) {
+        if let Some(shape) = self.shape_of.get(&Of(tenant, workload) as &dyn Keyed) {
             return *shape;
         }
+        let key = ShapeKey::new(tenant, workload);
         let compiled = Some(self.compile(key.clone()));
         let shape = if let Some(free) = self.free_shapes.pop() {
             self.shapes[free as usize] = compiled;
