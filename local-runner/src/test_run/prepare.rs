@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use api::v1::policies::DEFAULT_POOL;
 use dags::{
     ids::{PoolName, TaskId},
     model::{Dag, Runner},
@@ -19,9 +20,6 @@ use crate::{
 
 /// The longest wait before a retry, unless real delays are asked for.
 pub(super) const RETRY_DELAY_MAX: Span = Span::seconds(1);
-
-/// The pool that always exists.
-const DEFAULT_POOL: &str = "default_pool";
 
 /// A DAG made ready.
 #[derive(Debug)]
