@@ -80,11 +80,11 @@ impl Pool {
                 if self.tenants[node as usize].is_some() { self.candidate(node) } else { self.winner(node) };
             let Some(parent) = self.tree.parents[node as usize] else { continue };
             let key = slot.map(|slot| self.key(node, slot));
-            if key.is_none() && self.tournament.keys[node as usize].is_none() {
-                continue;
+            // Who has nobody waiting still moves the usage, and so the key, of what is above it.
+            if key.is_some() || self.tournament.keys[node as usize].is_some() {
+                self.tournament.keys[node as usize] = key;
+                self.replay(parent, node);
             }
-            self.tournament.keys[node as usize] = key;
-            self.replay(parent, node);
             let depth = std::cmp::Reverse(self.tournament.depth[parent as usize]);
             self.tournament.dirty.insert((depth, parent));
         }

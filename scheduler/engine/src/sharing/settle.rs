@@ -23,7 +23,16 @@ impl Pool {
         self.fresh.clear();
         while self.run_cycle(gate) {}
         self.view(None);
+        self.number_fresh();
         std::mem::take(&mut self.out).into_iter().flatten().collect()
+    }
+
+    /// What is admitted names its members in order, so their numbers have no gaps where some were taken back.
+    fn number_fresh(&mut self) {
+        for slot in self.fresh.keys() {
+            let units = self.works[*slot as usize].iter_mut().flat_map(|work| &mut work.units);
+            units.zip(0..).for_each(|(unit, n)| unit.n = n);
+        }
     }
 
     /// Everybody may be tried again.

@@ -714,6 +714,10 @@ impl Pool for Plain {
         self.fresh.clear();
         self.redeemed.clear();
         while self.cycle() {}
+        for id in &self.fresh {
+            let units = &mut self.works.get_mut(id).unwrap().units;
+            units.iter_mut().zip(0..).for_each(|(unit, n)| unit.n = n);
+        }
         std::mem::take(&mut self.out)
     }
 

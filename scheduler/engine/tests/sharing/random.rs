@@ -1,4 +1,6 @@
 //! Random scenarios: the pool decides as the plain rules do, and the properties hold of both.
+//!
+//! `UPDRAFT_SHARING_CASES=100000` runs that many of each kind (400 by default), `PROPTEST_RNG_SEED` others than the gate.
 
 use std::collections::BTreeMap;
 
@@ -305,8 +307,14 @@ fn one_end_each(seed: u64, trace: &[Value]) {
     assert!(running.values().all(|is| !is), "seed {seed}: all that was admitted has ended");
 }
 
+fn config() -> ProptestConfig {
+    let cases = std::env::var("UPDRAFT_SHARING_CASES").ok();
+    let cases = cases.map_or(400, |cases| cases.parse().expect("UPDRAFT_SHARING_CASES is a number"));
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn the_pool_decides_as_the_plain_rules_do(seed in any::<u64>()) {
@@ -324,6 +332,13 @@ proptest! {
 fn old_faults() {
     // An extra whose core is taken counted as a victim of its own.
     check(691_270_599_901_396_551, scenario(691_270_599_901_396_551), false);
+    // The end of a tenant's last workload didn't move what its cohort was compared by.
+    check(11_214_684_272_058_168_642, covered(11_214_684_272_058_168_642), true);
+    check(16_469_304_719_289_201_158, covered(16_469_304_719_289_201_158), true);
+    // Of a fresh admission a member in the middle was taken back.
+    check(13_881_332_172_843_139_676, covered(13_881_332_172_843_139_676), true);
+    // A workload was let in by its hold in the tournament.
+    check(16_609_216_477_437_310_534, scenario(16_609_216_477_437_310_534), false);
 }
 
 /// Small tasks, all borrowed, and late comers: borrowed shares end in proportion to the weights.

@@ -139,7 +139,7 @@ impl Plain {
     /// Of two workloads that differ in priority and age only, the first in order is admitted first, reservations aside.
     pub(crate) fn assert_order(&self, admitted: &[u64]) {
         for late in admitted.iter().map(|id| &self.works[id]) {
-            if late.state != State::Held || late.spent || self.redeemed.contains(&late.id) {
+            if late.state != State::Held || late.spent || late.protected || self.redeemed.contains(&late.id) {
                 continue;
             }
             for early in self.works.values().filter(|work| work.state == State::Pending) {
