@@ -11,7 +11,7 @@ impl Pool {
         assert_eq!(self.cap_held, caps, "caps count what is held");
         for reservation in self.reservations.iter().filter(|reservation| !reservation.charged) {
             let shape = self.shape_of_work(reservation.slot);
-            super::pool::charge(&self.tree, &mut planned, shape, &reservation.places, -1);
+            super::pool::plan(&self.tree, &mut planned, shape, &reservation.places, -1, reservation.hold);
         }
         assert_eq!(
             self.planned, planned,

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
     decision::Part,
-    pool::{Invalid, Pool, Reserved, State, Work, charge, count, shape_in},
+    pool::{Invalid, Pool, Reserved, State, Work, charge, count, plan, shape_in},
     share::Weight,
     spec::{Age, CapKind, Name, Quotas, Vector, Workload},
 };
@@ -208,7 +208,7 @@ impl Pool {
             charge(&self.tree, &mut self.held, shape_in(&self.shapes, work.shape), &unit.places, -1);
             if unit.ending_for.is_none() {
                 let shape = shape_in(&self.shapes, work.shape);
-                charge(&self.tree, &mut self.planned, shape, &unit.places, -1);
+                plan(&self.tree, &mut self.planned, shape, &unit.places, -1, work.protected);
                 charge(&self.tree, &mut self.firm, shape, &unit.places, -1);
             }
             count(&self.caps, &mut self.cap_held, shape_in(&self.shapes, work.shape), &unit.places, -1);
@@ -237,7 +237,7 @@ impl Pool {
         let shape = shape_in(&self.shapes, work.shape);
         for unit in work.units.iter_mut().filter(|unit| unit.ending_for.is_none()) {
             unit.ending_for = Some(id);
-            charge(&self.tree, &mut self.planned, shape, &unit.places, -1);
+            plan(&self.tree, &mut self.planned, shape, &unit.places, -1, work.protected);
             charge(&self.tree, &mut self.firm, shape, &unit.places, -1);
             self.pledged.insert(slot);
         }
@@ -317,7 +317,7 @@ impl Pool {
         let shape = shape_in(&self.shapes, work.shape);
         charge(&self.tree, &mut self.held, shape, &unit.places, -1);
         if unit.ending_for.is_none() {
-            charge(&self.tree, &mut self.planned, shape, &unit.places, -1);
+            plan(&self.tree, &mut self.planned, shape, &unit.places, -1, work.protected);
             charge(&self.tree, &mut self.firm, shape, &unit.places, -1);
         }
         count(&self.caps, &mut self.cap_held, shape, &unit.places, -1);

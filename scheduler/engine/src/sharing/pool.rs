@@ -323,21 +323,21 @@ impl Pool {
     /// What the ledgers must hold with all reservations.
     pub(super) fn counted(&self) -> Counted {
         let empty = || Ledger::new(&self.tree, self.hosts.iter().map(|hosts| hosts.names.len()));
-        let (mut held, mut planned) = (empty(), empty());
+        let (mut held, mut planned, mut firm) = (empty(), empty(), empty());
         let mut caps = vec![(0, vec![0; self.resources.len()]); self.caps.len()];
         for work in self.works.iter().flatten() {
             let shape = self.shape(work.shape);
             for unit in &work.units {
                 charge(&self.tree, &mut held, shape, &unit.places, 1);
                 if unit.ending_for.is_none() {
-                    charge(&self.tree, &mut planned, shape, &unit.places, 1);
+                    charge(&self.tree, &mut firm, shape, &unit.places, 1);
+                    plan(&self.tree, &mut planned, shape, &unit.places, 1, work.protected);
                 }
                 count(&self.caps, &mut caps, shape, &unit.places, 1);
             }
         }
-        let firm = planned.clone();
-        for reservation in &self.reservations {
-            charge(&self.tree, &mut planned, self.shape_of_work(reservation.slot), &reservation.places, 1);
+        for Reservation { slot, places, hold, .. } in &self.reservations {
+            plan(&self.tree, &mut planned, self.shape_of_work(*slot), places, 1, *hold);
         }
         Counted { held, planned, firm, caps }
     }
@@ -433,6 +433,31 @@ pub(super) fn charge(tree: &Tree, ledger: &mut Ledger, shape: &Shape, places: &[
         for (r, amount) in &shape.requests[group] {
             ledger.add(tree, shape.tenant, (flavor * tree.resources + r) as u32, sign * amount);
             ledger.hosts[flavor][at.host as usize * tree.resources + r] += sign * amount;
+        }
+    }
+}
+
+/// Charges the planned ledger, or gives back. What a hold gave or keeps is noted as such.
+pub(super) fn plan(
+    tree: &Tree,
+    planned: &mut Ledger,
+    shape: &Shape,
+    places: &[At],
+    sign: i64,
+    from_hold: bool,
+) {
+    charge(tree, planned, shape, places, sign);
+    if from_hold {
+        give(tree, planned, shape, places, sign);
+    }
+}
+
+/// Notes that a hold gave what is charged there, or takes the note away.
+pub(super) fn give(tree: &Tree, planned: &mut Ledger, shape: &Shape, places: &[At], sign: i64) {
+    for at in places {
+        for (r, amount) in &shape.requests[usize::from(at.group)] {
+            let fr = usize::from(at.flavor) * tree.resources + r;
+            planned.give(tree, shape.tenant, fr as u32, sign * amount);
         }
     }
 }

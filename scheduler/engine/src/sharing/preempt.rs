@@ -11,6 +11,14 @@
 //! where nobody else may take from it. After *fair* the share of the preemptor's side is below that of the victim's side with
 //! the victim back, which is the opposite of what the victim would need; that is tested for each victim put back alone. The
 //! place that was freed is reserved from the decision on, so a victim doesn't come back by plain admission.
+//!
+//! **What a hold gave doesn't count against its side** when fair shares are compared ([`Ledger::earned`]). A hold goes by age
+//! alone, so it may bring a tenant over its fair share; if that counted, the others would take as much back from what else
+//! the tenant runs, and while all wait for longer than their holds take, a task would be ended for each that ends by itself.
+//! The share that is left is the smaller one, so the argument above stands; and while holds alone let tenants in, what may be
+//! taken only becomes less.
+//!
+//! [`Ledger::earned`]: super::tree::Ledger::earned
 
 use std::cmp::{Ordering, Reverse};
 
@@ -18,7 +26,7 @@ use super::{
     decision::{Decision, How, Part, Rule},
     gate::Gate,
     hosts::At,
-    pool::{Pool, Reserved, State, Unit, charge, shape_in},
+    pool::{Pool, Reserved, State, Unit, charge, plan, shape_in},
     share::Share,
     tree::{Fr, Wanted},
 };
@@ -104,7 +112,7 @@ impl Pool {
             let worth = |child: &u32| {
                 *child != node
                     && quest.wanted.iter().any(|(fr, _)| self.planned.borrows(&self.tree, *child, *fr))
-                    && (inside || ours < self.planned.share(&self.tree, *child, *child, &[]))
+                    && (inside || ours < self.planned.earned(&self.tree, *child))
             };
             if self.tree.children[parent as usize].iter().any(worth) {
                 return false;
@@ -171,7 +179,8 @@ impl Pool {
         for unit in &work.units {
             let goes = unit.n == victim.n || victim.n == 0 && !named(unit.n);
             if goes && unit.ending_for.is_none() {
-                charge(&self.tree, &mut self.planned, shape, &unit.places, if back { 1 } else { -1 });
+                let sign = if back { 1 } else { -1 };
+                plan(&self.tree, &mut self.planned, shape, &unit.places, sign, work.protected);
             }
         }
     }
@@ -234,15 +243,14 @@ impl Pool {
         (!victim.protected && self.fair(quest, shape.tenant)).then_some(Rule::Fair)
     }
 
-    /// Whether the share of the preemptor's side would stay below that of the victim's.
+    /// Whether the share of the preemptor's side would stay below that of the victim's, what holds gave to that left out.
     fn fair(&self, quest: &Quest, other: u32) -> bool {
         let (Some(a), Some(b)) =
             (self.tree.side(quest.tenant, other).last(), self.tree.side(other, quest.tenant).last())
         else {
             return false;
         };
-        self.planned.share(&self.tree, a, quest.tenant, &quest.wanted)
-            < self.planned.share(&self.tree, b, b, &[])
+        self.planned.share(&self.tree, a, quest.tenant, &quest.wanted) < self.planned.earned(&self.tree, b)
     }
 
     /// The next victim.
@@ -368,7 +376,7 @@ impl Pool {
             for unit in &mut work.units {
                 if (unit.n == victim.n || victim.n == 0) && unit.ending_for.is_none() {
                     unit.ending_for = Some(id);
-                    charge(&self.tree, &mut self.planned, shape, &unit.places, -1);
+                    plan(&self.tree, &mut self.planned, shape, &unit.places, -1, work.protected);
                     charge(&self.tree, &mut self.firm, shape, &unit.places, -1);
                 }
             }

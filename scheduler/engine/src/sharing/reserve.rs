@@ -3,7 +3,7 @@
 use super::{
     decision::How,
     hosts::At,
-    pool::{Pool, Reservation, Reserved, charge, shape_in},
+    pool::{Pool, Reservation, Reserved, plan, shape_in},
     tree::Ledger,
 };
 
@@ -15,7 +15,7 @@ impl Pool {
         let reservation = self.reservations.remove(index);
         if reservation.charged {
             let shape = shape_in(&self.shapes, self.work(slot).shape);
-            charge(&self.tree, &mut self.planned, shape, &reservation.places, -1);
+            plan(&self.tree, &mut self.planned, shape, &reservation.places, -1, reservation.hold);
         }
         let tenant = self.shape_of_work(slot).tenant;
         self.work_mut(slot).reserved = Reserved::No;
@@ -28,7 +28,7 @@ impl Pool {
         self.remove_reservation(slot);
         self.created += 1;
         let shape = shape_in(&self.shapes, self.work(slot).shape);
-        charge(&self.tree, &mut self.planned, shape, &places, 1);
+        plan(&self.tree, &mut self.planned, shape, &places, 1, hold);
         let wanted = self.wanted(&shape.key, &assignment);
         let created = self.created;
         self.work_mut(slot).reserved = if hold { Reserved::Hold } else { Reserved::Victims };
@@ -58,7 +58,8 @@ impl Pool {
             let shape = shape_in(&self.shapes, self.work(other.slot).shape);
             let binds = self.binds(other, of);
             if binds != other.charged {
-                charge(&self.tree, &mut self.planned, shape, &other.places, if binds { 1 } else { -1 });
+                let sign = if binds { 1 } else { -1 };
+                plan(&self.tree, &mut self.planned, shape, &other.places, sign, other.hold);
                 self.reservations[index].charged = binds;
             }
         }
@@ -81,7 +82,7 @@ impl Pool {
             let binds = self.binds(other, of);
             if binds != other.charged {
                 let shape = self.shape_of_work(other.slot);
-                charge(&self.tree, &mut planned, shape, &other.places, if binds { 1 } else { -1 });
+                plan(&self.tree, &mut planned, shape, &other.places, if binds { 1 } else { -1 }, other.hold);
             }
         }
         planned

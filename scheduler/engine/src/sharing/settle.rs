@@ -6,7 +6,7 @@ use super::{
     decision::{Blocker, Decision, How},
     gate::{Gate, Open},
     hosts::{self, At},
-    pool::{Order, Pool, Reserved, State, Unit, charge, count, shape_in},
+    pool::{Order, Pool, Reserved, State, Unit, charge, count, give, plan, shape_in},
     spec::CapKind,
     tree::Wanted,
 };
@@ -210,14 +210,17 @@ impl Pool {
         self.remove_reservation(slot);
         self.admissions += 1;
         let admission = self.admissions;
+        let protected = reserved == Reserved::Hold;
+        if protected {
+            self.pledged.insert(slot);
+            let shape = shape_in(&self.shapes, shape_number);
+            units.iter().for_each(|unit| give(&self.tree, &mut self.planned, shape, &unit.places, 1));
+        }
         let work = self.work_mut(slot);
         work.state = State::Held;
         work.units = units;
         work.admission = admission;
-        work.protected = reserved == Reserved::Hold;
-        if work.protected {
-            self.pledged.insert(slot);
-        }
+        work.protected = protected;
         let id = self.work(slot).id;
         let priority = self.shape(shape_number).priority;
         let state = self.tenant_mut(tenant);
@@ -389,7 +392,8 @@ impl Pool {
             let work = self.works[reservation.slot as usize].as_ref();
             let work = work.expect("invariant: a reservation belongs to a workload");
             let shape = shape_in(&self.shapes, work.shape);
-            charge(&self.tree, &mut self.planned, shape, &reservation.places, if charged { 1 } else { -1 });
+            let sign = if charged { 1 } else { -1 };
+            plan(&self.tree, &mut self.planned, shape, &reservation.places, sign, reservation.hold);
         }
     }
 

@@ -135,6 +135,8 @@ pub(super) struct Shortage {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Ledger {
     nodes: Vec<i64>,
+    /// Like `nodes`: what of it holds gave or keep, in plain sums. Of the planned ledger only.
+    given: Vec<i64>,
     /// By flavor: hosts times resources.
     pub(super) hosts: Vec<Vec<i64>>,
 }
@@ -143,6 +145,7 @@ impl Ledger {
     pub(super) fn new(tree: &Tree, hosts: impl Iterator<Item = usize>) -> Self {
         Self {
             nodes: vec![0; tree.ids.len() * tree.width],
+            given: vec![0; tree.ids.len() * tree.width],
             hosts: hosts.map(|hosts| vec![0; hosts * tree.resources]).collect(),
         }
     }
@@ -162,6 +165,13 @@ impl Ledger {
             if more == 0 {
                 break;
             }
+        }
+    }
+
+    /// Notes that a hold gave a tenant what was charged; negative amounts take the note away.
+    pub(super) fn give(&mut self, tree: &Tree, tenant: u32, fr: Fr, amount: i64) {
+        for node in tree.path(tenant) {
+            self.given[tree.at(node, fr)] += amount;
         }
     }
 
@@ -243,15 +253,26 @@ impl Ledger {
 
     /// The share of a node with that added at a tenant below it.
     pub(super) fn share(&self, tree: &Tree, node: u32, tenant: u32, wanted: &[(Fr, i64)]) -> Share {
+        Self::share_of(tree, node, |at, fr| {
+            let amount = wanted.iter().find(|(of, _)| *of == fr).map_or(0, |(_, amount)| *amount);
+            let more = if amount == 0 { 0 } else { self.reaches(tree, node, tenant, fr, amount) };
+            self.nodes[at] + more
+        })
+    }
+
+    /// The share of a node without what holds gave to it.
+    pub(super) fn earned(&self, tree: &Tree, node: u32) -> Share {
+        Self::share_of(tree, node, |at, _| self.nodes[at] - self.given[at])
+    }
+
+    fn share_of(tree: &Tree, node: u32, used: impl Fn(usize, Fr) -> i64) -> Share {
         let flavors = tree.width.checked_div(tree.resources).unwrap_or(0);
         let by_resource = (0..tree.resources).map(|r| {
             let mut borrowed = 0;
             for flavor in 0..flavors {
                 let fr = (flavor * tree.resources + r) as Fr;
                 let at = tree.at(node, fr);
-                let amount = wanted.iter().find(|(of, _)| *of == fr).map_or(0, |(_, amount)| *amount);
-                let more = if amount == 0 { 0 } else { self.reaches(tree, node, tenant, fr, amount) };
-                borrowed += i128::from((self.nodes[at] + more - tree.subtree[at]).max(0));
+                borrowed += i128::from((used(at, fr) - tree.subtree[at]).max(0));
             }
             (borrowed, tree.totals[r])
         });

@@ -4,6 +4,7 @@
 mod fast;
 mod looks;
 mod plain;
+mod queues;
 mod random;
 mod scenario;
 

@@ -84,6 +84,8 @@ struct Reservation {
 #[derive(Debug, Clone, PartialEq)]
 struct Ledger {
     nodes: Vec<Vec<i64>>,
+    /// What of it holds gave or keep, in plain sums.
+    given: Vec<Vec<i64>>,
     hosts: BTreeMap<(usize, Name), Vec<i64>>,
 }
 
@@ -168,7 +170,8 @@ impl Plain {
     // Ledgers.
 
     fn empty(&self) -> Ledger {
-        Ledger { nodes: vec![vec![0; self.frs()]; self.nodes.len()], hosts: BTreeMap::new() }
+        let nothing = vec![vec![0; self.frs()]; self.nodes.len()];
+        Ledger { nodes: nothing.clone(), given: nothing, hosts: BTreeMap::new() }
     }
 
     fn request(&self, spec: &Workload, group: usize) -> Vec<i64> {
@@ -185,6 +188,17 @@ impl Plain {
                 ledger.nodes[tenant][self.fr(*flavor, resource)] += amount;
                 let on = ledger.hosts.entry((*flavor, host.clone()));
                 on.or_insert_with(|| vec![0; self.resources.len()])[resource] += amount;
+            }
+        }
+    }
+
+    /// Notes that a hold gave or keeps these.
+    fn give(&self, ledger: &mut Ledger, spec: &Workload, tenant: usize, places: &[At]) {
+        for (group, flavor, _) in places {
+            for (resource, amount) in self.request(spec, *group).into_iter().enumerate() {
+                for node in self.path(tenant) {
+                    ledger.given[node][self.fr(*flavor, resource)] += amount;
+                }
             }
         }
     }
@@ -229,12 +243,18 @@ impl Plain {
             for unit in work.units.iter().filter(|unit| unit.ending_for.is_none()) {
                 if !gone.contains(&(work.id, unit.n)) {
                     self.charge(&mut ledger, &work.spec, work.tenant, &unit.places);
+                    if work.protected {
+                        self.give(&mut ledger, &work.spec, work.tenant, &unit.places);
+                    }
                 }
             }
         }
         for reservation in bound {
             let work = &self.works[&reservation.id];
             self.charge(&mut ledger, &work.spec, work.tenant, &reservation.places);
+            if reservation.hold {
+                self.give(&mut ledger, &work.spec, work.tenant, &reservation.places);
+            }
         }
         self.sum_up(ledger)
     }
@@ -373,12 +393,21 @@ impl Plain {
     }
 
     fn share(&self, ledger: &Ledger, node: usize) -> Share {
+        self.share_of(node, |fr| ledger.nodes[node][fr])
+    }
+
+    /// The share without what holds gave.
+    fn earned(&self, ledger: &Ledger, node: usize) -> Share {
+        self.share_of(node, |fr| ledger.nodes[node][fr] - ledger.given[node][fr])
+    }
+
+    fn share_of(&self, node: usize, used: impl Fn(Fr) -> i64) -> Share {
         let by_resource = (0..self.resources.len()).map(|resource| {
             let mut borrowed = 0;
             let mut total = 0;
             for flavor in 0..self.flavors.len() {
                 let fr = self.fr(flavor, resource);
-                borrowed += i128::from((ledger.nodes[node][fr] - self.subtree(node, fr)).max(0));
+                borrowed += i128::from((used(fr) - self.subtree(node, fr)).max(0));
                 total +=
                     (0..self.nodes.len()).map(|node| i128::from(self.quota(node, fr).nominal)).sum::<i128>();
             }

@@ -145,11 +145,11 @@ impl Plain {
             .any(|fr| side.iter().all(|node| self.borrows(ledger, *node, fr)))
     }
 
-    /// Whether the share of the preemptor's side would stay below that of the victim's.
+    /// Whether the share of the preemptor's side would stay below that of the victim's, what holds gave to that left out.
     pub(super) fn fair(&self, ledger: &Ledger, tenant: usize, other: usize, wanted: &[i64]) -> bool {
         let after = self.with(ledger, tenant, wanted);
         let (a, b) = (self.side(tenant, other), self.side(other, tenant));
-        self.share(&after, *a.last().unwrap()) < self.share(ledger, *b.last().unwrap())
+        self.share(&after, *a.last().unwrap()) < self.earned(ledger, *b.last().unwrap())
     }
 
     /// By which rule a unit may be taken in that state.
