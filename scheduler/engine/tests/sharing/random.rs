@@ -307,6 +307,7 @@ fn one_end_each(seed: u64, trace: &[Value]) {
     assert!(running.values().all(|is| !is), "seed {seed}: all that was admitted has ended");
 }
 
+#[expect(clippy::disallowed_methods, reason = "how much is tried is set for the tests only")]
 fn config() -> ProptestConfig {
     let cases = std::env::var("UPDRAFT_SHARING_CASES").ok();
     let cases = cases.map_or(400, |cases| cases.parse().expect("UPDRAFT_SHARING_CASES is a number"));
