@@ -223,11 +223,25 @@ pub(crate) struct Api {
     /// How long a request waits for a scheduler before it is withdrawn and answered with 503, in seconds.
     #[schemars(range(min = 1, max = 300))]
     pub(crate) owner_wait_s: u32,
+    /// How many requests of one account are answered in a second, by each process and as soon as there are two tenants; twice
+    /// as many after a pause. More are refused with 429. 0 for any number.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub(crate) requests_per_account: u32,
+    /// The same for requests about one tenant, whoever makes them.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub(crate) requests_per_tenant: u32,
 }
 
 impl Default for Api {
     fn default() -> Self {
-        Self { socket: None, owner_wait_s: 10 }
+        Self { socket: None, owner_wait_s: 10, requests_per_account: 50, requests_per_tenant: 500 }
+    }
+}
+
+impl Api {
+    /// How many requests are answered.
+    pub(crate) fn rates(&self) -> api::RateSettings {
+        api::RateSettings { account: self.requests_per_account, tenant: self.requests_per_tenant }
     }
 }
 

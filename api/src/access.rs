@@ -154,11 +154,14 @@ impl<'a> Resource<'a> {
     }
 }
 
+/// Somebody known, even if the first thing that they must do is to change their password.
+pub(crate) struct Identified(pub(crate) Known);
+
 impl FromRequestParts<Api> for Known {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Error> {
-        let found = Self::identified(parts, api).await?;
+        let Identified(found) = Identified::from_request_parts(parts, api).await?;
         match &found.actor {
             Actor::Account { account, .. } if account.must_change => Err(Error::MustChange),
             _ => Ok(found),
@@ -166,9 +169,10 @@ impl FromRequestParts<Api> for Known {
     }
 }
 
-impl Known {
-    /// Who asks, even if the first thing that they must do is to change their password.
-    pub(crate) async fn identified(parts: &mut Parts, api: &Api) -> Result<Self, Error> {
+impl FromRequestParts<Api> for Identified {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Error> {
         let peer = Peer::from_request_parts(parts, api).await?;
         let state = api.0.clone();
         let actor = match (credential(parts, peer)?, peer) {
@@ -178,6 +182,7 @@ impl Known {
                 let from = peer.address().map(|address| address.to_string());
                 let (token, account) =
                     token::find(&state.db, &hash, from.as_deref()).await?.ok_or_else(bad)?;
+                state.rates.of_account(&state.db, account.id).await?;
                 Actor::Account { account, token: Box::new(token) }
             }
             (None, Peer::Unix { uid }) => Actor::Operator { name: Peer::user_name(uid) },
@@ -187,9 +192,11 @@ impl Known {
                 ));
             }
         };
-        Ok(Self { state, peer, actor })
+        Ok(Self(Known { state, peer, actor }))
     }
+}
 
+impl Known {
     /// Whether they may do that with tenants and accounts.
     pub(crate) async fn platform(&self, action: Action) -> Result<(), Error> {
         let allowed = match &self.actor {
@@ -307,6 +314,9 @@ impl FromRequestParts<Api> for Access {
         // A tenant that one doesn't belong to looks like one that there isn't.
         if roles.is_empty() {
             return Err(nothing());
+        }
+        if actor.account().is_some() {
+            state.rates.of_tenant(&state.db, found.id).await?;
         }
         if found.state == TenantState::Suspended {
             return Err(Error::Forbidden(format!("the tenant `{}` is suspended", found.name)));

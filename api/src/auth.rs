@@ -1,19 +1,17 @@
 //! Signing in as Airflow's clients do: a name and a password for a token.
 
-use axum::{
-    Json,
-    extract::{FromRequest, Request, State},
-    http::StatusCode,
-};
+use axum::extract::{FromRequest, Request, State};
 use dags::time::Span;
 use migrations::store::{
     account::Account,
     token::{self, NewToken, TokenKind},
 };
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
+    describe::{Created, Describe, JSON, Sketch},
     error::Error,
     extract::{Body, is_kind, read},
     peer::Peer,
@@ -28,8 +26,11 @@ const TOKEN_LIFE: Span = Span::seconds(24 * 3600);
 /// How long a token of `/auth/token/cli` lasts.
 const CLI_LIFE: Span = Span::seconds(3600);
 
+/// The media type of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// Name and password.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Login {
     /// The name.
@@ -54,7 +55,7 @@ impl<S: Send + Sync> FromRequest<S> for Credentials {
         if is_kind(request.headers(), "application/json") {
             return Body::from_request(request, state).await.map(|Body(login)| Self(login));
         }
-        if !is_kind(request.headers(), "application/x-www-form-urlencoded") {
+        if !is_kind(request.headers(), FORM) {
             return Err(Error::MediaType("application/json or application/x-www-form-urlencoded"));
         }
         let bytes = read(request, state).await?;
@@ -71,8 +72,15 @@ impl<S: Send + Sync> FromRequest<S> for Credentials {
     }
 }
 
+impl Describe for Credentials {
+    fn describe(sketch: &mut Sketch<'_>) {
+        let schema = Login::json_schema(&mut SchemaGenerator::default()).to_value();
+        sketch.takes(&[JSON, FORM], &schema);
+    }
+}
+
 /// A token that was made.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AccessToken {
     /// Its text, which isn't shown again.
     pub access_token: String,
@@ -88,7 +96,7 @@ async fn token(
     State(api): State<Api>,
     peer: Peer,
     Credentials(login): Credentials,
-) -> Result<(StatusCode, Json<AccessToken>), Error> {
+) -> Result<Created<AccessToken>, Error> {
     for_password(&api.0, peer, login, "api", TOKEN_LIFE).await
 }
 
@@ -97,7 +105,7 @@ async fn token_cli(
     State(api): State<Api>,
     peer: Peer,
     Credentials(login): Credentials,
-) -> Result<(StatusCode, Json<AccessToken>), Error> {
+) -> Result<Created<AccessToken>, Error> {
     for_password(&api.0, peer, login, "cli", CLI_LIFE).await
 }
 
@@ -107,10 +115,10 @@ async fn for_password(
     login: Login,
     name: &str,
     life: Span,
-) -> Result<(StatusCode, Json<AccessToken>), Error> {
+) -> Result<Created<AccessToken>, Error> {
     let account = check(state, peer, &login).await?;
     let text = open(state, peer, &account, name, life, None).await?;
-    Ok((StatusCode::CREATED, Json(AccessToken { access_token: text.to_string() })))
+    Ok(Created(AccessToken { access_token: text.to_string() }))
 }
 
 /// Whose name and password these are.

@@ -7,8 +7,9 @@ use axum::{
 };
 use dags::bundle::Unusable;
 use engine::command::Refusal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::objects::ObjectsError;
 
@@ -20,6 +21,8 @@ const RETRY_AFTER_S: u32 = 5;
 pub(crate) enum Error {
     /// It isn't there.
     NotFound(String),
+    /// It is there, and nothing of that kind can be done with it.
+    Method,
     /// The request contradicts what is there.
     Conflict(String),
     /// The request makes no sense.
@@ -64,7 +67,7 @@ pub(crate) enum Error {
 }
 
 /// One thing that is wrong with a request, in the words of Airflow's API.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Problem {
     /// Where: `body`, `query` or `path`, then keys and indices.
     pub(crate) loc: Vec<Value>,
@@ -75,6 +78,25 @@ pub(crate) struct Problem {
     pub(crate) kind: String,
     /// What was given.
     pub(crate) input: Value,
+}
+
+/// How an error is answered, in the words of Airflow's API.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct Failure {
+    detail: Detail,
+    /// A stable word for programs: our addition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+enum Detail {
+    /// In a sentence.
+    Text(String),
+    /// Everything that is wrong with the request.
+    Problems(Vec<Problem>),
 }
 
 impl Error {
@@ -183,10 +205,9 @@ impl IntoResponse for Error {
             _ => Vec::new(),
         };
         let Answer { status, headers, code, detail } = self.answer();
-        let body = match (&code, problems.as_slice()) {
-            (_, [_, ..]) => json!({ "detail": problems }),
-            (Some(code), []) => json!({ "detail": detail, "code": code }),
-            (None, []) => json!({ "detail": detail }),
+        let body = match problems.as_slice() {
+            [_, ..] => Failure { detail: Detail::Problems(problems.clone()), code: None },
+            [] => Failure { detail: Detail::Text(detail.clone()), code: code.clone() },
         };
         let mut response = (status, headers, Json(body)).into_response();
         let detail = problems.is_empty().then_some(detail);
@@ -209,6 +230,7 @@ impl Error {
         let mut code = None;
         let (status, detail) = match self {
             Self::NotFound(message) => (StatusCode::NOT_FOUND, message),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed".to_owned()),
             Self::Conflict(message) => (StatusCode::CONFLICT, message),
             Self::BadRequest(message) => (StatusCode::BAD_REQUEST, message),
             Self::Forbidden(message) => (StatusCode::FORBIDDEN, message),

@@ -1,12 +1,14 @@
 //! What requests carry, read strictly: bodies, queries and paths.
 
-use std::{str::FromStr, time::Duration};
+use std::{marker::PhantomData, str::FromStr, time::Duration};
 
 use axum::{
+    body::HttpBody as _,
     extract::{FromRequest, FromRequestParts, Path, Request},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use dags::{ids::DagId, time::Timestamp};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -14,6 +16,10 @@ use crate::error::{Error, Problem};
 
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// A body that says that it has more isn't waited for. One that is a little too long is read as far as others are: its sender
+/// would hear of a broken connection else, not why.
+const HOPELESS_BYTES: u64 = 16 << 20;
 
 /// A JSON body. Anything that the contract doesn't describe is refused with 422.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -41,6 +47,9 @@ pub(crate) fn is_kind(headers: &HeaderMap, kind: &str) -> bool {
 
 /// The bytes of a body, as long as they come at all.
 pub(crate) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<bytes::Bytes, Error> {
+    if request.body().size_hint().lower() > HOPELESS_BYTES {
+        return Err(Error::TooLarge);
+    }
     let bytes = tokio::time::timeout(BODY_TIME, bytes::Bytes::from_request(request, state));
     bytes.await.map_err(|_| Error::Slow)?.map_err(|refused| match refused.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
@@ -128,6 +137,15 @@ pub(crate) enum DagOrAll {
     One(DagId),
 }
 
+impl JsonSchema for DagOrAll {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DagOrAll".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        DagId::json_schema(generator)
+    }
+}
+
 impl TryFrom<String> for DagOrAll {
     type Error = dags::ids::InvalidName;
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -144,32 +162,82 @@ impl DagOrAll {
     }
 }
 
-/// The parameters of a query.
-///
-/// One that the handler doesn't know is refused rather than ignored: whoever filters by it would act on wrong rows.
-pub(crate) struct Params(Vec<(String, String)>);
+/// A parameter that a query may have.
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    /// What it is for.
+    pub(crate) says: &'static str,
+    /// What a value of it is.
+    pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Whether it may be given more than once.
+    pub(crate) many: bool,
+    /// Whether it must be given.
+    pub(crate) required: bool,
+}
 
-impl<S: Send + Sync> FromRequestParts<S> for Params {
+impl Parameter {
+    /// One that may be given once; of several the last one counts.
+    pub(crate) const fn one<T: JsonSchema>(name: &'static str, says: &'static str) -> Self {
+        Self { name, says, schema: SchemaGenerator::subschema_for::<T>, many: false, required: false }
+    }
+
+    /// One that may be given more than once.
+    pub(crate) const fn many<T: JsonSchema>(name: &'static str, says: &'static str) -> Self {
+        Self { many: true, ..Self::one::<T>(name, says) }
+    }
+
+    /// One that must be given.
+    pub(crate) const fn needed<T: JsonSchema>(name: &'static str, says: &'static str) -> Self {
+        Self { required: true, ..Self::one::<T>(name, says) }
+    }
+}
+
+/// Which parameters a query may have.
+pub(crate) trait Parameters: Send {
+    /// All of them.
+    const ALL: &'static [Parameter];
+}
+
+/// The parameters of a query, those of `Q` only: one that the handler doesn't know is refused rather than ignored, since
+/// whoever filters by it would act on wrong rows.
+pub(crate) struct Asked<Q>(Params, PhantomData<Q>);
+
+impl<S: Send + Sync, Q: Parameters> FromRequestParts<S> for Asked<Q> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
         let query = parts.uri.query().unwrap_or_default();
-        Ok(Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect()))
+        let params = Params(form_urlencoded::parse(query.as_bytes()).into_owned().collect());
+        let known = |name: &str| Q::ALL.iter().any(|parameter| parameter.name == name);
+        if let Some((name, _)) = params.0.iter().find(|(name, _)| !known(name)) {
+            let all: Vec<&str> = Q::ALL.iter().map(|parameter| parameter.name).collect();
+            let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+            let message = format!("query parameter `{name}` isn't supported here; there are: {all}");
+            return Err(Error::BadRequest(message));
+        }
+        Ok(Self(params, PhantomData))
     }
 }
 
-impl Params {
-    /// Says which parameters there are.
-    pub(crate) fn only(&self, known: &[&str]) -> Result<(), Error> {
-        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-            Some((name, _)) => Err(Error::BadRequest(format!(
-                "query parameter `{name}` isn't supported here; there are: {}",
-                if known.is_empty() { "none".to_owned() } else { known.join(", ") }
-            ))),
-            None => Ok(()),
-        }
-    }
+impl<Q> std::ops::Deref for Asked<Q> {
+    type Target = Params;
 
+    fn deref(&self) -> &Params {
+        &self.0
+    }
+}
+
+/// No parameters at all.
+pub(crate) struct Nothing;
+
+impl Parameters for Nothing {
+    const ALL: &'static [Parameter] = &[];
+}
+
+/// The parameters of a query, as they came.
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl Params {
     /// Every value of a parameter.
     pub(crate) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
         let name = name.to_owned();

@@ -3,12 +3,44 @@
 use dags::time::Timestamp;
 use migrations::store::{Page, Window};
 
-use crate::{error::Error, extract::Params};
+use crate::{
+    error::Error,
+    extract::{Parameter, Parameters, Params},
+};
 
 /// Rows of a page if nobody says otherwise.
 const LIMIT: u64 = 50;
 /// The most rows of a page; more are cut without a word, as in Airflow.
 pub(crate) const LIMIT_MAX: u64 = 100;
+
+/// How many rows of a list are wanted.
+pub(crate) const PAGE_LIMIT: Parameter =
+    Parameter::one::<u64>("limit", "Rows of a page: 50 if absent, 100 at most; more is cut.");
+/// How many rows of a list are left out.
+pub(crate) const PAGE_OFFSET: Parameter =
+    Parameter::one::<u64>("offset", "Rows before the first of the page.");
+/// The order of a list.
+pub(crate) const ORDER_BY: Parameter = Parameter::many::<String>(
+    "order_by",
+    "The field to order by, with `-` before it for descending. Fields after the first only break ties.",
+);
+
+/// What a list without filters may be asked.
+pub(crate) struct Paged;
+
+impl Parameters for Paged {
+    const ALL: &'static [Parameter] = &[PAGE_LIMIT, PAGE_OFFSET, ORDER_BY];
+}
+
+/// What a change may be asked.
+pub(crate) struct Masked;
+
+impl Parameters for Masked {
+    const ALL: &'static [Parameter] = &[Parameter::many::<String>(
+        "update_mask",
+        "Fields that are changed, separated by commas; all of the body if absent.",
+    )];
+}
 
 impl Params {
     /// The page that `limit` and `offset` name.

@@ -6,9 +6,9 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
+    Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, Uri, uri::PathAndQuery},
+    http::{HeaderName, HeaderValue, Uri, uri::PathAndQuery},
     middleware::{Next, map_response},
     response::{IntoResponse as _, Response},
     routing::get,
@@ -22,6 +22,7 @@ use crate::{
     error::Error,
     link, measure,
     monitoring::Monitor,
+    openapi,
     peer::Peer,
     routes::{Declared, Routes},
     state::Api,
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// The largest body.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long a request waits for a service that has just begun.
 const START_MAX: Duration = Duration::from_secs(2);
 /// What browsers are told about every answer: don't keep it, don't guess what it is, run nothing of it.
@@ -43,9 +44,16 @@ const HEADERS: [(&str, &str); 5] = [
 
 fn all() -> Routes {
     Routes::default()
+        .get("/openapi.json", openapi::airflow)
         .nest("/api/v2", v2::router(), |router| router)
-        .nest("/api/updraft/v1", v1::router(), |router| router.layer(map_response(v1::as_problem)))
+        .nest("/api/updraft/v1", v1::router(), |router| {
+            router.method_not_allowed_fallback(not_allowed).layer(map_response(v1::as_problem))
+        })
         .nest("/auth", auth::router(), |router| router)
+}
+
+async fn not_allowed() -> Error {
+    Error::Method
 }
 
 /// Every route that there is.
@@ -66,10 +74,7 @@ pub(crate) fn app(api: Api) -> App {
             }
             api.0.console.answer(&request).unwrap_or_else(nowhere)
         })
-        .method_not_allowed_fallback(|| async {
-            let body = Json(serde_json::json!({ "detail": "Method Not Allowed" }));
-            (StatusCode::METHOD_NOT_ALLOWED, body).into_response()
-        })
+        .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(api)
         .layer(axum::middleware::from_fn(measure::measured))

@@ -7,15 +7,29 @@ use axum::{
     routing::{MethodRouter, delete, get, patch, post, put},
 };
 
-use crate::state::Api;
+use crate::{
+    describe::{Described, Sketch},
+    state::Api,
+};
 
 /// A method and a path, as they are declared.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Declared {
     /// The method.
     pub method: Method,
     /// The path, with its parameters in braces.
     pub path: String,
+    /// The one path that a document shows of it, where one of the parameters is good for a single word.
+    word: Option<String>,
+    /// Says what the handler takes and answers.
+    pub(crate) describe: fn(&mut Sketch<'_>),
+}
+
+impl Declared {
+    /// The path as a document shows it.
+    pub(crate) fn shown(&self) -> &str {
+        self.word.as_deref().unwrap_or(&self.path)
+    }
 }
 
 /// Routes under construction.
@@ -26,29 +40,42 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    fn on(mut self, method: Method, path: &str, handler: MethodRouter<Api>) -> Self {
-        self.declared.push(Declared { method, path: path.to_owned() });
+    fn on<T, H: Described<T>>(mut self, method: Method, path: &str, handler: MethodRouter<Api>) -> Self {
+        self.declared.push(Declared { method, path: path.to_owned(), word: None, describe: H::describe });
         Self { router: self.router.route(path, handler), declared: self.declared }
     }
 
-    pub(crate) fn get<T: 'static>(self, path: &str, handler: impl Handler<T, Api>) -> Self {
-        self.on(Method::GET, path, get(handler))
+    /// Says that the last part of the path declared just now is good for that word only.
+    pub(crate) fn only_as(mut self, word: &str) -> Self {
+        if let Some(last) = self.declared.last_mut() {
+            let before = last.path.rsplit_once('/').map_or("", |(before, _)| before);
+            last.word = Some(format!("{before}/{word}"));
+        }
+        self
     }
 
-    pub(crate) fn post<T: 'static>(self, path: &str, handler: impl Handler<T, Api>) -> Self {
-        self.on(Method::POST, path, post(handler))
+    pub(crate) fn get<T: 'static, H: Handler<T, Api> + Described<T>>(self, path: &str, handler: H) -> Self {
+        self.on::<T, H>(Method::GET, path, get(handler))
     }
 
-    pub(crate) fn put<T: 'static>(self, path: &str, handler: impl Handler<T, Api>) -> Self {
-        self.on(Method::PUT, path, put(handler))
+    pub(crate) fn post<T: 'static, H: Handler<T, Api> + Described<T>>(self, path: &str, handler: H) -> Self {
+        self.on::<T, H>(Method::POST, path, post(handler))
     }
 
-    pub(crate) fn patch<T: 'static>(self, path: &str, handler: impl Handler<T, Api>) -> Self {
-        self.on(Method::PATCH, path, patch(handler))
+    pub(crate) fn put<T: 'static, H: Handler<T, Api> + Described<T>>(self, path: &str, handler: H) -> Self {
+        self.on::<T, H>(Method::PUT, path, put(handler))
     }
 
-    pub(crate) fn delete<T: 'static>(self, path: &str, handler: impl Handler<T, Api>) -> Self {
-        self.on(Method::DELETE, path, delete(handler))
+    pub(crate) fn patch<T: 'static, H: Handler<T, Api> + Described<T>>(self, path: &str, handler: H) -> Self {
+        self.on::<T, H>(Method::PATCH, path, patch(handler))
+    }
+
+    pub(crate) fn delete<T: 'static, H: Handler<T, Api> + Described<T>>(
+        self,
+        path: &str,
+        handler: H,
+    ) -> Self {
+        self.on::<T, H>(Method::DELETE, path, delete(handler))
     }
 
     /// All of it under a prefix, with what was there before.
@@ -58,12 +85,11 @@ impl Routes {
         inner: Self,
         finish: impl FnOnce(Router<Api>) -> Router<Api>,
     ) -> Self {
-        self.declared.extend(
-            inner
-                .declared
-                .into_iter()
-                .map(|declared| Declared { path: format!("{prefix}{}", declared.path), ..declared }),
-        );
+        self.declared.extend(inner.declared.into_iter().map(|declared| Declared {
+            path: format!("{prefix}{}", declared.path),
+            word: declared.word.as_ref().map(|word| format!("{prefix}{word}")),
+            ..declared
+        }));
         Self { router: self.router.nest(prefix, finish(inner.router)), declared: self.declared }
     }
 

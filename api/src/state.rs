@@ -18,6 +18,7 @@ use crate::{
     monitoring::Monitor,
     objects::{AnyObjects, Objects},
     policy::Policies,
+    rates::{RateSettings, Rates},
     sign_in::{Guesses, Hasher},
     v1::{
         config::Setting,
@@ -46,6 +47,8 @@ pub struct Parts<O, B> {
     pub default_pool_slots: i32,
     /// How long a request waits for an owner before it is withdrawn; 10 s but in tests.
     pub owner_wait: Duration,
+    /// How many requests are answered.
+    pub rates: RateSettings,
     /// The files of the web console; none if it isn't there.
     pub console: Vec<Asset>,
     /// Answers how the process is: to everybody whether it is ready, and on the socket what is inside.
@@ -74,6 +77,7 @@ pub(crate) struct State {
     pub(crate) bundles: Box<dyn AnyBundles>,
     pub(crate) default_pool_slots: i32,
     pub(crate) owner_wait: Duration,
+    pub(crate) rates: Rates,
     pub(crate) monitor: Option<Monitor>,
     pub(crate) config: Vec<Setting>,
     pub(crate) hasher: Hasher,
@@ -107,6 +111,7 @@ impl Api {
             bundles,
             default_pool_slots,
             owner_wait,
+            rates,
             console,
             monitor,
             config,
@@ -121,6 +126,7 @@ impl Api {
             bundles: Box::new(bundles),
             default_pool_slots,
             owner_wait,
+            rates: Rates::new(rates),
             monitor,
             config,
             hasher: Hasher::new(),

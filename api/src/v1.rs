@@ -6,11 +6,13 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     error::{Problem, Said},
+    openapi,
     routes::Routes,
 };
 
@@ -44,7 +46,8 @@ pub mod users;
 pub mod workers;
 
 /// A list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}Items")]
 pub struct Items<T> {
     /// The items.
     pub items: Vec<T>,
@@ -63,6 +66,7 @@ impl<T> Items<T> {
 /// Every route, declared here and nowhere else.
 pub(crate) fn router() -> Routes {
     Routes::default()
+        .get("/openapi.json", openapi::own)
         .get("/alerts", alerts::list)
         .post("/session", session::open)
         .delete("/session", session::close)
@@ -128,40 +132,71 @@ pub(crate) fn router() -> Routes {
         .get("/events", events::events)
 }
 
+/// The media type of what goes wrong.
+pub(crate) const PROBLEM: &str = "application/problem+json";
+
+/// What went wrong (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct ProblemDetails {
+    /// `about:blank`: the status says what kind of problem it is, and `code` more.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The status in words.
+    title: String,
+    /// The status.
+    status: u16,
+    /// What happened, where, and what to do.
+    detail: String,
+    /// A stable word for programs, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    /// Everything that is wrong with the request, if that is what is wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Wrong>,
+}
+
+/// One thing that is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct Wrong {
+    /// Where in the body, as a JSON pointer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<String>,
+    /// Which parameter, if it isn't in the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
+    /// What is wrong with it.
+    detail: String,
+}
+
 /// Says an error as a problem.
 pub(crate) async fn as_problem(response: Response) -> Response {
     let Some(said) = response.extensions().get::<Said>().cloned() else { return response };
     let status = response.status();
     let title = status.canonical_reason().unwrap_or("Error");
-    let mut body = json!({
-        "type": "about:blank",
-        "title": title,
-        "status": status.as_u16(),
-        "detail": said.detail.unwrap_or_else(|| "the request can't be used as it is".to_owned()),
-    });
-    if let Some(code) = said.code {
-        body["code"] = code.into();
-    }
-    if !said.problems.is_empty() {
-        body["errors"] = said.problems.iter().map(pointed).collect();
-    }
+    let body = ProblemDetails {
+        kind: "about:blank".to_owned(),
+        title: title.to_owned(),
+        status: status.as_u16(),
+        detail: said.detail.unwrap_or_else(|| "the request can't be used as it is".to_owned()),
+        code: said.code,
+        errors: said.problems.iter().map(pointed).collect(),
+    };
     let mut problem = (status, Json(body)).into_response();
     problem.headers_mut().extend(response.headers().iter().filter_map(|(name, value)| {
         let kept = [header::WWW_AUTHENTICATE, header::RETRY_AFTER];
         kept.contains(name).then(|| (name.clone(), value.clone()))
     }));
-    let kind = HeaderValue::from_static("application/problem+json");
+    let kind = HeaderValue::from_static(PROBLEM);
     problem.headers_mut().insert(header::CONTENT_TYPE, kind);
     problem
 }
 
-/// Where something is wrong, as a JSON pointer or the name of a parameter.
-fn pointed(problem: &Problem) -> Value {
+fn pointed(problem: &Problem) -> Wrong {
     let part = |part: &Value| part.as_str().map_or_else(|| part.to_string(), str::to_owned);
     let path: Vec<String> = problem.loc.iter().skip(1).map(part).collect();
-    let place = problem.loc.first().and_then(Value::as_str).unwrap_or("body");
-    match place {
-        "body" => json!({ "pointer": format!("/{}", path.join("/")), "detail": problem.msg }),
-        _ => json!({ "parameter": path.join("."), "detail": problem.msg }),
-    }
+    let (pointer, parameter) = match problem.loc.first().and_then(Value::as_str) {
+        None | Some("body") => (Some(format!("/{}", path.join("/"))), None),
+        Some(_) => (None, Some(path.join("."))),
+    };
+    Wrong { pointer, parameter, detail: problem.msg.clone() }
 }

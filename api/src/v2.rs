@@ -51,6 +51,7 @@ pub(crate) fn router() -> Routes {
         .get(run, dag_runs::get::get)
         // `list`; a path of its own would hide a run of that name.
         .post(run, dag_runs::batch::batch)
+        .only_as("list")
         .patch(run, dag_runs::patch::patch)
         .delete(run, dag_runs::delete::delete)
         .post(&format!("{run}/clear"), dag_runs::clear::clear)

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use sea_orm::{
     ColumnTrait, Condition,
     sea_query::{Expr, ExprTrait as _, SimpleExpr},
@@ -18,7 +19,7 @@ pub const PATTERN_BYTES_MAX: usize = 256;
 pub const RULES_MAX: usize = 200;
 
 /// Kinds of objects that rules speak of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A DAG: its settings and its shape.
@@ -105,7 +106,7 @@ impl Kind {
 }
 
 /// What can be done with an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// See it.
@@ -139,7 +140,7 @@ impl Action {
 }
 
 /// Whether a rule gives or takes. What is denied stays denied, whatever else allows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// Gives.
@@ -149,7 +150,7 @@ pub enum Effect {
 }
 
 /// Which objects of a kind.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Pattern {
     /// Those whose name fits: `*` stands for any text, everything else for itself.
@@ -169,7 +170,7 @@ impl Pattern {
 }
 
 /// One rule of a role.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Whether it gives or takes.

@@ -68,6 +68,7 @@ pub(crate) async fn run(settings: Settings, config: Vec<Setting>, recorder: Reco
         objects: NodeObjects { objects, executor: Current::default(), workers },
         default_pool_slots: settings.scheduler.default_pool_slots,
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
+        rates: settings.api.rates(),
         console: super::console(),
         monitor: Some(monitor.clone()),
         config,

@@ -116,6 +116,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
         console: super::console(),
         monitor: None,
+        // Whoever has the link is the only one there.
+        rates: api::RateSettings { account: 0, tenant: 0 },
         // It is set by its command line alone.
         config: Vec::new(),
     });

@@ -72,6 +72,7 @@ pub(crate) async fn run(
         bundles: NodeBundles(scheduling.deployments()),
         default_pool_slots: scheduling.config.default_pool_slots,
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
+        rates: settings.api.rates(),
         console: super::console(),
         monitor: Some(monitor.clone()),
         config,

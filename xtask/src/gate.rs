@@ -25,7 +25,6 @@ use crate::gate::programs::{Program, TestKind};
 pub(crate) use crate::gate::tally::Tally;
 use crate::process::{self, Ending, say};
 use crate::services::{self, Purpose, Service, Variable};
-use crate::tools;
 use crate::workspace::{FUZZ, OWN_WORKSPACES, SCRIPT_HOST, Workspace};
 
 /// A part of the gate.
@@ -101,7 +100,7 @@ fn up(workspace: &Workspace) -> Result<Vec<Variable>> {
     for service in Service::value_variants() {
         variables.extend(services::up(workspace, *service, Purpose::Tests)?);
     }
-    variables.push((services::AIRFLOW_CLIENTS, tools::airflow_clients()?.display().to_string()));
+    variables.extend(services::clients()?);
     Ok(variables)
 }
 

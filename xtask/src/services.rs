@@ -92,8 +92,8 @@ pub(crate) enum Command {
         /// The server.
         name: Service,
     },
-    /// Install Airflow's clients for the tests and print where.
-    AirflowClients,
+    /// Install what tests drive against the service (Airflow's clients, schemathesis) and print where.
+    Clients,
     /// Stop servers and remove their files.
     Down {
         /// Servers to stop; all when none is named.
@@ -117,7 +117,17 @@ const AMQP_URL: &str = "UPDRAFT_TEST_AMQP_URL";
 const RABBITMQ_URL: &str = "UPDRAFT_TEST_RABBITMQ_URL";
 
 /// The environment variable with a Python that has Airflow's clients.
-pub(crate) const AIRFLOW_CLIENTS: &str = "UPDRAFT_TEST_AIRFLOW";
+const AIRFLOW_CLIENTS: &str = "UPDRAFT_TEST_AIRFLOW";
+
+/// The environment variable with a Python that has schemathesis.
+const SCHEMATHESIS: &str = "UPDRAFT_TEST_SCHEMATHESIS";
+
+/// Installs what tests drive against the service.
+pub(crate) fn clients() -> Result<Vec<Variable>> {
+    let installed = |(variable, packages)| Ok((variable, tools::python(packages)?.display().to_string()));
+    let all = [(AIRFLOW_CLIENTS, tools::AIRFLOW_CLIENTS), (SCHEMATHESIS, tools::SCHEMATHESIS)];
+    all.into_iter().map(installed).collect()
+}
 
 pub(crate) fn run(workspace: &Workspace, command: Command) -> Result<bool> {
     match command {
@@ -147,8 +157,10 @@ pub(crate) fn run(workspace: &Workspace, command: Command) -> Result<bool> {
                 Service::Rabbitmq => rabbitmq::revive(&place)?,
             }
         }
-        Command::AirflowClients => {
-            say(&format!("export {AIRFLOW_CLIENTS}='{}'", tools::airflow_clients()?.display()));
+        Command::Clients => {
+            for (variable, value) in clients()? {
+                say(&format!("export {variable}='{value}'"));
+            }
         }
         Command::Down { names, chaos } => {
             let purposes = if chaos { vec![Purpose::Chaos] } else { Purpose::ALL.to_vec() };

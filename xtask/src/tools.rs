@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::process::say;
+use crate::process::tell;
 use crate::workspace::Workspace;
 
 /// Built in about a minute on two cores.
@@ -26,7 +26,7 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
     if program.is_file() {
         return Ok(program);
     }
-    say(&format!("building cargo-deny {CARGO_DENY} (once; about a minute)"));
+    tell(&format!("building cargo-deny {CARGO_DENY} (once; about a minute)"));
     let build = folder.join("build");
     // Unoptimised: it runs for two seconds, building it optimised takes minutes longer.
     let output = workspace
@@ -45,26 +45,45 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Airflow's clients, as they are published: the generated one and the command line.
-const AIRFLOW_CLIENTS: [&str; 2] = ["apache-airflow-client==3.3.2", "apache-airflow-ctl==0.1.5"];
+/// Programs that are written in Python, in an environment of their own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packages {
+    /// What they are called here.
+    what: &'static str,
+    /// The folder in the cache, with every version in it.
+    folder: &'static str,
+    /// Names and versions.
+    packages: &'static [&'static str],
+}
 
-/// The Python that has Airflow's clients, in an environment that is made now if it isn't there yet.
-pub(crate) fn airflow_clients() -> Result<PathBuf> {
+/// Airflow's clients, as they are published: the generated one and the command line.
+pub(crate) const AIRFLOW_CLIENTS: Packages = Packages {
+    what: "Airflow's clients",
+    folder: "airflow-clients-3.3.2-0.1.5",
+    packages: &["apache-airflow-client==3.3.2", "apache-airflow-ctl==0.1.5"],
+};
+
+/// What holds our APIs against their OpenAPI documents.
+pub(crate) const SCHEMATHESIS: Packages =
+    Packages { what: "schemathesis", folder: "schemathesis-4.32.5", packages: &["schemathesis==4.32.5"] };
+
+/// The Python that has these packages, in an environment that is made now if it isn't there yet.
+pub(crate) fn python(Packages { what, folder, packages }: Packages) -> Result<PathBuf> {
     let base = cache()?;
-    let folder = base.join("airflow-clients-3.3.2-0.1.5");
+    let lock = base.join(format!("{folder}.lock"));
+    let folder = base.join(folder);
     let python = folder.join("bin/python");
     let done = folder.join("done");
     if done.is_file() {
         return Ok(python);
     }
     std::fs::create_dir_all(&base).with_context(|| format!("failed to make {}", base.display()))?;
-    let lock = File::create(base.join("airflow-clients.lock"))
-        .context("failed to make the lock of the tools' cache")?;
+    let lock = File::create(lock).context("failed to make the lock of the tools' cache")?;
     lock.lock().context("failed to lock the tools' cache")?;
     if done.is_file() {
         return Ok(python);
     }
-    say("installing Airflow's clients (once; about a minute)");
+    tell(&format!("installing {what} (once; about a minute)"));
     let make = || {
         let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).output();
         made.is_ok_and(|output| output.status.success())
@@ -75,16 +94,16 @@ pub(crate) fn airflow_clients() -> Result<PathBuf> {
     }
     let output = Command::new(&python)
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-        .args(AIRFLOW_CLIENTS)
+        .args(packages)
         .output()
         .context("failed to start pip")?;
     ensure!(
         output.status.success(),
         "pip install {} failed:\n{}",
-        AIRFLOW_CLIENTS.join(" "),
+        packages.join(" "),
         String::from_utf8_lossy(&output.stderr)
     );
-    File::create(&done).context("failed to mark Airflow's clients as installed")?;
+    File::create(&done).with_context(|| format!("failed to mark {what} as installed"))?;
     Ok(python)
 }
 
@@ -106,7 +125,7 @@ fn install(package: &str, why: &str) -> Result<()> {
         rustix::process::getuid().is_root(),
         "{why}: run `apt-get install {package}` as root, then try again"
     );
-    say(&format!("installing {package} with apt-get"));
+    tell(&format!("installing {package} with apt-get"));
     for arguments in [&["update", "-q"][..], &["install", "-y", "-q", "--no-install-recommends", package][..]]
     {
         let output = Command::new("apt-get")

@@ -6,12 +6,18 @@ use migrations::{
     policy::Kind,
     store::alert::{self, DeliveryState},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{access::Access, error::Error, extract::Params};
+use crate::{
+    access::Access,
+    error::Error,
+    extract::{Asked, Parameter, Parameters},
+    list::{PAGE_LIMIT, PAGE_OFFSET},
+};
 
 /// An alert with its delivery.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Alert {
     /// Its identity; receivers tell repeats by it.
     pub id: AlertId,
@@ -46,7 +52,7 @@ pub struct Alert {
 }
 
 /// A page of alerts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AlertCollection {
     /// The alerts.
     pub alerts: Vec<Alert>,
@@ -54,10 +60,20 @@ pub struct AlertCollection {
     pub total_entries: u64,
 }
 
+/// What may be asked.
+pub(crate) struct Filter;
+
+impl Parameters for Filter {
+    const ALL: &'static [Parameter] = &[
+        PAGE_LIMIT,
+        PAGE_OFFSET,
+        Parameter::one::<DeliveryState>("state", "Only those whose delivery is so far."),
+    ];
+}
+
 /// The newest first. They are about all DAGs of the tenant, so it takes the right to read its audit log.
-pub(crate) async fn list(access: Access, query: Params) -> Result<Json<AlertCollection>, Error> {
+pub(crate) async fn list(access: Access, query: Asked<Filter>) -> Result<Json<AlertCollection>, Error> {
     let may = access.list(Kind::Audit).await?;
-    query.only(&["limit", "offset", "state"])?;
     let state = query.words("state", DeliveryState::parse)?.into_iter().next();
     let page = alert::list(may.db(), may.scope, state, query.window()?).await?;
     let alerts = page.rows.into_iter().map(view).collect();

@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::Json;
 use dags::ids::DagId;
 use migrations::policy::{Action, Kind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, NO_TAGS, Resource, tags},
     error::Error,
-    extract::Params,
+    extract::{Asked, Parameter, Parameters},
 };
 
 /// Whether something may be done, and why not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// Whether it may.
     pub allowed: bool,
@@ -70,9 +71,16 @@ pub(crate) fn on_dag(access: &Access, dag: &DagId, tags: &BTreeSet<String>) -> V
     ON_DAG.into_iter().map(one).collect()
 }
 
+/// What may be asked.
+pub(crate) struct Wanted;
+
+impl Parameters for Wanted {
+    const ALL: &'static [Parameter] =
+        &[Parameter::one::<DagId>("dag", "A DAG; the tenant as a whole if absent.")];
+}
+
 /// `GET /allowed?dag=`: with a DAG what may be done with it, otherwise what may be done in the tenant.
-pub(crate) async fn get(access: Access, query: Params) -> Result<Json<Verdicts>, Error> {
-    query.only(&["dag"])?;
+pub(crate) async fn get(access: Access, query: Asked<Wanted>) -> Result<Json<Verdicts>, Error> {
     let Some(dag) = query.read::<DagId>("dag")? else {
         let one = |(verb, kind, action): (&str, Kind, Action)| {
             // What is read is listed, and a list is cut down to what one may see.

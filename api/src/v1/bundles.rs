@@ -8,8 +8,8 @@ use std::{io, time::Duration};
 use axum::{
     Json,
     body::Body,
-    http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    extract::{FromRequest, Request},
+    http::header,
 };
 use dags::{bundle::Size, ids::BundleId, time::Timestamp};
 use engine::command::{ActivatedDag, Base, Command, Refusal};
@@ -22,13 +22,16 @@ use migrations::{
         import_error,
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     access::{Access, Permit},
     bundles::{Archive, body},
+    describe::{Created, Describe, Shaped, Sketch},
     error::Error,
-    extract::{Body as JsonBody, Named, Params, is_kind},
+    extract::{Asked, Body as JsonBody, Named, Nothing, is_kind},
     v1::Items,
 };
 
@@ -53,8 +56,35 @@ const LISTED_MAX: u64 = 200;
 /// The most bundles of a tenant that were sent and never made active.
 const UNUSED_MAX: u64 = 100;
 
+/// An archive as a body.
+pub(crate) struct Tar(Body);
+
+impl<S: Send + Sync> FromRequest<S> for Tar {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Error> {
+        let is_archive = is_kind(request.headers(), ARCHIVE);
+        is_archive.then(|| Self(request.into_body())).ok_or(Error::MediaType(ARCHIVE))
+    }
+}
+
+impl Describe for Tar {
+    fn describe(sketch: &mut Sketch<'_>) {
+        sketch.takes(&[ARCHIVE], &json!({}));
+    }
+}
+
+/// An archive as an answer, for the document.
+pub(crate) struct Packed;
+
+impl Describe for Packed {
+    fn describe(sketch: &mut Sketch<'_>) {
+        sketch.answers.insert(200, vec![(ARCHIVE, json!({}))]);
+    }
+}
+
 /// An address in a path. What is none is simply not found.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 pub(crate) struct Address(BundleId);
 
@@ -72,7 +102,7 @@ impl TryFrom<String> for Address {
 }
 
 /// A bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BundleView {
     /// Its content address.
     pub bundle: String,
@@ -106,9 +136,8 @@ fn view(found: bundle::Bundle, active: Option<&BundleId>) -> BundleView {
 }
 
 /// `GET /bundles`: those that were active, the latest first, and then those that never were.
-pub(crate) async fn list(access: Access, query: Params) -> Result<Json<Items<BundleView>>, Error> {
+pub(crate) async fn list(access: Access, _: Asked<Nothing>) -> Result<Json<Items<BundleView>>, Error> {
     let may = access.list(Kind::Dag).await?;
-    query.only(&[])?;
     let mut found = bundle::list(may.db(), may.scope, LISTED_MAX).await?;
     let active = bundle::active(may.db(), may.scope).await?;
     if let Some(active) = &active
@@ -126,13 +155,9 @@ pub(crate) async fn list(access: Access, query: Params) -> Result<Json<Items<Bun
 pub(crate) async fn put(
     access: Access,
     Named(Address(address)): Named<Address>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<(StatusCode, Json<BundleView>), Error> {
+    Tar(body): Tar,
+) -> Result<Created<BundleView>, Error> {
     let may = access.any(Kind::Dag, Action::Create).await?;
-    if !is_kind(&headers, ARCHIVE) {
-        return Err(Error::MediaType(ARCHIVE));
-    }
     if bundle::count_unused(may.db(), may.scope).await? >= UNUSED_MAX {
         return Err(Error::Conflict(format!(
             "{UNUSED_MAX} bundles of this tenant were sent and never made active: they go by themselves after \
@@ -149,7 +174,7 @@ pub(crate) async fn put(
     bundle::send(may.db(), may.scope, &may.actor, &new).await?;
     let found = bundle::get(may.db(), may.scope, &address).await?.ok_or_else(|| absent(&address))?;
     let active = bundle::active(may.db(), may.scope).await?.map(|active| active.digest);
-    Ok((StatusCode::CREATED, Json(view(found, active.as_ref()))))
+    Ok(Created(view(found, active.as_ref())))
 }
 
 /// Hands a body on, piece by piece.
@@ -189,7 +214,10 @@ fn absent(address: &BundleId) -> Error {
 
 /// `GET /bundles/{bundle}`: the bundle, as a tar archive of its files, for who takes it to another service. It holds the code of
 /// all its DAGs, so whoever may not read that of some gets nothing of it.
-pub(crate) async fn get(access: Access, Named(Address(address)): Named<Address>) -> Result<Response, Error> {
+pub(crate) async fn get(
+    access: Access,
+    Named(Address(address)): Named<Address>,
+) -> Result<Shaped<Packed>, Error> {
     let may = access.list(Kind::Code).await?;
     bundle::get(may.db(), may.scope, &address).await?.ok_or_else(|| absent(&address))?;
     if !may.visible.is_all() {
@@ -198,7 +226,7 @@ pub(crate) async fn get(access: Access, Named(Address(address)): Named<Address>)
         return Err(Error::Forbidden(message.to_owned()));
     }
     let file = may.state.bundles.pack(address).await?;
-    Ok(([(header::CONTENT_TYPE, ARCHIVE)], body(file)).into_response())
+    Ok(Shaped::new(([(header::CONTENT_TYPE, ARCHIVE)], body(file))))
 }
 
 /// `POST /bundles/{bundle}/plan`: what would change with it, and what stands in the way. Changes nothing.
@@ -212,7 +240,7 @@ pub(crate) async fn plan(
 }
 
 /// How a bundle is to be made active.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Activation {
     /// The bundle that was active when the plan was made, as the plan says it. Another one by now is a conflict.
@@ -226,7 +254,7 @@ pub struct Activation {
 }
 
 /// What was made active.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Activated {
     /// The bundle.
     pub bundle: String,

@@ -12,12 +12,13 @@ use migrations::{
     policy::{Action, Kind},
     store::overview,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, Resource},
     error::Error,
-    extract::{Named, Params},
+    extract::{Asked, Named, Parameter, Parameters},
     v2::dags::find,
 };
 
@@ -27,14 +28,14 @@ const DAY_US: i64 = 24 * 3600 * 1_000_000;
 const DAYS_MAX: i64 = 400;
 
 /// The days on which runs were due.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Calendar {
     /// The days that have runs, in order.
     pub days: Vec<Day>,
 }
 
 /// A day of UTC.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Day {
     /// Its begin.
     pub at: Timestamp,
@@ -42,14 +43,26 @@ pub struct Day {
     pub runs: BTreeMap<RunState, u64>,
 }
 
+/// What may be asked.
+pub(crate) struct Days;
+
+impl Parameters for Days {
+    const ALL: &'static [Parameter] = &[
+        Parameter::one::<Timestamp>("from", "The first instant, a year before `to` if absent."),
+        Parameter::one::<Timestamp>(
+            "to",
+            "The last instant, a day from now if absent; at most 400 days after `from`.",
+        ),
+    ];
+}
+
 /// `GET /dags/{dag_id}/calendar?from=&to=`: a year up to now if nothing else is said.
 pub(crate) async fn get(
     access: Access,
     Named(dag_id): Named<DagId>,
-    query: Params,
+    query: Asked<Days>,
 ) -> Result<Json<Calendar>, Error> {
     let may = access.authorize(Resource::dag(Kind::Run, &dag_id), Action::Read).await?;
-    query.only(&["from", "to"])?;
     find(&may, &dag_id).await?;
     let to = match query.instant("to")? {
         Some(to) => to,

@@ -9,18 +9,19 @@ use migrations::{
     policy::{Action, Kind, Rule},
     store::{account, role, tenant},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, NO_TAGS, tags},
     error::Error,
-    extract::Params,
+    extract::{Asked, Parameter, Parameters},
     policy::RoleSet,
     state::State,
 };
 
 /// The answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Can {
     /// Whether they may.
     pub allowed: bool,
@@ -29,7 +30,7 @@ pub struct Can {
 }
 
 /// A rule and where it comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Because {
     /// The role.
     pub role: String,
@@ -37,9 +38,23 @@ pub struct Because {
     pub rule: Rule,
 }
 
+/// What may be asked.
+pub(crate) struct Question;
+
+impl Parameters for Question {
+    const ALL: &'static [Parameter] = &[
+        Parameter::needed::<Action>("action", "What is to be done."),
+        Parameter::needed::<Kind>("kind", "The kind of the object."),
+        Parameter::needed::<String>("name", "The object, or the DAG that it belongs to."),
+        Parameter::one::<String>(
+            "user",
+            "Whose right it is, a person or service account; one's own if absent.",
+        ),
+    ];
+}
+
 /// `GET /can?user=&action=&kind=&name=`: without a user, about oneself. About others only for those who see members.
-pub(crate) async fn get(access: Access, query: Params) -> Result<Json<Can>, Error> {
-    query.only(&["user", "action", "kind", "name"])?;
+pub(crate) async fn get(access: Access, query: Asked<Question>) -> Result<Json<Can>, Error> {
     let word = |name: &str| query.text(name).ok_or_else(|| Error::value("query", name, "must be given", ""));
     let action = word("action")?;
     let action = Action::parse(action).ok_or_else(|| {

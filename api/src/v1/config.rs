@@ -2,12 +2,13 @@
 
 use axum::Json;
 use migrations::policy::Action;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{access::Known, error::Error, v1::Items};
 
 /// A setting in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Setting {
     /// Such as `scheduler.lease_ms`.
     pub key: String,

@@ -15,12 +15,13 @@ use migrations::{
         overview::{self, Bar},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::Access,
     error::Error,
-    extract::Params,
+    extract::{Asked, Parameter, Parameters, Params},
     list::LIMIT_MAX,
     v1::allowed::{self, Verdicts},
     v2::dag_runs::duration,
@@ -30,7 +31,7 @@ use crate::{
 pub(crate) const STRIP: u32 = 25;
 
 /// A page of DAGs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DagPage {
     /// The DAGs, by name.
     pub items: Vec<DagInList>,
@@ -41,7 +42,7 @@ pub struct DagPage {
 }
 
 /// A DAG with its last runs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DagInList {
     /// Its name.
     pub dag_id: DagId,
@@ -72,7 +73,7 @@ pub struct DagInList {
 }
 
 /// A run in a strip.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunBar {
     /// Its name.
     pub id: RunName,
@@ -100,6 +101,10 @@ pub(crate) fn bar(bar: Bar) -> RunBar {
     }
 }
 
+/// How many rows are wanted.
+pub(crate) const LIMIT: Parameter =
+    Parameter::one::<u64>("limit", "Rows of a page, from 1 to 100; 100 if absent.");
+
 /// The rows that one page has at most.
 pub(crate) fn page_size(query: &Params) -> Result<u64, Error> {
     match query.read::<u64>("limit")? {
@@ -109,10 +114,22 @@ pub(crate) fn page_size(query: &Params) -> Result<u64, Error> {
     }
 }
 
+/// What may be asked.
+pub(crate) struct Filter;
+
+impl Parameters for Filter {
+    const ALL: &'static [Parameter] = &[
+        Parameter::one::<String>("name", "Only DAGs whose name contains it."),
+        Parameter::one::<String>("tag", "Only DAGs that have it."),
+        Parameter::one::<bool>("paused", "Only those that are, or are not, paused."),
+        Parameter::one::<DagId>("after", "The `next` of the page before."),
+        LIMIT,
+    ];
+}
+
 /// `GET /dags?name=&tag=&paused=&after=&limit=`: DAGs whose name contains `name`.
-pub(crate) async fn list(access: Access, query: Params) -> Result<Json<DagPage>, Error> {
+pub(crate) async fn list(access: Access, query: Asked<Filter>) -> Result<Json<DagPage>, Error> {
     let may = access.list(Kind::Dag).await?;
-    query.only(&["name", "tag", "paused", "after", "limit"])?;
     let limit = page_size(&query)?;
     let filter = DagFilter {
         paused: query.flag("paused")?,

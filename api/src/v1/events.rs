@@ -15,9 +15,8 @@ use std::{
 
 use axum::{
     body::Body,
-    extract::{FromRequestParts as _, Request, State},
+    extract::{FromRequestParts as _, State},
     http::{header, request::Parts},
-    response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
 use dags::ids::{DagId, RunId, ShardId, TaskId};
@@ -29,6 +28,7 @@ use migrations::{
         shard, tenant,
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
@@ -40,8 +40,9 @@ use self::{
 pub(crate) use self::{places::Places, quotas::Readings};
 use crate::{
     access::{Access, Known, Permit, Resource},
+    describe::{Describe, Shaped, Sketch},
     error::Error,
-    extract::Params,
+    extract::{Asked, Parameter, Parameters},
     state::Api,
     v1::grid::{self, GridRun},
 };
@@ -64,14 +65,14 @@ const BEHIND_MAX: u64 = 5_000;
 const DAGS_MAX: usize = 20;
 
 /// Runs that changed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Changes {
     /// The runs, each as it is now.
     pub runs: Vec<ChangedRun>,
 }
 
 /// A run that changed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangedRun {
     /// The DAG.
     pub dag_id: DagId,
@@ -81,17 +82,45 @@ pub struct ChangedRun {
     pub cells: Vec<(TaskId, u8)>,
 }
 
-/// `GET /events?dag=&log=&quotas=&after=`: `dag` may be repeated; `quotas` is `own` or, for who administers the platform, `all`; `log` is `DAG/RUN/TASK/MAP_INDEX/TRY`, with `from` as the token of
-/// the log's last piece; `after` is the id of the last event that was seen, unless `Last-Event-ID` says it.
+/// What may be asked.
+pub(crate) struct Wanted;
+
+impl Parameters for Wanted {
+    const ALL: &'static [Parameter] = &[
+        Parameter::many::<DagId>("dag", "A DAG whose cells are wanted; at most 20."),
+        Parameter::one::<String>("log", "A log to follow: `DAG/RUN/TASK/MAP_INDEX/TRY`."),
+        Parameter::one::<String>("from", "The token of the last piece of that log."),
+        Parameter::one::<Whose>("quotas", "Whose quotas are followed; none if absent."),
+        Parameter::one::<String>(
+            "after",
+            "The id of the last event that was seen, unless `Last-Event-ID` says it.",
+        ),
+    ];
+}
+
+/// Events, for the document.
+pub(crate) struct Told;
+
+impl Describe for Told {
+    fn describe(sketch: &mut Sketch<'_>) {
+        sketch.header("Last-Event-ID", "The id of the last event that was seen.");
+        sketch.answers.insert(200, vec![("text/event-stream", json!({ "type": "string" }))]);
+    }
+}
+
+/// `GET /events?dag=&log=&quotas=&after=`: `dag` may be repeated; `quotas` is `own` or, for who administers the platform, `all`;
+/// `log` is `DAG/RUN/TASK/MAP_INDEX/TRY`, with `from` as the token of the log's last piece; `after` is the id of the last event
+/// that was seen, unless `Last-Event-ID` says it.
 ///
 /// Events are `hello` with nothing but an id, `change` with [`Changes`], `log` with lines and a token, `log_end`, `quotas` with all
 /// of them when their use changed, `resync` if too much happened to be told one by one, and `end` with the reason if there is
 /// nothing more to hear.
-pub(crate) async fn events(State(api): State<Api>, request: Request) -> Result<Response, Error> {
-    let (mut parts, _) = request.into_parts();
-    let access = Access::from_request_parts(&mut parts, &api).await?;
-    let query = Params::from_request_parts(&mut parts, &api).await?;
-    query.only(&["dag", "log", "from", "quotas", "after"])?;
+pub(crate) async fn events(
+    State(api): State<Api>,
+    access: Access,
+    query: Asked<Wanted>,
+    mut parts: Parts,
+) -> Result<Shaped<Told>, Error> {
     let dags = query.words("dag", |text| DagId::parse(text).ok())?;
     if dags.len() > DAGS_MAX {
         return Err(Error::value("query", "dag", format!("may name {DAGS_MAX} DAGs"), dags.len()));
@@ -136,7 +165,7 @@ pub(crate) async fn events(State(api): State<Api>, request: Request) -> Result<R
         }
     });
     let kind = [(header::CONTENT_TYPE, "text/event-stream")];
-    Ok((kind, Body::from_stream(pieces)).into_response())
+    Ok(Shaped::new((kind, Body::from_stream(pieces))))
 }
 
 /// Whether somebody may follow these quotas.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::{Json, http::StatusCode};
+use axum::Json;
 use migrations::{
     policy::{Action, Kind, Rule},
     store::{
@@ -10,10 +10,12 @@ use migrations::{
         role::{self, RoleId, Subject},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, Permit, Resource},
+    describe::Done,
     error::Error,
     extract::Named,
     policy::BuiltIn,
@@ -21,7 +23,7 @@ use crate::{
 };
 
 /// Who can have a role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SubjectKind {
     /// A person.
@@ -33,7 +35,7 @@ pub enum SubjectKind {
 }
 
 /// A grant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GrantView {
     /// Whether an account (`account`) or a group (`group`) has it.
     pub kind: String,
@@ -112,27 +114,27 @@ pub(crate) async fn rules_of(may: &Permit, subject: Subject) -> Result<Vec<Rule>
 pub(crate) async fn put(
     access: Access,
     Named((kind, name, role)): Named<(SubjectKind, Name, Name)>,
-) -> Result<StatusCode, Error> {
+) -> Result<Done, Error> {
     let may = access.authorize(Resource::named(Kind::Member, name.as_str()), Action::Change).await?;
     let (role, rules) = find_role(&may, &role).await?;
     holds(&access, &rules)?;
     let subject = subject(&may, kind, &name).await?;
     role::grant(may.db(), may.scope, &may.actor, subject, role).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Done)
 }
 
 /// `DELETE /grants/{kind}/{name}/{role}`
 pub(crate) async fn delete(
     access: Access,
     Named((kind, name, role_name)): Named<(SubjectKind, Name, Name)>,
-) -> Result<StatusCode, Error> {
+) -> Result<Done, Error> {
     let may = access.authorize(Resource::named(Kind::Member, name.as_str()), Action::Change).await?;
     let (role, rules) = find_role(&may, &role_name).await?;
     // Who has less must not disarm who has more.
     holds(&access, &rules)?;
     let subject = subject(&may, kind, &name).await?;
     if role::revoke(may.db(), may.scope, &may.actor, subject, role).await? {
-        Ok(StatusCode::NO_CONTENT)
+        Ok(Done)
     } else {
         Err(Error::NotFound(format!("`{name}` hasn't got the role `{role_name}`")))
     }

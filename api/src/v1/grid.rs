@@ -23,6 +23,7 @@ use migrations::{
         run::{self, RunFilter},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -30,7 +31,7 @@ pub use self::rows::Row;
 use crate::{
     access::{Access, Permit, Resource},
     error::Error,
-    extract::{Named, Params},
+    extract::{Asked, Named, Parameter, Parameters, Params},
     v2::{dag_runs, dags::find, select},
 };
 
@@ -46,7 +47,7 @@ const MARKED: u8 = 1 << 5;
 const DETAILED: u8 = 1 << 6;
 
 /// Tasks by runs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Grid {
     /// The rows.
     pub structure: Structure,
@@ -65,7 +66,7 @@ pub struct Grid {
 }
 
 /// The rows of a grid.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Structure {
     /// Changes with the rows.
     pub hash: String,
@@ -74,7 +75,7 @@ pub struct Structure {
 }
 
 /// A column.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GridRun {
     /// Its name.
     pub id: RunName,
@@ -119,15 +120,26 @@ pub(crate) fn column(run: &RunRow) -> GridRun {
     }
 }
 
+/// What may be asked.
+pub(crate) struct Wanted;
+
+impl Parameters for Wanted {
+    const ALL: &'static [Parameter] = &[
+        Parameter::one::<u64>("runs", "How many runs, from 1 to 100; 30 if absent."),
+        Parameter::one::<Timestamp>("before", "Only runs that were due then or earlier."),
+        Parameter::many::<RunState>("state", "Only runs in one of these states."),
+        Parameter::one::<RunName>("run", "That run only, with the rows of its own version."),
+    ];
+}
+
 /// `GET /dags/{dag_id}/grid?runs=&before=&state=&run=`: the newest runs, or one run with the rows of its own version.
 pub(crate) async fn get(
     access: Access,
     Named(dag_id): Named<DagId>,
-    query: Params,
+    query: Asked<Wanted>,
 ) -> Result<Json<Grid>, Error> {
     access.authorize(Resource::dag(Kind::Run, &dag_id), Action::Read).await?;
     let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?;
-    query.only(&["runs", "before", "state", "run"])?;
     let found = find(&may, &dag_id).await?;
     let (model, runs, before) = match query.read::<RunName>("run")? {
         Some(name) => {

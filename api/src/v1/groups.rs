@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::{Json, http::StatusCode};
+use axum::Json;
 use migrations::{
     policy::{Action, Kind},
     store::{
@@ -10,10 +10,12 @@ use migrations::{
         role::{self, Subject},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, Resource},
+    describe::Done,
     error::Error,
     extract::{Body, Named},
     v1::{
@@ -27,7 +29,7 @@ use crate::{
 const MEMBERS_MAX: usize = 1000;
 
 /// A group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupView {
     /// Its name.
     pub name: String,
@@ -51,7 +53,7 @@ pub(crate) async fn list(access: Access) -> Result<Json<Items<GroupView>>, Error
 }
 
 /// Who is to be in a group.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupBody {
     /// Names of people.
@@ -67,7 +69,7 @@ pub(crate) async fn put(
     access: Access,
     Named(name): Named<Name>,
     Body(body): Body<GroupBody>,
-) -> Result<StatusCode, Error> {
+) -> Result<Done, Error> {
     let may = access.authorize(Resource::named(Kind::Member, name.as_str()), Action::Change).await?;
     if body.users.len() + body.service_accounts.len() > MEMBERS_MAX {
         return Err(Error::value("body", "users", format!("a group has at most {MEMBERS_MAX} members"), ""));
@@ -85,14 +87,14 @@ pub(crate) async fn put(
         }
     }
     role::set_group(may.db(), may.scope, &may.actor, name.as_str(), &members).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Done)
 }
 
 /// `DELETE /groups/{name}`
-pub(crate) async fn delete(access: Access, Named(name): Named<Name>) -> Result<StatusCode, Error> {
+pub(crate) async fn delete(access: Access, Named(name): Named<Name>) -> Result<Done, Error> {
     let may = access.authorize(Resource::named(Kind::Member, name.as_str()), Action::Delete).await?;
     if role::delete_group(may.db(), may.scope, &may.actor, name.as_str()).await? {
-        Ok(StatusCode::NO_CONTENT)
+        Ok(Done)
     } else {
         Err(Error::NotFound(format!("the group `{name}` was not found")))
     }

@@ -15,12 +15,13 @@ use migrations::{
         run::{self, RunFilter},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, Permit, Resource},
     error::Error,
-    extract::{Named, Params},
+    extract::{Asked, Named, Parameter, Parameters},
 };
 
 /// Runs whose history is told together.
@@ -29,7 +30,7 @@ const RUNS: u64 = 25;
 const STEPS_MAX: usize = 500;
 
 /// A step of a run or of a task of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// When.
     pub at: Timestamp,
@@ -48,7 +49,7 @@ pub struct Step {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct History {
     /// The DAG's last runs, the newest first.
     pub runs: Vec<RunName>,
@@ -58,15 +59,21 @@ pub struct History {
     pub truncated: bool,
 }
 
+/// What may be asked.
+pub(crate) struct OfWhich;
+
+impl Parameters for OfWhich {
+    const ALL: &'static [Parameter] = &[Parameter::one::<RunName>("run", "Only this run, of any age.")];
+}
+
 /// `GET /dags/{dag_id}/history?run=`: of the last 25 runs, or of one of any age. Without the right to read tasks only the runs'
 /// own steps.
 pub(crate) async fn get(
     access: Access,
     Named(dag_id): Named<DagId>,
-    query: Params,
+    query: Asked<OfWhich>,
 ) -> Result<Json<History>, Error> {
     let may = access.authorize(Resource::dag(Kind::Run, &dag_id), Action::Read).await?;
-    query.only(&["run"])?;
     let (db, scope) = (may.db(), may.scope);
     let filter = RunFilter { dag_id: Some(dag_id.clone()), ..RunFilter::default() };
     let last = run::list(db, scope, &filter, Window { limit: RUNS, offset: 0 }).await?.rows;

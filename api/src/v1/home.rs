@@ -25,12 +25,13 @@ use migrations::{
         shard,
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, Permit},
     error::Error,
-    extract::Params,
+    extract::{Asked, Nothing},
     v1::{
         dags::STRIP,
         workers::{self, Workers},
@@ -47,7 +48,7 @@ const ROWS: u64 = 30;
 const FAILED_TASKS_MAX: u64 = 500;
 
 /// What is shown first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Home {
     /// The database's clock.
     pub now: Timestamp,
@@ -56,7 +57,7 @@ pub struct Home {
     /// How many runs failed within a day.
     pub failed_total: u64,
     /// Questions that nobody has answered.
-    pub asked: Vec<Asked>,
+    pub asked: Vec<OpenQuestion>,
     /// Runs that aren't finished; those that are due last first.
     pub running: Vec<OpenRun>,
     /// How many there are.
@@ -72,7 +73,7 @@ pub struct Home {
 }
 
 /// A run that failed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FailedRun {
     /// The DAG.
     pub dag_id: DagId,
@@ -89,7 +90,7 @@ pub struct FailedRun {
 }
 
 /// A task that failed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FailedTask {
     /// The task.
     pub task_id: TaskId,
@@ -104,8 +105,8 @@ pub struct FailedTask {
 }
 
 /// A question to people.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Asked {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OpenQuestion {
     /// The DAG.
     pub dag_id: DagId,
     /// The run.
@@ -123,7 +124,7 @@ pub struct Asked {
 }
 
 /// A run that isn't finished.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OpenRun {
     /// The DAG.
     pub dag_id: DagId,
@@ -146,7 +147,7 @@ pub struct OpenRun {
 }
 
 /// A run that is to be made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Coming {
     /// The DAG.
     pub dag_id: DagId,
@@ -155,7 +156,7 @@ pub struct Coming {
 }
 
 /// Who looks after the tenant.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Scheduler {
     /// Whether somebody does.
     pub owned: bool,
@@ -164,8 +165,7 @@ pub struct Scheduler {
 }
 
 /// `GET /home`
-pub(crate) async fn get(access: Access, query: Params) -> Result<Json<Home>, Error> {
-    query.only(&[])?;
+pub(crate) async fn get(access: Access, _: Asked<Nothing>) -> Result<Json<Home>, Error> {
     let may = access.list(Kind::Run).await?;
     let tasks = access.seen(Kind::Task);
     let (db, scope) = (may.db(), may.scope);
@@ -281,9 +281,9 @@ async fn with_tasks(access: &Access, may: &Permit, runs: Vec<RunRow>) -> Result<
     Ok(runs.into_iter().map(one).collect())
 }
 
-async fn asked(access: &Access, may: &Permit) -> Result<Vec<Asked>, Error> {
+async fn asked(access: &Access, may: &Permit) -> Result<Vec<OpenQuestion>, Error> {
     let found = overview::questions(may.db(), may.scope, &access.seen(Kind::Task), ROWS).await?;
-    let one = |(run, row): (RunRow, engine::rows::InputRow)| Asked {
+    let one = |(run, row): (RunRow, engine::rows::InputRow)| OpenQuestion {
         dag_id: run.dag_id,
         run_id: run.run_name,
         task_id: row.task,

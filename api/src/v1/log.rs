@@ -5,16 +5,17 @@ use std::collections::VecDeque;
 use axum::{
     body::Body,
     http::{HeaderValue, header},
-    response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
 use dags::ids::{DagId, RunName, TaskId};
 use migrations::policy::{Action, Kind};
+use serde_json::json;
 
 use crate::{
     access::{Access, Permit, Resource},
+    describe::{Describe, Shaped, Sketch},
     error::Error,
-    extract::{Named, Params},
+    extract::{Asked, Named, Parameter, Parameters},
     v2::task_instances::{
         find,
         logs::{self, Log, Place},
@@ -58,14 +59,35 @@ impl Reading {
     }
 }
 
+/// A text, for the document.
+pub(crate) struct File;
+
+impl Describe for File {
+    fn describe(sketch: &mut Sketch<'_>) {
+        sketch.answers.insert(200, vec![("text/plain", json!({ "type": "string" }))]);
+    }
+}
+
+/// What may be asked.
+pub(crate) struct OfWhat;
+
+impl Parameters for OfWhat {
+    const ALL: &'static [Parameter] = &[
+        Parameter::one::<i32>(
+            "map_index",
+            "Which task instance of a mapped task; -1, that of an ordinary task, if absent.",
+        ),
+        Parameter::one::<u32>("try_number", "Which try; the last one if absent."),
+    ];
+}
+
 /// `GET /dags/{dag_id}/runs/{run_id}/tasks/{task_id}/log?map_index=&try_number=`: the whole log as plain text, as a file.
 pub(crate) async fn get(
     access: Access,
     Named((dag_id, run, task)): Named<(DagId, RunName, TaskId)>,
-    query: Params,
-) -> Result<Response, Error> {
+    query: Asked<OfWhat>,
+) -> Result<Shaped<File>, Error> {
     let may = access.authorize(Resource::dag(Kind::Log, &dag_id), Action::Read).await?;
-    query.only(&["map_index", "try_number"])?;
     let map_index = query.read("map_index")?.unwrap_or(-1);
     let row = find(&may, &dag_id, &run, &task, map_index).await?.row;
     let number = query.read("try_number")?.unwrap_or(row.try_number);
@@ -98,5 +120,5 @@ pub(crate) async fn get(
     let attachment = HeaderValue::from_str(&format!("attachment; filename=\"{name}\""))
         .map_err(|error| Error::Internal(error.to_string()))?;
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    Ok(([(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, attachment)], body).into_response())
+    Ok(Shaped::new(([(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, attachment)], body)))
 }

@@ -1,10 +1,6 @@
 //! `/me`: one's own account, password and tokens.
 
-use axum::{
-    Json,
-    extract::{FromRequest as _, Request, State},
-    http::StatusCode,
-};
+use axum::Json;
 use dags::time::{Span, Timestamp};
 use migrations::{
     TenantScope,
@@ -14,18 +10,20 @@ use migrations::{
         token::{self, NewToken, Token, TokenKind},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::{
-    access::{Actor, Known, scope_covers},
+    access::{Actor, Identified, Known, scope_covers},
     auth::{self, Login},
+    describe::Created,
+    describe::Done,
     error::Error,
     extract::{Body, Named},
     policy::BuiltIn,
     sign_in,
-    state::Api,
     token::Fresh,
     v1::{Items, names::Name},
 };
@@ -39,7 +37,7 @@ const DAYS_MAX: u32 = 365;
 const TOKENS_MAX: usize = 100;
 
 /// Who one is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Me {
     /// One's name.
     pub name: String,
@@ -52,9 +50,8 @@ pub struct Me {
 }
 
 /// `GET /me`
-pub(crate) async fn get(State(api): State<Api>, request: Request) -> Result<Json<Me>, Error> {
-    let (mut parts, _) = request.into_parts();
-    let Known { state, actor, .. } = Known::identified(&mut parts, &api).await?;
+pub(crate) async fn get(Identified(known): Identified) -> Result<Json<Me>, Error> {
+    let Known { state, actor, .. } = known;
     let Some(account) = actor.account() else {
         let tenants = tenant::list(&state.db).await?.into_iter().map(|tenant| tenant.name).collect();
         let name = actor.name().to_string();
@@ -70,7 +67,7 @@ pub(crate) async fn get(State(api): State<Api>, request: Request) -> Result<Json
 }
 
 /// A change of one's password.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PasswordBody {
     /// The present one.
@@ -80,13 +77,14 @@ pub struct PasswordBody {
 }
 
 /// `POST /me/password`: sets another password. Every session and token of the account ends.
-pub(crate) async fn password(State(api): State<Api>, request: Request) -> Result<StatusCode, Error> {
-    let (mut parts, body) = request.into_parts();
-    let Known { state, peer, actor } = Known::identified(&mut parts, &api).await?;
+pub(crate) async fn password(
+    Identified(known): Identified,
+    Body(PasswordBody { old, new }): Body<PasswordBody>,
+) -> Result<Done, Error> {
+    let Known { state, peer, actor } = known;
     let Some(account) = actor.account().filter(|account| account.tenant.is_none()) else {
         return Err(Error::BadRequest("only a person's account has a password".to_owned()));
     };
-    let Body(PasswordBody { old, new }) = Body::from_request(Request::from_parts(parts, body), &api).await?;
     let (old, new) = (Zeroizing::new(old), Zeroizing::new(new));
     let login = Login { username: account.name.clone(), password: old.to_string() };
     auth::check(&state, peer, &login).await?;
@@ -96,11 +94,11 @@ pub(crate) async fn password(State(api): State<Api>, request: Request) -> Result
     }
     let kept = sign_in::kept(&state.hasher, &new).await?;
     account::set_password(&state.db, &actor.name(), account.id, &kept).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Done)
 }
 
 /// A token, without its text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenView {
     /// Names it.
     pub id: Uuid,
@@ -146,7 +144,7 @@ pub(crate) async fn tokens(known: Known) -> Result<Json<Items<TokenView>>, Error
 }
 
 /// A token that is to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenBody {
     /// What it is for.
@@ -163,7 +161,7 @@ pub struct TokenBody {
 }
 
 /// A token that was made.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TokenMade {
     /// Its text, which isn't shown again.
     pub token: String,
@@ -177,7 +175,7 @@ pub struct TokenMade {
 pub(crate) async fn make_token(
     known: Known,
     Body(body): Body<TokenBody>,
-) -> Result<(StatusCode, Json<TokenMade>), Error> {
+) -> Result<Created<TokenMade>, Error> {
     let Actor::Account { account, token } = &known.actor else {
         return Err(Error::BadRequest(
             "who comes by the socket needs no token: sign in as somebody".to_owned(),
@@ -196,7 +194,7 @@ pub(crate) async fn make_token(
         }
     };
     let made = make(&known, None, account.id, TokenKind::Api, tenant, &body).await?;
-    Ok((StatusCode::CREATED, Json(made)))
+    Ok(Created(made))
 }
 
 /// Makes a token of an account.
@@ -239,11 +237,11 @@ pub(crate) async fn make(
 }
 
 /// `DELETE /me/tokens/{token_id}`: ends one of one's sessions or tokens.
-pub(crate) async fn end_token(known: Known, Named(id): Named<Uuid>) -> Result<StatusCode, Error> {
+pub(crate) async fn end_token(known: Known, Named(id): Named<Uuid>) -> Result<Done, Error> {
     let missing = || Error::NotFound(format!("the token `{id}` was not found"));
     let account = known.actor.account().ok_or_else(missing)?;
     if token::delete(&known.state.db, None, &known.actor.name(), account.id, id).await? {
-        Ok(StatusCode::NO_CONTENT)
+        Ok(Done)
     } else {
         Err(missing())
     }

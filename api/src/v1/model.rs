@@ -11,17 +11,18 @@ use migrations::{
     policy::{Action, Kind},
     store::bundle,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, Resource},
     error::Error,
-    extract::{Named, Params},
+    extract::{Asked, Named, Parameter, Parameters},
     v2::dags::find,
 };
 
 /// A version of a DAG.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Versioned {
     /// The hash of the model and of all that it names.
     pub version: String,
@@ -29,14 +30,21 @@ pub struct Versioned {
     pub model: Dag,
 }
 
+/// What may be asked.
+pub(crate) struct Wanted;
+
+impl Parameters for Wanted {
+    const ALL: &'static [Parameter] =
+        &[Parameter::one::<String>("version", "The hash of a version; the newest one if absent.")];
+}
+
 /// `GET /dags/{dag_id}/model?version=`: the newest version, or the one with that hash.
 pub(crate) async fn get(
     access: Access,
     Named(dag_id): Named<DagId>,
-    query: Params,
+    query: Asked<Wanted>,
 ) -> Result<Json<Versioned>, Error> {
     let may = access.authorize(Resource::dag(Kind::Code, &dag_id), Action::Read).await?;
-    query.only(&["version"])?;
     let found = find(&may, &dag_id).await?;
     let Some(hash) = query.text("version") else {
         let version = found.row.version.to_string();

@@ -17,6 +17,15 @@ impl Name {
     }
 }
 
+impl schemars::JsonSchema for Name {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Name".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "maxLength": BYTES_MAX, "pattern": "^[a-z0-9][a-z0-9._@-]*$" })
+    }
+}
+
 impl TryFrom<String> for Name {
     type Error = String;
 

@@ -10,12 +10,19 @@ use migrations::{
         role::{self, RoleId, Subject},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{access::Access, error::Error, extract::Params, policy::BuiltIn, v1::Items};
+use crate::{
+    access::Access,
+    error::Error,
+    extract::{Asked, Parameter, Parameters},
+    policy::BuiltIn,
+    v1::Items,
+};
 
 /// A rule that holds for somebody, and how it comes to them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PermissionView {
     /// The role that has the rule.
     pub role: String,
@@ -25,10 +32,17 @@ pub struct PermissionView {
     pub rule: Rule,
 }
 
+/// What may be asked.
+pub(crate) struct OfWhom;
+
+impl Parameters for OfWhom {
+    const ALL: &'static [Parameter] =
+        &[Parameter::one::<String>("user", "A person or service account; oneself if absent.")];
+}
+
 /// `GET /permissions?user=`: without a user, one's own. Others' only for those who see members. An account that is switched off
 /// has none; what an administrator of the platform may do outside of tenants isn't among them.
-pub(crate) async fn list(access: Access, query: Params) -> Result<Json<Items<PermissionView>>, Error> {
-    query.only(&["user"])?;
+pub(crate) async fn list(access: Access, query: Asked<OfWhom>) -> Result<Json<Items<PermissionView>>, Error> {
     let own = access.actor().account();
     let user = query.text("user").filter(|user| own.is_none_or(|own| own.name != *user));
     if user.is_some() && access.seen(migrations::policy::Kind::Member).allow.is_empty() {

@@ -17,13 +17,17 @@ use migrations::{
     policy::{Action, Effect, Kind},
     store::{connection, pool, quota, tenant, variable},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::Access,
     error::Error,
-    extract::Params,
-    v1::can::{Because, roles_of},
+    extract::Asked,
+    v1::{
+        can::{Because, roles_of},
+        permissions::OfWhom,
+    },
 };
 
 /// The format of the document.
@@ -32,7 +36,7 @@ pub const FORMAT: u32 = 1;
 pub const DEFAULT_POOL: &str = "default_pool";
 
 /// What a user finds in a tenant.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Policies {
     /// The document's format.
     pub format: u32,
@@ -79,7 +83,7 @@ impl Policies {
 }
 
 /// What a tenant has for tasks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Room {
     /// The executor of tasks that name none.
     pub default_executor: ExecutorName,
@@ -204,8 +208,7 @@ fn wants(task: &Task, resource: &str) -> i64 {
 }
 
 /// `GET /policies?user=`: without a user about oneself. About others only for those who see members.
-pub(crate) async fn get(access: Access, query: Params) -> Result<Json<Policies>, Error> {
-    query.only(&["user"])?;
+pub(crate) async fn get(access: Access, query: Asked<OfWhom>) -> Result<Json<Policies>, Error> {
     let own =
         access.actor().account().map_or_else(|| access.actor().name().to_string(), |own| own.name.clone());
     let user = query.text("user").filter(|user| *user != own);

@@ -10,12 +10,19 @@ use engine::{
     state::TaskState,
 };
 use migrations::{policy::Kind, store::overview};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{access::Access, error::Error, extract::Params, v1::Items, v1::dags::page_size};
+use crate::{
+    access::Access,
+    error::Error,
+    extract::{Asked, Parameter, Parameters},
+    v1::Items,
+    v1::dags::{LIMIT, page_size},
+};
 
 /// A task instance of an unfinished run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OpenTask {
     /// The DAG.
     pub dag_id: DagId,
@@ -51,10 +58,17 @@ pub struct OpenTask {
     pub reason: Option<String>,
 }
 
+/// What may be asked.
+pub(crate) struct Filter;
+
+impl Parameters for Filter {
+    const ALL: &'static [Parameter] =
+        &[Parameter::many::<TaskState>("state", "Only task instances in one of these states."), LIMIT];
+}
+
 /// `GET /tasks?state=&limit=`: in the order of the queue: the highest priority first, then the earliest date of a run.
-pub(crate) async fn list(access: Access, query: Params) -> Result<Json<Items<OpenTask>>, Error> {
+pub(crate) async fn list(access: Access, query: Asked<Filter>) -> Result<Json<Items<OpenTask>>, Error> {
     let may = access.list(Kind::Task).await?;
-    query.only(&["state", "limit"])?;
     let states = query.words("state", TaskState::parse)?;
     let states = if states.is_empty() { TaskState::ALL.to_vec() } else { states };
     let limit = page_size(&query)?;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{Json, http::StatusCode};
+use axum::Json;
 use dags::ids::TenantId;
 use engine::{
     command::Command,
@@ -18,17 +18,19 @@ use migrations::{
     policy::{Action, Kind},
     store::tenant,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, Known, Permit},
+    describe::Done,
     error::Error,
-    extract::{Body, Named, Params},
+    extract::{Asked, Body, Named, Nothing},
     v1::{Items, names::Name},
 };
 
 /// Who has a quota.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeKind {
     /// A group of tenants and of other cohorts. The one above all is named `root`.
@@ -48,7 +50,7 @@ impl NodeKind {
 }
 
 /// A quota and its use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QuotaView {
     /// Whose it is.
     pub kind: NodeKind,
@@ -73,7 +75,7 @@ pub struct QuotaView {
 }
 
 /// A quota that is to be set. It replaces the one that is there.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QuotaBody {
     /// The cohort that it belongs to; `root` if absent.
@@ -128,9 +130,8 @@ pub(crate) async fn own(may: &Permit) -> Result<Vec<QuotaView>, Error> {
 }
 
 /// `GET /quota`: the tenant's own quota, then those of the cohorts above it.
-pub(crate) async fn get_own(access: Access, query: Params) -> Result<Json<Items<QuotaView>>, Error> {
+pub(crate) async fn get_own(access: Access, _: Asked<Nothing>) -> Result<Json<Items<QuotaView>>, Error> {
     let may = access.list(Kind::Pool).await?;
-    query.only(&[])?;
     Ok(Items::all(own(&may).await?))
 }
 
@@ -159,7 +160,7 @@ pub(crate) async fn put(
     known: Known,
     Named((kind, name)): Named<(NodeKind, String)>,
     Body(QuotaBody { cohort, weight, quotas, limits }): Body<QuotaBody>,
-) -> Result<StatusCode, Error> {
+) -> Result<Done, Error> {
     let cohort: Option<Arc<str>> = cohort.map(Into::into);
     match kind {
         NodeKind::Cohort if !limits.is_empty() => {
@@ -177,14 +178,14 @@ pub(crate) async fn put(
             may.request(Command::SetQuota { cohort, weight, quotas, limits }).await?;
         }
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Done)
 }
 
 /// `DELETE /quotas/{kind}/{name}`: a cohort only if nobody belongs to it.
 pub(crate) async fn delete(
     known: Known,
     Named((kind, name)): Named<(NodeKind, String)>,
-) -> Result<StatusCode, Error> {
+) -> Result<Done, Error> {
     let answer = match kind {
         NodeKind::Cohort => {
             let may = known.permit_platform(Action::Delete, known.state.tenant).await?;
@@ -199,7 +200,7 @@ pub(crate) async fn delete(
     if answer["was_set"] == false {
         return Err(absent(kind, &name));
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Done)
 }
 
 /// The tenant of that name, for who may know of it.

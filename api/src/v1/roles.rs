@@ -1,14 +1,16 @@
 //! `/roles`: the built-in ones, and those that a tenant makes.
 
-use axum::{Json, http::StatusCode};
+use axum::Json;
 use migrations::{
     policy::{Action, Kind, PATTERN_BYTES_MAX, Pattern, RULES_MAX, Rule},
     store::role,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, Resource},
+    describe::Done,
     error::Error,
     extract::{Body, Named},
     policy::BuiltIn,
@@ -19,7 +21,7 @@ use crate::{
 const ROLES_MAX: usize = 200;
 
 /// A role.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoleView {
     /// Its name.
     pub name: String,
@@ -51,7 +53,7 @@ pub(crate) async fn list(access: Access) -> Result<Json<Items<RoleView>>, Error>
 }
 
 /// What a role is to be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RoleBody {
     /// What it is for.
@@ -66,7 +68,7 @@ pub(crate) async fn put(
     access: Access,
     Named(name): Named<Name>,
     Body(body): Body<RoleBody>,
-) -> Result<StatusCode, Error> {
+) -> Result<Done, Error> {
     let may = access.authorize(Resource::named(Kind::Member, name.as_str()), Action::Change).await?;
     if BuiltIn::parse(name.as_str()).is_some() {
         return Err(Error::Conflict(format!("`{name}` is built in: choose another name")));
@@ -84,7 +86,7 @@ pub(crate) async fn put(
     }
     let description = body.description.as_deref();
     role::set(may.db(), may.scope, &may.actor, name.as_str(), description, &body.rules).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Done)
 }
 
 fn check(rules: &[Rule]) -> Result<(), Error> {
@@ -111,10 +113,10 @@ fn check(rules: &[Rule]) -> Result<(), Error> {
 }
 
 /// `DELETE /roles/{name}`
-pub(crate) async fn delete(access: Access, Named(name): Named<Name>) -> Result<StatusCode, Error> {
+pub(crate) async fn delete(access: Access, Named(name): Named<Name>) -> Result<Done, Error> {
     let may = access.authorize(Resource::named(Kind::Member, name.as_str()), Action::Delete).await?;
     if role::delete(may.db(), may.scope, &may.actor, name.as_str()).await? {
-        Ok(StatusCode::NO_CONTENT)
+        Ok(Done)
     } else {
         Err(Error::NotFound(format!("the role `{name}` was not found")))
     }

@@ -9,12 +9,13 @@ use dags::{
 };
 use engine::rows::Cursor;
 use migrations::policy::{Action, Kind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, Resource},
     error::Error,
-    extract::{Named, Params},
+    extract::{Asked, Named, Parameter, Parameters},
     v2::dags::find,
 };
 
@@ -24,7 +25,7 @@ const RUNS: u32 = 20;
 const RUNS_MAX: u32 = 200;
 
 /// The next runs of a schedule.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NextRuns {
     /// The schedule as it is written in the model.
     pub schedule: Schedule,
@@ -35,7 +36,7 @@ pub struct NextRuns {
 }
 
 /// A run that is to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NextRun {
     /// When it is due.
     pub run_after: Timestamp,
@@ -47,14 +48,21 @@ pub struct NextRun {
     pub interval_end: Option<Timestamp>,
 }
 
+/// What may be asked.
+pub(crate) struct Wanted;
+
+impl Parameters for Wanted {
+    const ALL: &'static [Parameter] =
+        &[Parameter::one::<u32>("runs", "How many runs, from 1 to 200; 20 if absent.")];
+}
+
 /// `GET /dags/{dag_id}/schedule?runs=`
 pub(crate) async fn get(
     access: Access,
     Named(dag_id): Named<DagId>,
-    query: Params,
+    query: Asked<Wanted>,
 ) -> Result<Json<NextRuns>, Error> {
     let may = access.authorize(Resource::dag(Kind::Dag, &dag_id), Action::Read).await?;
-    query.only(&["runs"])?;
     let count = query.read("runs")?.unwrap_or(RUNS);
     if !(1..=RUNS_MAX).contains(&count) {
         return Err(Error::value("query", "runs", format!("must be 1 to {RUNS_MAX}"), count));

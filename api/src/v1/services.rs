@@ -1,6 +1,6 @@
 //! `/service-accounts`: accounts of a tenant's programs. They have tokens and no password.
 
-use axum::{Json, http::StatusCode};
+use axum::Json;
 use dags::time::Timestamp;
 use migrations::{
     policy::{Action, Kind},
@@ -10,11 +10,14 @@ use migrations::{
         token::{self, TokenKind},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
     access::{Access, Known, Permit, Resource},
+    describe::Created,
+    describe::Done,
     error::Error,
     extract::{Body, Named},
     v1::{
@@ -26,7 +29,7 @@ use crate::{
 };
 
 /// A service account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceView {
     /// Its name.
     pub name: String,
@@ -52,7 +55,7 @@ pub(crate) async fn list(access: Access) -> Result<Json<Items<ServiceView>>, Err
 }
 
 /// A service account that is to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceBody {
     /// Its name.
@@ -63,19 +66,19 @@ pub struct ServiceBody {
 pub(crate) async fn post(
     access: Access,
     Body(body): Body<ServiceBody>,
-) -> Result<(StatusCode, Json<ServiceView>), Error> {
+) -> Result<Created<ServiceView>, Error> {
     let may = access.authorize(Resource::named(Kind::Member, body.name.as_str()), Action::Create).await?;
     let made = account::insert_service(may.db(), may.scope, &may.actor, body.name.as_str()).await?;
     let taken = || Error::Conflict(format!("there is a service account `{}` already", body.name));
-    Ok((StatusCode::CREATED, Json(view(made.ok_or_else(taken)?))))
+    Ok(Created(view(made.ok_or_else(taken)?)))
 }
 
 /// `DELETE /service-accounts/{name}`: its tokens end.
-pub(crate) async fn delete(access: Access, Named(name): Named<Name>) -> Result<StatusCode, Error> {
+pub(crate) async fn delete(access: Access, Named(name): Named<Name>) -> Result<Done, Error> {
     let may = access.authorize(Resource::named(Kind::Member, name.as_str()), Action::Delete).await?;
     let found = find(&may, &name).await?;
     account::delete(may.db(), Some(may.scope), &may.actor, found.id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Done)
 }
 
 /// `GET /service-accounts/{name}/tokens`
@@ -94,7 +97,7 @@ pub(crate) async fn make_token(
     known: Known,
     Named(name): Named<Name>,
     Body(body): Body<TokenBody>,
-) -> Result<(StatusCode, Json<TokenMade>), Error> {
+) -> Result<Created<TokenMade>, Error> {
     let may = access.authorize(Resource::named(Kind::Member, name.as_str()), Action::Change).await?;
     let found = find(&may, &name).await?;
     if access.account() == Some(found.id) || access.is_narrowed() {
@@ -106,18 +109,15 @@ pub(crate) async fn make_token(
     }
     let tenant = Some(may.scope.tenant());
     let made = make(&known, Some(may.scope), found.id, TokenKind::Service, tenant, &body).await?;
-    Ok((StatusCode::CREATED, Json(made)))
+    Ok(Created(made))
 }
 
 /// `DELETE /service-accounts/{name}/tokens/{token_id}`
-pub(crate) async fn end_token(
-    access: Access,
-    Named((name, id)): Named<(Name, Uuid)>,
-) -> Result<StatusCode, Error> {
+pub(crate) async fn end_token(access: Access, Named((name, id)): Named<(Name, Uuid)>) -> Result<Done, Error> {
     let may = access.authorize(Resource::named(Kind::Member, name.as_str()), Action::Change).await?;
     let found = find(&may, &name).await?;
     if token::delete(may.db(), Some(may.scope), &may.actor, found.id, id).await? {
-        Ok(StatusCode::NO_CONTENT)
+        Ok(Done)
     } else {
         Err(Error::NotFound(format!("the token `{id}` was not found")))
     }

@@ -1,16 +1,16 @@
 //! `/session`: signing in and out with a browser.
 
 use axum::{
-    extract::{Request, State},
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    extract::State,
+    http::{HeaderValue, header},
 };
 use dags::time::Span;
 use migrations::store::token;
 
 use crate::{
-    access::{Actor, Known, cookie_name},
+    access::{Actor, Identified, Known, cookie_name},
     auth::{self, Login},
+    describe::{Done, Shaped},
     error::Error,
     extract::Body,
     peer::Peer,
@@ -27,21 +27,21 @@ pub(crate) async fn open(
     State(api): State<Api>,
     peer: Peer,
     Body(login): Body<Login>,
-) -> Result<Response, Error> {
+) -> Result<Shaped<Done>, Error> {
     let account = auth::check(&api.0, peer, &login).await?;
     let text = auth::open(&api.0, peer, &account, "console", LIFE, Some(IDLE)).await?;
     let cookie = cookie(peer, &text, LIFE.0 / 1_000_000);
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
+    Ok(Shaped::new(([(header::SET_COOKIE, cookie)], Done)))
 }
 
 /// `DELETE /session`: ends the session or token that the request shows.
-pub(crate) async fn close(State(api): State<Api>, request: Request) -> Result<Response, Error> {
-    let (mut parts, _) = request.into_parts();
-    let Known { state, peer, actor } = Known::identified(&mut parts, &api).await?;
+pub(crate) async fn close(
+    Identified(Known { state, peer, actor }): Identified,
+) -> Result<Shaped<Done>, Error> {
     if let Actor::Account { account, token } = &actor {
         token::delete(&state.db, None, &actor.name(), account.id, token.id).await?;
     }
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie(peer, "", 0))]).into_response())
+    Ok(Shaped::new(([(header::SET_COOKIE, cookie(peer, "", 0))], Done)))
 }
 
 /// The cookie with a session's token.

@@ -1,6 +1,6 @@
 //! `/tenants`: for platform administrators. None of this lets them into a tenant: who wants to act there needs a role.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Json, extract::State};
 use dags::{
     ids::{ShardId, TenantId},
     time::Timestamp,
@@ -18,11 +18,14 @@ use migrations::{
         tenant::{self, Tenant, TenantState},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
     access::Known,
+    describe::Created,
+    describe::Done,
     error::Error,
     extract::{Body, Named},
     policy::BuiltIn,
@@ -31,7 +34,7 @@ use crate::{
 };
 
 /// A tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TenantView {
     /// Its name.
     pub name: String,
@@ -70,7 +73,7 @@ pub(crate) async fn get(known: Known, Named(name): Named<Name>) -> Result<Json<T
 }
 
 /// A tenant that is to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantBody {
     /// Its name.
@@ -81,10 +84,7 @@ pub struct TenantBody {
 }
 
 /// `POST /tenants`
-pub(crate) async fn post(
-    known: Known,
-    Body(body): Body<TenantBody>,
-) -> Result<(StatusCode, Json<TenantView>), Error> {
+pub(crate) async fn post(known: Known, Body(body): Body<TenantBody>) -> Result<Created<TenantView>, Error> {
     known.platform(Action::Create).await?;
     let (db, actor) = (&known.state.db, known.actor.name());
     let admin = match &body.admin {
@@ -97,7 +97,7 @@ pub(crate) async fn post(
     if let Some(admin) = admin {
         role::grant(db, TenantScope::new(id), &actor, admin, BuiltIn::TenantAdmin.id()).await?;
     }
-    Ok((StatusCode::CREATED, Json(view(made))))
+    Ok(Created(view(made)))
 }
 
 async fn user(known: &Known, name: &Name) -> Result<Subject, Error> {
@@ -107,7 +107,7 @@ async fn user(known: &Known, name: &Name) -> Result<Subject, Error> {
 }
 
 /// A change of a tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantPatch {
     /// Whether nobody may do anything in it for now, and nothing of it starts. What runs goes on.
@@ -138,7 +138,7 @@ pub(crate) async fn delete(
     State(api): State<Api>,
     known: Known,
     Named(name): Named<Name>,
-) -> Result<StatusCode, Error> {
+) -> Result<Done, Error> {
     known.platform(Action::Delete).await?;
     let found = find(&known, &name).await?;
     if found.id == api.0.tenant {
@@ -155,11 +155,11 @@ pub(crate) async fn delete(
         may.request(Command::DeleteQuota {}).await?;
     }
     tenant::delete(&known.state.db, &known.actor.name(), found.id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Done)
 }
 
 /// How long a tenant's finished runs are kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeptFor {
     /// Days; 0 for ever, null as the service's `retention.run_days` says.
@@ -193,11 +193,11 @@ pub(crate) async fn put_retention(
 pub(crate) async fn put_admin(
     known: Known,
     Named((name, admin)): Named<(Name, Name)>,
-) -> Result<StatusCode, Error> {
+) -> Result<Done, Error> {
     known.platform(Action::Change).await?;
     let found = find(&known, &name).await?;
     let subject = user(&known, &admin).await?;
     let scope = TenantScope::new(found.id);
     role::grant(&known.state.db, scope, &known.actor.name(), subject, BuiltIn::TenantAdmin.id()).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Done)
 }

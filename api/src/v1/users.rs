@@ -1,6 +1,6 @@
 //! `/users`: people's accounts, for platform administrators.
 
-use axum::{Json, http::StatusCode};
+use axum::Json;
 use dags::time::Timestamp;
 use migrations::{
     policy::Action,
@@ -9,12 +9,15 @@ use migrations::{
         role::{self, Subject},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::Known,
+    describe::Created,
+    describe::Done,
     error::Error,
-    extract::{Body, Named, Params},
+    extract::{Asked, Body, Named, Parameter, Parameters},
     policy::BuiltIn,
     setup, sign_in,
     v1::{Items, names::Name},
@@ -24,7 +27,7 @@ use crate::{
 const PAGE: u64 = 100;
 
 /// A person's account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct User {
     /// The name.
     pub name: String,
@@ -53,10 +56,16 @@ async fn find(known: &Known, name: &Name) -> Result<Account, Error> {
     Ok(found.ok_or_else(|| Error::NotFound(format!("the user `{name}` was not found")))?.0)
 }
 
+/// What may be asked.
+pub(crate) struct Wanted;
+
+impl Parameters for Wanted {
+    const ALL: &'static [Parameter] = &[Parameter::one::<String>("after", "The `next` of the page before.")];
+}
+
 /// `GET /users`: by name, a hundred at a time.
-pub(crate) async fn list(known: Known, query: Params) -> Result<Json<Items<User>>, Error> {
+pub(crate) async fn list(known: Known, query: Asked<Wanted>) -> Result<Json<Items<User>>, Error> {
     known.platform(Action::Read).await?;
-    query.only(&["after"])?;
     let mut found = account::users(&known.state.db, query.text("after"), PAGE + 1).await?;
     let more = found.len() as u64 > PAGE;
     found.truncate(PAGE as usize);
@@ -71,7 +80,7 @@ pub(crate) async fn get(known: Known, Named(name): Named<Name>) -> Result<Json<U
 }
 
 /// An account that is to be made.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserBody {
     /// The name.
@@ -85,7 +94,7 @@ pub struct UserBody {
 }
 
 /// An account that was made, or whose password was reset.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UserMade {
     /// The name.
     pub name: String,
@@ -95,10 +104,7 @@ pub struct UserMade {
 }
 
 /// `POST /users`
-pub(crate) async fn post(
-    known: Known,
-    Body(body): Body<UserBody>,
-) -> Result<(StatusCode, Json<UserMade>), Error> {
+pub(crate) async fn post(known: Known, Body(body): Body<UserBody>) -> Result<Created<UserMade>, Error> {
     known.platform(Action::Create).await?;
     let state = &known.state;
     let (kept, initial_password) = match &body.password {
@@ -119,11 +125,11 @@ pub(crate) async fn post(
         let subject = Subject::Account(made.id);
         role::grant(&state.db, role::PLATFORM, &actor, subject, BuiltIn::PlatformAdmin.id()).await?;
     }
-    Ok((StatusCode::CREATED, Json(UserMade { name: made.name, initial_password })))
+    Ok(Created(UserMade { name: made.name, initial_password }))
 }
 
 /// A change of an account.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UserPatch {
     /// Switches it off, which ends its sessions and tokens, or on.
@@ -161,6 +167,12 @@ pub(crate) async fn patch(
 pub(crate) async fn reset(known: Known, Named(name): Named<Name>) -> Result<Json<UserMade>, Error> {
     known.platform(Action::Change).await?;
     let found = find(&known, &name).await?;
+    // Who holds somebody's session mustn't get their account with it.
+    if known.actor.account().is_some_and(|account| account.id == found.id) {
+        return Err(Error::Conflict(
+            "set your own password with `updraft passwd`, or ask another administrator".to_owned(),
+        ));
+    }
     let password = setup::initial_password()?;
     let kept = setup::initial(&known.state.db, &password).await?;
     account::set_password(&known.state.db, &known.actor.name(), found.id, &kept).await?;
@@ -168,12 +180,12 @@ pub(crate) async fn reset(known: Known, Named(name): Named<Name>) -> Result<Json
 }
 
 /// `DELETE /users/{name}`
-pub(crate) async fn delete(known: Known, Named(name): Named<Name>) -> Result<StatusCode, Error> {
+pub(crate) async fn delete(known: Known, Named(name): Named<Name>) -> Result<Done, Error> {
     known.platform(Action::Delete).await?;
     let found = find(&known, &name).await?;
     if known.actor.account().is_some_and(|account| account.id == found.id) {
         return Err(Error::Conflict("another administrator must do that to you".to_owned()));
     }
     account::delete(&known.state.db, None, &known.actor.name(), found.id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Done)
 }

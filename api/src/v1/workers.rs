@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use dags::{ids::TenantId, time::Timestamp};
 use migrations::{Db, policy::Action, store::worker};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{access::Known, error::Error, v1::Items};
@@ -13,7 +14,7 @@ use crate::{access::Known, error::Error, v1::Items};
 const WORKERS_MAX: u64 = 1_000;
 
 /// A worker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerView {
     /// Its identity, another one after each start.
     pub id: String,
@@ -36,7 +37,7 @@ pub struct WorkerView {
 }
 
 /// How many workers there are.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Workers {
     /// Those that are heard.
     pub present: u64,

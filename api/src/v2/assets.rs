@@ -10,6 +10,7 @@ use migrations::{
         dag::{self, DagFilter, DagWithModel},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -31,7 +32,7 @@ const DAGS_AT_ONCE: u64 = 500;
 const ID_MASK: u64 = (1 << 53) - 1;
 
 /// An asset.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Asset {
     /// A number made of its name.
     pub id: u64,
@@ -64,7 +65,7 @@ pub struct Asset {
 }
 
 /// A DAG that waits for an asset.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct DagRef {
     /// The DAG.
     pub dag_id: String,
@@ -75,7 +76,7 @@ pub struct DagRef {
 }
 
 /// A task that updates an asset.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct TaskRef {
     /// The DAG.
     pub dag_id: String,
@@ -88,7 +89,7 @@ pub struct TaskRef {
 }
 
 /// A page of assets.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AssetCollection {
     /// The assets.
     pub assets: Vec<Asset>,

@@ -3,6 +3,7 @@
 use dags::{ids::DagId, time::Timestamp};
 use engine::{command::Reprocess, rows::BackfillRow};
 use migrations::store::backfill;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -15,7 +16,7 @@ pub(crate) mod list;
 pub(crate) mod post;
 
 /// Runs for past dates.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Backfill {
     /// Its number.
     pub id: i64,
@@ -47,7 +48,7 @@ pub struct Backfill {
 }
 
 /// A page of backfills.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BackfillCollection {
     /// The backfills.
     pub backfills: Vec<Backfill>,
@@ -56,7 +57,7 @@ pub struct BackfillCollection {
 }
 
 /// A backfill that is asked for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackfillBody {
     /// The DAG, which must have a periodic schedule.

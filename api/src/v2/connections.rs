@@ -1,6 +1,7 @@
 //! Connections. Password and everything in `extra` are write-only.
 
 use migrations::store::connection::{self, Address};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -13,7 +14,7 @@ pub(crate) mod patch;
 pub(crate) mod post;
 
 /// A connection.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Connection {
     /// Its name.
     pub connection_id: String,
@@ -41,7 +42,7 @@ pub struct Connection {
 }
 
 /// A page of connections.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionCollection {
     /// The connections.
     pub connections: Vec<Connection>,
@@ -50,7 +51,7 @@ pub struct ConnectionCollection {
 }
 
 /// A connection that is to be set.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectionBody {
     /// Its name.

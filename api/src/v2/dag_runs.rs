@@ -7,6 +7,7 @@ use dags::{
 };
 use engine::{rows::RunRow, state::RunState};
 use migrations::store::run;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -31,7 +32,7 @@ pub(crate) mod release;
 pub(crate) mod wait;
 
 /// A run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DagRun {
     /// Its name.
     pub dag_run_id: String,
@@ -86,7 +87,7 @@ pub struct DagRun {
 }
 
 /// A page of runs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DagRunCollection {
     /// The runs.
     pub dag_runs: Vec<DagRun>,
@@ -95,7 +96,7 @@ pub struct DagRunCollection {
 }
 
 /// A run that is asked for.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TriggerBody {
     /// Its name; made from the date if absent.
@@ -125,7 +126,7 @@ pub struct TriggerBody {
 }
 
 /// A change of a run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DagRunPatch {
     /// `success` or `failed`: unfinished tasks follow; `queued`: it goes on.
@@ -137,7 +138,7 @@ pub struct DagRunPatch {
 }
 
 /// A run that is to run again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClearRunBody {
     /// Only say what would be cleared.

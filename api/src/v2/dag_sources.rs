@@ -3,7 +3,6 @@
 use axum::{
     Json,
     http::{HeaderMap, header},
-    response::{IntoResponse as _, Response},
 };
 use dags::{
     bundle::Unusable,
@@ -17,12 +16,15 @@ use migrations::{
         dag::{self, DagFilter, DagWithModel},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     access::{Access, Permit, Resource},
+    describe::{Describe, JSON, Shaped, Sketch},
     error::Error,
-    extract::{Named, Params},
+    extract::{Asked, Named, Parameter, Parameters},
     v2::dags::find,
 };
 
@@ -30,7 +32,7 @@ use crate::{
 const DAGS_MAX: u64 = 100_000;
 
 /// A file of DAGs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DagSource {
     /// The text. Other DAGs may be in the same file.
     pub content: Option<String>,
@@ -48,16 +50,35 @@ pub struct DagSource {
     pub bundle: String,
 }
 
+/// A file as JSON or as it is, for the document.
+pub(crate) struct InEither;
+
+impl Describe for InEither {
+    fn describe(sketch: &mut Sketch<'_>) {
+        sketch.header("Accept", "`text/plain` for the text alone.");
+        let schema = sketch.schemas.sent::<DagSource>();
+        let kinds = vec![(JSON, schema), ("text/plain", json!({ "type": "string" }))];
+        sketch.answers.insert(200, kinds);
+    }
+}
+
+/// What may be asked.
+pub(crate) struct OfWhich;
+
+impl Parameters for OfWhich {
+    const ALL: &'static [Parameter] =
+        &[Parameter::one::<u32>("version_number", "Which version of the DAG, from 1; the newest if absent.")];
+}
+
 /// `GET /dagSources/{dag_id}?version_number=`: of the newest version, or of the one with that number; with `Accept: text/plain` the
 /// text alone. The file is that of the bundle that had the version first; if that is gone, for the newest version that of the active bundle.
 pub(crate) async fn get(
     access: Access,
     Named(dag_id): Named<DagId>,
-    query: Params,
+    query: Asked<OfWhich>,
     headers: HeaderMap,
-) -> Result<Response, Error> {
+) -> Result<Shaped<InEither>, Error> {
     let may = access.authorize(Resource::dag(Kind::Code, &dag_id), Action::Read).await?;
-    query.only(&["version_number"])?;
     let row = find(&may, &dag_id).await?.row;
     let wanted: Option<u32> = query.read("version_number")?;
     let known = bundle::numbered(may.db(), may.scope, std::slice::from_ref(&dag_id)).await?;
@@ -89,7 +110,7 @@ pub(crate) async fn get(
     };
     let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if accepted.contains("text/plain") && !accepted.contains("application/json") {
-        return Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], content).into_response());
+        return Ok(Shaped::new(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], content)));
     }
     let source = DagSource {
         content: Some(content),
@@ -99,7 +120,7 @@ pub(crate) async fn get(
         file: source.clone(),
         bundle: bundle.to_string(),
     };
-    Ok(Json(source).into_response())
+    Ok(Shaped::new(Json(source)))
 }
 
 /// A file may define several DAGs, and is shown only to who may read the code of all of them; of those that it defined in earlier

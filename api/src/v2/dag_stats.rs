@@ -4,12 +4,17 @@ use axum::Json;
 use dags::ids::DagId;
 use engine::state::RunState;
 use migrations::{policy::Kind, store::run};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{access::Access, error::Error, extract::Params};
+use crate::{
+    access::Access,
+    error::Error,
+    extract::{Asked, Parameter, Parameters},
+};
 
 /// A DAG's runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DagStats {
     /// The DAG.
     pub dag_id: String,
@@ -20,7 +25,7 @@ pub struct DagStats {
 }
 
 /// Runs in one state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StateCount {
     /// The state.
     pub state: RunState,
@@ -29,7 +34,7 @@ pub struct StateCount {
 }
 
 /// The DAGs' runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DagStatsCollection {
     /// DAGs by name.
     pub dags: Vec<DagStats>,
@@ -37,10 +42,16 @@ pub struct DagStatsCollection {
     pub total_entries: u64,
 }
 
+/// What may be asked.
+pub(crate) struct Filter;
+
+impl Parameters for Filter {
+    const ALL: &'static [Parameter] = &[Parameter::many::<DagId>("dag_ids", "Only these DAGs.")];
+}
+
 /// DAGs that have any run, as in Airflow; with `dag_ids` those of these names.
-pub(crate) async fn list(access: Access, query: Params) -> Result<Json<DagStatsCollection>, Error> {
+pub(crate) async fn list(access: Access, query: Asked<Filter>) -> Result<Json<DagStatsCollection>, Error> {
     let may = access.list(Kind::Run).await?;
-    query.only(&["dag_ids"])?;
     let wanted = query.words("dag_ids", |text| DagId::parse(text).ok())?;
     let counts = run::counts(may.db(), may.scope, &wanted, &may.visible).await?;
     let dags: Vec<DagStats> = counts

@@ -7,19 +7,21 @@ use dags::{
 };
 use migrations::policy::{Action, Kind};
 use migrations::store::bundle::{self, Numbered};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
     access::{Access, Permit, Resource},
     error::Error,
-    extract::{Named, Params},
+    extract::{Asked, Named},
+    list::Paged,
     list::page,
     v2::dags::find,
 };
 
 /// A version of a DAG.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DagVersion {
     /// Derived from DAG and hash.
     pub id: Uuid,
@@ -43,7 +45,7 @@ pub struct DagVersion {
 }
 
 /// A page of versions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DagVersionCollection {
     /// The versions.
     pub dag_versions: Vec<DagVersion>,
@@ -83,10 +85,9 @@ fn view(known: &Numbered) -> DagVersion {
 pub(crate) async fn list(
     access: Access,
     Named(dag_id): Named<DagId>,
-    query: Params,
+    query: Asked<Paged>,
 ) -> Result<Json<DagVersionCollection>, Error> {
     let may = access.authorize(Resource::dag(Kind::Dag, &dag_id), Action::Read).await?;
-    query.only(&["limit", "offset", "order_by"])?;
     let descending = query.order(&["version_number", "-version_number"])? == Some("-version_number");
     find(&may, &dag_id).await?;
     let versions = Versions::of(&may, &[dag_id]).await?;

@@ -7,6 +7,7 @@ use dags::{
     time::{Span, Timestamp},
 };
 use migrations::store::dag::{self, DagWithModel};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -21,7 +22,7 @@ pub(crate) mod release;
 pub(crate) mod tags;
 
 /// A DAG.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Dag {
     /// Its name.
     pub dag_id: String,
@@ -89,7 +90,7 @@ pub struct Dag {
 }
 
 /// A label.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tag {
     /// The label.
     pub name: String,
@@ -100,7 +101,7 @@ pub struct Tag {
 }
 
 /// A page of DAGs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DagCollection {
     /// The DAGs.
     pub dags: Vec<Dag>,
@@ -109,7 +110,7 @@ pub struct DagCollection {
 }
 
 /// Everything about a DAG.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DagDetails {
     /// What lists show.
     #[serde(flatten)]
@@ -155,7 +156,7 @@ pub struct DagDetails {
 }
 
 /// A change of a DAG.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DagPatch {
     /// Whether new runs and tasks wait from now on.

@@ -3,29 +3,40 @@
 
 use axum::Json;
 use migrations::policy::Kind;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
-use crate::{access::Access, error::Error, routes::Routes};
+use crate::{access::Access, describe::Absent, error::Error, routes::Routes};
 
 /// An operation that isn't there.
 macro_rules! absent {
     ($what:literal) => {
-        async |_access: Access| Err::<(), _>(Error::Absent($what))
+        async |_access: Access| Absent($what)
     };
 }
 
 /// A collection that nothing can be in, for whoever may read that kind.
 macro_rules! empty {
-    ($kind:ident, $key:literal) => {
+    ($kind:ident, $key:ident) => {{
+        #[derive(Serialize, JsonSchema)]
+        #[schemars(inline)]
+        struct Collection {
+            $key: Vec<Value>,
+            total_entries: u64,
+        }
         async |access: Access| {
             access.list(Kind::$kind).await?;
-            Ok::<_, Error>(nothing($key))
+            Ok::<_, Error>(Json(Collection { $key: Vec::new(), total_entries: 0 }))
         }
-    };
+    }};
 }
 
-fn nothing(key: &str) -> Json<Value> {
-    Json(json!({ key: [], "total_entries": 0 }))
+/// What is configured is the operator's own.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct Configuration {
+    sections: Vec<Value>,
 }
 
 /// The routes of all that.
@@ -34,7 +45,7 @@ pub(crate) fn add(routes: Routes) -> Routes {
     let task = format!("{run}/taskInstances/{{task_id}}");
     let store = format!("{task}/state-store");
     let routes = routes
-        .get("/assets/aliases", empty!(Asset, "asset_aliases"))
+        .get("/assets/aliases", empty!(Asset, asset_aliases))
         .get("/assets/aliases/{asset_alias_id}", absent!("an asset alias"))
         .post("/assets/{asset_id}/materialize", absent!("materializing an asset"))
         .get("/assets/{asset_id}/queuedEvents", absent!("the list of queued events"))
@@ -55,15 +66,14 @@ pub(crate) fn add(routes: Routes) -> Routes {
         .post("/connections/{connection_id}", absent!("testing connections and making default ones"))
         .get("/config", async |access: Access| {
             access.list(Kind::Dag).await?;
-            // What is configured is the operator's own.
-            Ok::<_, Error>(Json(json!({ "sections": [] })))
+            Ok::<_, Error>(Json(Configuration { sections: Vec::new() }))
         })
         .get("/config/section/{section}/option/{option}", absent!("reading the configuration"))
-        .get("/dagWarnings", empty!(Dag, "dag_warnings"))
-        .get("/jobs", empty!(Dag, "jobs"))
-        .get("/plugins", empty!(Dag, "plugins"))
-        .get("/plugins/importErrors", empty!(Dag, "import_errors"))
-        .get("/providers", empty!(Dag, "providers"))
+        .get("/dagWarnings", empty!(Dag, dag_warnings))
+        .get("/jobs", empty!(Dag, jobs))
+        .get("/plugins", empty!(Dag, plugins))
+        .get("/plugins/importErrors", empty!(Dag, import_errors))
+        .get("/providers", empty!(Dag, providers))
         .put("/parseDagFile/{file_token}", absent!("parsing a file on demand"))
         .patch("/dags", absent!("pausing several DAGs at once"))
         .post("/dags/{dag_id}/favorite", absent!("marking favourites"))

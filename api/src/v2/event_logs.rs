@@ -4,17 +4,19 @@ use axum::Json;
 use dags::time::Timestamp;
 use migrations::policy::Kind;
 use migrations::store::audit::{self, AuditEntry};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
     access::Access,
     error::Error,
-    extract::{Named, Params},
+    extract::{Asked, Named},
+    list::Paged,
 };
 
 /// An entry of the audit log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventLog {
     /// Its number.
     pub event_log_id: i64,
@@ -45,7 +47,7 @@ pub struct EventLog {
 }
 
 /// A page of entries.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventLogCollection {
     /// The entries.
     pub event_logs: Vec<EventLog>,
@@ -54,9 +56,8 @@ pub struct EventLogCollection {
 }
 
 /// `GET /eventLogs`: the newest first.
-pub(crate) async fn list(access: Access, query: Params) -> Result<Json<EventLogCollection>, Error> {
+pub(crate) async fn list(access: Access, query: Asked<Paged>) -> Result<Json<EventLogCollection>, Error> {
     let may = access.list(Kind::Audit).await?;
-    query.only(&["limit", "offset", "order_by"])?;
     query.order(&["-when", "-event_log_id", "-id"])?;
     let page = audit::list(may.db(), may.scope, query.window()?).await?;
     let event_logs = page.rows.into_iter().map(view).collect();

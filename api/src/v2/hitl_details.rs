@@ -17,14 +17,16 @@ use migrations::{
         run, task_instance,
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
     access::{Access, Permit, Resource},
     error::Error,
-    extract::{Body, DagOrAll, Named, Params},
+    extract::{Asked, Body, DagOrAll, Named, Parameter, Parameters},
     list::page,
+    list::{Masked, ORDER_BY, PAGE_LIMIT, PAGE_OFFSET},
     v2::{
         dag_runs,
         dag_versions::Versions,
@@ -37,7 +39,7 @@ use crate::{
 const QUESTIONS_MAX: u64 = 1_000;
 
 /// Somebody who may answer, or did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HitlUser {
     /// The user.
     pub id: String,
@@ -52,7 +54,7 @@ impl HitlUser {
 }
 
 /// A question with its answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HitlDetail {
     /// What there is to choose from.
     pub options: Vec<String>,
@@ -88,7 +90,7 @@ pub struct HitlDetail {
 }
 
 /// A page of questions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HitlDetailCollection {
     /// The questions.
     pub hitl_details: Vec<HitlDetail>,
@@ -97,7 +99,7 @@ pub struct HitlDetailCollection {
 }
 
 /// An answer.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HitlAnswer {
     /// What is chosen.
@@ -108,7 +110,7 @@ pub struct HitlAnswer {
 }
 
 /// What became of an answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HitlAnswered {
     /// Who answered.
     pub responded_by: HitlUser,
@@ -120,14 +122,25 @@ pub struct HitlAnswered {
     pub params_input: Map<String, Value>,
 }
 
+/// What may be asked.
+pub(crate) struct Filter;
+
+impl Parameters for Filter {
+    const ALL: &'static [Parameter] = &[
+        PAGE_LIMIT,
+        PAGE_OFFSET,
+        ORDER_BY,
+        Parameter::one::<bool>("response_received", "Only those that were, or were not, answered."),
+    ];
+}
+
 /// `GET /dags/{dag_id}/dagRuns/{dag_run_id}/hitlDetails`: newest first; `~` stands for all DAGs or runs.
 pub(crate) async fn list(
     access: Access,
     Named((dag_id, run_name)): Named<(DagOrAll, String)>,
-    query: Params,
+    query: Asked<Filter>,
 ) -> Result<Json<HitlDetailCollection>, Error> {
     let may = access.list(Kind::Task).await?;
-    query.only(&["limit", "offset", "order_by", "response_received"])?;
     query.order(&["-created_at"])?;
     let mut filter = InputFilter { answered: query.flag("response_received")?, ..InputFilter::default() };
     match (dag_id.one(), run_name.as_str()) {
@@ -190,11 +203,10 @@ pub(crate) async fn of_try(
 pub(crate) async fn patch(
     access: Access,
     Named((dag_id, run_name, task_id, map_index)): Named<(DagId, RunName, TaskId, i32)>,
-    query: Params,
+    _: Asked<Masked>,
     Body(answer): Body<HitlAnswer>,
 ) -> Result<Json<HitlAnswered>, Error> {
     let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Change).await?;
-    query.only(&["update_mask"])?;
     find(&may, &dag_id, &run_name, &task_id, map_index).await?;
     let HitlAnswer { chosen_options, params_input } = answer;
     let command =

@@ -3,18 +3,20 @@
 use axum::Json;
 use dags::time::Timestamp;
 use migrations::{policy::Kind, store::import_error};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::Access,
     error::Error,
-    extract::{Named, Params},
+    extract::{Asked, Named, Parameter, Parameters},
     list::page,
+    list::{ORDER_BY, PAGE_LIMIT, PAGE_OFFSET},
     v2::assets::id,
 };
 
 /// A file that can't be used as it is now. The DAGs that it had when it was last in order go on as they were.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImportError {
     /// Its number, made of the file's name.
     pub import_error_id: u64,
@@ -29,7 +31,7 @@ pub struct ImportError {
 }
 
 /// A page of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImportErrorCollection {
     /// The files.
     pub import_errors: Vec<ImportError>,
@@ -37,9 +39,23 @@ pub struct ImportErrorCollection {
     pub total_entries: u64,
 }
 
+/// What may be asked.
+pub(crate) struct Filter;
+
+impl Parameters for Filter {
+    const ALL: &'static [Parameter] = &[
+        PAGE_LIMIT,
+        PAGE_OFFSET,
+        ORDER_BY,
+        Parameter::one::<String>(
+            "filename_pattern",
+            "Text that it contains, in any case; `%` may stand at its ends.",
+        ),
+    ];
+}
+
 /// Those that may be seen, by file. `filename_pattern` is a text that the path contains, with `%` around it or not.
-pub(crate) async fn list(access: Access, query: Params) -> Result<Json<ImportErrorCollection>, Error> {
-    query.only(&["limit", "offset", "order_by", "filename_pattern"])?;
+pub(crate) async fn list(access: Access, query: Asked<Filter>) -> Result<Json<ImportErrorCollection>, Error> {
     let descending = query.order(&["filename", "-filename", "id"])? == Some("-filename");
     let mut seen = seen(&access).await?;
     if let Some(text) = query.pattern("filename_pattern")? {

@@ -3,5 +3,5 @@
 pub(crate) mod health;
 pub(crate) mod version;
 
-pub use health::{Component, Health};
+pub use health::{Component, DagProcessorHealth, Health, SchedulerHealth, TriggererHealth};
 pub use version::Version;

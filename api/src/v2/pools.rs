@@ -3,6 +3,7 @@
 use dags::ids::PoolName;
 use engine::{rows::PoolRow, state::TaskState};
 use migrations::store::pool;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{access::Permit, error::Error};
@@ -17,7 +18,7 @@ pub(crate) mod post;
 const DEFAULT: &str = "default_pool";
 
 /// A pool and its use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pool {
     /// Its name.
     pub name: String,
@@ -45,7 +46,7 @@ pub struct Pool {
 }
 
 /// A page of pools.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolCollection {
     /// The pools.
     pub pools: Vec<Pool>,
@@ -54,7 +55,7 @@ pub struct PoolCollection {
 }
 
 /// A pool that is to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PoolBody {
     /// Its name.
@@ -73,7 +74,7 @@ pub struct PoolBody {
 }
 
 /// A change of a pool.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolPatch {
     /// Its name, which can't be changed.

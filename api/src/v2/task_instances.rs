@@ -12,6 +12,7 @@ use engine::{
     state::TaskState,
 };
 use migrations::store::task_instance;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -38,7 +39,7 @@ pub use logs::{Log, LogEvent};
 pub use patch::TaskInstancePatch;
 
 /// A task instance with one of its tries: the current one unless it says otherwise.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskInstance {
     /// The identity of the try.
     pub id: AttemptId,
@@ -121,7 +122,7 @@ pub struct TaskInstance {
 }
 
 /// A page of task instances.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskInstanceCollection {
     /// The task instances.
     pub task_instances: Vec<TaskInstance>,

@@ -4,6 +4,7 @@ use dags::{
     model::{Dag, Task},
     time::{Span, Timestamp},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -11,7 +12,7 @@ pub(crate) mod get;
 pub(crate) mod list;
 
 /// A task.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskView {
     /// Its name, with its groups' names in front.
     pub task_id: Option<String>,
@@ -70,7 +71,7 @@ pub struct TaskView {
 }
 
 /// A length of time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TimeDelta {
     /// `TimeDelta`.
     #[serde(rename = "__type")]
@@ -84,7 +85,7 @@ pub struct TimeDelta {
 }
 
 /// All tasks of a DAG.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskCollection {
     /// The tasks.
     pub tasks: Vec<TaskView>,

@@ -1,6 +1,7 @@
 //! Variables. A secret one is write-only.
 
 use migrations::store::variable;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ pub(crate) mod post;
 pub(crate) const NAME_BYTES_MAX: usize = 250;
 
 /// A variable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Variable {
     /// Its name.
     pub key: String,
@@ -31,7 +32,7 @@ pub struct Variable {
 }
 
 /// A page of variables.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VariableCollection {
     /// The variables.
     pub variables: Vec<Variable>,
@@ -40,7 +41,7 @@ pub struct VariableCollection {
 }
 
 /// A variable that is to be set.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VariableBody {
     /// Its name.

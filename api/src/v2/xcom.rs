@@ -6,6 +6,7 @@ use engine::{
     rows::{ResultRow, RunRow},
 };
 use migrations::store::{result, task_instance};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ pub(crate) mod list;
 const KEY: &str = "return_value";
 
 /// What a task instance returned.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct XCom {
     /// `return_value`.
     pub key: String,
@@ -46,7 +47,7 @@ pub struct XCom {
 }
 
 /// A page of values, without the values.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct XComCollection {
     /// The entries.
     pub xcom_entries: Vec<XCom>,

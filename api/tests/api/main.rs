@@ -3,6 +3,7 @@
 //! [`world`] starts both; the other files have the tests, by resource.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+mod attacks;
 mod console;
 mod dags;
 mod deployments;

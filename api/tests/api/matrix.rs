@@ -1,7 +1,12 @@
 //! Every route as every role, and as a member of another tenant. What each is answered is in the snapshot; a route that
 //! `request` doesn't know, or that the snapshot doesn't have, fails.
 
-use std::{cmp::Reverse, fmt::Write as _, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    time::Duration,
+};
 
 use api::{Declared, client::Method};
 use serde_json::{Value, json};
@@ -18,8 +23,8 @@ const DEADLINE: Duration = Duration::from_mins(1);
 const ROLES: [&str; 7] =
     ["anonymous", "stranger", "viewer", "operator", "author", "tenant_admin", "platform_admin"];
 
-struct Ids {
-    asset: String,
+pub(crate) struct Ids {
+    pub(crate) asset: String,
     entry: String,
     token: String,
     bundle: String,
@@ -130,8 +135,8 @@ fn takes_none(method: &Method, path: &str) -> bool {
 }
 
 /// The route's path with real names, and its body.
-fn request(declared: &Declared, ids: &Ids) -> (String, Option<Value>) {
-    let Declared { method, path } = declared;
+pub(crate) fn request(declared: &Declared, ids: &Ids) -> (String, Option<Value>) {
+    let Declared { method, path, .. } = declared;
     let lists = *method == Method::POST && path == "/api/v2/dags/{dag_id}/dagRuns/{dag_run_id}";
     if lists {
         return ("/api/v2/dags/~/dagRuns/list".to_owned(), body(method, path));
@@ -161,7 +166,7 @@ fn request(declared: &Declared, ids: &Ids) -> (String, Option<Value>) {
 }
 
 /// A world with one of everything, and what its numbers are.
-async fn world() -> (World, Ids) {
+pub(crate) async fn world() -> (World, Ids) {
     let world = World::new().await;
     // A task of `etl` waits for this pool.
     let pool = world.post("/pools", json!({"name": "warehouse", "slots": 1})).await;
@@ -287,4 +292,53 @@ async fn every_route_answers_every_role_as_the_table_says() {
     }
     let heads = format!("roles: {}", ROLES.join(" "));
     insta::assert_snapshot!(format!("{heads}\n{}", lines.join("\n")));
+}
+
+/// Methods that a route may not have been made for.
+const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
+
+#[tokio::test]
+async fn every_other_method_of_every_route_is_refused_and_head_is_get_without_a_body() {
+    let (mut world, ids) = world().await;
+    let at = world.listen().await;
+    world.person("ana", Some("tenant_admin")).await;
+    let token = sign_in(at, "ana").await;
+    let mut paths: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
+    for declared in api::routes() {
+        // The words that a parameter stands for are tried as they are.
+        let path = request(&declared, &ids).0;
+        let (_, methods) = paths.entry(declared.path.clone()).or_insert((path, BTreeSet::new()));
+        methods.insert(declared.method.to_string());
+    }
+    for (template, (path, declared)) in paths {
+        for method in METHODS {
+            if declared.contains(method) {
+                continue;
+            }
+            for asked in [ask(method, &path), ask(method, &path).bearer(&token)] {
+                let answer = asked.send(at).await;
+                assert_eq!(answer.status, 405, "{method} {template}: {answer:?}");
+                let allowed = answer.header("allow").unwrap_or_default();
+                let allowed: BTreeSet<&str> = allowed.split(',').map(str::trim).collect();
+                assert!(declared.iter().all(|one| allowed.contains(one.as_str())), "{template}: {answer:?}");
+            }
+        }
+        if !declared.contains("GET") || template == "/api/updraft/v1/events" {
+            continue;
+        }
+        for (signed_in, asked) in [(false, ask("HEAD", &path)), (true, ask("HEAD", &path).bearer(&token))] {
+            let get = if signed_in { ask("GET", &path).bearer(&token) } else { ask("GET", &path) };
+            let (head, get) = (asked.send(at).await, get.send(at).await);
+            assert_eq!(head.status, get.status, "HEAD {template}: {head:?}");
+            assert_eq!(head.body, "", "HEAD {template}: {head:?}");
+        }
+    }
+    // How the process is, is for its own socket.
+    for method in METHODS {
+        for path in ["/metrics", "/debug/state"] {
+            let answer = ask(method, path).bearer(&token).send(at).await;
+            assert!(matches!(answer.status, 404 | 405), "{method} {path}: {answer:?}");
+        }
+    }
+    world.close().await;
 }

@@ -9,7 +9,8 @@ use std::{
 };
 
 use api::{
-    Api, Archive, Bundles, LogChunk, LogLine, LogOf, Objects, ObjectsError, Parts, Socket, Stream,
+    Api, Archive, Bundles, LogChunk, LogLine, LogOf, Objects, ObjectsError, Parts, RateSettings, Socket,
+    Stream,
     client::{Client, Method},
 };
 use dags::{
@@ -197,6 +198,8 @@ pub(crate) struct World {
     pub(crate) running: JoinSet<()>,
     wake: Arc<Notify>,
     texts: Texts,
+    /// How many requests are answered by what is served next; any number unless a test says otherwise.
+    pub(crate) rates: RateSettings,
     /// What was served last.
     pub(crate) api: Option<Api>,
 }
@@ -228,6 +231,7 @@ impl World {
             running: JoinSet::new(),
             wake: Arc::new(Notify::new()),
             texts: Texts::default(),
+            rates: RateSettings { account: 0, tenant: 0 },
             api: None,
         };
         world.serve(TenantId::DEFAULT, "alone.sock", owner_wait);
@@ -249,6 +253,7 @@ impl World {
             bundles: self.texts.clone(),
             default_pool_slots: 128,
             owner_wait,
+            rates: self.rates,
             console: Vec::new(),
             monitor: None,
             config: Vec::new(),

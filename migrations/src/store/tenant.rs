@@ -5,7 +5,7 @@ use dags::{
     time::Timestamp,
 };
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::{Expr, ExprTrait as _, OnConflict},
 };
 use serde_json::json;
@@ -124,6 +124,15 @@ pub async fn list(db: &Db) -> Result<Vec<Tenant>, Error> {
         .order_by_asc(tenant::Column::Name)
         .all(db.read());
     found.await.doing("list tenants")?.into_iter().map(read).collect()
+}
+
+/// Whether there is more than one tenant that wasn't deleted, for the platform's own use.
+pub async fn are_several(db: &Db) -> Result<bool, Error> {
+    let found = tenant::Entity::find()
+        .filter(tenant::Column::State.ne(TenantState::Deleted.as_str()))
+        .limit(2)
+        .all(db.read());
+    Ok(found.await.doing("count tenants")?.len() > 1)
 }
 
 /// Suspends a tenant or lets it go on.

@@ -357,7 +357,7 @@ pub struct Backfill {
 }
 
 /// What a backfill does to dates that have a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reprocess {
     /// Leave them.

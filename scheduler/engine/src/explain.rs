@@ -7,6 +7,7 @@ use dags::{
     ids::{DagId, RunName, TaskId, TenantId},
     time::Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -26,7 +27,7 @@ pub use limit::{HeldBy, Limit, Unfinished};
 const NAMES_MAX: usize = 20;
 
 /// Why a task instance isn't running.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiting {
     /// Its state.
     pub state: TaskState,
@@ -35,7 +36,7 @@ pub struct Waiting {
 }
 
 /// One thing that holds a task instance.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Hold {
     /// What it is, with the numbers now.
     pub limit: Limit,

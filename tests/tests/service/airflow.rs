@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::site::{LATE, SOON, Site};
+use crate::site::{LATE, Site};
 
 const DAGS: &str = r#"
 dag: etl
@@ -23,7 +23,7 @@ tasks:
 async fn airflow_s_clients_work_as_they_are() {
     let python = std::env::var("UPDRAFT_TEST_AIRFLOW").expect(
         "UPDRAFT_TEST_AIRFLOW isn't set: it names a Python that has apache-airflow-client and apache-airflow-ctl; \
-         `make test` makes one, as does `cargo xtask services airflow-clients`",
+         `make test` makes one, as does `cargo xtask services clients`",
     );
     let site = Site::sqlite().await;
     site.write_dag("dags.yaml", DAGS);
@@ -31,13 +31,7 @@ async fn airflow_s_clients_work_as_they_are() {
     for dag in ["etl", "reader"] {
         site.dag_is_there(dag).await;
     }
-    let address = site
-        .until(SOON, "the port is open", async || {
-            let log = service.log();
-            let found = log.split("updraft login ").nth(1).and_then(|rest| rest.split('`').next());
-            found.map(str::to_owned).ok_or(log)
-        })
-        .await;
+    let address = site.address(&service).await;
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/service/airflow.py");
     let home = site.path("home");
     std::fs::create_dir(&home).unwrap();

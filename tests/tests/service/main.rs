@@ -22,6 +22,7 @@ mod history;
 mod keeping;
 mod lifecycle;
 mod monitoring;
+mod openapi;
 mod outages;
 mod quarantine;
 mod quotas;

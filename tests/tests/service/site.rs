@@ -137,6 +137,16 @@ impl Site {
         Service { child, log, log_start: 0 }
     }
 
+    /// Where a service listens that nobody has signed in to yet.
+    pub(crate) async fn address(&self, service: &Service) -> String {
+        self.until(SOON, "the port is open", async || {
+            let log = service.log();
+            let found = log.split("updraft login ").nth(1).and_then(|rest| rest.split('`').next());
+            found.map(str::to_owned).ok_or(log)
+        })
+        .await
+    }
+
     fn standalone(&self, data: &str, more: &[&str]) -> Command {
         let mut command = Command::new(program());
         command.arg("standalone").arg("--dags").arg(self.path("dags")).arg("--data").arg(self.path(data));

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use dags::model::Dag;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A part of a DAG that differs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// Where, with tasks and groups by their names: `tasks.load.retries`.
     pub path: String,

@@ -12,6 +12,7 @@ use migrations::{
         dag::{self, DagFilter, DagWithModel},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::diff::{Difference, between};
@@ -25,7 +26,7 @@ use crate::{
 const DAGS_MAX: u64 = 100_000;
 
 /// What would change with a bundle.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// The bundle.
     pub bundle: String,
@@ -45,7 +46,7 @@ impl Plan {
 }
 
 /// What becomes of a DAG.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedDag {
     /// Its name.
     pub dag_id: String,
@@ -63,7 +64,7 @@ pub struct PlannedDag {
 }
 
 /// What becomes of a DAG.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// It isn't there yet.
@@ -77,7 +78,7 @@ pub enum Change {
 }
 
 /// Something that stands in the way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Trouble {
     /// Of what kind.
     pub cause: Cause,
@@ -86,7 +87,7 @@ pub struct Trouble {
 }
 
 /// Why a bundle can't be made active.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// A file can't be used.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use dags::ids::TenantId;
+use schemars::JsonSchema;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -59,7 +60,8 @@ impl Readings {
 }
 
 /// Whose quotas are followed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
 pub(super) enum Whose {
     /// The tenant's own, and those of the cohorts above it.
     Own,

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dags::{ids::TaskId, model::Dag};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Row {
     /// The task or group.
     pub id: String,
@@ -32,7 +33,7 @@ pub struct Row {
 }
 
 /// What a row is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RowKind {
     /// A task.

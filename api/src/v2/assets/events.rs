@@ -18,13 +18,15 @@ use migrations::store::{
     bundle, run,
 };
 use plugins::context::ASSET_EVENTS_MAX;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
     access::{Access, Resource},
     error::Error,
-    extract::{Body, Named, Params},
+    extract::{Asked, Body, Named, Parameter, Parameters},
+    list::{ORDER_BY, PAGE_LIMIT, PAGE_OFFSET},
     v2::{
         assets::{Seen, find, id},
         dag_runs,
@@ -32,7 +34,7 @@ use crate::{
 };
 
 /// An update of an asset.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AssetEvent {
     /// Its number.
     pub id: i64,
@@ -63,7 +65,7 @@ pub struct AssetEvent {
 }
 
 /// A page of events.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AssetEventCollection {
     /// The events.
     pub asset_events: Vec<AssetEvent>,
@@ -72,7 +74,7 @@ pub struct AssetEventCollection {
 }
 
 /// An update from outside of a task.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AssetEventBody {
     /// The asset's number.
@@ -88,11 +90,18 @@ pub struct AssetEventBody {
     pub access_control: Option<Value>,
 }
 
+/// What may be asked.
+pub(crate) struct Filter;
+
+impl Parameters for Filter {
+    const ALL: &'static [Parameter] =
+        &[PAGE_LIMIT, PAGE_OFFSET, ORDER_BY, Parameter::one::<u64>("asset_id", "Only events of that asset.")];
+}
+
 /// Events of one asset or of all, the newest first.
-pub(crate) async fn list(access: Access, query: Params) -> Result<Json<AssetEventCollection>, Error> {
+pub(crate) async fn list(access: Access, query: Asked<Filter>) -> Result<Json<AssetEventCollection>, Error> {
     let seen = Seen::of(&access).await?;
     let may = &seen.may;
-    query.only(&["limit", "offset", "order_by", "asset_id"])?;
     query.order(&["-timestamp", "-id"])?;
     let mut which = EventFilter::default();
     if let Some(id) = query.read("asset_id")? {

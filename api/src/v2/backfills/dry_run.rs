@@ -19,6 +19,7 @@ use migrations::{
         run::{self, RunFilter, RunOrder},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -35,7 +36,7 @@ use crate::{
 const DATES_MAX: usize = 1_000;
 
 /// What becomes of a date.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// A run is made.
@@ -47,7 +48,7 @@ pub enum Effect {
 }
 
 /// A date of a backfill that isn't made yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedDate {
     /// The date that the run stands for.
     pub logical_date: Timestamp,
@@ -64,7 +65,7 @@ pub struct PlannedDate {
 }
 
 /// What a backfill would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DryRun {
     /// Its dates in their order, at most 1,000. Those that are skipped are among them only where a run is there.
     pub backfills: Vec<PlannedDate>,

@@ -7,15 +7,30 @@ use migrations::store::connection;
 use crate::{
     access::{Access, NO_TAGS},
     error::Error,
-    extract::Params,
+    extract::{Asked, Parameter, Parameters},
     list::page,
+    list::{ORDER_BY, PAGE_LIMIT, PAGE_OFFSET},
     v2::connections::{ConnectionCollection, view},
 };
 
+/// What may be asked.
+pub(crate) struct Filter;
+
+impl Parameters for Filter {
+    const ALL: &'static [Parameter] = &[
+        PAGE_LIMIT,
+        PAGE_OFFSET,
+        ORDER_BY,
+        Parameter::one::<String>(
+            "connection_id_pattern",
+            "Text that it contains, in any case; `%` may stand at its ends.",
+        ),
+    ];
+}
+
 /// Connections by name, without their secrets.
-pub(crate) async fn list(access: Access, query: Params) -> Result<Json<ConnectionCollection>, Error> {
+pub(crate) async fn list(access: Access, query: Asked<Filter>) -> Result<Json<ConnectionCollection>, Error> {
     let may = access.list(Kind::Connection).await?;
-    query.only(&["limit", "offset", "order_by", "connection_id_pattern"])?;
     let orders = ["connection_id", "-connection_id", "conn_id", "id"];
     let descending = query.order(&orders)? == Some("-connection_id");
     let mut rows = connection::list(may.db(), may.scope).await?;

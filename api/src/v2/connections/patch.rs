@@ -7,7 +7,8 @@ use migrations::store::connection::{self, Address, NewConnection, Secrets};
 use crate::{
     access::{Access, Permit, Resource},
     error::Error,
-    extract::{Body, Named, Params},
+    extract::{Asked, Body, Named},
+    list::Masked,
     v2::{
         connections::{Connection, ConnectionBody, extra, find, view},
         pools::no_team,
@@ -22,11 +23,10 @@ const FIELDS: [&str; 9] =
 pub(crate) async fn patch(
     access: Access,
     Named(name): Named<String>,
-    query: Params,
+    query: Asked<Masked>,
     Body(body): Body<ConnectionBody>,
 ) -> Result<Json<Connection>, Error> {
     let may = access.authorize(Resource::named(Kind::Connection, &name), Action::Change).await?;
-    query.only(&["update_mask"])?;
     let mask = query.mask(&FIELDS)?;
     no_team(body.team_name.as_ref())?;
     if body.connection_id != name {

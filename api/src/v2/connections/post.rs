@@ -1,11 +1,11 @@
 //! `POST /connections`
 
-use axum::{Json, http::StatusCode};
 use migrations::policy::{Action, Kind};
 use migrations::store::connection::{self, Address, NewConnection, Secrets};
 
 use crate::{
     access::{Access, Resource},
+    describe::Created,
     error::Error,
     extract::Body,
     v2::{
@@ -19,7 +19,7 @@ use crate::{
 pub(crate) async fn post(
     access: Access,
     Body(body): Body<ConnectionBody>,
-) -> Result<(StatusCode, Json<Connection>), Error> {
+) -> Result<Created<Connection>, Error> {
     let may =
         access.authorize(Resource::named(Kind::Connection, &body.connection_id), Action::Create).await?;
     no_team(body.team_name.as_ref())?;
@@ -37,5 +37,5 @@ pub(crate) async fn post(
         description,
     };
     connection::set(may.db(), may.scope, &may.state.sealer, &may.actor, &new).await?;
-    Ok((StatusCode::CREATED, Json(view(find(&may, &new.name).await?))))
+    Ok(Created(view(find(&may, &new.name).await?)))
 }

@@ -13,6 +13,7 @@ use migrations::{
         run::{self, RunFilter},
     },
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// Which runs.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RunsBody {
     /// Of these DAGs.

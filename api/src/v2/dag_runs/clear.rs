@@ -1,30 +1,39 @@
 //! `POST /dags/{dag_id}/dagRuns/{dag_run_id}/clear`
 
-use axum::{
-    Json,
-    response::{IntoResponse as _, Response},
-};
+use axum::Json;
 use dags::ids::{DagId, RunName};
 use engine::command::{Clear, Command, Selection};
 use migrations::policy::{Action, Kind};
+use serde_json::json;
 
 use crate::{
     access::{Access, Resource},
+    describe::{Describe, JSON, Shaped, Sketch},
     error::Error,
     extract::{Body, Named},
     v2::{
-        dag_runs::{ClearRunBody, find, no_note, read},
+        dag_runs::{ClearRunBody, DagRun, find, no_note, read},
         select,
-        task_instances::collection,
+        task_instances::{TaskInstanceCollection, collection},
     },
 };
+
+/// What would be cleared, or the run that was, for the document.
+pub(crate) struct Cleared;
+
+impl Describe for Cleared {
+    fn describe(sketch: &mut Sketch<'_>) {
+        let either = [sketch.schemas.sent::<TaskInstanceCollection>(), sketch.schemas.sent::<DagRun>()];
+        sketch.answers.insert(200, vec![(JSON, json!({ "anyOf": either }))]);
+    }
+}
 
 /// Runs everything of a run again, or only says what would be.
 pub(crate) async fn clear(
     access: Access,
     Named((dag_id, name)): Named<(DagId, RunName)>,
     Body(body): Body<ClearRunBody>,
-) -> Result<Response, Error> {
+) -> Result<Shaped<Cleared>, Error> {
     let may = access.authorize(Resource::dag(Kind::Run, &dag_id), Action::Change).await?;
     no_note(body.note.as_ref())?;
     if body.only_new {
@@ -50,8 +59,8 @@ pub(crate) async fn clear(
         let model = select::model(&may, &row).await?;
         let affected =
             select::affected(&may, &row, &model, &clear.select, |state| clear.takes(state)).await?;
-        return Ok(Json(collection(&may, vec![(row, model, affected)]).await?).into_response());
+        return Ok(Shaped::new(Json(collection(&may, vec![(row, model, affected)]).await?)));
     }
     may.request(Command::Clear(clear)).await?;
-    Ok(Json(read(&may, &dag_id, &name).await?).into_response())
+    Ok(Shaped::new(Json(read(&may, &dag_id, &name).await?)))
 }

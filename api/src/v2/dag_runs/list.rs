@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use axum::Json;
-use dags::{ids::DagId, run_name::RunType};
+use dags::{ids::DagId, run_name::RunType, time::Timestamp};
 use engine::{rows::RunRow, state::RunState};
 use migrations::policy::Kind;
 use migrations::store::{
@@ -14,7 +14,8 @@ use migrations::store::{
 use crate::{
     access::{Access, Permit},
     error::Error,
-    extract::{DagOrAll, Named, Params},
+    extract::{Asked, DagOrAll, Named, Parameter, Parameters},
+    list::{ORDER_BY, PAGE_LIMIT, PAGE_OFFSET},
     v2::{
         dag_runs::{DagRunCollection, view},
         dag_versions::Versions,
@@ -22,30 +23,6 @@ use crate::{
     },
 };
 
-const KNOWN: [&str; 22] = [
-    "limit",
-    "offset",
-    "order_by",
-    "state",
-    "run_type",
-    "run_after_gte",
-    "run_after_gt",
-    "run_after_lte",
-    "run_after_lt",
-    "logical_date_gte",
-    "logical_date_gt",
-    "logical_date_lte",
-    "logical_date_lt",
-    "start_date_gte",
-    "start_date_gt",
-    "start_date_lte",
-    "start_date_lt",
-    "end_date_gte",
-    "end_date_gt",
-    "end_date_lte",
-    "end_date_lt",
-    "backfill_id",
-];
 const ORDERS: [(&str, RunOrder); 4] = [
     ("run_after", RunOrder::RunAfter),
     ("logical_date", RunOrder::LogicalDate),
@@ -53,14 +30,43 @@ const ORDERS: [(&str, RunOrder); 4] = [
     ("end_date", RunOrder::EndedAt),
 ];
 
+/// What may be asked.
+pub(crate) struct Filter;
+
+impl Parameters for Filter {
+    const ALL: &'static [Parameter] = &[
+        PAGE_LIMIT,
+        PAGE_OFFSET,
+        ORDER_BY,
+        Parameter::many::<RunState>("state", "Only runs in one of these states."),
+        Parameter::many::<RunType>("run_type", "Only runs of one of these types."),
+        Parameter::one::<Timestamp>("run_after_gte", "Only runs whose due time is this or later."),
+        Parameter::one::<Timestamp>("run_after_gt", "Only runs whose due time is later."),
+        Parameter::one::<Timestamp>("run_after_lte", "Only runs whose due time is this or earlier."),
+        Parameter::one::<Timestamp>("run_after_lt", "Only runs whose due time is earlier."),
+        Parameter::one::<Timestamp>("logical_date_gte", "Only runs whose logical date is this or later."),
+        Parameter::one::<Timestamp>("logical_date_gt", "Only runs whose logical date is later."),
+        Parameter::one::<Timestamp>("logical_date_lte", "Only runs whose logical date is this or earlier."),
+        Parameter::one::<Timestamp>("logical_date_lt", "Only runs whose logical date is earlier."),
+        Parameter::one::<Timestamp>("start_date_gte", "Only runs whose start is this or later."),
+        Parameter::one::<Timestamp>("start_date_gt", "Only runs whose start is later."),
+        Parameter::one::<Timestamp>("start_date_lte", "Only runs whose start is this or earlier."),
+        Parameter::one::<Timestamp>("start_date_lt", "Only runs whose start is earlier."),
+        Parameter::one::<Timestamp>("end_date_gte", "Only runs whose end is this or later."),
+        Parameter::one::<Timestamp>("end_date_gt", "Only runs whose end is later."),
+        Parameter::one::<Timestamp>("end_date_lte", "Only runs whose end is this or earlier."),
+        Parameter::one::<Timestamp>("end_date_lt", "Only runs whose end is earlier."),
+        Parameter::one::<i64>("backfill_id", "Only runs of that backfill: our addition."),
+    ];
+}
+
 /// Runs of one DAG or, with `~`, of all. `backfill_id` is our addition.
 pub(crate) async fn list(
     access: Access,
     Named(dag): Named<DagOrAll>,
-    query: Params,
+    query: Asked<Filter>,
 ) -> Result<Json<DagRunCollection>, Error> {
     let may = access.list(Kind::Run).await?;
-    query.only(&KNOWN)?;
     let (order, ascending) = order(query.all("order_by").next())?;
     let dag_id = dag.one();
     if let Some(dag_id) = &dag_id {

@@ -8,7 +8,8 @@ use migrations::policy::{Action, Kind};
 use crate::{
     access::{Access, Resource},
     error::Error,
-    extract::{Body, Named, Params},
+    extract::{Asked, Body, Named},
+    list::Masked,
     v2::dag_runs::{DagRun, DagRunPatch, no_note, read},
 };
 
@@ -16,11 +17,10 @@ use crate::{
 pub(crate) async fn patch(
     access: Access,
     Named((dag_id, name)): Named<(DagId, RunName)>,
-    query: Params,
+    query: Asked<Masked>,
     Body(patch): Body<DagRunPatch>,
 ) -> Result<Json<DagRun>, Error> {
     let may = access.authorize(Resource::dag(Kind::Run, &dag_id), Action::Change).await?;
-    query.only(&["update_mask"])?;
     query.mask(&["state"])?;
     no_note(patch.note.as_ref())?;
     let state =

@@ -1,6 +1,6 @@
 //! `POST /dags/{dag_id}/dagRuns`
 
-use axum::{Json, http::HeaderMap};
+use axum::{Json, extract::FromRequestParts, http::request::Parts};
 use dags::{
     conf,
     ids::{DagId, RunName},
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::{
     access::{Access, Permit, Resource},
+    describe::{Describe, Sketch},
     error::Error,
     extract::{Body, Named},
     v2::{
@@ -25,18 +26,37 @@ use crate::{
 /// The header under which the same request again is answered with the first one's run.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// What that header says.
+pub(crate) struct Key(Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Key {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        let key = parts.headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str().map(str::to_owned));
+        let wrong =
+            |_| Error::BadRequest("an `Idempotency-Key` has visible ASCII characters only".to_owned());
+        key.transpose().map(Self).map_err(wrong)
+    }
+}
+
+impl Describe for Key {
+    fn describe(sketch: &mut Sketch<'_>) {
+        sketch.header("Idempotency-Key", "The same request again with it makes no second run.");
+    }
+}
+
 /// Makes a run. With the header `Idempotency-Key` the same request again makes no second one.
 pub(crate) async fn post(
     access: Access,
     Named(dag_id): Named<DagId>,
-    headers: HeaderMap,
+    Key(key): Key,
     Body(body): Body<TriggerBody>,
 ) -> Result<Json<DagRun>, Error> {
     let may = access.authorize(Resource::dag(Kind::Run, &dag_id), Action::Create).await?;
     let trigger = checked(&may, dag_id, body).await?;
     let dag_id = trigger.dag_id.clone();
-    let key = headers.get(IDEMPOTENCY_KEY).and_then(|key| key.to_str().ok());
-    let made = may.request_once(Command::Trigger(trigger), key).await?;
+    let made = may.request_once(Command::Trigger(trigger), key.as_deref()).await?;
     let name = made.get("run_id").and_then(Value::as_str).and_then(|name| RunName::parse(name).ok());
     let name = name.ok_or_else(|| Error::Internal(format!("a run was made without a name: {made}")))?;
     Ok(Json(read(&may, &dag_id, &name).await?))

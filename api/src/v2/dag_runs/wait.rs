@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use axum::{
-    body::Body,
-    http::header,
-    response::{IntoResponse as _, Response},
-};
+use axum::{body::Body, http::header};
 use bytes::Bytes;
 use dags::ids::{DagId, RunId, RunName, TaskId};
 use engine::rows::RunRow;
@@ -16,8 +12,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     access::{Access, Permit, Resource},
+    describe::{Describe, NDJSON, Shaped, Sketch},
     error::Error,
-    extract::{Named, Params},
+    extract::{Asked, Named, Parameter, Parameters},
     v2::{dag_runs::find, xcom},
 };
 
@@ -25,6 +22,15 @@ use crate::{
 const INTERVAL_MIN_S: f64 = 0.01;
 /// The longest pause between two looks.
 const INTERVAL_MAX_S: f64 = 3_600.0;
+
+/// Lines of JSON, for the document.
+pub(crate) struct Lines;
+
+impl Describe for Lines {
+    fn describe(sketch: &mut Sketch<'_>) {
+        sketch.answers.insert(200, vec![(NDJSON, json!({ "type": "string" }))]);
+    }
+}
 
 struct Waiting {
     may: Permit,
@@ -34,15 +40,24 @@ struct Waiting {
     first: bool,
 }
 
+/// What may be asked.
+pub(crate) struct Wanted;
+
+impl Parameters for Wanted {
+    const ALL: &'static [Parameter] = &[
+        Parameter::needed::<f64>("interval", "Seconds between two looks, from 0.01 to 3600."),
+        Parameter::many::<TaskId>("result", "A task whose result the last line has."),
+    ];
+}
+
 /// Says the state of a run, one JSON object per line, every `interval` seconds until it has ended; the last line has
 /// the results of the tasks that `result` names.
 pub(crate) async fn wait(
     access: Access,
     Named((dag_id, name)): Named<(DagId, RunName)>,
-    query: Params,
-) -> Result<Response, Error> {
+    query: Asked<Wanted>,
+) -> Result<Shaped<Lines>, Error> {
     let may = access.authorize(Resource::dag(Kind::Run, &dag_id), Action::Read).await?;
-    query.only(&["interval", "result"])?;
     let interval: f64 = query.read("interval")?.ok_or_else(|| {
         Error::value("query", "interval", "must be given: seconds between two looks", Value::Null)
     })?;
@@ -75,8 +90,8 @@ pub(crate) async fn wait(
             }
         })
     });
-    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    Ok((kind, Body::from_stream(lines)).into_response())
+    let kind = [(header::CONTENT_TYPE, NDJSON)];
+    Ok(Shaped::new((kind, Body::from_stream(lines))))
 }
 
 impl Waiting {

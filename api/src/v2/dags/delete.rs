@@ -4,7 +4,7 @@ use axum::Json;
 use dags::ids::DagId;
 use engine::command::Command;
 use migrations::policy::{Action, Kind};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     access::{Access, Resource},
@@ -13,8 +13,11 @@ use crate::{
 };
 
 /// Forgets a DAG that has no unfinished run, with all its runs. A bundle that has it brings it back.
-pub(crate) async fn delete(access: Access, Named(dag_id): Named<DagId>) -> Result<Json<Value>, Error> {
+pub(crate) async fn delete(
+    access: Access,
+    Named(dag_id): Named<DagId>,
+) -> Result<Json<Map<String, Value>>, Error> {
     let may = access.authorize(Resource::dag(Kind::Dag, &dag_id), Action::Delete).await?;
     may.request(Command::DeleteDag { dag_id }).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Map::new()))
 }

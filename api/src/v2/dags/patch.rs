@@ -8,7 +8,8 @@ use migrations::policy::{Action, Kind};
 use crate::{
     access::{Access, Resource},
     error::Error,
-    extract::{Body, Named, Params},
+    extract::{Asked, Body, Named},
+    list::Masked,
     v2::dags::{Dag, DagPatch, find, view},
 };
 
@@ -16,11 +17,10 @@ use crate::{
 pub(crate) async fn patch(
     access: Access,
     Named(dag_id): Named<DagId>,
-    query: Params,
+    query: Asked<Masked>,
     Body(patch): Body<DagPatch>,
 ) -> Result<Json<Dag>, Error> {
     let may = access.authorize(Resource::dag(Kind::Dag, &dag_id), Action::Change).await?;
-    query.only(&["update_mask"])?;
     query.mask(&["is_paused"])?;
     may.request(Command::PauseDag { dag_id: dag_id.clone(), paused: patch.is_paused }).await?;
     Ok(Json(view(&find(&may, &dag_id).await?)))

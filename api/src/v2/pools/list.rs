@@ -7,15 +7,30 @@ use migrations::store::pool;
 use crate::{
     access::{Access, NO_TAGS},
     error::Error,
-    extract::Params,
+    extract::{Asked, Parameter, Parameters},
     list::page,
+    list::{ORDER_BY, PAGE_LIMIT, PAGE_OFFSET},
     v2::pools::{PoolCollection, all, view},
 };
 
+/// What may be asked.
+pub(crate) struct Filter;
+
+impl Parameters for Filter {
+    const ALL: &'static [Parameter] = &[
+        PAGE_LIMIT,
+        PAGE_OFFSET,
+        ORDER_BY,
+        Parameter::one::<String>(
+            "pool_name_pattern",
+            "Text that it contains, in any case; `%` may stand at its ends.",
+        ),
+    ];
+}
+
 /// Pools by name.
-pub(crate) async fn list(access: Access, query: Params) -> Result<Json<PoolCollection>, Error> {
+pub(crate) async fn list(access: Access, query: Asked<Filter>) -> Result<Json<PoolCollection>, Error> {
     let may = access.list(Kind::Pool).await?;
-    query.only(&["limit", "offset", "order_by", "pool_name_pattern"])?;
     let descending = query.order(&["name", "-name", "id"])? == Some("-name");
     let mut rows = all(&may).await?;
     rows.retain(|row| may.visible.covers(row.name.as_str(), &NO_TAGS));

@@ -8,7 +8,8 @@ use migrations::policy::{Action, Kind};
 use crate::{
     access::{Access, Resource},
     error::Error,
-    extract::{Body, Named, Params},
+    extract::{Asked, Body, Named},
+    list::Masked,
     v2::pools::{Pool, PoolPatch, find, plain, read},
 };
 
@@ -16,11 +17,10 @@ use crate::{
 pub(crate) async fn patch(
     access: Access,
     Named(name): Named<PoolName>,
-    query: Params,
+    query: Asked<Masked>,
     Body(patch): Body<PoolPatch>,
 ) -> Result<Json<Pool>, Error> {
     let may = access.authorize(Resource::named(Kind::Pool, name.as_str()), Action::Change).await?;
-    query.only(&["update_mask"])?;
     let mask = query.mask(&["pool", "slots", "include_deferred"])?;
     plain(patch.description.as_ref(), patch.team_name.as_ref())?;
     if patch.pool.as_deref().is_some_and(|other| other != name.as_str()) {

@@ -1,6 +1,5 @@
 //! `POST /pools`
 
-use axum::{Json, http::StatusCode};
 use dags::ids::PoolName;
 use engine::command::Command;
 use migrations::policy::{Action, Kind};
@@ -8,16 +7,14 @@ use migrations::store::pool;
 
 use crate::{
     access::{Access, Resource},
+    describe::Created,
     error::Error,
     extract::Body,
     v2::pools::{Pool, PoolBody, plain, read},
 };
 
 /// Makes a pool.
-pub(crate) async fn post(
-    access: Access,
-    Body(body): Body<PoolBody>,
-) -> Result<(StatusCode, Json<Pool>), Error> {
+pub(crate) async fn post(access: Access, Body(body): Body<PoolBody>) -> Result<Created<Pool>, Error> {
     let may = access.authorize(Resource::named(Kind::Pool, &body.name), Action::Create).await?;
     plain(body.description.as_ref(), body.team_name.as_ref())?;
     let name = PoolName::parse(&body.name)
@@ -27,5 +24,5 @@ pub(crate) async fn post(
     }
     let PoolBody { slots, include_deferred, .. } = body;
     may.request(Command::SetPool { name: name.clone(), slots, include_deferred }).await?;
-    Ok((StatusCode::CREATED, Json(read(&may, &name).await?)))
+    Ok(Created(read(&may, &name).await?))
 }

@@ -7,6 +7,7 @@ use dags::{
 };
 use engine::command::{Clear, Command, Selection};
 use migrations::policy::{Action, Kind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// Task instances that are to run again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClearBody {
     /// Only say what would be cleared.
@@ -79,7 +80,7 @@ impl Default for ClearBody {
 }
 
 /// A task with all its instances or one of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum TaskRef {
     /// All instances.

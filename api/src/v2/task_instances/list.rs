@@ -9,7 +9,8 @@ use migrations::store::task_instance::{self, TaskFilter};
 use crate::{
     access::{Access, Permit, Resource},
     error::Error,
-    extract::{Named, Params},
+    extract::{Asked, Named, Parameter, Parameters, Params},
+    list::{ORDER_BY, PAGE_LIMIT, PAGE_OFFSET},
     v2::{
         dag_runs,
         dag_versions::Versions,
@@ -18,14 +19,44 @@ use crate::{
     },
 };
 
+/// What may be asked.
+pub(crate) struct Filter;
+
+impl Parameters for Filter {
+    const ALL: &'static [Parameter] = &[
+        PAGE_LIMIT,
+        PAGE_OFFSET,
+        ORDER_BY,
+        Parameter::many::<TaskState>(
+            "state",
+            "Only task instances in one of these states; `no_status` is `none`.",
+        ),
+        Parameter::one::<TaskId>("task_id", "Only instances of that task."),
+    ];
+}
+
+/// What may be asked about the instances of one task.
+pub(crate) struct OfTask;
+
+impl Parameters for OfTask {
+    const ALL: &'static [Parameter] = &[
+        PAGE_LIMIT,
+        PAGE_OFFSET,
+        ORDER_BY,
+        Parameter::many::<TaskState>(
+            "state",
+            "Only task instances in one of these states; `no_status` is `none`.",
+        ),
+    ];
+}
+
 /// The task instances of a run by task and map index.
 pub(crate) async fn list(
     access: Access,
     Named((dag_id, run)): Named<(DagId, RunName)>,
-    query: Params,
+    query: Asked<Filter>,
 ) -> Result<Json<TaskInstanceCollection>, Error> {
     let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?;
-    query.only(&["limit", "offset", "order_by", "state", "task_id"])?;
     let task = query.words("task_id", |text| TaskId::parse(text).ok())?.pop();
     page(&may, dag_id, run, task, &query).await
 }
@@ -34,10 +65,9 @@ pub(crate) async fn list(
 pub(crate) async fn list_mapped(
     access: Access,
     Named((dag_id, run, task)): Named<(DagId, RunName, TaskId)>,
-    query: Params,
+    query: Asked<OfTask>,
 ) -> Result<Json<TaskInstanceCollection>, Error> {
     let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Read).await?;
-    query.only(&["limit", "offset", "order_by", "state"])?;
     page(&may, dag_id, run, Some(task), &query).await
 }
 

@@ -5,7 +5,6 @@ use std::str::FromStr;
 use axum::{
     Json,
     http::{HeaderMap, header},
-    response::{IntoResponse as _, Response},
 };
 use dags::{
     ids::{DagId, DispatchId, RunName, TaskId},
@@ -13,12 +12,15 @@ use dags::{
 };
 use engine::rows::TaskRow;
 use migrations::policy::{Action, Kind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     access::{Access, Permit, Resource},
+    describe::{Describe, JSON, NDJSON, Shaped, Sketch},
     error::Error,
-    extract::{Named, Params},
+    extract::{Asked, Named, Parameter, Parameters},
     objects::{LogChunk, LogLine, LogOf, Stream},
     v2::task_instances::{Found, find, tries},
 };
@@ -27,7 +29,7 @@ use crate::{
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A piece of the log of a try.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Log {
     /// The lines.
     pub content: Vec<LogEvent>,
@@ -36,7 +38,7 @@ pub struct Log {
 }
 
 /// A line of a log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogEvent {
     /// When it was read from the task; unknown where an attempt was handed over again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,6 +50,17 @@ pub struct LogEvent {
     /// Whether the stream's next line continues this one: our addition.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub continues: bool,
+}
+
+/// A log in either form, for the document.
+pub(crate) struct Pieces;
+
+impl Describe for Pieces {
+    fn describe(sketch: &mut Sketch<'_>) {
+        sketch.header("Accept", "`application/x-ndjson` for one JSON object a line.");
+        let log = sketch.schemas.sent::<Log>();
+        sketch.answers.insert(200, vec![(JSON, log), (NDJSON, json!({ "type": "string" }))]);
+    }
 }
 
 /// A place in the log of a try: the hand-over, and the offset in its log.
@@ -72,22 +85,32 @@ impl FromStr for Place {
     }
 }
 
+/// What may be asked.
+pub(crate) struct Wanted;
+
+impl Parameters for Wanted {
+    const ALL: &'static [Parameter] = &[
+        Parameter::one::<i32>("map_index", "The map index, -1 if absent."),
+        Parameter::one::<String>("token", "Where to go on: the `continuation_token` of an earlier answer."),
+        Parameter::one::<bool>("full_content", "Whether all that there is is wanted, and not a piece."),
+    ];
+}
+
 /// A piece of the log of a try, or with `full_content` all that there is. With `Accept: application/x-ndjson` one line
 /// per JSON object. Where to go on is `continuation_token`, to be given as `token`.
 pub(crate) async fn logs(
     access: Access,
     Named((dag_id, run, task, number)): Named<(DagId, RunName, TaskId, u32)>,
-    query: Params,
+    query: Asked<Wanted>,
     headers: HeaderMap,
-) -> Result<Response, Error> {
+) -> Result<Shaped<Pieces>, Error> {
     let may = access.authorize(Resource::dag(Kind::Log, &dag_id), Action::Read).await?;
-    query.only(&["map_index", "token", "full_content"])?;
     let found = find(&may, &dag_id, &run, &task, query.read("map_index")?.unwrap_or(-1)).await?;
     let from = query.read("token")?.unwrap_or_default();
     let log = of_try(&may, found, number, from, query.flag("full_content")?.unwrap_or_default()).await?;
     let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if !accepted.contains("application/x-ndjson") {
-        return Ok(Json(log).into_response());
+    if !accepted.contains(NDJSON) {
+        return Ok(Shaped::new(Json(log)));
     }
     let mut lines = String::new();
     for event in &log.content {
@@ -95,7 +118,7 @@ pub(crate) async fn logs(
         lines.push_str(&line);
         lines.push('\n');
     }
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+    Ok(Shaped::new(([(header::CONTENT_TYPE, NDJSON)], lines)))
 }
 
 /// The next piece of the log of a try.

@@ -7,12 +7,14 @@ use engine::{
     state::TaskState,
 };
 use migrations::policy::{Action, Kind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Access, Permit, Resource},
     error::Error,
-    extract::{Body, Named, Params},
+    extract::{Asked, Body, Named, Params},
+    list::Masked,
     v2::{
         dag_runs::no_note,
         select::{self, Runs},
@@ -21,7 +23,7 @@ use crate::{
 };
 
 /// A change of task instances by hand.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TaskInstancePatch {
     /// `success`, `failed` or `skipped`.
@@ -42,7 +44,7 @@ pub struct TaskInstancePatch {
 pub(crate) async fn patch(
     access: Access,
     Named((dag_id, run, task)): Named<(DagId, RunName, TaskId)>,
-    query: Params,
+    query: Asked<Masked>,
     Body(patch): Body<TaskInstancePatch>,
 ) -> Result<Json<TaskInstanceCollection>, Error> {
     let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Change).await?;
@@ -53,7 +55,7 @@ pub(crate) async fn patch(
 pub(crate) async fn patch_mapped(
     access: Access,
     Named((dag_id, run, task, map_index)): Named<(DagId, RunName, TaskId, i32)>,
-    query: Params,
+    query: Asked<Masked>,
     Body(patch): Body<TaskInstancePatch>,
 ) -> Result<Json<TaskInstanceCollection>, Error> {
     let may = access.authorize(Resource::dag(Kind::Task, &dag_id), Action::Change).await?;
@@ -69,7 +71,6 @@ async fn mark(
     query: &Params,
     patch: TaskInstancePatch,
 ) -> Result<Json<TaskInstanceCollection>, Error> {
-    query.only(&["update_mask"])?;
     query.mask(&["new_state"])?;
     no_note(patch.note.as_ref())?;
     let state = patch

@@ -11,6 +11,7 @@ use engine::{
     state::TaskState,
 };
 use migrations::policy::{Action, Kind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// What holds a task instance.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitingAnswer {
     /// Its state.
     pub state: TaskState,
@@ -30,14 +31,14 @@ pub struct WaitingAnswer {
 }
 
 /// What holds a task instance, as Airflow lists it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DependencyCollection {
     /// One entry for each thing that holds it; empty if nothing does.
     pub dependencies: Vec<Dependency>,
 }
 
 /// One thing that holds a task instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Dependency {
     /// Its kind, such as `pool`.
     pub name: String,

@@ -7,7 +7,8 @@ use migrations::store::variable::{self, NewVariable};
 use crate::{
     access::{Access, Resource},
     error::Error,
-    extract::{Body, Named, Params},
+    extract::{Asked, Body, Named},
+    list::Masked,
     v2::{
         pools::no_team,
         variables::{Variable, VariableBody, find, text, view},
@@ -18,11 +19,10 @@ use crate::{
 pub(crate) async fn patch(
     access: Access,
     Named(key): Named<String>,
-    query: Params,
+    query: Asked<Masked>,
     Body(body): Body<VariableBody>,
 ) -> Result<Json<Variable>, Error> {
     let may = access.authorize(Resource::named(Kind::Variable, &key), Action::Change).await?;
-    query.only(&["update_mask"])?;
     let mask = query.mask(&["key", "value", "description"])?;
     no_team(body.team_name.as_ref())?;
     if body.key != key {

@@ -1,11 +1,11 @@
 //! `POST /variables`
 
-use axum::{Json, http::StatusCode};
 use migrations::policy::{Action, Kind};
 use migrations::store::variable::{self, NewVariable};
 
 use crate::{
     access::{Access, Resource},
+    describe::Created,
     error::Error,
     extract::Body,
     v2::{
@@ -15,10 +15,7 @@ use crate::{
 };
 
 /// Makes a variable.
-pub(crate) async fn post(
-    access: Access,
-    Body(body): Body<VariableBody>,
-) -> Result<(StatusCode, Json<Variable>), Error> {
+pub(crate) async fn post(access: Access, Body(body): Body<VariableBody>) -> Result<Created<Variable>, Error> {
     let may = access.authorize(Resource::named(Kind::Variable, &body.key), Action::Create).await?;
     no_team(body.team_name.as_ref())?;
     named("key", &body.key)?;
@@ -32,5 +29,5 @@ pub(crate) async fn post(
         description: body.description,
     };
     variable::set(may.db(), may.scope, &may.state.sealer, &may.actor, &new).await?;
-    Ok((StatusCode::CREATED, Json(view(find(&may, &new.name).await?))))
+    Ok(Created(view(find(&may, &new.name).await?)))
 }

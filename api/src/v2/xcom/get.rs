@@ -9,21 +9,31 @@ use serde_json::Value;
 use crate::{
     access::{Access, Resource},
     error::Error,
-    extract::{Named, Params},
+    extract::{Asked, Named, Parameter, Parameters},
     v2::{
         dag_runs::find,
         xcom::{KEY, XCom, value, view},
     },
 };
 
+/// What may be asked.
+pub(crate) struct Wanted;
+
+impl Parameters for Wanted {
+    const ALL: &'static [Parameter] = &[
+        Parameter::one::<i32>("map_index", "The map index, -1 if absent."),
+        Parameter::one::<bool>("deserialize", "Changes nothing: results are JSON."),
+        Parameter::one::<bool>("stringify", "Whether the value is shown as text; so it is if absent."),
+    ];
+}
+
 /// What a task instance returned. With `stringify`, which is the default, as text.
 pub(crate) async fn get(
     access: Access,
     Named((dag_id, run, task, key)): Named<(DagId, RunName, TaskId, String)>,
-    query: Params,
+    query: Asked<Wanted>,
 ) -> Result<Json<XCom>, Error> {
     let may = access.authorize(Resource::dag(Kind::Result, &dag_id), Action::Read).await?;
-    query.only(&["map_index", "deserialize", "stringify"])?;
     let map_index = query.read("map_index")?.unwrap_or(-1);
     let run = find(&may, &dag_id, &run).await?;
     let row = result::get(may.db(), may.scope, run.run, &task, map_index).await?.filter(|_| key == KEY);

@@ -8,22 +8,34 @@ use migrations::store::result;
 use crate::{
     access::{Access, Resource},
     error::Error,
-    extract::{Named, Params},
+    extract::{Asked, Named, Parameter, Parameters},
     list::page,
+    list::{PAGE_LIMIT, PAGE_OFFSET},
     v2::{
         dag_runs::find,
         xcom::{KEY, XComCollection, view},
     },
 };
 
+/// What may be asked.
+pub(crate) struct Filter;
+
+impl Parameters for Filter {
+    const ALL: &'static [Parameter] = &[
+        PAGE_LIMIT,
+        PAGE_OFFSET,
+        Parameter::one::<i32>("map_index", "Only the result of that map index."),
+        Parameter::one::<String>("xcom_key", "Only results of that name."),
+    ];
+}
+
 /// What a task returned, by map index, without the values.
 pub(crate) async fn list(
     access: Access,
     Named((dag_id, run, task)): Named<(DagId, RunName, TaskId)>,
-    query: Params,
+    query: Asked<Filter>,
 ) -> Result<Json<XComCollection>, Error> {
     let may = access.authorize(Resource::dag(Kind::Result, &dag_id), Action::Read).await?;
-    query.only(&["limit", "offset", "map_index", "xcom_key"])?;
     let run = find(&may, &dag_id, &run).await?;
     let mut rows = result::of_task(may.db(), may.scope, run.run, &task).await?;
     if let Some(map_index) = query.read::<i32>("map_index")? {

@@ -5,12 +5,13 @@ use dags::{
     model::TriggerRule,
     time::Timestamp,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::sharing::CapKind;
 
 /// What can hold a task instance.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Limit {
     /// The tenant is suspended: nothing of it starts.
@@ -193,7 +194,7 @@ pub enum Limit {
 }
 
 /// A task instance that uses what another waits for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeldBy {
     /// Its DAG.
     pub dag_id: DagId,
@@ -208,7 +209,7 @@ pub struct HeldBy {
 }
 
 /// A task whose instances haven't all ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unfinished {
     /// The task.
     pub task: TaskId,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dags::ids::TenantId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Limits, lent};
@@ -36,7 +37,7 @@ pub struct QuotaFigures {
 }
 
 /// An executor's resource: what a tenant or cohort has of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AmountFigures {
     /// The executor.
     pub executor: Arc<str>,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dags::ids::TenantId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tenant_name;
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Limits of one tenant. All of them count task instances, a gang once.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// The most that may be handed over at once.
@@ -43,7 +44,7 @@ pub struct Limits {
 }
 
 /// A limit that several users share.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupLimit {
     /// The most that may be handed over at once of runs that one of them asked for.

@@ -167,6 +167,18 @@ impl FromStr for Weight {
     }
 }
 
+impl schemars::JsonSchema for Weight {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Weight".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": r"^[0-9]{1,7}(\.[0-9]{1,6})?$" })
+    }
+}
+
 impl serde::Serialize for Weight {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
