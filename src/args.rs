@@ -3,7 +3,7 @@
 mod projects;
 mod test;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -505,6 +505,12 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write `name=value`".to_owned()),
     }
+}
+
+/// The pairs of a setting that is a list of them.
+pub(crate) fn pairs(key: &str, texts: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let pair = |text: &String| pair(text).map_err(|wanted| anyhow::anyhow!("`{key}` has {text:?}: {wanted}"));
+    texts.iter().map(pair).collect()
 }
 
 #[cfg(test)]

@@ -128,6 +128,7 @@ fn of_settings(settings: &Settings) -> Vec<Finding> {
     };
     findings.extend(settings.executors().err().map(wrong));
     findings.extend(settings.fleet().err().map(wrong));
+    findings.extend(settings.clusters().err().map(wrong));
     findings.extend(settings.data_folders().err().map(wrong));
     findings.extend(settings.monitoring.token().err().map(wrong));
     match settings.master_file().map(|file| (MasterKey::load(&file), file)) {

@@ -5,12 +5,13 @@ use std::{fs::File, sync::Arc};
 use anyhow::Context as _;
 use api::{
     Tcp, TcpSettings,
-    execution::{AttemptError, Attempts, Current, Parts},
+    execution::{AttemptError, Attempts, By, Current, Parts},
 };
 use bytes::Bytes;
 use dags::ids::{BundleId, DispatchId, ExecutorName, ShardId, WorkerId};
 use engine::{
-    execution::{Answer, Ticket},
+    dispatch::End,
+    execution::{Answer, Ending, Ticket},
     rows::Fence,
 };
 use executor::fleet::{self, Options, Service};
@@ -27,19 +28,27 @@ use scheduler::{
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Events of workers that may wait for the scheduler.
 const EVENTS_MAX: usize = 1_024;
 
-/// Where the broker is and where workers ask.
+/// Where the broker is.
 #[derive(Debug, Clone)]
 pub(crate) struct FleetSettings {
     /// The executor that tasks name.
     pub(crate) name: ExecutorName,
     /// The broker's URL. Secret.
     pub(crate) broker: String,
+}
+
+/// Where workers and pods ask.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// The executor that workers belong to, if there may be any.
+    pub(crate) workers: Option<ExecutorName>,
     /// Where the task-facing API listens, and for whom.
-    pub(crate) task_api: TcpSettings,
+    pub(crate) listen: TcpSettings,
 }
 
 /// What proves tickets and tokens, from the master key that all processes of the service have.
@@ -68,14 +77,14 @@ pub(crate) fn open(
 
 /// What the task-facing API is made of. It keeps nothing, so several may run.
 pub(crate) struct TaskApi {
-    pub(crate) fleet: FleetSettings,
+    pub(crate) asked: Asked,
     pub(crate) db: Db,
     pub(crate) keys: Keys,
     pub(crate) sealer: Sealer,
     pub(crate) objects: Objects,
 }
 
-/// Answers workers, if there may be any, until `cancel`. It ends by itself for an error only.
+/// Answers workers and pods, if there may be any, until `cancel`. It ends by itself for an error only.
 pub(crate) async fn answer(api: Option<TaskApi>, cancel: CancellationToken) -> anyhow::Error {
     let Some(api) = api else { return std::future::pending().await };
     match serve(api, cancel).await {
@@ -85,16 +94,16 @@ pub(crate) async fn answer(api: Option<TaskApi>, cancel: CancellationToken) -> a
 }
 
 async fn serve(api: TaskApi, cancel: CancellationToken) -> anyhow::Result<()> {
-    let TaskApi { fleet, db, keys, sealer, objects } = api;
-    let tcp = Tcp::bind(fleet.task_api).await.context(
-        "failed to open the port for workers: see `listen`, `tls_certificate`, `tls_key`, `trusted_proxies` and `hosts` in \
+    let TaskApi { asked, db, keys, sealer, objects } = api;
+    let tcp = Tcp::bind(asked.listen).await.context(
+        "failed to open the port for workers and pods: see `listen`, `tls_certificate`, `tls_key`, `trusted_proxies` and `hosts` in \
          the section `task_api`",
     )?;
-    tracing::info!(address = %tcp.address(), "workers may ask");
+    tracing::info!(address = %tcp.address(), "workers and pods may ask");
     let facts = DbFacts::new(db.clone(), sealer);
     let attempts =
         DbAttempts::new(db.clone(), facts, objects, plugins::policy::Policy::default(), keys.clone());
-    let executor = fleet.name;
+    let executor = asked.workers;
     let parts = Parts { db, keys, executor, shard: ShardId::DEFAULT, attempts: Stored(attempts) };
     api::execution::serve(tcp, parts, cancel).await;
     Ok(())
@@ -119,9 +128,34 @@ impl Attempts for Stored {
         self.0.run(worker, tickets).await.map_err(said)
     }
 
-    async fn current(&self, dispatch: DispatchId, worker: WorkerId) -> Result<Current, AttemptError> {
-        let attempts::Current { bundle, members } = self.0.current(dispatch, worker).await.map_err(said)?;
-        Ok(Current { dispatch, bundle, members })
+    async fn run_pod(
+        &self,
+        claimant: Uuid,
+        member: u32,
+        ticket: Ticket,
+    ) -> Result<Answer<AttemptContext>, AttemptError> {
+        self.0.run_pod(claimant, member, ticket).await.map_err(said)
+    }
+
+    async fn put_end(&self, dispatch: DispatchId, member: u32, end: End) -> Result<(), AttemptError> {
+        let failed = |error| AttemptError::Unavailable(format!("an end can't be stored: {error}"));
+        self.0.put_end(dispatch, member, end).await.map_err(failed)
+    }
+
+    async fn ending(&self, dispatch: DispatchId, member: u32) -> Result<Option<Ending>, AttemptError> {
+        let failed = |error| AttemptError::Unavailable(format!("what is asked can't be read: {error}"));
+        self.0.ending(dispatch, member).await.map_err(failed)
+    }
+
+    async fn current(&self, dispatch: DispatchId, by: By) -> Result<Current, AttemptError> {
+        let (found, member) = match by {
+            By::Worker(worker) => (self.0.current(dispatch, worker).await, None),
+            By::Pod { member, claimant } => {
+                (self.0.current_of_pod(dispatch, member, claimant).await, Some(member))
+            }
+        };
+        let attempts::Current { bundle, members } = found.map_err(said)?;
+        Ok(Current { dispatch, bundle, members, member })
     }
 
     async fn put_log(

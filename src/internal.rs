@@ -21,12 +21,19 @@ pub(crate) fn run() -> Option<ExitCode> {
 }
 
 fn supervise(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let (mut dir, mut objects, mut with_parent) = (None, None, false);
+    let (mut dir, mut objects, mut with_parent, mut log_bytes_max) = (None, None, false, None);
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
             Some("--dir") => dir = arguments.next().map(PathBuf::from),
             Some("--objects") => objects = arguments.next().map(PathBuf::from),
             Some("--with-parent") => with_parent = true,
+            Some("--log-bytes-max") => {
+                let bytes = arguments.next().unwrap_or_default();
+                match bytes.to_str().and_then(|bytes| bytes.parse().ok()) {
+                    Some(bytes) => log_bytes_max = Some(bytes),
+                    None => return usage(&bytes),
+                }
+            }
             _ => return usage(&argument),
         }
     }
@@ -36,6 +43,9 @@ fn supervise(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     options.durable = !with_parent;
     if let Some(objects) = objects {
         options.objects = objects;
+    }
+    if let Some(bytes) = log_bytes_max {
+        options.log_bytes_max = bytes;
     }
     // Its standard error is `supervisor.log`.
     // A line that can't be written, as on a full disk, is no reason to panic.

@@ -152,7 +152,8 @@ pub(crate) fn config(args: ConfigArgs, console: Console) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return refuse(&error, console),
     };
-    if let Err(error) = loaded.settings.fleet() {
+    let checked = loaded.settings.fleet().map(drop).and_then(|()| loaded.settings.clusters().map(drop));
+    if let Err(error) = checked {
         console.complain(&format!("{error:#}"), None);
         return ExitCode::from(USAGE);
     }

@@ -5,7 +5,7 @@
 //! `docs/configuration.md` is by [`page`]. To add a setting, add a field here: everything else follows.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -16,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) mod check;
+pub(crate) mod clusters;
 pub(crate) mod keys;
 pub(crate) mod load;
 pub(crate) mod page;
@@ -46,7 +47,8 @@ pub(crate) struct Settings {
     pub(crate) api: Api,
     /// The message broker between the owner of the shard and its workers; needed with an executor of kind `workers`.
     pub(crate) broker: Broker,
-    /// What workers ask for the attempts that they run: served by `standalone` and `api` with an executor of kind `workers`.
+    /// What workers and pods ask for the attempts that they run: served by `standalone` and `api` with an executor of kind
+    /// `workers` or `kubernetes`.
     pub(crate) task_api: TaskApi,
     /// What `updraft worker` is and offers.
     pub(crate) worker: Worker,
@@ -165,6 +167,55 @@ pub(crate) struct Executor {
     /// How many attempts may run there at once.
     #[schemars(range(min = 1, max = 100_000))]
     pub(crate) slots: Option<u32>,
+    /// Of kind `kubernetes`: the file that says where the cluster is and who we are there. If absent, it is the cluster in which
+    /// this process runs, by the service account of its pod.
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Of kind `kubernetes`: which of the file's contexts; its current one if absent.
+    pub(crate) context: Option<String>,
+    /// Of kind `kubernetes`: where pods are made, `updraft` if absent. It must be there.
+    pub(crate) namespace: Option<String>,
+    /// Of kind `kubernetes`: the image that tasks run in.
+    pub(crate) image: Option<String>,
+    /// Of kind `kubernetes`: the image with Updraft of this release, whose program `/usr/local/bin/updraft-pod` an init container
+    /// brings into each pod.
+    pub(crate) updraft_image: Option<String>,
+    /// Of kind `kubernetes`: a file with a pod template, YAML or JSON, that all pods are made from; its container `task`, if it has
+    /// one, is the base of the attempt's.
+    pub(crate) pod_template: Option<PathBuf>,
+    /// Of kind `kubernetes`: the images that tasks may choose with `pod.image`, without tag and digest; `registry.example/team/`
+    /// stands for all below it. The executor's own is always one of them.
+    pub(crate) allowed_images: Option<BTreeSet<String>>,
+    /// Of kind `kubernetes`: the service accounts that tasks may choose with `pod.service_account`; none if absent.
+    pub(crate) allowed_service_accounts: Option<BTreeSet<String>>,
+    /// Of kind `kubernetes`: the labels by which tasks may choose nodes with `pod.node_selector`; none if absent.
+    pub(crate) allowed_node_labels: Option<BTreeSet<String>>,
+    /// Of kind `kubernetes`: the keys of taints that tasks may tolerate with `pod.tolerations`; none if absent.
+    pub(crate) allowed_taints: Option<BTreeSet<String>>,
+    /// Of kind `kubernetes`: the extended resource that GPUs are, such as `nvidia.com/gpu`. If absent, tasks that need GPUs are
+    /// refused.
+    pub(crate) gpu_resource: Option<String>,
+    /// Of kind `kubernetes`: the label of nodes that says which model their GPUs are, such as `nvidia.com/gpu.product`.
+    pub(crate) gpu_model_label: Option<String>,
+    /// Of kind `kubernetes`: the models that tasks may ask for, as `MODEL=VALUE` with the label's value, such as
+    /// `h200=NVIDIA-H200`.
+    pub(crate) gpu_models: Option<Vec<String>>,
+    /// Of kind `kubernetes`: the URL at which pods reach `task_api`, such as `https://updraft.example:8480`.
+    pub(crate) task_api_url: Option<String>,
+    /// Of kind `kubernetes`: a file with the certificates, PEM, that the task API is to be known by. If absent, pods trust what
+    /// their image trusts.
+    pub(crate) task_api_authorities: Option<PathBuf>,
+    /// Of kind `kubernetes`: how many seconds a pod may wait for a node; 600 if absent.
+    #[schemars(range(min = 1, max = 604_800))]
+    pub(crate) unschedulable_s: Option<u32>,
+    /// Of kind `kubernetes`: how many seconds an image may take, and a container that can't be made; 120 if absent.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub(crate) unstartable_s: Option<u32>,
+    /// Of kind `kubernetes`: after how many seconds of silence a node's pods count as lost; 60 if absent.
+    #[schemars(range(min = 5, max = 86_400))]
+    pub(crate) node_lost_s: Option<u32>,
+    /// Of kind `kubernetes`: the longest log of an attempt in MiB, which its node must have room for while it runs; 256 if absent.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub(crate) log_mib_max: Option<u32>,
 }
 
 /// The kinds of executors.
@@ -178,10 +229,12 @@ pub(crate) enum Kind {
     /// Machines that run `updraft worker`, reached through `broker.url`. Each has slots of its own; `slots` limits all of
     /// them together. One per service.
     Workers,
+    /// Pods of a cluster, one for each attempt; 100 slots if nothing else is set. As many as there are clusters.
+    Kubernetes,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Local, Self::Noop, Self::Workers];
+    pub(crate) const ALL: [Self; 4] = [Self::Local, Self::Noop, Self::Workers, Self::Kubernetes];
 
     /// The executor that is there if no other is set, and needs no `kind` if it is.
     pub(crate) fn name(self) -> ExecutorName {
@@ -189,6 +242,7 @@ impl Kind {
             Self::Local => "local",
             Self::Noop => "noop",
             Self::Workers => "workers",
+            Self::Kubernetes => "kubernetes",
         };
         name.parse().expect("invariant: a plain word is a name")
     }
@@ -198,6 +252,7 @@ impl Kind {
         match self {
             Self::Local => 16,
             Self::Noop => 1_024,
+            Self::Kubernetes => 100,
             // Each worker has its own limit.
             Self::Workers => u32::MAX,
         }

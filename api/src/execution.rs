@@ -1,4 +1,4 @@
-//! The task-facing API: what workers ask for. Its own mount and listener: a user's token is nothing here, and tokens of
+//! The task-facing API: what workers and pods ask for. Its own mount and listener: a user's token is nothing here, and tokens of
 //! workers and attempts are nothing anywhere else.
 //!
 //! | route | with | does |
@@ -8,6 +8,9 @@
 //! | `GET /execution/workers/{id}` | worker's credential | whether it still may be a worker |
 //! | `DELETE /execution/workers/{id}` | worker's credential | the worker has ended |
 //! | `POST /execution/workers/{id}/run` | worker's credential and tickets | claims dispatches and gives what they are made of |
+//! | `POST /execution/pods/run` | ticket, in the body | claims the member that a pod was made for and gives what it is made of |
+//! | `PUT /execution/attempt/end/{member}` | attempt token of a pod | stores how the member ended; the first word counts |
+//! | `GET /execution/attempt/ending/{member}` | attempt token of a pod | why the member is to be ended, if it is |
 //! | `PUT /execution/attempt/log/{member}` | attempt token | stores a piece of a log at an offset |
 //! | `PUT /execution/attempt/result` | attempt token | stores a large result |
 //! | `GET /execution/attempt/bundle/{id}` | attempt token | the bundle of the attempt's run |
@@ -24,10 +27,14 @@ use axum::{
 };
 use bytes::Bytes;
 use dags::ids::{BundleId, DispatchId, ExecutorName, ShardId, WorkerId};
-use engine::execution::{Answer, Ticket};
+use engine::{
+    dispatch::End,
+    execution::{Answer, Ending, Ticket},
+};
 use migrations::Db;
 use plugins::{context::AttemptContext, token::Keys};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::tcp::{self, Tcp};
 
@@ -35,7 +42,22 @@ mod attempts;
 mod auth;
 mod body;
 mod error;
+mod pods;
 mod workers;
+
+/// Who runs a dispatch, or a member of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// A worker, all of it.
+    Worker(WorkerId),
+    /// A pod, one member.
+    Pod {
+        /// The member.
+        member: u32,
+        /// What the pod called itself.
+        claimant: Uuid,
+    },
+}
 
 /// A current dispatch and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +68,8 @@ pub struct Current {
     pub bundle: BundleId,
     /// How many members it has.
     pub members: u32,
+    /// The one member that the asker may speak for; all of them if none.
+    pub member: Option<u32>,
 }
 
 /// Why something about an attempt couldn't be done.
@@ -71,11 +95,34 @@ pub trait Attempts: Send + Sync + 'static {
         tickets: Vec<Ticket>,
     ) -> impl Future<Output = Result<Vec<Answer<AttemptContext>>, AttemptError>> + Send;
 
-    /// The dispatch, if it is current and claimed by this worker.
+    /// Claims a member of a dispatch for a pod and gives what it is made of. The proof is checked.
+    fn run_pod(
+        &self,
+        claimant: Uuid,
+        member: u32,
+        ticket: Ticket,
+    ) -> impl Future<Output = Result<Answer<AttemptContext>, AttemptError>> + Send;
+
+    /// Stores how a member that a pod runs has ended. If that is stored already, it stays as it is.
+    fn put_end(
+        &self,
+        dispatch: DispatchId,
+        member: u32,
+        end: End,
+    ) -> impl Future<Output = Result<(), AttemptError>> + Send;
+
+    /// Why a member that a pod runs is to be ended, if it is.
+    fn ending(
+        &self,
+        dispatch: DispatchId,
+        member: u32,
+    ) -> impl Future<Output = Result<Option<Ending>, AttemptError>> + Send;
+
+    /// The dispatch, if it is current and claimed like that.
     fn current(
         &self,
         dispatch: DispatchId,
-        worker: WorkerId,
+        by: By,
     ) -> impl Future<Output = Result<Current, AttemptError>> + Send;
 
     /// Stores a piece of a member's log that begins at `offset`; a repeat replaces itself. With `last` nothing follows.
@@ -106,8 +153,8 @@ pub struct Parts<A> {
     pub db: Db,
     /// Proves tickets and tokens.
     pub keys: Keys,
-    /// The executor that registered workers belong to.
-    pub executor: ExecutorName,
+    /// The executor that registered workers belong to; without one, none may register.
+    pub executor: Option<ExecutorName>,
     /// The shard that they work for.
     pub shard: ShardId,
     /// The attempts.
@@ -117,7 +164,7 @@ pub struct Parts<A> {
 struct State<A> {
     db: Db,
     keys: Keys,
-    executor: ExecutorName,
+    executor: Option<ExecutorName>,
     shard: ShardId,
     attempts: A,
 }
@@ -138,6 +185,9 @@ fn router<A: Attempts>(parts: Parts<A>) -> Router {
         .route("/workers", post(workers::register::<A>))
         .route("/workers/{worker}", get(workers::look::<A>).delete(workers::leave::<A>))
         .route("/workers/{worker}/run", post(workers::run::<A>))
+        .route("/pods/run", post(pods::run::<A>))
+        .route("/attempt/end/{member}", put(pods::put_end::<A>))
+        .route("/attempt/ending/{member}", get(pods::ending::<A>))
         .route("/attempt/log/{member}", put(attempts::put_log::<A>))
         .route("/attempt/result", put(attempts::put_result::<A>))
         .route("/attempt/bundle/{bundle}", get(attempts::bundle::<A>));

@@ -6,6 +6,7 @@ use dags::{
     ids::{DispatchId, ExecutorName, TenantId},
     time::Span,
 };
+use engine::execution::Waits;
 use serde::{Deserialize, Serialize};
 
 /// Whose log.
@@ -84,6 +85,9 @@ pub trait Objects: Send + Sync + 'static {
         tenant: TenantId,
         digest: &str,
     ) -> impl Future<Output = Result<Vec<u8>, ObjectsError>> + Send;
+
+    /// What an attempt waits for that its executor has taken and that hasn't begun, if something is known to hold it.
+    fn waits(&self, of: &LogOf) -> impl Future<Output = Result<Option<Waits>, ObjectsError>> + Send;
 }
 
 type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, ObjectsError>> + Send + 'a>>;
@@ -92,6 +96,7 @@ type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, ObjectsError>> + Send 
 pub(crate) trait AnyObjects: Send + Sync {
     fn log<'a>(&'a self, of: &'a LogOf, offset: u64) -> Later<'a, LogChunk>;
     fn result<'a>(&'a self, tenant: TenantId, digest: &'a str) -> Later<'a, Vec<u8>>;
+    fn waits<'a>(&'a self, of: &'a LogOf) -> Later<'a, Option<Waits>>;
 }
 
 impl<T: Objects> AnyObjects for T {
@@ -100,5 +105,8 @@ impl<T: Objects> AnyObjects for T {
     }
     fn result<'a>(&'a self, tenant: TenantId, digest: &'a str) -> Later<'a, Vec<u8>> {
         Box::pin(Objects::result(self, tenant, digest))
+    }
+    fn waits<'a>(&'a self, of: &'a LogOf) -> Later<'a, Option<Waits>> {
+        Box::pin(Objects::waits(self, of))
     }
 }

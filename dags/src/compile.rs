@@ -19,6 +19,7 @@ mod object;
 mod offers;
 mod operator;
 mod params;
+mod pod;
 mod policy;
 mod references;
 mod resources;
@@ -34,6 +35,7 @@ pub use self::{
 };
 pub(crate) use self::{
     keys::POLICY_KEYS,
+    pod::{POD_KEYS, TOLERATION_KEYS},
     resources::{GPU_KEYS, RESOURCE_KEYS},
     schedule::SCHEDULE_KEYS,
 };

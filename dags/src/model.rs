@@ -345,6 +345,9 @@ pub struct Task {
     pub queue: Option<String>,
     /// What an attempt needs.
     pub resources: Resources,
+    /// What its pods are to be like, on executors that make some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Pod>,
     /// How many equal members start together; 1 is an ordinary task.
     pub gang: u32,
     /// Whether it may be ended to give back borrowed capacity.
@@ -424,6 +427,44 @@ pub struct Gpu {
     /// Which; any if absent.
     pub model: Option<String>,
 }
+
+/// What the pods of a task are to be like, as far as the executor's settings let DAGs choose.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pod {
+    /// The image that the attempt runs in; the executor's if absent.
+    pub image: Option<String>,
+    /// The service account, whose token the attempt finds where Kubernetes puts it; none if absent.
+    pub service_account: Option<String>,
+    /// Labels that a node must have.
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that a node may have.
+    pub tolerations: Vec<Toleration>,
+}
+
+/// A taint that a node may have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Toleration {
+    /// The taint's key.
+    pub key: String,
+    /// Its value; any if absent.
+    pub value: Option<String>,
+    /// Its effect; any if absent.
+    pub effect: Option<TaintEffect>,
+}
+
+choice!(
+    /// What a taint does, in Kubernetes' words.
+    TaintEffect {
+        /// No pod comes to the node.
+        NoSchedule = "NoSchedule",
+        /// Pods come to the node if there is no other.
+        PreferNoSchedule = "PreferNoSchedule",
+        /// Pods leave the node as well.
+        NoExecute = "NoExecute",
+    } default NoSchedule
+);
 
 /// A notification route.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

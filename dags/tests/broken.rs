@@ -25,13 +25,21 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-/// An executor without GPUs, one with them, and one route.
+/// An executor without GPUs, one with them, one without gangs, and one route.
 fn installation() -> Installation {
     serde_json::from_value(serde_json::json!({
         "default_executor": "local",
         "executors": {
-            "local": { "kind": "local", "slots": 16, "gpus": false, "custom": false },
-            "lab": { "kind": "workers", "slots": null, "gpus": true, "custom": false },
+            "local": { "kind": "local", "slots": 16, "gangs": true, "gpus": false, "custom": false },
+            "lab": { "kind": "workers", "slots": null, "gangs": true, "gpus": true, "custom": false },
+            "cluster": {
+                "kind": "kubernetes", "slots": 100, "gangs": false, "gpus": true, "custom": false,
+                "gpu_models": ["h200", "b200"],
+                "pods": {
+                    "images": ["registry.example/tasks"], "service_accounts": ["trainer", "loader"],
+                    "node_labels": [], "taints": ["batch"],
+                },
+            },
         },
         "routes": ["sales-oncall"],
     }))

@@ -49,6 +49,16 @@ pub trait Harness: Send + Sync + Sized + 'static {
         work.context.bundle_dir = self.folder().join("no-such-folder");
     }
 
+    /// How many attempts are many.
+    fn many(&self) -> usize {
+        300
+    }
+
+    /// Whether the report of a start names the process.
+    fn tells_processes(&self) -> bool {
+        true
+    }
+
     /// Whether the log of what is confirmed is gone; else somebody else keeps it.
     fn forgets_logs(&self) -> bool {
         true

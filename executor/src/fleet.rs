@@ -22,6 +22,7 @@ use plugins::token::Keys;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::believe::believed;
 pub use self::service::Service;
 use crate::{
     contract::{Capacity, Error, Executor, Work},

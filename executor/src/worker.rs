@@ -27,6 +27,7 @@ mod held;
 mod home;
 mod jobs;
 mod link;
+pub mod pod;
 mod runner;
 mod runtime;
 mod watch;

@@ -7,6 +7,7 @@ use std::{
 
 use dags::{
     ids::{DagId, DispatchId, RunName, TaskId, TenantId},
+    model::{Gpu, Pod},
     time::{Span, Timestamp},
 };
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,12 @@ pub struct TaskContext {
     pub memory_bytes: u64,
     /// CPU limit in thousandths, 0 for none.
     pub cpu_milli: u64,
+    /// GPUs, for executors that find them for each attempt.
+    #[serde(default)]
+    pub gpu: Option<Gpu>,
+    /// What its pod is to be like, if it runs in one.
+    #[serde(default)]
+    pub pod: Option<Pod>,
 }
 
 /// The run's part of the context: what templates see under Airflow's names.

@@ -8,6 +8,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use dags::ids::{DispatchId, WorkerId};
 use ring::{hmac, rand::SecureRandom as _};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 /// Characters of a token that may be shown.
 const PREFIX_CHARS: usize = 8;
@@ -75,6 +76,19 @@ pub struct Keys {
     ticket: hmac::Key,
     attempt: hmac::Key,
     worker: hmac::Key,
+    pod: hmac::Key,
+    pod_attempt: hmac::Key,
+}
+
+/// One member of a dispatch, claimed by a pod that runs it alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PodAttempt {
+    /// The dispatch.
+    pub dispatch: DispatchId,
+    /// Its member.
+    pub member: u32,
+    /// What the pod called itself when it claimed it: a number that nobody else knows.
+    pub claimant: Uuid,
 }
 
 impl std::fmt::Debug for Keys {
@@ -88,7 +102,13 @@ impl Keys {
     pub fn new(secret: &[u8; 32]) -> Self {
         let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let key = |label: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&root, label).as_ref());
-        Self { ticket: key(b"ticket 1"), attempt: key(b"attempt 1"), worker: key(b"worker 1") }
+        Self {
+            ticket: key(b"ticket 1"),
+            attempt: key(b"attempt 1"),
+            worker: key(b"worker 1"),
+            pod: key(b"pod 1"),
+            pod_attempt: key(b"pod attempt 1"),
+        }
     }
 
     /// That a dispatch was sent to a worker.
@@ -128,12 +148,56 @@ impl Keys {
         hmac::verify(&self.attempt, &message(dispatch, worker), &mac).ok()?;
         parts.next().is_none().then_some((dispatch, worker))
     }
+
+    /// That a pod was made for a member of a dispatch.
+    pub fn pod_proof(&self, dispatch: DispatchId, member: u32) -> String {
+        text_of(hmac::sign(&self.pod, &member_message(dispatch, member)).as_ref())
+    }
+
+    /// Whether that is the proof.
+    pub fn is_pod_proof(&self, dispatch: DispatchId, member: u32, proof: &str) -> bool {
+        let Some(bytes) = bytes_of(proof) else { return false };
+        hmac::verify(&self.pod, &member_message(dispatch, member), &bytes).is_ok()
+    }
+
+    /// The token with which a pod asks for what belongs to the member that it claimed.
+    pub fn pod_attempt(&self, attempt: PodAttempt) -> String {
+        let PodAttempt { dispatch, member, claimant } = attempt;
+        let mac = hmac::sign(&self.pod_attempt, &claimed_message(attempt));
+        sealed(Kind::Attempt, &format!("{dispatch}.{member}.{claimant}.{}", text_of(mac.as_ref())))
+    }
+
+    /// What a pod's token stands for, if we made it.
+    pub fn open_pod_attempt(&self, token: &str) -> Option<PodAttempt> {
+        let mut parts = open(Kind::Attempt, token)?.split('.');
+        let attempt = PodAttempt {
+            dispatch: parts.next()?.parse().ok()?,
+            member: parts.next()?.parse().ok()?,
+            claimant: parts.next()?.parse().ok()?,
+        };
+        let mac = bytes_of(parts.next()?)?;
+        hmac::verify(&self.pod_attempt, &claimed_message(attempt), &mac).ok()?;
+        parts.next().is_none().then_some(attempt)
+    }
 }
 
 fn message(dispatch: DispatchId, worker: WorkerId) -> Vec<u8> {
     let mut message = dispatch.attempt.0.as_bytes().to_vec();
     message.extend(dispatch.n.to_be_bytes());
     message.extend(worker.0.as_bytes());
+    message
+}
+
+fn member_message(dispatch: DispatchId, member: u32) -> Vec<u8> {
+    let mut message = dispatch.attempt.0.as_bytes().to_vec();
+    message.extend(dispatch.n.to_be_bytes());
+    message.extend(member.to_be_bytes());
+    message
+}
+
+fn claimed_message(PodAttempt { dispatch, member, claimant }: PodAttempt) -> Vec<u8> {
+    let mut message = member_message(dispatch, member);
+    message.extend(claimant.as_bytes());
     message
 }
 
@@ -189,6 +253,24 @@ mod tests {
         assert_eq!(Keys::new(&[8; 32]).open_attempt(&token), None);
         assert_eq!(keys.open_attempt(&sealed(Kind::Attempt, &format!("{one}.{worker}.{proof}"))), None);
         assert!(!format!("{keys:?}").contains('7'));
+    }
+
+    #[test]
+    fn a_pod_opens_its_own_member_only() {
+        let keys = Keys::new(&[7; 32]);
+        let ((dispatch, worker), (other, _)) = (ids(1), ids(2));
+        let proof = keys.pod_proof(dispatch, 1);
+        assert!(keys.is_pod_proof(dispatch, 1, &proof));
+        for (dispatch, member) in [(other, 1), (dispatch, 0), (DispatchId { n: 4, ..dispatch }, 1)] {
+            assert!(!keys.is_pod_proof(dispatch, member, &proof));
+        }
+        let attempt = PodAttempt { dispatch, member: 1, claimant: Uuid::from_u128(9) };
+        let token = keys.pod_attempt(attempt);
+        assert_eq!(keys.open_pod_attempt(&token), Some(attempt));
+        assert_eq!(Keys::new(&[8; 32]).open_pod_attempt(&token), None);
+        // Neither kind of token passes for the other.
+        assert_eq!(keys.open_attempt(&token), None);
+        assert_eq!(keys.open_pod_attempt(&keys.attempt(dispatch, worker)), None);
     }
 
     #[test]

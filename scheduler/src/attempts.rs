@@ -14,8 +14,8 @@ use dags::{
     time::{Span, Timestamp},
 };
 use engine::{
-    dispatch::Dispatch,
-    execution::{Answer, Go, Ticket},
+    dispatch::{Dispatch, End},
+    execution::{Answer, Ending, Go, Ticket},
     format::Format,
 };
 use futures::StreamExt as _;
@@ -26,8 +26,13 @@ use migrations::{
         attempt_claim::{self, Claim, Place, SPEAKER},
     },
 };
-use plugins::{context::AttemptContext, policy::Policy, token::Keys};
+use plugins::{
+    context::AttemptContext,
+    policy::Policy,
+    token::{Keys, PodAttempt},
+};
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::{
     context::{self, Wanted},
@@ -112,7 +117,8 @@ impl DbAttempts {
             .map(|(ticket, claim)| async move {
                 match claim {
                     Claim::Yours(place) if place.worker == Some(worker) => {
-                        self.go(worker, &ticket, place).await.unwrap_or_else(not_now)
+                        let token = self.keys.attempt(ticket.dispatch, worker);
+                        self.go(token, &ticket, place).await.unwrap_or_else(not_now)
                     }
                     Claim::Yours(_) | Claim::Gone => Answer::Gone,
                     Claim::Taken { .. } => Answer::Taken,
@@ -134,9 +140,42 @@ impl DbAttempts {
         Ok(())
     }
 
+    /// Claims a member of a dispatch for a pod and gives what it is made of.
+    pub async fn run_pod(
+        &self,
+        claimant: Uuid,
+        member: u32,
+        ticket: Ticket,
+    ) -> Result<Answer<AttemptContext>, Error> {
+        let wanted = attempt_claim::Wanted {
+            dispatch: ticket.dispatch,
+            member,
+            tenant: ticket.tenant,
+            run: ticket.run,
+            task: ticket.task.clone(),
+            map_index: ticket.map_index,
+            try_number: ticket.try_number,
+        };
+        let claims = attempt_claim::claim(&self.db, &claimant_of(claimant), &[wanted]).await;
+        let claim = claims.map_err(|error| unavailable(&error))?.pop();
+        match claim {
+            Some(Claim::Yours(place)) if place.worker.is_none() => {
+                let attempt = PodAttempt { dispatch: ticket.dispatch, member, claimant };
+                let token = self.keys.pod_attempt(attempt);
+                let mut answer = self.go(token, &ticket, place).await.unwrap_or_else(not_now);
+                if let Answer::Go(go) = &mut answer {
+                    go.context.member = member;
+                }
+                Ok(answer)
+            }
+            Some(Claim::Taken { .. }) => Ok(Answer::Taken),
+            Some(Claim::Yours(_) | Claim::Gone) | None => Ok(Answer::Gone),
+        }
+    }
+
     async fn go(
         &self,
-        worker: WorkerId,
+        token: String,
         ticket: &Ticket,
         place: Place,
     ) -> Result<Answer<AttemptContext>, facts::Error> {
@@ -177,23 +216,48 @@ impl DbAttempts {
             try_number: ticket.try_number,
             members: context.members,
             executor,
-            worker: Some(worker),
+            worker: place.worker,
             timeout,
             waited,
         };
-        let token = self.keys.attempt(ticket.dispatch, worker);
         Ok(Answer::Go(Box::new(Go { token, dispatch, context })))
     }
 
     /// What is known of a dispatch, if it is current and claimed by this worker.
     pub async fn current(&self, dispatch: DispatchId, worker: WorkerId) -> Result<Current, Error> {
+        self.claimed(dispatch, SPEAKER, &worker.to_string()).await
+    }
+
+    /// The same, if a pod claimed one member of it.
+    pub async fn current_of_pod(
+        &self,
+        dispatch: DispatchId,
+        member: u32,
+        claimant: Uuid,
+    ) -> Result<Current, Error> {
+        self.claimed(dispatch, member, &claimant_of(claimant)).await
+    }
+
+    async fn claimed(&self, dispatch: DispatchId, member: u32, claimant: &str) -> Result<Current, Error> {
         let found =
-            attempt_claim::current(&self.db, dispatch, SPEAKER).await.map_err(|error| unavailable(&error))?;
-        let claimed = found.filter(|claimed| claimed.claimant == worker.to_string()).ok_or(Error::Gone)?;
+            attempt_claim::current(&self.db, dispatch, member).await.map_err(|error| unavailable(&error))?;
+        let claimed = found.filter(|claimed| claimed.claimant == claimant).ok_or(Error::Gone)?;
         let scope = TenantScope::new(claimed.tenant);
         let run =
             store::run::by_id(&self.db, scope, claimed.run).await.map_err(|error| unavailable(&error))?;
         Ok(Current { bundle: run.ok_or(Error::Gone)?.bundle, members: claimed.members })
+    }
+
+    /// Stores how a member that a pod runs has ended; the first word counts.
+    pub async fn put_end(&self, dispatch: DispatchId, member: u32, end: End) -> io::Result<()> {
+        let objects = self.objects.clone();
+        blocking(move || objects.put_end(dispatch, member, &end)).await
+    }
+
+    /// Why a member that a pod runs is to be ended, if it is.
+    pub async fn ending(&self, dispatch: DispatchId, member: u32) -> io::Result<Option<Ending>> {
+        let objects = self.objects.clone();
+        blocking(move || objects.ending(dispatch, member)).await
     }
 
     /// Stores a piece of a log.
@@ -237,6 +301,11 @@ impl DbAttempts {
         let packed = blocking(move || objects.pack(&bundle)).await;
         packed.inspect_err(|error| tracing::error!(error = chain(error), "a bundle can't be packed"))
     }
+}
+
+/// How a pod is called among those who claim.
+fn claimant_of(pod: Uuid) -> String {
+    format!("pod {pod}")
 }
 
 /// What a worker is told about a ticket that can't be looked up. It says nothing about the others.

@@ -134,6 +134,8 @@ pub async fn build<F: Facts>(
             waited: wanted.waited,
             memory_bytes: task.resources.memory_bytes,
             cpu_milli: task.resources.cpu_milli,
+            gpu: task.resources.gpu.clone(),
+            pod: task.pod.clone(),
         },
         run,
         bundle_dir,

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use dags::ids::{DispatchId, ExecutorName};
 use engine::dispatch::{Held, Kill};
 use executor::{
-    Capacity, Error, Executor, Work, fleet::FleetExecutor, local::LocalExecutor, log::LogChunk,
-    noop::NoopExecutor,
+    Capacity, Error, Executor, Work, fleet::FleetExecutor, kubernetes::KubernetesExecutor,
+    local::LocalExecutor, log::LogChunk, noop::NoopExecutor,
 };
 
 pub use self::mock::{Answers, Mock, MockExecutor};
@@ -24,6 +24,8 @@ pub enum Kind {
     Mock(MockExecutor),
     /// Workers on other machines.
     Fleet(FleetExecutor),
+    /// Pods of a cluster.
+    Kubernetes(KubernetesExecutor),
 }
 
 impl Executor for Kind {
@@ -33,6 +35,7 @@ impl Executor for Kind {
             Self::Noop(executor) => executor.submit(work).await,
             Self::Mock(executor) => executor.submit(work).await,
             Self::Fleet(executor) => executor.submit(work).await,
+            Self::Kubernetes(executor) => executor.submit(work).await,
         }
     }
 
@@ -42,6 +45,7 @@ impl Executor for Kind {
             Self::Noop(executor) => executor.kill(kill).await,
             Self::Mock(executor) => executor.kill(kill).await,
             Self::Fleet(executor) => executor.kill(kill).await,
+            Self::Kubernetes(executor) => executor.kill(kill).await,
         }
     }
 
@@ -51,6 +55,7 @@ impl Executor for Kind {
             Self::Noop(executor) => executor.list().await,
             Self::Mock(executor) => executor.list().await,
             Self::Fleet(executor) => executor.list().await,
+            Self::Kubernetes(executor) => executor.list().await,
         }
     }
 
@@ -60,6 +65,7 @@ impl Executor for Kind {
             Self::Noop(executor) => executor.confirm(dispatch, member).await,
             Self::Mock(executor) => executor.confirm(dispatch, member).await,
             Self::Fleet(executor) => executor.confirm(dispatch, member).await,
+            Self::Kubernetes(executor) => executor.confirm(dispatch, member).await,
         }
     }
 
@@ -69,6 +75,7 @@ impl Executor for Kind {
             Self::Noop(executor) => executor.logs(dispatch, member, offset).await,
             Self::Mock(executor) => executor.logs(dispatch, member, offset).await,
             Self::Fleet(executor) => executor.logs(dispatch, member, offset).await,
+            Self::Kubernetes(executor) => executor.logs(dispatch, member, offset).await,
         }
     }
 
@@ -78,6 +85,7 @@ impl Executor for Kind {
             Self::Noop(executor) => executor.capacity().await,
             Self::Mock(executor) => executor.capacity().await,
             Self::Fleet(executor) => executor.capacity().await,
+            Self::Kubernetes(executor) => executor.capacity().await,
         }
     }
 }

@@ -4,6 +4,8 @@
 //! bundles/<digest>/...         an unpacked bundle, read-only
 //! results/<digest>             a result that is too large for the database
 //! logs/<attempt>-<n>/<member>  the log of a member of a dispatch, one line of JSON per line
+//! logs/<attempt>-<n>/<member>.end     how a member that a pod ran has ended, as the pod said it
+//! logs/<attempt>-<n>/<member>.ending  why one is to be ended, for its pod
 //! logs/<attempt>-<n>/<member>.parts/<offset>  a piece of one that grows, as its worker sent it
 //! ```
 
@@ -22,6 +24,7 @@ use crate::clock;
 
 mod logs;
 mod packed;
+mod pods;
 mod results;
 
 pub use logs::PutError;

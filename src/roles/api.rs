@@ -39,11 +39,9 @@ pub(crate) async fn run(settings: Settings, config: Vec<Setting>, recorder: Reco
     let socket = Socket::bind(&settings.socket()?).context("failed to open the socket (`api.socket`)")?;
     let stop = Stop::on_signals()?;
     tracing::info!(socket = %socket.path().display(), "see the runs with `updraft runs list --socket {}`", socket.path().display());
-    let fleet = settings.fleet()?;
-    let workers = fleet.as_ref().map(|fleet| fleet.name.clone());
-    let task_api = fleet.map(|fleet| {
+    let task_api = settings.asked()?.map(|asked| {
         let (keys, sealer) = (fleet::keys(&key), Sealer::new(key.clone()));
-        TaskApi { fleet, db: db.clone(), keys, sealer, objects: objects.clone() }
+        TaskApi { asked, db: db.clone(), keys, sealer, objects: objects.clone() }
     });
     let sealer = Sealer::new(key);
     let port = monitoring::open(&settings).await?;
@@ -65,7 +63,7 @@ pub(crate) async fn run(settings: Settings, config: Vec<Setting>, recorder: Reco
             super::script_program(),
             settings.installation()?,
         )),
-        objects: NodeObjects { objects, executor: Current::default(), workers },
+        objects: NodeObjects { objects, executor: Current::default(), elsewhere: settings.elsewhere()? },
         default_pool_slots: settings.scheduler.default_pool_slots,
         owner_wait: Duration::from_secs(settings.api.owner_wait_s.into()),
         rates: settings.api.rates(),

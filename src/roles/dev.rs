@@ -2,7 +2,13 @@
 
 mod session;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use api::{Api, Tcp, TcpSettings};
@@ -99,7 +105,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let objects = NodeObjects {
         objects: scheduling.objects.clone(),
         executor: scheduling.current.clone(),
-        workers: None,
+        elsewhere: BTreeSet::new(),
     };
     let api = Api::new(api::Parts {
         db: scheduling.db.clone(),

@@ -1,12 +1,14 @@
 //! Where the API finds logs and large results: with this process's executor while an attempt runs, then in the object folder.
 
 use std::{
+    collections::BTreeSet,
     io,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use api::{LogChunk, LogLine, LogOf, ObjectsError, Stream};
 use dags::ids::{ExecutorName, TenantId};
+use engine::execution::Waits;
 use executor::{Executor as _, local::LocalExecutor, log};
 use scheduler::objects::Objects;
 
@@ -18,8 +20,8 @@ pub(crate) type Current = Arc<Mutex<Option<LocalExecutor>>>;
 pub(crate) struct NodeObjects {
     pub(crate) objects: Objects,
     pub(crate) executor: Current,
-    /// The executor whose attempts run elsewhere and send their logs here.
-    pub(crate) workers: Option<ExecutorName>,
+    /// The executors whose attempts run elsewhere and send their logs here.
+    pub(crate) elsewhere: BTreeSet<ExecutorName>,
 }
 
 impl NodeObjects {
@@ -32,7 +34,7 @@ impl NodeObjects {
         Ok(LogChunk { lines: lines.into_iter().map(shown).collect(), next, complete })
     }
 
-    /// What a worker has sent. When its attempt is over, nothing follows what is there: it sends the whole log before it tells
+    /// What a worker or a pod has sent. When its attempt is over, nothing follows what is there: it sends the whole log before it tells
     /// the end, and a worker that is lost sends nothing more.
     async fn sent(&self, of: &LogOf, offset: u64) -> Result<LogChunk, ObjectsError> {
         match self.stored(of, offset).await {
@@ -75,7 +77,7 @@ fn shown(line: log::LogLine) -> LogLine {
 
 impl api::Objects for NodeObjects {
     async fn log(&self, of: &LogOf, offset: u64) -> Result<LogChunk, ObjectsError> {
-        if self.workers.is_some() && of.executor == self.workers {
+        if of.executor.as_ref().is_some_and(|executor| self.elsewhere.contains(executor)) {
             return self.sent(of, offset).await;
         }
         match self.stored(of, offset).await {
@@ -96,6 +98,16 @@ impl api::Objects for NodeObjects {
             _ => ObjectsError::Unavailable(error.to_string()),
         })
     }
+
+    async fn waits(&self, of: &LogOf) -> Result<Option<Waits>, ObjectsError> {
+        if !of.executor.as_ref().is_some_and(|executor| self.elsewhere.contains(executor)) {
+            return Ok(None);
+        }
+        let (objects, dispatch, member) = (self.objects.clone(), of.dispatch, of.member);
+        let found = tokio::task::spawn_blocking(move || objects.waits(dispatch, member)).await;
+        let found = found.unwrap_or_else(|error| Err(io::Error::other(error)));
+        found.map_err(|error| ObjectsError::Unavailable(error.to_string()))
+    }
 }
 
 #[cfg(test)]
@@ -113,7 +125,7 @@ mod tests {
         let node = NodeObjects {
             objects: objects.clone(),
             executor: Current::default(),
-            workers: Some(workers.clone()),
+            elsewhere: BTreeSet::from([workers.clone()]),
         };
         let attempt: AttemptId = "00000000-0000-8000-8000-000000000001".parse().unwrap();
         let dispatch = DispatchId { attempt, n: 1 };

@@ -14,6 +14,7 @@ use dags::{
 };
 use engine::driver::Stop as Halt;
 use executor::{
+    kubernetes,
     local::{self, LocalExecutor},
     noop::NoopExecutor,
 };
@@ -51,9 +52,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Stop, objects::Current, script_program};
 use crate::{
-    fleet::{self, FleetSettings, TaskApi},
+    fleet::{self, Asked, FleetSettings, TaskApi},
     monitoring::{Owning, Process, Standing, Waits, error_chain},
-    settings::{Kind, Retention as KeptFor, Settings, place::Chosen},
+    settings::{Kind, Retention as KeptFor, Settings, clusters::ClusterSettings, place::Chosen},
 };
 
 /// Reports that may wait for the scheduler.
@@ -83,6 +84,9 @@ pub(super) struct Scheduling {
     /// What DAGs may ask for.
     installation: Installation,
     fleet: Option<FleetSettings>,
+    clusters: BTreeMap<ExecutorName, ClusterSettings>,
+    /// Where workers and pods ask, if there may be any.
+    asked: Option<Asked>,
     /// Proves to workers and by them what was sent to whom.
     keys: Keys,
     supervisor: PathBuf,
@@ -163,6 +167,8 @@ impl Scheduling {
             executors: settings.executors()?,
             installation: settings.installation()?,
             fleet,
+            clusters: settings.clusters()?,
+            asked: settings.asked()?,
             supervisor: settings.data()?.join("supervisor"),
             dags: dags.transpose()?,
             drain: settings.scheduler.drain_s.map_or(drain, |seconds| Span::seconds(seconds.into())),
@@ -188,7 +194,7 @@ impl Scheduling {
         let end = stop.cancel.child_token();
         let (reports, received) = mpsc::channel(REPORTS_MAX);
         // The shell ends when nobody can report any more; with workers alone nobody else has a sender.
-        let (mut executors, mut services) = self.open_executors(reports.clone(), &end)?;
+        let (mut executors, mut services) = self.open_executors(reports.clone(), fence.shard, &end).await?;
         let fleet = self.fleet.as_ref().map(|fleet| {
             let (parts, service) = fleet::open(fleet, fence, &self.keys, &self.objects);
             executors.insert(parts.name.clone(), ExecutorKind::Fleet(parts.executor.clone()));
@@ -199,7 +205,7 @@ impl Scheduling {
         let local = executors.values().find_map(|executor| match executor {
             ExecutorKind::Local(local) => Some(local.clone()),
             ExecutorKind::Mock(mock) => Some(mock.inner().clone()),
-            ExecutorKind::Noop(_) | ExecutorKind::Fleet(_) => None,
+            ExecutorKind::Noop(_) | ExecutorKind::Fleet(_) | ExecutorKind::Kubernetes(_) => None,
         });
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&local);
         let (retire, retired) = mpsc::channel(1);
@@ -316,16 +322,17 @@ impl Scheduling {
         self.owning.fleet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What workers ask, if there may be any.
+    /// What workers and pods ask, if there may be any.
     pub(super) fn task_api(&self) -> Option<TaskApi> {
-        let fleet = self.fleet.clone()?;
+        let asked = self.asked.clone()?;
         let (db, keys) = (self.db.clone(), self.keys.clone());
-        Some(TaskApi { fleet, db, keys, sealer: self.sealer.clone(), objects: self.objects.clone() })
+        Some(TaskApi { asked, db, keys, sealer: self.sealer.clone(), objects: self.objects.clone() })
     }
 
-    fn open_executors(
+    async fn open_executors(
         &self,
         reports: mpsc::Sender<engine::dispatch::Report>,
+        shard: ShardId,
         end: &CancellationToken,
     ) -> anyhow::Result<(Executors, JoinSet<()>)> {
         let (mut executors, mut services) = (Executors::new(), JoinSet::new());
@@ -350,6 +357,13 @@ impl Scheduling {
                     }
                 }
                 Kind::Noop => ExecutorKind::Noop(NoopExecutor::new(reports.clone())),
+                Kind::Kubernetes => {
+                    let Some(cluster) = self.clusters.get(name) else { continue };
+                    let options = cluster.open(name, shard, chosen.slots, &self.keys, &self.objects).await?;
+                    let (executor, service) = kubernetes::open(options, reports.clone());
+                    services.spawn(service.run(end.clone()));
+                    ExecutorKind::Kubernetes(executor)
+                }
                 Kind::Workers => continue,
             };
             executors.insert(name.clone(), kind);

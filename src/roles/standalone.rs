@@ -67,7 +67,7 @@ pub(crate) async fn run(
         objects: NodeObjects {
             objects: scheduling.objects.clone(),
             executor: scheduling.current.clone(),
-            workers: settings.fleet()?.map(|fleet| fleet.name),
+            elsewhere: settings.elsewhere()?,
         },
         bundles: NodeBundles(scheduling.deployments()),
         default_pool_slots: scheduling.config.default_pool_slots,

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::Stop;
 use crate::{
-    args,
+    args::pairs,
     monitoring::{self, Process},
     settings::{Settings, Worker},
 };
@@ -75,12 +75,6 @@ pub(crate) async fn run(settings: Settings, recorder: Recorder) -> anyhow::Resul
         ended = working => ended,
         error = monitoring => Err(error),
     }
-}
-
-fn pairs(key: &str, texts: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
-    let pair =
-        |text: &String| args::pair(text).map_err(|wanted| anyhow::anyhow!("`{key}` has {text:?}: {wanted}"));
-    texts.iter().map(pair).collect()
 }
 
 fn counts(key: &str, texts: &[String]) -> anyhow::Result<BTreeMap<String, u32>> {

@@ -112,7 +112,9 @@ mod tests {
         let text = super::effective(&loaded);
         for line in [
             "[database]\nurl = \"postgres://u@h/d\"  # --set\n",
-            "[executors.fast]\nkind = \"noop\"  # --set\nslots = 5  # --set\n",
+            "\n[executors.fast]\n",
+            "kind = \"noop\"  # --set\n",
+            "slots = 5  # --set\n",
             "owner_wait_s = 3  # UPDRAFT__API__OWNER_WAIT_S\n",
             "lease_ms = 3000  # default\n",
             "# drain_s isn't set\n",

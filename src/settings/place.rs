@@ -1,7 +1,7 @@
 //! Where things are, by the settings, and what settings must hold together.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
@@ -14,8 +14,8 @@ use dags::{
 };
 
 use crate::{
-    fleet::FleetSettings,
-    settings::{Kind, Monitoring, Settings, TaskApi},
+    fleet::{Asked, FleetSettings},
+    settings::{Kind, Monitoring, Settings, TaskApi, clusters},
 };
 
 /// The shortest token that opens the monitoring port.
@@ -109,7 +109,7 @@ impl Settings {
             let by_name = Kind::ALL.into_iter().find(|kind| kind.name() == *name);
             let kind = executor.kind.or(by_name);
             let kind = kind.with_context(|| {
-                format!("`executors.{name}.kind` isn't set: `local`, `noop` or `workers`")
+                format!("`executors.{name}.kind` isn't set: `local`, `noop`, `workers` or `kubernetes`")
             })?;
             chosen.insert(name.clone(), Chosen { kind, slots: executor.slots.unwrap_or(kind.slots()) });
         }
@@ -136,12 +136,21 @@ impl Settings {
     /// What DAGs may ask for, as far as settings say it.
     pub(crate) fn installation(&self) -> anyhow::Result<Installation> {
         let executors = self.executors()?.into_iter().map(|(name, Chosen { kind, slots })| {
+            let cluster = self.executors.get(&name).filter(|_| kind == Kind::Kubernetes);
             let offer = Offer {
                 kind: kind.name().to_string(),
                 slots: (slots != u32::MAX).then_some(slots),
+                // Each member is a pod of its own, and nobody tells it where the first one is.
+                gangs: kind != Kind::Kubernetes,
                 // What runs nothing lacks nothing. No worker can say yet that it has resources of other kinds.
-                gpus: kind != Kind::Local,
+                gpus: match kind {
+                    Kind::Local => false,
+                    Kind::Noop | Kind::Workers => true,
+                    Kind::Kubernetes => cluster.is_some_and(|cluster| cluster.gpu_resource.is_some()),
+                },
+                gpu_models: cluster.map(clusters::gpu_models),
                 custom: kind == Kind::Noop,
+                pods: cluster.map(clusters::pods),
             };
             (name, offer)
         });
@@ -166,7 +175,27 @@ impl Settings {
         let Some((name, _)) = executors.into_iter().find(|(_, chosen)| chosen.kind == Kind::Workers) else {
             return Ok(None);
         };
-        Ok(Some(FleetSettings { name, broker: self.broker()?.to_owned(), task_api: self.task_api()? }))
+        Ok(Some(FleetSettings { name, broker: self.broker()?.to_owned() }))
+    }
+
+    /// The executors whose attempts run elsewhere and ask the task API.
+    pub(crate) fn elsewhere(&self) -> anyhow::Result<BTreeSet<ExecutorName>> {
+        let elsewhere = |chosen: &Chosen| matches!(chosen.kind, Kind::Workers | Kind::Kubernetes);
+        Ok(self
+            .executors()?
+            .into_iter()
+            .filter(|(_, chosen)| elsewhere(chosen))
+            .map(|(name, _)| name)
+            .collect())
+    }
+
+    /// Where workers and pods ask, if there may be any.
+    pub(crate) fn asked(&self) -> anyhow::Result<Option<Asked>> {
+        if self.elsewhere()?.is_empty() {
+            return Ok(None);
+        }
+        let workers = self.fleet()?.map(|fleet| fleet.name);
+        Ok(Some(Asked { workers, listen: self.task_api()? }))
     }
 
     /// Where workers ask.

@@ -112,7 +112,15 @@ async fn measure(database: &str, url: &str, folder: &Path, size: Size) -> anyhow
     let wake = Arc::new(Notify::new());
     let journal = journal::acquire(&db, ShardId::DEFAULT, "bench", Span::seconds(3_600), &clock::now).await?;
     let name: ExecutorName = "noop".parse()?;
-    let offer = Offer { kind: "noop".to_owned(), slots: Some(SLOTS), gpus: true, custom: true };
+    let offer = Offer {
+        kind: "noop".to_owned(),
+        slots: Some(SLOTS),
+        gangs: true,
+        gpus: true,
+        gpu_models: None,
+        custom: true,
+        pods: None,
+    };
     let installation = Installation {
         default_executor: name.clone(),
         executors: BTreeMap::from([(name.clone(), offer)]),

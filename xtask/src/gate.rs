@@ -46,6 +46,8 @@ pub(crate) enum Suite {
     Examples,
     /// What crosses packages: the package `tests`.
     Service,
+    /// Pods of a real Kubernetes.
+    Kubernetes,
     /// Thousands of tasks while every process and server is killed, paused and cut off.
     Chaos,
     /// Each benchmark once, without measuring.
@@ -57,8 +59,13 @@ const BUILD_LIMIT: Duration = Duration::from_mins(40);
 const RANDOM_SEED: &str = "PROPTEST_RNG_SEED";
 const TEST_LIMIT: Duration = Duration::from_mins(20);
 
-/// The test program that has servers of its own.
+/// The test programs that have servers of their own.
 const CHAOS: &str = "chaos";
+const KUBERNETES: &str = "kubernetes";
+
+/// Kubernetes takes long to be built once, so nobody else waits for it.
+const BASE: [Service; 2] = [Service::Postgres, Service::Rabbitmq];
+const CLUSTER: [Service; 1] = [Service::Kubernetes];
 
 struct Outcome {
     suite: Suite,
@@ -73,21 +80,26 @@ pub(crate) fn run(workspace: &Workspace, chosen: &[Suite]) -> Result<bool> {
     let logs = workspace.path("target/gate");
     std::fs::create_dir_all(&logs).context("failed to make target/gate")?;
     let outcomes = std::thread::scope(|scope| {
-        let servers = suites.iter().any(|suite| suite.needs_servers()).then(|| scope.spawn(|| up(workspace)));
-        let mut gate = Gate { workspace, servers, environment: Vec::new(), programs: Vec::new() };
+        let needed = |services: &'static [Service]| suites.iter().any(|suite| suite.servers() == services);
+        let servers = needed(&BASE).then(|| scope.spawn(|| up(workspace)));
+        let cluster = needed(&CLUSTER)
+            .then(|| scope.spawn(|| services::up(workspace, Service::Kubernetes, Purpose::Tests)));
+        let starting = Vec::from_iter([(&BASE[..], servers), (&CLUSTER[..], cluster)]);
+        let mut gate = Gate { workspace, starting, environment: Vec::new(), programs: Vec::new() };
         suites.iter().map(|suite| gate.outcome(*suite, &logs)).collect::<Result<Vec<_>>>()
     });
     let failed = outcomes.as_ref().map_or(true, |all| all.iter().any(|outcome| outcome.tally.failed > 0));
-    if suites.iter().any(|suite| suite.needs_servers()) {
-        for service in Service::value_variants() {
-            if failed {
-                let log = logs.join(format!("{service:?}.log").to_lowercase());
-                if let Err(error) = services::keep_log(workspace, *service, Purpose::Tests, &log) {
-                    say(&format!("note: {error:#}"));
-                }
+    let used = Service::value_variants()
+        .iter()
+        .filter(|used| suites.iter().any(|suite| suite.servers().contains(used)));
+    for service in used {
+        if failed {
+            let log = logs.join(format!("{service:?}.log").to_lowercase());
+            if let Err(error) = services::keep_log(workspace, *service, Purpose::Tests, &log) {
+                say(&format!("note: {error:#}"));
             }
-            services::down(workspace, *service, Purpose::Tests)?;
         }
+        services::down(workspace, *service, Purpose::Tests)?;
     }
     let outcomes = outcomes?;
     summarize(workspace, &outcomes);
@@ -97,8 +109,8 @@ pub(crate) fn run(workspace: &Workspace, chosen: &[Suite]) -> Result<bool> {
 /// Starts every server, and installs the clients that tests drive against ours.
 fn up(workspace: &Workspace) -> Result<Vec<Variable>> {
     let mut variables = Vec::new();
-    for service in Service::value_variants() {
-        variables.extend(services::up(workspace, *service, Purpose::Tests)?);
+    for service in BASE {
+        variables.extend(services::up(workspace, service, Purpose::Tests)?);
     }
     variables.extend(services::clients()?);
     Ok(variables)
@@ -111,7 +123,9 @@ fn order(chosen: &[Suite]) -> Vec<Suite> {
         .iter()
         .copied()
         .filter(|suite| {
-            chosen.is_empty() || chosen.contains(suite) || (*suite == Suite::Build && needs_build)
+            chosen.is_empty() && suite.is_usual()
+                || chosen.contains(suite)
+                || (*suite == Suite::Build && needs_build)
         })
         .collect()
 }
@@ -120,12 +134,34 @@ impl Suite {
     fn needs_build(self) -> bool {
         matches!(
             self,
-            Self::Console | Self::Unit | Self::Examples | Self::Service | Self::Chaos | Self::Benches
+            Self::Console
+                | Self::Unit
+                | Self::Examples
+                | Self::Service
+                | Self::Kubernetes
+                | Self::Chaos
+                | Self::Benches
         )
     }
 
-    fn needs_servers(self) -> bool {
-        matches!(self, Self::Unit | Self::Service | Self::Benches)
+    /// Whether it is a part of the gate that nobody asked for by name. Kubernetes takes a quarter of an hour to be built.
+    fn is_usual(self) -> bool {
+        self != Self::Kubernetes
+    }
+
+    /// The servers that its tests share.
+    fn servers(self) -> &'static [Service] {
+        match self {
+            Self::Unit | Self::Service | Self::Benches => &BASE,
+            Self::Kubernetes => &CLUSTER,
+            Self::Check
+            | Self::Build
+            | Self::Console
+            | Self::Script
+            | Self::Fuzz
+            | Self::Examples
+            | Self::Chaos => &[],
+        }
     }
 
     fn name(self) -> String {
@@ -138,7 +174,8 @@ type Starting<'scope> = std::thread::ScopedJoinHandle<'scope, Result<Vec<Variabl
 /// What suites hand on to later ones.
 struct Gate<'scope, 'a> {
     workspace: &'a Workspace,
-    servers: Option<Starting<'scope>>,
+    /// Servers that are being started.
+    starting: Vec<(&'static [Service], Option<Starting<'scope>>)>,
     environment: Vec<Variable>,
     programs: Vec<Program>,
 }
@@ -150,9 +187,7 @@ impl Gate<'_, '_> {
         std::fs::write(&log, "").with_context(|| format!("failed to empty {}", log.display()))?;
         let started = Instant::now();
         let mut tally = Tally::default();
-        if suite.needs_servers() {
-            self.await_servers(&mut tally)?;
-        }
+        self.await_servers(suite.servers(), &mut tally)?;
         match suite {
             Suite::Check => tally.add(check::steps(self.workspace, &log)?),
             Suite::Build => self.build(&mut tally, &log)?,
@@ -168,8 +203,15 @@ impl Gate<'_, '_> {
             Suite::Fuzz => self.run_workspace(FUZZ, &mut tally, &log)?,
             Suite::Examples => examples::run(self.workspace, &mut tally, &log)?,
             Suite::Service => self.run_programs(&mut tally, &log, |program| {
-                program.kind == TestKind::Test && program.package == "tests" && program.target != CHAOS
+                program.kind == TestKind::Test
+                    && program.package == "tests"
+                    && ![CHAOS, KUBERNETES].contains(&program.target.as_str())
             })?,
+            Suite::Kubernetes => {
+                self.run_programs(&mut tally, &log, |program| {
+                    program.package == "tests" && program.target == KUBERNETES
+                })?;
+            }
             Suite::Chaos => {
                 let ran = self.run_programs(&mut tally, &log, |program| {
                     program.package == "tests" && program.target == CHAOS
@@ -193,11 +235,12 @@ impl Gate<'_, '_> {
         Ok(Outcome { suite, tally, elapsed: started.elapsed(), log })
     }
 
-    /// Waits for the servers once. Without them the tests run all the same and say what they miss.
-    fn await_servers(&mut self, tally: &mut Tally) -> Result<()> {
-        if let Some(starting) = self.servers.take() {
+    /// Waits for servers once. Without them the tests run all the same and say what they miss.
+    fn await_servers(&mut self, wanted: &[Service], tally: &mut Tally) -> Result<()> {
+        for (_, starting) in self.starting.iter_mut().filter(|(services, _)| *services == wanted) {
+            let Some(starting) = starting.take() else { continue };
             match starting.join().map_err(|_| anyhow!("the thread that starts the servers panicked"))? {
-                Ok(environment) => self.environment = environment,
+                Ok(environment) => self.environment.extend(environment),
                 Err(error) => {
                     say(&format!("error: {error:#}"));
                     tally.count("the servers did not start", false);
@@ -312,8 +355,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_suites_run_in_order_when_none_is_chosen() {
-        assert_eq!(order(&[]), Suite::value_variants());
+    fn all_usual_suites_run_in_order_when_none_is_chosen() {
+        let usual: Vec<Suite> =
+            Suite::value_variants().iter().copied().filter(|suite| suite.is_usual()).collect();
+        assert_eq!(order(&[]), usual);
+        assert_eq!(order(&[Suite::Kubernetes]), [Suite::Build, Suite::Kubernetes]);
         assert_eq!(order(&[Suite::Chaos]), [Suite::Build, Suite::Chaos]);
     }
 

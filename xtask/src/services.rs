@@ -7,6 +7,7 @@
 //! To add a server: a variant of [`Service`], a module like [`postgres`] with `up` and `down`, and a line
 //! in each of the two matches below.
 
+mod kubernetes;
 mod machine;
 mod place;
 mod postgres;
@@ -27,6 +28,8 @@ pub(crate) enum Service {
     Postgres,
     /// RabbitMQ 3.10 or newer.
     Rabbitmq,
+    /// Kubernetes 1.36 with one node, which really runs pods.
+    Kubernetes,
 }
 
 /// Whom a server is for. Each has servers of its own.
@@ -92,6 +95,8 @@ pub(crate) enum Command {
         /// The server.
         name: Service,
     },
+    /// Make the image of the Updraft that was built and give it to the node of Kubernetes.
+    LoadImage,
     /// Install what tests drive against the service (Airflow's clients, schemathesis) and print where.
     Clients,
     /// Stop servers and remove their files.
@@ -115,6 +120,12 @@ const AMQP_URL: &str = "UPDRAFT_TEST_AMQP_URL";
 
 /// The environment variable with the URL of the broker's management interface, whose user may make virtual hosts.
 const RABBITMQ_URL: &str = "UPDRAFT_TEST_RABBITMQ_URL";
+
+/// The environment variable with the path of a kubeconfig that may do everything.
+const KUBECONFIG: &str = "UPDRAFT_TEST_KUBECONFIG";
+
+/// The environment variable with the address at which pods reach this machine.
+const KUBERNETES_MACHINE: &str = "UPDRAFT_TEST_KUBERNETES_MACHINE";
 
 /// The environment variable with a Python that has Airflow's clients.
 const AIRFLOW_CLIENTS: &str = "UPDRAFT_TEST_AIRFLOW";
@@ -148,6 +159,7 @@ pub(crate) fn run(workspace: &Workspace, command: Command) -> Result<bool> {
             match name {
                 Service::Postgres => postgres::hit(&place, hit.signal())?,
                 Service::Rabbitmq => rabbitmq::hit(&place, hit.signal())?,
+                Service::Kubernetes => kubernetes::hit(&place, hit.signal())?,
             }
         }
         Command::Revive { name } => {
@@ -155,12 +167,17 @@ pub(crate) fn run(workspace: &Workspace, command: Command) -> Result<bool> {
             match name {
                 Service::Postgres => postgres::revive(&place, Purpose::Chaos)?,
                 Service::Rabbitmq => rabbitmq::revive(&place)?,
+                Service::Kubernetes => bail!("Kubernetes has no part in the chaos test"),
             }
         }
         Command::Clients => {
             for (variable, value) in clients()? {
                 say(&format!("export {variable}='{value}'"));
             }
+        }
+        Command::LoadImage => {
+            let place = place(workspace, Service::Kubernetes, Purpose::Tests)?;
+            kubernetes::load_updraft(workspace, &place)?;
         }
         Command::Down { names, chaos } => {
             let purposes = if chaos { vec![Purpose::Chaos] } else { Purpose::ALL.to_vec() };
@@ -184,6 +201,11 @@ pub(crate) fn up(workspace: &Workspace, service: Service, purpose: Purpose) -> R
             let urls = rabbitmq::up(&place)?;
             Ok(vec![(AMQP_URL, urls.amqp), (RABBITMQ_URL, urls.management)])
         }
+        Service::Kubernetes => {
+            let found = kubernetes::up(workspace, &place)?;
+            let kubeconfig = found.kubeconfig.display().to_string();
+            Ok(vec![(KUBECONFIG, kubeconfig), (KUBERNETES_MACHINE, found.machine)])
+        }
     }
 }
 
@@ -193,6 +215,7 @@ pub(crate) fn down(workspace: &Workspace, service: Service, purpose: Purpose) ->
     match service {
         Service::Postgres => postgres::down(&place)?,
         Service::Rabbitmq => rabbitmq::down(&place)?,
+        Service::Kubernetes => kubernetes::down(&place)?,
     }
     place.remove()
 }
@@ -217,6 +240,7 @@ fn place(workspace: &Workspace, service: Service, purpose: Purpose) -> Result<Pl
     let name = match service {
         Service::Postgres => "postgres",
         Service::Rabbitmq => "rabbitmq",
+        Service::Kubernetes => "kubernetes",
     };
     let suffix = match purpose {
         Purpose::Tests => "",

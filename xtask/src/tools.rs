@@ -15,7 +15,7 @@ const CARGO_DENY: &str = "0.20.2";
 
 /// The path of cargo-deny, which is built now if this version of it is not there yet.
 pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = cache()?.join(format!("cargo-deny-{CARGO_DENY}"));
+    let folder = cache("updraft-tools")?.join(format!("cargo-deny-{CARGO_DENY}"));
     let program = folder.join("bin/cargo-deny");
     if program.is_file() {
         return Ok(program);
@@ -69,7 +69,7 @@ pub(crate) const SCHEMATHESIS: Packages =
 
 /// The Python that has these packages, in an environment that is made now if it isn't there yet.
 pub(crate) fn python(Packages { what, folder, packages }: Packages) -> Result<PathBuf> {
-    let base = cache()?;
+    let base = cache("updraft-tools")?;
     let lock = base.join(format!("{folder}.lock"));
     let folder = base.join(folder);
     let python = folder.join("bin/python");
@@ -144,10 +144,11 @@ fn install(package: &str, why: &str) -> Result<()> {
     Ok(())
 }
 
-fn cache() -> Result<PathBuf> {
+/// A folder that all checkouts share, for what is made once.
+pub(crate) fn cache(name: &str) -> Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME") {
         Some(folder) if !folder.is_empty() => PathBuf::from(folder),
         _ => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),
     };
-    Ok(base.join("updraft-tools"))
+    Ok(base.join(name))
 }

@@ -33,6 +33,9 @@ pub(super) async fn put_log<A: Attempts>(
     if member >= current.members {
         return Err(Error::BadRequest(format!("the dispatch has {} members", current.members)));
     }
+    if current.member.is_some_and(|own| own != member) {
+        return Err(Error::Forbidden("a pod speaks for the member that it runs".to_owned()));
+    }
     let lines = body::read(body, LOG_BYTES_MAX).await?;
     state.attempts.put_log(current.dispatch, member, offset, lines, last).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -25,12 +25,12 @@ const ENROL_BYTES_MAX: usize = 4 << 10;
 const REGISTER_BYTES_MAX: usize = 64 << 10;
 const RUN_BYTES_MAX: usize = 1 << 20;
 
-fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Error> {
+pub(super) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Error> {
     serde_json::from_slice(body)
         .map_err(|error| Error::BadRequest(format!("the body can't be read: {error}")))
 }
 
-fn known(format: u32) -> Result<(), Error> {
+pub(super) fn known(format: u32) -> Result<(), Error> {
     if format == FORMAT {
         Ok(())
     } else {
@@ -63,6 +63,9 @@ pub(super) async fn register<A: Attempts>(
     body: Body,
 ) -> Result<Json<Registered>, Error> {
     let credential = auth::machine(&state, &headers).await?;
+    let Some(executor) = state.executor.clone() else {
+        return Err(Error::Forbidden("this service has no executor of kind `workers`".to_owned()));
+    };
     let Register { format, spec, labels, release } = read(&body::read(body, REGISTER_BYTES_MAX).await?)?;
     known(format)?;
     let spec = credential.limits.cut(spec);
@@ -86,7 +89,7 @@ pub(super) async fn register<A: Attempts>(
         spec: spec.clone(),
         credential: credential.id,
         name: credential.name,
-        executor: state.executor.clone(),
+        executor,
         labels,
         release,
         registered_at: dags::time::Timestamp(0),

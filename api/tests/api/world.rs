@@ -22,7 +22,10 @@ use dags::{
     installation::{Installation, Offer},
     time::Span,
 };
-use engine::command::{ActivatedDag, Base, Command};
+use engine::{
+    command::{ActivatedDag, Base, Command},
+    execution::Waits,
+};
 use migrations::{
     Db, Role, TenantScope,
     seal::{MasterKey, Sealer},
@@ -111,6 +114,10 @@ impl Objects for Folder {
     async fn result(&self, _tenant: TenantId, digest: &str) -> Result<Vec<u8>, ObjectsError> {
         std::fs::read(self.0.join(digest)).map_err(|_| ObjectsError::Missing)
     }
+
+    async fn waits(&self, _of: &LogOf) -> Result<Option<Waits>, ObjectsError> {
+        Ok(None)
+    }
 }
 
 /// Bundles whose archive is the text of their one file, and whose address is the text's hash.
@@ -135,7 +142,15 @@ impl Bundles for Texts {
 
     fn installation(&self) -> Installation {
         let local = ExecutorName::parse("local").unwrap();
-        let offer = Offer { kind: "local".to_owned(), slots: Some(16), gpus: false, custom: false };
+        let offer = Offer {
+            kind: "local".to_owned(),
+            slots: Some(16),
+            gangs: true,
+            gpus: false,
+            gpu_models: None,
+            custom: false,
+            pods: None,
+        };
         Installation {
             default_executor: local.clone(),
             executors: BTreeMap::from([(local, offer)]),

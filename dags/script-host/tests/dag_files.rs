@@ -191,7 +191,7 @@ fn functions_alone_are_a_module() {
 const KEYS: &str = "doc owner tags schedule start_date end_date params defaults max_active_runs max_active_tasks fail_fast \
     run_timeout on_failure on_success deadline needs trigger_rule retries retry_delay retry_backoff retry_jitter \
     max_retry_delay timeout pool pool_slots priority weight_rule depends_on_past wait_for_downstream max_active \
-    max_active_per_run executor queue resources gang preemptible env when outlets map teardown_of \
+    max_active_per_run executor queue resources pod gang preemptible env when outlets map teardown_of \
     on_failure_fail_run notify parent";
 
 #[test]

@@ -44,6 +44,7 @@ pub(crate) const POLICY_KEYS: &[&str] = &[
     "executor",
     "queue",
     "resources",
+    "pod",
     "preemptible",
     "env",
     "notify",
@@ -72,6 +73,7 @@ pub const TASK_KEYS: &[&str] = &[
     "executor",
     "queue",
     "resources",
+    "pod",
     "gang",
     "preemptible",
     "env",
@@ -137,6 +139,12 @@ const FOREIGN: &[(&str, &str, &str)] = &[
     ("mem", "memory", ""),
     ("cpus", "cpu", ""),
     ("gpus", "gpu", ""),
+    ("nodeSelector", "node_selector", ""),
+    ("serviceAccountName", "service_account", ""),
+    ("service_account_name", "service_account", ""),
+    ("container_image", "image", ""),
+    ("executor_config", "pod", ": `pod: { image: ... }`"),
+    ("pod_override", "pod", ": `pod: { image: ... }`"),
 ];
 
 /// What a key of another system is called here.

@@ -63,11 +63,26 @@ impl Context<'_, '_> {
             }
             false => format!("no executor of this installation has {what}: it has {}", installation.list()),
         };
-        if let (Some(gpu), Some(at), false) = (&task.resources.gpu, wanted.gpu, offer.gpus) {
+        if let (Some(gpu), Some(at)) = (&task.resources.gpu, wanted.gpu) {
             let model = gpu.model.as_deref().map(|model| format!("{model} ")).unwrap_or_default();
             let asked = format!("{} {model}GPU{}", gpu.count, if gpu.count == 1 { "" } else { "s" });
-            let message = format!("task `{id}` needs {asked}, and the executor `{executor}` has none");
-            self.lacking(at, format!("not on `{executor}`"), message, lacks("GPUs", |offer| offer.gpus));
+            if !offer.gpus {
+                let message = format!("task `{id}` needs {asked}, and the executor `{executor}` has none");
+                self.lacking(at, format!("not on `{executor}`"), message, lacks("GPUs", |offer| offer.gpus));
+            } else if let (Some(model), Some(models)) = (&gpu.model, &offer.gpu_models)
+                && !models.contains(model)
+            {
+                let message = format!(
+                    "task `{id}` needs {asked}, and the executor `{executor}` has none of that model"
+                );
+                let known = || models.iter().map(String::as_str);
+                let meant = self.reporter.did_you_mean(model, known()).map(|meant| meant + " ");
+                let help = match models.is_empty() {
+                    true => "its settings name no models: leave `model` out".to_owned(),
+                    false => format!("{}it has {}", meant.unwrap_or_default(), suggest::list(known(), "and")),
+                };
+                self.lacking(at, format!("not on `{executor}`"), message, help);
+            }
         }
         if let (Some((name, _)), Some(at), false) =
             (task.resources.custom.first_key_value(), wanted.custom, offer.custom)
@@ -80,10 +95,15 @@ impl Context<'_, '_> {
                 lacks("resources of other kinds", |offer| offer.custom),
             );
         }
-        if let Some(slots) = offer.slots.filter(|slots| *slots < task.gang)
-            && let Some(at) = object.get("gang").map(|node| node.span)
-        {
-            let gang = task.gang;
+        let Some(at) = object.get("gang").map(|node| node.span).filter(|_| task.gang > 1) else { return };
+        let gang = task.gang;
+        if !offer.gangs {
+            let message = format!(
+                "the {gang} members of task `{id}` can't find each other on the executor `{executor}`"
+            );
+            let label = format!("no gangs on `{executor}`");
+            self.lacking(at, label, message, lacks("room for gangs on one machine", |offer| offer.gangs));
+        } else if let Some(slots) = offer.slots.filter(|slots| *slots < gang) {
             let message = format!(
                 "the {gang} members of task `{id}` run at once, and the executor `{executor}` has {slots} {}",
                 if slots == 1 { "slot" } else { "slots" }
@@ -92,6 +112,39 @@ impl Context<'_, '_> {
                 "make the gang smaller, set `executors.{executor}.slots` to {gang} or more, or name another executor"
             );
             self.lacking(at, format!("too many for `{executor}`"), message, help);
+        }
+    }
+
+    /// Whether the task's executor makes pods like those that the task asks for.
+    pub(super) fn check_pod(&mut self, task: &Task, object: &Object<'_>, at: Option<ByteRange>) {
+        let catalog = self.catalog;
+        let (Some(pod), Some(at), Some(installation)) = (&task.pod, at, catalog.installation()) else {
+            return;
+        };
+        let executor = task.executor.as_ref().unwrap_or(&installation.default_executor);
+        let id = &task.task_id;
+        let Some(offer) = installation.executors.get(executor) else { return };
+        let Some(pods) = offer.pods.as_ref().filter(|_| task.runner == Runner::Executor) else {
+            // What `defaults` say of pods is for those tasks that run in some.
+            if object.get("pod").is_some() {
+                let message = format!("task `{id}` says what its pod is like, but doesn't run in one");
+                let help = format!(
+                    "remove `pod`, or name an executor that makes pods with `executor`: it has {}",
+                    installation.list_of(|offer| offer.pods.is_some())
+                );
+                self.lacking(at, format!("there are no pods on `{executor}`"), message, help);
+            }
+            return;
+        };
+        for refused in pods.refused(pod) {
+            let message =
+                format!("task `{id}` asks for {refused}, which the executor `{executor}` doesn't allow");
+            let help = format!(
+                "{}; an administrator adds to them: `executors.{executor}.{}`",
+                pods.instead(&refused),
+                refused.setting()
+            );
+            self.push(Draft::error(code::INSTALLATION_LACKS, message).at(at, "not allowed").help(help));
         }
     }
 

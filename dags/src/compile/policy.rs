@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::{Context, object::Object, offers::Wanted};
 use crate::{
     ids::{ExecutorName, PoolName},
-    model::{Jitter, Resources, TaskNotify, TriggerRule, WeightRule},
+    model::{Jitter, Pod, Resources, TaskNotify, TriggerRule, WeightRule},
     time::Span,
-    tree::{Kind, Node},
+    tree::{ByteRange, Kind, Node},
 };
 
 const RETRIES_MAX: u32 = 1_000;
@@ -37,6 +37,9 @@ pub(super) struct Policy {
     pub(super) queue: Option<String>,
     pub(super) resources: Option<Resources>,
     pub(super) wanted: Option<Wanted>,
+    pub(super) pod: Option<Pod>,
+    /// Where `pod` is.
+    pub(super) pod_at: Option<ByteRange>,
     pub(super) preemptible: Option<bool>,
     pub(super) env: Option<BTreeMap<String, String>>,
     pub(super) notify: Option<Vec<TaskNotify>>,
@@ -76,6 +79,11 @@ impl Policy {
             queue: self.queue.or_else(|| defaults.queue.clone()),
             resources: self.resources.or_else(|| defaults.resources.clone()),
             wanted: self.wanted.or(defaults.wanted),
+            pod: match (self.pod, &defaults.pod) {
+                (Some(own), Some(common)) => Some(own.or(common)),
+                (own, common) => own.or_else(|| common.clone()),
+            },
+            pod_at: self.pod_at.or(defaults.pod_at),
             preemptible: self.preemptible.or(defaults.preemptible),
             env,
             notify: self.notify.or_else(|| defaults.notify.clone()),
@@ -114,6 +122,8 @@ impl Context<'_, '_> {
             queue: get("queue").and_then(|n| self.queue(n)),
             resources: get("resources").and_then(|n| self.resources(n)),
             wanted: get("resources").map(Wanted::of),
+            pod: get("pod").and_then(|n| self.pod(n)),
+            pod_at: get("pod").map(|n| n.span),
             preemptible: get("preemptible").and_then(|n| self.flag(n, "preemptible")),
             env: get("env").map(|n| self.env(n)),
             notify: get("notify").map(|n| self.task_notifies(n)),

@@ -71,6 +71,7 @@ impl Context<'_, '_> {
         let map_broken = self.reporter.errors() > errors;
 
         let wanted = policy.wanted.or(defaults.wanted).unwrap_or_default();
+        let pod_at = policy.pod_at.or(defaults.pod_at);
         let task = self.assemble(id?, &object, policy, defaults, when, !teardown_of.is_empty());
         let (operator, args) = args?;
         let Args { args, templated, found: in_args, targets, files } = args;
@@ -78,6 +79,7 @@ impl Context<'_, '_> {
         let (runner, operator) = (self.catalog.get(operator)?.runner, operator.to_owned());
         let task = Task { operator, args, runner, templated, ..task };
         self.check_offer(&task, &object, wanted);
+        self.check_pod(&task, &object, pod_at);
         Some(TaskDraft {
             task,
             at: entry.key.span,
@@ -268,6 +270,7 @@ impl Context<'_, '_> {
             executor: policy.executor,
             queue: policy.queue,
             resources: policy.resources.unwrap_or_default(),
+            pod: policy.pod,
             gang: get("gang").and_then(|n| self.count(n, "gang", 1, GANG_MAX)).unwrap_or(1),
             preemptible: policy.preemptible.unwrap_or(true),
             env: policy.env.unwrap_or_default(),

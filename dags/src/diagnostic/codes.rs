@@ -51,7 +51,7 @@ codes! {
     SCHEDULE_INVALID = "schedule.invalid", "A schedule that can't be read, contradicts itself or never fires.";
     SCHEDULE_TIMEZONE = "schedule.timezone", "A time zone that doesn't exist.";
     INSTALLATION_EXECUTOR = "installation.executor", "An executor that the installation hasn't.";
-    INSTALLATION_LACKS = "installation.lacks", "A task that needs what its executor can't give: GPUs, room for a gang.";
+    INSTALLATION_LACKS = "installation.lacks", "A task that needs what its executor can't give: GPUs, a gang, room for it.";
     INSTALLATION_ROUTE = "installation.route", "A notification route whose connection nobody made yet.";
     TEST_EMPTY = "test.empty", "A file of tests that holds none.";
     TEST_FILE = "test.file", "The DAG of a test can't be found, has errors, or isn't in the file that the test names.";

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::described;
 use crate::{
-    compile::{GPU_KEYS, RESOURCE_KEYS, SCHEDULE_KEYS},
+    compile::{GPU_KEYS, POD_KEYS, RESOURCE_KEYS, SCHEDULE_KEYS, TOLERATION_KEYS},
     model::{
-        DeadlineFrom, Jitter, Missed, OnGap, OnOverlap, TaskEvent, TimetableKind, TriggerRule, WeightRule,
+        DeadlineFrom, Jitter, Missed, OnGap, OnOverlap, TaintEffect, TaskEvent, TimetableKind, TriggerRule,
+        WeightRule,
     },
 };
 
@@ -217,6 +218,7 @@ pub(super) fn task(key: &str) -> Value {
         "executor" => text("The executor; the service's choice if absent."),
         "queue" => text("A constraint on the worker."),
         "resources" => resources(),
+        "pod" => pod(),
         "gang" => count(1, "How many equal members start together, or none."),
         "preemptible" => flag("Whether it may be ended to give back borrowed capacity. Default true."),
         "env" => json!({
@@ -234,6 +236,35 @@ pub(super) fn task(key: &str) -> Value {
         "notify" => task_notify(),
         _ => json!(true),
     }
+}
+
+fn pod() -> Value {
+    let schema = super::object(POD_KEYS, |key| match key {
+        "image" => text("The image that the attempt runs in; the executor's if absent."),
+        "service_account" => text("The service account whose token the attempt finds; none if absent."),
+        "node_selector" => json!({
+            "type": "object",
+            "description": "Labels that a node must have.",
+            "additionalProperties": {"type": "string"},
+        }),
+        _ => json!({
+            "type": "array",
+            "description": "Taints that a node may have.",
+            "items": toleration(),
+        }),
+    });
+    let doc = "What its pods are to be like, on executors that make some and whose settings allow it.";
+    super::described(schema, doc)
+}
+
+fn toleration() -> Value {
+    let mut schema = super::object(TOLERATION_KEYS, |key| match key {
+        "key" => text("The taint's key."),
+        "value" => text("Its value; any if absent."),
+        _ => choice(TaintEffect::ALL, "Its effect; any if absent."),
+    });
+    schema["required"] = json!(["key"]);
+    schema
 }
 
 fn task_notify() -> Value {

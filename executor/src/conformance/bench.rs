@@ -286,6 +286,8 @@ pub fn work(bundle_dir: PathBuf, command: &str) -> Work {
             timeout: None,
             memory_bytes: 0,
             cpu_milli: 0,
+            gpu: None,
+            pod: None,
         },
         run: RunContext {
             dag_id,

@@ -185,9 +185,9 @@ pub(super) async fn kills_are_remembered_without_the_runtime<H: Harness>(mut ben
 }
 
 pub(super) async fn nothing_starts_twice_whatever_dies<H: Harness>(mut bench: Bench<H>) {
-    const COUNT: usize = 60;
+    let count = (bench.harness.many() / 5).max(20);
     let command = |i: usize| format!("echo run >> runs-{i}; sleep 0.0{}; exit {}", i % 10, i % 2);
-    let works: Vec<_> = (0..COUNT).map(|i| bench.bash(&command(i))).collect();
+    let works: Vec<_> = (0..count).map(|i| bench.bash(&command(i))).collect();
     let mut submits = tokio::task::JoinSet::new();
     for (i, work) in works.iter().enumerate() {
         let (executor, work) = (bench.harness.executor(), work.clone());

@@ -33,7 +33,7 @@ pub(super) async fn all(reports: Vec<Report>, kept: Arc<dyn Kept>) -> Vec<Report
 }
 
 /// The report as it counts. Sizes and numbers of elements are found here, not taken from it.
-fn believed(mut report: Report, kept: &dyn Kept) -> std::io::Result<Report> {
+pub(crate) fn believed(mut report: Report, kept: &dyn Kept) -> std::io::Result<Report> {
     let dispatch = report.dispatch;
     match &mut report.news {
         News::Started { host, .. } => cut(host),

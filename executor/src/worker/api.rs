@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::watch::Watch;
 use crate::{archive, broker, clock, seldom::Seldom};
 
+mod pods;
+
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may take to be made.
@@ -35,6 +37,9 @@ pub enum ApiError {
         "can't use {0:?} as the URL of the task API: write `https://HOST:PORT`, or `http://HOST:PORT` if the host is this machine"
     )]
     Url(String),
+    /// The certificates that it is to be known by.
+    #[error("can't use the certificates that the task API is to be known by: {0}")]
+    Authorities(String),
     /// It can't be reached, or has no answer now; trying again may help.
     #[error("the task API can't be reached: {0}")]
     Unavailable(String),
@@ -110,6 +115,11 @@ pub async fn enrol(url: &str, token: &str, name: &str, watch: &Watch) -> Result<
 impl Api {
     /// The API at that URL.
     pub fn new(url: &str, credential: String) -> Result<Self, ApiError> {
+        Self::trusting(url, credential, None)
+    }
+
+    /// The same, which may show a certificate that one of these (PEM) has signed instead of one that this machine trusts.
+    pub fn trusting(url: &str, credential: String, authorities: Option<&str>) -> Result<Self, ApiError> {
         let wrong = || ApiError::Url(url.to_owned());
         let mut base = Url::parse(url).map_err(|_| wrong())?;
         if !matches!(base.scheme(), "http" | "https")
@@ -123,7 +133,13 @@ impl Api {
         base.set_path("/execution/");
         // Fails if a provider is installed already, which is the state we want.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
+        let mut client = reqwest::Client::builder();
+        if let Some(pem) = authorities {
+            let unusable = |error: reqwest::Error| ApiError::Authorities(chain(&error));
+            let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(unusable)?;
+            client = client.tls_certs_only(certificates);
+        }
+        let client = client
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)

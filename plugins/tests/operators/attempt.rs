@@ -61,6 +61,8 @@ impl Attempt {
                 timeout: None,
                 memory_bytes: 0,
                 cpu_milli: 0,
+                gpu: None,
+                pod: None,
             },
             run: RunContext {
                 dag_id,

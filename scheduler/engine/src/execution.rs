@@ -4,8 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use dags::ids::{DagVersion, DispatchId, RunId, ShardId, TaskId, TenantId};
+use dags::{
+    ids::{DagVersion, DispatchId, RunId, ShardId, TaskId, TenantId},
+    time::Span,
+};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{dispatch::Dispatch, fleet::WorkerSpec};
 
@@ -140,6 +144,40 @@ pub struct Go<C> {
     pub dispatch: Dispatch,
     /// The context of member 0; the others differ in that number only.
     pub context: C,
+}
+
+/// A pod wants to run the member of a dispatch that it was made for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunPod {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// A number that the pod made and that nobody else knows. The first one that claims the member runs it.
+    pub claimant: Uuid,
+    /// The member.
+    pub member: u32,
+    /// The dispatch, with the proof that the pod was made for that member of it.
+    pub ticket: Ticket,
+}
+
+/// A pod's attempt is to be ended: it is told why, and how long it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ending {
+    /// Why, for the log.
+    pub reason: String,
+    /// The time between TERM and KILL.
+    pub grace: Span,
+}
+
+/// What holds an attempt that its executor has taken and that hasn't begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waits {
+    /// What it is, in a sentence.
+    pub says: String,
+    /// What would free the attempt, in a sentence.
+    pub frees: String,
 }
 
 /// A large result was stored.

@@ -11,7 +11,7 @@ use std::{
 
 use api::{
     Tcp, TcpSettings,
-    execution::{AttemptError, Attempts, Current, Parts},
+    execution::{AttemptError, Attempts, By, Current, Parts},
 };
 use bytes::Bytes;
 use dags::{
@@ -19,8 +19,8 @@ use dags::{
     time::Span,
 };
 use engine::{
-    dispatch::{Dispatch, Held, Kill, News, Receipt, Report},
-    execution::{Answer, Go, Ticket},
+    dispatch::{Dispatch, End, Held, Kill, News, Receipt, Report},
+    execution::{Answer, Ending, Go, Ticket},
     fleet::WorkerSpec,
 };
 use executor::{
@@ -113,11 +113,34 @@ impl Attempts for Stored {
         Ok(tickets.iter().map(answer).collect())
     }
 
-    async fn current(&self, dispatch: DispatchId, worker: WorkerId) -> Result<Current, AttemptError> {
+    async fn run_pod(
+        &self,
+        _claimant: uuid::Uuid,
+        _member: u32,
+        _ticket: Ticket,
+    ) -> Result<Answer<AttemptContext>, AttemptError> {
+        Ok(Answer::Gone)
+    }
+
+    async fn put_end(&self, _dispatch: DispatchId, _member: u32, _end: End) -> Result<(), AttemptError> {
+        Err(AttemptError::Gone)
+    }
+
+    async fn ending(&self, _dispatch: DispatchId, _member: u32) -> Result<Option<Ending>, AttemptError> {
+        Err(AttemptError::Gone)
+    }
+
+    async fn current(&self, dispatch: DispatchId, by: By) -> Result<Current, AttemptError> {
+        let By::Worker(worker) = by else { return Err(AttemptError::Gone) };
         let given = lock(&self.given);
         let work = given.works.get(&dispatch).filter(|_| !given.is_over(dispatch));
         let work = work.filter(|_| given.claims.get(&dispatch) == Some(&worker)).ok_or(AttemptError::Gone)?;
-        Ok(Current { dispatch, bundle: work.dispatch.bundle.clone(), members: work.dispatch.members })
+        Ok(Current {
+            dispatch,
+            bundle: work.dispatch.bundle.clone(),
+            members: work.dispatch.members,
+            member: None,
+        })
     }
 
     async fn put_log(
@@ -349,7 +372,13 @@ async fn serve(
     let objects = DbAttempts::new(db.clone(), facts, objects.clone(), Policy::default(), keys.clone());
     let attempts = Stored { given: given.clone(), keys: keys.clone(), objects };
     let executor = "workers".parse().unwrap();
-    let parts = Parts { db: db.clone(), keys: keys.clone(), executor, shard: ShardId::DEFAULT, attempts };
+    let parts = Parts {
+        db: db.clone(),
+        keys: keys.clone(),
+        executor: Some(executor),
+        shard: ShardId::DEFAULT,
+        attempts,
+    };
     drop(spawn(api::execution::serve(tcp, parts, end.clone())));
     url
 }

@@ -1,13 +1,18 @@
-//! The conformance suite of executors against a fleet: a real broker, the real task API, and a worker with its supervisor.
+//! The conformance suite of executors against a fleet: a real broker, the real task API, and a worker with its supervisor. And the
+//! program in a pod, which needs no cluster for that.
 //!
 //! This program is also the supervisor and the attempt of its tests, as the `updraft` binary is in production.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
 
+#[path = "../kubernetes/asked.rs"]
+#[expect(dead_code, reason = "the tests of clusters use all of it")]
+mod asked;
 #[path = "../service/broker.rs"]
 #[expect(dead_code, reason = "the service's tests use all of it")]
 mod broker;
 mod fleet;
 mod outages;
+mod program;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -35,7 +40,8 @@ fn main() -> ExitCode {
                     Ok(())
                 })
             });
-            libtest_mimic::run(&Arguments::from_args(), suite.chain(own).collect()).exit_code()
+            libtest_mimic::run(&Arguments::from_args(), suite.chain(own).chain(program::trials()).collect())
+                .exit_code()
         }
     }
 }

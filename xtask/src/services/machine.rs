@@ -56,13 +56,19 @@ impl User {
 
 /// Installs a package of the system.
 pub(crate) fn install(package: &str, called: &str) -> Result<()> {
+    install_all(&[package], called)
+}
+
+/// Installs packages of the system.
+pub(crate) fn install_all(packages: &[&str], called: &str) -> Result<()> {
     ensure!(
         rustix::process::getuid().is_root(),
-        "{called} is missing: run `apt-get install {package}` as root, then try again"
+        "{called} is missing: run `apt-get install {}` as root, then try again",
+        packages.join(" ")
     );
     say(&format!("installing {called} with apt-get"));
-    for arguments in [&["update", "-q"][..], &["install", "-y", "-q", "--no-install-recommends", package][..]]
-    {
+    let install = [&["install", "-y", "-q", "--no-install-recommends"][..], packages].concat();
+    for arguments in [&["update", "-q"][..], &install] {
         let output = Command::new("apt-get")
             .args(["-o", "DPkg::Lock::Timeout=300"])
             .args(arguments)

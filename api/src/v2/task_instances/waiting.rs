@@ -1,13 +1,15 @@
 //! Why a task instance isn't running: `.../taskInstances/{task_id}/{map_index}/waiting`, and with Airflow's words
 //! `.../taskInstances/{task_id}[/{map_index}]/dependencies`.
 //!
-//! The engine answers, from the counters that decide.
+//! The engine answers, from the counters that decide; of what was handed over, the executor that has it.
 
 use axum::Json;
-use dags::ids::{DagId, RunName, TaskId};
+use dags::ids::{DagId, DispatchId, RunName, TaskId};
 use engine::{
     command::Command,
+    execution::Waits,
     explain::{Hold, Limit, Waiting},
+    rows::TaskRow,
     state::TaskState,
 };
 use migrations::policy::{Action, Kind};
@@ -15,9 +17,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::{Access, Resource},
+    access::{Access, Permit, Resource},
     error::Error,
     extract::Named,
+    objects::LogOf,
     v2::task_instances::find,
 };
 
@@ -26,7 +29,7 @@ use crate::{
 pub struct WaitingAnswer {
     /// Its state.
     pub state: TaskState,
-    /// What holds it; none if it was handed to its executor, runs or is over.
+    /// What holds it; none if its executor has taken it and says of nothing that holds it, if it runs or is over.
     pub waiting: Option<Waiting>,
 }
 
@@ -88,8 +91,24 @@ async fn ask(
         Some(hold) => Some(Waiting { state, holds: vec![hold] }),
         None => serde_json::from_value(answer["waiting"].clone()).map_err(unreadable)?,
     };
+    let waiting = match waiting {
+        None if state == TaskState::Queued => begins(&may, &found.row).await?,
+        held => held,
+    };
     // The engine may be further than the row that was read.
     Ok(WaitingAnswer { state: waiting.as_ref().map_or(state, |waiting| waiting.state), waiting })
+}
+
+/// What keeps the executor from beginning what it has taken, if it says so.
+async fn begins(may: &Permit, row: &TaskRow) -> Result<Option<Waiting>, Error> {
+    let Some(executor) = row.executor.clone() else { return Ok(None) };
+    let dispatch = DispatchId { attempt: row.attempt(), n: row.dispatch_n };
+    let of = LogOf { tenant: row.tenant, dispatch, member: 0, executor: Some(executor.clone()), over: false };
+    let waits = may.state.objects.waits(&of).await?;
+    Ok(waits.map(|Waits { says, frees }| Waiting {
+        state: row.state,
+        holds: vec![Hold { limit: Limit::Begin { executor }, says, frees }],
+    }))
 }
 
 fn listed(answer: WaitingAnswer) -> Result<Json<DependencyCollection>, Error> {

@@ -173,6 +173,11 @@ pub enum Limit {
         /// How many may be.
         limit: i64,
     },
+    /// Its executor has taken it and can't begin it yet.
+    Begin {
+        /// The executor.
+        executor: ExecutorName,
+    },
     /// Others are being ended so that it can run.
     Victims {
         /// How many.

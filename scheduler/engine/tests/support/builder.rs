@@ -229,6 +229,7 @@ pub(crate) fn operator(name: &str, operator: &str, runner: Runner) -> TaskBuilde
         executor: None,
         queue: None,
         resources: Resources::default(),
+        pod: None,
         gang: 1,
         preemptible: true,
         env: BTreeMap::new(),

@@ -51,6 +51,7 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> Task {
         executor: None,
         queue: None,
         resources: Resources::default(),
+        pod: None,
         gang: 1,
         preemptible: true,
         env: BTreeMap::new(),
