@@ -96,7 +96,7 @@ impl<'a> Sketch<'a> {
     }
 
     fn fails(&mut self, statuses: &[StatusCode]) {
-        self.fails.extend(statuses.iter().map(|status| status.as_u16()));
+        self.fails.extend(statuses.iter().map(StatusCode::as_u16));
     }
 
     /// A body that is taken.

@@ -43,7 +43,7 @@ pub struct Offer {
 }
 
 /// What DAGs may ask of the pods of an executor: all else is refused.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pods {
     /// Images, without tag and digest; all below a path if the entry ends with `/`.

@@ -429,7 +429,7 @@ pub struct Gpu {
 }
 
 /// What the pods of a task are to be like, as far as the executor's settings let DAGs choose.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pod {
     /// The image that the attempt runs in; the executor's if absent.
@@ -443,7 +443,7 @@ pub struct Pod {
 }
 
 /// A taint that a node may have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Toleration {
     /// The taint's key.

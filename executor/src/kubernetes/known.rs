@@ -11,6 +11,15 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::{Key, judge};
 
+/// What was said last of what a pod waits for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// Somebody else may have said something.
+    Unknown,
+    /// This; none if it waits for nothing unusual.
+    Last(Option<Waits>),
+}
+
 /// A pod that isn't confirmed.
 #[derive(Debug)]
 pub(super) struct Known {
@@ -22,8 +31,8 @@ pub(super) struct Known {
     pub(super) started: bool,
     /// Whether somebody finds out how it ended.
     pub(super) finishing: bool,
-    /// What it waits for, as it was said last, if anybody knows that; and whether it is being said just now.
-    pub(super) waits: Option<Option<Waits>>,
+    /// What it waits for, as it was said last; and whether it is being said just now.
+    pub(super) said: Said,
     pub(super) saying: bool,
     /// Whether what it waits for was given up, and it is being deleted.
     pub(super) given_up: bool,
@@ -42,7 +51,7 @@ impl Known {
             seen: u64::MAX,
             started: false,
             finishing: false,
-            waits: Some(None),
+            said: Said::Last(None),
             saying: false,
             given_up: false,
             gone: false,
@@ -52,7 +61,7 @@ impl Known {
 
     /// One that somebody else may have said something of.
     pub(super) fn found(pod: &Pod) -> Self {
-        Self { waits: None, ..Self::submitted(pod) }
+        Self { said: Said::Unknown, ..Self::submitted(pod) }
     }
 
     /// It was seen again.

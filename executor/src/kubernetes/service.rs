@@ -18,7 +18,11 @@ use kube::runtime::{
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{Key, Shared, cluster, judge, known::Known, shape};
+use super::{
+    Key, Shared, cluster, judge,
+    known::{Known, Said},
+    shape,
+};
 use crate::{clock, contract::Error, fleet, seldom::Seldom};
 
 /// How often pods are looked at that nobody says anything about.
@@ -253,7 +257,7 @@ impl Service {
         }
         self.outbox.extend(known.start(key));
         let waits = judge::waits(&known.pod);
-        if known.waits.as_ref() != Some(&waits) && !known.saying {
+        if known.said != Said::Last(waits.clone()) && !known.saying {
             known.saying = true;
             let shared = self.shared.clone();
             self.tasks.spawn(say(shared, key, waits));
@@ -392,7 +396,7 @@ async fn say(shared: Arc<Shared>, key: Key, waits: Option<Waits>) -> Done {
     if let Some(known) = shared.state().pods.get_mut(&key) {
         known.saying = false;
         if kept.is_ok() {
-            known.waits = Some(waits);
+            known.said = Said::Last(waits);
         }
     }
     Done::Again(key)

@@ -8,7 +8,7 @@ use crate::site::Site;
 const EXAMPLES: &str = "4";
 const EXAMPLES_VARIABLE: &str = "UPDRAFT_TEST_OPENAPI_EXAMPLES";
 /// How long all of it may take.
-const DEADLINE: Duration = Duration::from_mins(60);
+const DEADLINE: Duration = Duration::from_hours(1);
 
 const DAGS: &str = r#"
 dag: etl
