@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use api::{Api, RateSettings, client::Method};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use dags::{ids::TenantId, time::Span};
 use migrations::store::{
     account,
@@ -155,7 +156,6 @@ async fn ids_of_another_tenant_lead_nowhere_in_queries() {
 async fn token_of(world: &World, name: &str, kind: TokenKind, life: Span) -> String {
     let random = "A".repeat(43);
     let text = format!("updraft_{}_{random}", kind.as_str());
-    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
     let sum = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(text.as_bytes()));
     let text = format!("{text}_{}", &sum[..6]);
     let (owner, _) = account::user(&world.db, name).await.unwrap().unwrap();
