@@ -125,7 +125,10 @@ impl Pods {
 
     fn allows_image(&self, image: &str) -> bool {
         let fits = |entry: &String| match image.strip_prefix(entry.as_str()) {
-            Some(rest) => entry.ends_with('/') || rest.is_empty() || rest.starts_with([':', '@']),
+            // What follows a colon may be a port, and then the image is another one.
+            Some(rest) => {
+                entry.ends_with('/') || rest.is_empty() || rest.starts_with([':', '@']) && !rest.contains('/')
+            }
             None => false,
         };
         self.images.iter().any(fits)
@@ -173,8 +176,13 @@ mod tests {
             assert!(allows(image), "{image}");
         }
         assert!(allows("registry.example/tasks@sha256:00"));
-        for image in ["registry.example/tasks2", "registry.example/tasks/x", "registry.example/team", "tasks"]
-        {
+        for image in [
+            "registry.example/tasks:5000/x:1",
+            "registry.example/tasks2",
+            "registry.example/tasks/x",
+            "registry.example/team",
+            "tasks",
+        ] {
             assert!(!allows(image), "{image}");
         }
     }

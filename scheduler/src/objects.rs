@@ -6,6 +6,7 @@
 //! logs/<attempt>-<n>/<member>  the log of a member of a dispatch, one line of JSON per line
 //! logs/<attempt>-<n>/<member>.end     how a member that a pod ran has ended, as the pod said it
 //! logs/<attempt>-<n>/<member>.ending  why one is to be ended, for its pod
+//! logs/<attempt>-<n>/<member>.waits   what its pod waits for, as its cluster says it
 //! logs/<attempt>-<n>/<member>.parts/<offset>  a piece of one that grows, as its worker sent it
 //! ```
 

@@ -62,6 +62,9 @@ async fn call<T>(doing: &str, asked: impl Future<Output = Result<T, kube::Error>
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) => Err(match status.code {
             404 => Called::Missing(format!("failed to {doing}: {}", status.message)),
+            409 if status.reason == "AlreadyExists" => {
+                Called::Exists(format!("failed to {doing}: {}", status.message))
+            }
             409 => Called::Conflict(format!("failed to {doing}: {}", status.message)),
             code => Called::Failed(said(doing, code, &status.message)),
         }),
@@ -78,6 +81,9 @@ async fn call<T>(doing: &str, asked: impl Future<Output = Result<T, kube::Error>
 /// Why a call failed.
 enum Called {
     Missing(String),
+    /// One of that name is there.
+    Exists(String),
+    /// It isn't as it was when it was seen, or something else was changed at the same moment, such as a quota.
     Conflict(String),
     Failed(Error),
 }
@@ -86,7 +92,7 @@ impl Called {
     fn unexpected(self) -> Error {
         match self {
             Self::Missing(why) => Error::Refused(why),
-            Self::Conflict(why) => Error::Unavailable(why),
+            Self::Exists(why) | Self::Conflict(why) => Error::Unavailable(why),
             Self::Failed(error) => error,
         }
     }
@@ -117,7 +123,7 @@ impl Cluster {
     pub(super) async fn create(&self, pod: &Pod) -> Result<Option<Pod>, Error> {
         match call("make a pod", self.pods.create(&PostParams::default(), pod)).await {
             Ok(made) => Ok(Some(made)),
-            Err(Called::Conflict(_)) => Ok(None),
+            Err(Called::Exists(_)) => Ok(None),
             Err(other) => Err(other.unexpected()),
         }
     }
@@ -130,7 +136,7 @@ impl Cluster {
     /// Makes a secret unless it is there.
     pub(super) async fn create_secret(&self, secret: &Secret) -> Result<(), Error> {
         match call("make a pod's secret", self.secrets.create(&PostParams::default(), secret)).await {
-            Ok(_) | Err(Called::Conflict(_)) => Ok(()),
+            Ok(_) | Err(Called::Exists(_)) => Ok(()),
             Err(other) => Err(other.unexpected()),
         }
     }
@@ -149,6 +155,24 @@ impl Cluster {
         match call("delete a pod", self.pods.delete(name, &wanted)).await {
             Ok(_) => Ok(true),
             Err(Called::Missing(_) | Called::Conflict(_)) => Ok(false),
+            Err(other) => Err(other.unexpected()),
+        }
+    }
+
+    /// Asks for the end of a pod that is still as it was seen; an error if it isn't. One that is gone is fine.
+    pub(super) async fn delete_as_seen(&self, pod: &Pod, grace: Duration) -> Result<(), Error> {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let preconditions = Preconditions {
+            uid: pod.metadata.uid.clone(),
+            resource_version: pod.metadata.resource_version.clone(),
+        };
+        let wanted = DeleteParams {
+            grace_period_seconds: Some(grace.as_secs() as u32),
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
+        match call("give up a pod", self.pods.delete(name, &wanted)).await {
+            Ok(_) | Err(Called::Missing(_)) => Ok(()),
             Err(other) => Err(other.unexpected()),
         }
     }

@@ -45,6 +45,12 @@ pub(super) fn is_over(pod: &Pod) -> bool {
     if matches!(phase(pod), "Succeeded" | "Failed") {
         return true;
     }
+    // Other containers, which a template may have, may go on for ever.
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_deref());
+    let task_ended = task(pod).and_then(|task| task.state.as_ref()).is_some_and(|it| it.terminated.is_some());
+    if task_ended && statuses.is_some_and(|all| all.len() > 1) {
+        return true;
+    }
     let has_node = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
     pod.metadata.deletion_timestamp.is_some() && (!has_node || ended(pod))
 }
@@ -160,10 +166,6 @@ fn unstartable(pod: &Pod) -> Option<Unstartable> {
 pub(super) fn cause(pod: &Pod, killed: Option<&str>) -> End {
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("its node");
     let task_end = task(pod).and_then(|task| task.state.as_ref()).and_then(|state| state.terminated.as_ref());
-    // What the program in the pod couldn't store.
-    if let Some(said) = task_end.and_then(last_words) {
-        return said;
-    }
     let duration = task_end.map_or(Span::ZERO, duration);
     let code = task_end.filter(|end| end.started_at.is_some()).map(|end| end.exit_code);
     let end = |outcome, reason: String| End { outcome, duration, exit_code: None, ..never_ran(reason) };
@@ -227,7 +229,7 @@ pub(super) fn cause(pod: &Pod, killed: Option<&str>) -> End {
 }
 
 /// What becomes of a failure when the cluster has seen that the pod ran out of memory.
-pub(super) fn with_memory(mut end: End, pod: &Pod) -> End {
+fn with_memory(mut end: End, pod: &Pod) -> End {
     let killed = task(pod).and_then(|task| task.state.as_ref()).and_then(|state| state.terminated.as_ref());
     let out = killed.is_some_and(|killed| killed.reason.as_deref() == Some("OOMKilled"));
     let said = end.reason.as_deref().is_some_and(|reason| reason.contains("out of memory"));
@@ -245,10 +247,23 @@ fn out_of_memory(pod: &Pod) -> String {
     }
 }
 
-/// What the program in the pod left because the task API couldn't be reached.
-fn last_words(end: &ContainerStateTerminated) -> Option<End> {
-    let said: End = serde_json::from_str(end.message.as_deref()?).ok()?;
-    Some(said)
+/// What the program in the pod left in case the task API couldn't be reached. The task itself could have written it.
+pub(super) fn last_words(pod: &Pod) -> Option<End> {
+    let ended = task(pod)?.state.as_ref()?.terminated.as_ref()?;
+    serde_json::from_str(ended.message.as_deref()?).ok()
+}
+
+/// An end that a pod claims. Nobody but Updraft kills: a pod that says so of itself is lost. One that was told to end, and
+/// doesn't know by whom, was killed.
+pub(super) fn claimed(mut end: End, killed: Option<&str>, pod: &Pod) -> End {
+    match (&end.outcome, killed) {
+        (Outcome::Lost, Some(reason)) => {
+            (end.outcome, end.reason) = (Outcome::Killed, Some(reason.to_owned()));
+        }
+        (Outcome::Killed, None) => end.outcome = Outcome::Lost,
+        _ => {}
+    }
+    with_memory(end, pod)
 }
 
 fn duration(end: &ContainerStateTerminated) -> Span {
@@ -415,7 +430,28 @@ mod tests {
         let said = End { exit_code: Some(7), ..never_ran("the task API was away".to_owned()) };
         let mut status = terminated("Error", 7);
         status["state"]["terminated"]["message"] = serde_json::to_string(&said).unwrap().into();
-        assert_eq!(cause(&pod(json!({ "phase": "Failed", "containerStatuses": [status] })), None), said);
+        let ended = pod(json!({ "phase": "Failed", "containerStatuses": [status] }));
+        assert_eq!(last_words(&ended), Some(said.clone()));
+        assert_eq!(claimed(said.clone(), None, &ended), said);
+    }
+
+    #[test]
+    fn a_pod_can_t_say_that_it_was_killed() {
+        let ended = pod(json!({ "phase": "Failed", "containerStatuses": [terminated("Error", 137)] }));
+        let says = |outcome| End { outcome, ..never_ran("so it says".to_owned()) };
+        assert_eq!(claimed(says(Outcome::Killed), None, &ended).outcome, Outcome::Lost);
+        assert_eq!(claimed(says(Outcome::Killed), Some("a person"), &ended).outcome, Outcome::Killed);
+        let told = claimed(says(Outcome::Lost), Some("a person"), &ended);
+        assert_eq!((told.outcome, told.reason.as_deref()), (Outcome::Killed, Some("a person")));
+    }
+
+    #[test]
+    fn a_sidecar_that_goes_on_keeps_no_attempt() {
+        let mut sidecar = terminated("Completed", 0);
+        (sidecar["name"], sidecar["state"]) = (json!("proxy"), json!({ "running": {} }));
+        let with = |all: Value| pod(json!({ "phase": "Running", "containerStatuses": all }));
+        assert!(is_over(&with(json!([terminated("Completed", 0), sidecar]))));
+        assert!(!is_over(&with(json!([sidecar]))));
     }
 
     #[test]

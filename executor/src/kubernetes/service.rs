@@ -7,7 +7,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use engine::{
     dispatch::{End, News, Outcome, Report},
-    execution::Waits,
+    execution::{Ticket, Waits},
 };
 use futures::{StreamExt as _, stream::BoxStream};
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
@@ -15,6 +15,7 @@ use kube::runtime::{
     WatchStreamExt as _,
     watcher::{self, Event, watcher},
 };
+use serde_json::json;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -213,10 +214,9 @@ impl Service {
         else {
             return;
         };
-        let Some(ticket) = shape::ticket_of(&pod).filter(|_| pod.metadata.deletion_timestamp.is_none())
-        else {
-            return;
-        };
+        // What a pod may ask is for the member that it is named after, whatever is written on it.
+        let own = |ticket: &Ticket| ticket.dispatch == key.0 && pod.metadata.deletion_timestamp.is_none();
+        let Some(ticket) = shape::ticket_of(&pod).filter(own) else { return };
         let shared = self.shared.clone();
         self.tasks.spawn(async move {
             let orders = shape::orders(&shared.options, &pod, ticket, key.1);
@@ -284,8 +284,17 @@ impl Service {
             let name = shape::name(key.0, key.1);
             tracing::warn!(dispatch = %key.0, member = key.1, why, "a pod is given up");
             let end = judge::never_ran(why);
-            let given_up = match write(&shared, &pod, &end).await {
-                Ok(_) => shared.cluster.delete(&name, pod.metadata.uid.as_deref(), Some(GIVEN_UP)).await.map(drop),
+            // By the state that was judged: one that began meanwhile is looked at again.
+            let written = match shape::write_end(&pod, &end) {
+                Ok(mut change) => {
+                    change["metadata"]["resourceVersion"] = json!(pod.metadata.resource_version);
+                    shared.cluster.merge("give up a pod", &name, &change).await
+                }
+                Err(error) => Err(Error::Unavailable(error.to_string())),
+            };
+            let given_up = match written {
+                Ok(Some(pod)) => shared.cluster.delete_as_seen(&pod, GIVEN_UP).await,
+                Ok(None) => Ok(()),
                 Err(error) => Err(error),
             };
             if let Err(error) = given_up {
@@ -419,27 +428,29 @@ async fn write(shared: &Shared, pod: &Pod, end: &End) -> Result<Option<Pod>, Err
     shared.cluster.merge("write down how an attempt ended", name, &change).await
 }
 
+/// An end as far as it is believed: the result that it names must be the attempt's own.
+async fn believe(shared: &Shared, key: Key, end: End) -> Result<End, Error> {
+    let report = Report::new(key.0, key.1, 2, News::Ended(end));
+    match shared.kept(move |kept| fleet::believed(report, kept)).await?.news {
+        News::Ended(end) => Ok(end),
+        News::Started { .. } => Err(Error::Unavailable("an end became a start".to_owned())),
+    }
+}
+
 /// How the attempt of a pod that is over ended: what its own program said, else what was written to the pod, else what the cluster
 /// says, which is written to the pod first, so that whoever looks next finds the same.
 async fn find_end(shared: &Shared, key: Key, pod: &Pod, gone: bool) -> Result<End, Error> {
     let said = shared.kept(move |kept| kept.end(key.0, key.1)).await?;
     let ending = shared.kept(move |kept| kept.ending(key.0, key.1)).await?;
-    if let Some(mut end) = said {
-        // The program in the pod doesn't know who ends it while the task API doesn't answer it.
-        if let Some(ending) = ending.as_ref().filter(|_| end.outcome == Outcome::Lost) {
-            (end.outcome, end.reason) = (Outcome::Killed, Some(ending.reason.clone()));
-        }
-        let end = judge::with_memory(end, pod);
-        let report = Report::new(key.0, key.1, 2, News::Ended(end));
-        let believed = shared.kept(move |kept| fleet::believed(report, kept)).await?;
-        if let News::Ended(end) = believed.news {
-            return Ok(end);
-        }
+    let killed = ending.as_ref().map(|ending| ending.reason.as_str());
+    if let Some(end) = said {
+        return believe(shared, key, judge::claimed(end, killed, pod)).await;
     }
-    if let Some(end) = shape::end(pod) {
+    // One that was given up and began in that moment ran.
+    let began = judge::host(pod).is_some();
+    if let Some(end) = shape::end(pod).filter(|end| !(began && end.outcome == Outcome::NotStarted)) {
         return Ok(end);
     }
-    let killed = ending.as_ref().map(|ending| ending.reason.as_str());
     if gone && !judge::is_over(pod) {
         // It was seen last while it ran. What it says from then on nobody hears.
         let (outcome, why) = match killed {
@@ -448,7 +459,10 @@ async fn find_end(shared: &Shared, key: Key, pod: &Pod, gone: bool) -> Result<En
         };
         return Ok(End { outcome, ..judge::never_ran(why.to_owned()) });
     }
-    let mut end = judge::cause(pod, killed);
+    let mut end = match judge::last_words(pod) {
+        Some(said) => believe(shared, key, judge::claimed(said, killed, pod)).await?,
+        None => judge::cause(pod, killed),
+    };
     if let Some(why) = judge::is_forsaken(pod, now(), &shared.options.patience) {
         (end.outcome, end.reason) = (Outcome::Lost, Some(why));
     }

@@ -91,10 +91,11 @@ pub(super) fn selector(options: &Options) -> String {
     format!("{MANAGED_BY}=updraft,{EXECUTOR}={},{SHARD}={}", options.name, options.shard)
 }
 
-/// Which member a pod is for.
+/// Which member a pod is for: what its labels say and its name does, which nobody can have twice.
 pub(super) fn key(pod: &Pod) -> Option<Key> {
     let labels = pod.metadata.labels.as_ref()?;
-    Some((labels.get(DISPATCH)?.parse().ok()?, labels.get(MEMBER)?.parse().ok()?))
+    let key = (labels.get(DISPATCH)?.parse().ok()?, labels.get(MEMBER)?.parse().ok()?);
+    (pod.metadata.name.as_deref() == Some(&name(key.0, key.1))).then_some(key)
 }
 
 fn annotation<'p>(pod: &'p Pod, name: &str) -> Option<&'p str> {

@@ -150,11 +150,16 @@ fn never_ran(reason: String) -> End {
     }
 }
 
-/// Leaves an end where the cluster keeps it, for the case that the task API doesn't have it.
+/// Leaves an end where the cluster keeps it, for the case that the task API doesn't get it.
 fn say_last(end: &End) {
     let Ok(mut text) = serde_json::to_vec(end) else { return };
     if text.len() > LAST_WORDS_BYTES_MAX {
-        let short = End { result: None, mapped_length: None, reason: None, ..end.clone() };
+        let mut short = End { result: None, mapped_length: None, reason: None, ..end.clone() };
+        if end.result.is_some() && end.outcome == Outcome::Success {
+            short.outcome = Outcome::Failed;
+            short.reason =
+                Some("its result is lost: the task API couldn't be reached until the pod ended".to_owned());
+        }
         text = serde_json::to_vec(&short).unwrap_or_default();
     }
     // Outside of a pod there is no such file.
@@ -331,9 +336,10 @@ impl Attempt {
                 Wish::Cluster | Wish::Forsaken => end.outcome = Outcome::Lost,
             }
         }
+        // Before it is sent, which may take longer than the pod has.
+        say_last(&end);
         if let Err(error) = self.jobs.api.put_end(&self.token, self.member, &end, END_MAX).await {
             tracing::error!(%error, "the task API doesn't know how the attempt ended");
-            say_last(&end);
         }
         match (&end.outcome, end.exit_code) {
             (Outcome::Success, _) => 0,

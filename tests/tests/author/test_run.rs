@@ -365,7 +365,7 @@ fn policies(change: impl FnOnce(&mut Value)) -> Value {
         }],
         "installation": {
             "default_executor": "local",
-            "executors": { "local": { "kind": "local", "slots": 16, "gpus": false, "custom": false } },
+            "executors": { "local": { "kind": "local", "slots": 16, "gangs": true, "gpus": false, "custom": false } },
             "routes": []
         },
         "room": {

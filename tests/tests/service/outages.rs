@@ -112,7 +112,7 @@ async fn tasks_wait_for_a_worker_however_late_the_broker_and_the_worker_come() {
     let service = fleet.start();
     site.until(SOON, "workers may ask", async || {
         let log = service.log();
-        if log.contains("workers may ask") { Ok(()) } else { Err(log) }
+        if log.contains("workers and pods may ask") { Ok(()) } else { Err(log) }
     })
     .await;
     site.until(SOON, "it still waits after a restart", waits).await;
