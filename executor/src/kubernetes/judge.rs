@@ -232,7 +232,8 @@ pub(super) fn cause(pod: &Pod, killed: Option<&str>) -> End {
 fn with_memory(mut end: End, pod: &Pod) -> End {
     let killed = task(pod).and_then(|task| task.state.as_ref()).and_then(|state| state.terminated.as_ref());
     let out = killed.is_some_and(|killed| killed.reason.as_deref() == Some("OOMKilled"));
-    let said = end.reason.as_deref().is_some_and(|reason| reason.contains("out of memory"));
+    // The supervisor may only have seen that a process was killed, which could have been anybody.
+    let said = end.reason.as_deref().is_some_and(|reason| reason.contains("ran out of memory"));
     if out && !said && end.outcome == Outcome::Failed {
         let more = end.reason.take().map(|reason| format!("; {reason}")).unwrap_or_default();
         end.reason = Some(format!("{}{more}", out_of_memory(pod)));
@@ -443,6 +444,17 @@ mod tests {
         assert_eq!(claimed(says(Outcome::Killed), Some("a person"), &ended).outcome, Outcome::Killed);
         let told = claimed(says(Outcome::Lost), Some("a person"), &ended);
         assert_eq!((told.outcome, told.reason.as_deref()), (Outcome::Killed, Some("a person")));
+    }
+
+    #[test]
+    fn what_the_cluster_knows_of_memory_goes_before_a_guess() {
+        let ended = pod(json!({ "phase": "Failed", "containerStatuses": [terminated("OOMKilled", 137)] }));
+        let guess = "ended by signal 9 (KILL): out of memory, or ended from outside";
+        let end = End { outcome: Outcome::Failed, ..never_ran(guess.to_owned()) };
+        let reason = claimed(end.clone(), None, &ended).reason.unwrap();
+        assert!(reason.starts_with("ran out of memory: ") && reason.ends_with(guess), "{reason}");
+        let known = End { reason: Some("ran out of memory: its limit is 7 bytes".to_owned()), ..end };
+        assert_eq!(claimed(known.clone(), None, &ended), known);
     }
 
     #[test]
