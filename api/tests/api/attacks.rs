@@ -224,14 +224,20 @@ async fn expired_and_foreign_tokens_open_nothing() {
     world.close().await;
 }
 
-#[tokio::test]
-async fn what_the_service_sets_itself_is_no_field_of_any_request() {
+/// One of everything, and who may do everything: the world, what to call things in it, its address, the person's token.
+async fn ruled() -> (World, Ids, SocketAddr, String) {
     let (mut world, ids) = matrix::world().await;
     let at = world.listen().await;
     world.person("root", Some("tenant_admin")).await;
     let admin = json!({"platform_admin": true});
     assert_eq!(world.patch("/api/updraft/v1/users/root", admin).await.0, 200);
     let token = sign_in(at, "root").await;
+    (world, ids, at, token)
+}
+
+#[tokio::test]
+async fn what_the_service_sets_itself_is_no_field_of_any_request() {
+    let (world, ids, at, token) = ruled().await;
     let before = everything(&world).await;
     let fields = ["tenant_id", "tenant", "id", "owner", "created_by", "run_type", "triggered_by", "is_admin"];
     let mut asked = 0;
@@ -383,12 +389,7 @@ async fn a_bundle_brings_no_names_that_lead_elsewhere() {
 
 #[tokio::test]
 async fn what_costs_more_than_it_may_is_refused_before_it_is_read() {
-    let (mut world, ids) = matrix::world().await;
-    let at = world.listen().await;
-    world.person("root", Some("tenant_admin")).await;
-    let admin = json!({"platform_admin": true});
-    assert_eq!(world.patch("/api/updraft/v1/users/root", admin).await.0, 200);
-    let token = sign_in(at, "root").await;
+    let (world, ids, at, token) = ruled().await;
     let large = format!("{{\"x\": \"{}\"}}", "x".repeat(1 << 20));
     let deep = format!("{{\"x\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     for declared in api::routes() {
